@@ -1,0 +1,1 @@
+"""One file per assignment: what is asked, the search space, the presets."""

@@ -1,0 +1,129 @@
+"""Trains one trial, in this process or in a worker of Ray: the same code, so the same rows."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from studies.harness.study import Config, Study, Trial, student_hash
+
+Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by lesson
+
+
+class TrialRunner:
+    """A trial's packs in lockstep: `step` trains each to its next evaluation."""
+
+    def __init__(self, study: Study, trial: Trial, datasets: Mapping, answers: Answers, device: str) -> None:
+        self.study, self.trial = study, trial
+        cls = study.load()
+        self.packs: list[Any] = []
+        for configs in trial.packs:
+            pack = [cls.Config(**config) for config in configs]
+            self.packs.append(cls(pack, datasets, answers[cls.lesson(pack[0])], device))
+        self.evaluations = 0
+
+    @property
+    def finished(self) -> bool:
+        return all(pack.finished for pack in self.packs)
+
+    def step(self) -> list[dict]:
+        """One row per student that was trained: the pack's rows with `student` added."""
+        self.evaluations += 1
+        rows = []
+        for configs, pack in zip(self.trial.packs, self.packs, strict=True):
+            if not pack.finished:
+                rows += [{"student": student_hash(c), **row} for c, row in zip(configs, pack.step(), strict=True)]
+        return rows
+
+    def save(self) -> bytes:
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save({"evaluations": self.evaluations, "packs": [pack.state_dict() for pack in self.packs]}, buffer)
+        return buffer.getvalue()
+
+    def load(self, content: bytes) -> None:
+        import torch
+
+        state = torch.load(io.BytesIO(content), weights_only=True)
+        self.evaluations = state["evaluations"]
+        for pack, saved in zip(self.packs, state["packs"], strict=True):
+            pack.load_state_dict(saved)
+
+
+# What training itself may raise (out of memory on a device, a shape, an overflow). Anything else is a fault of the
+# harness or the machine and is not swallowed.
+TRAINING_ERRORS = (RuntimeError, MemoryError, ValueError, ArithmeticError)
+
+
+def failed_rows(trial: Trial, error: Exception | str) -> list[dict]:
+    """What is recorded where a trial came to nothing: never a low point, always a named hole."""
+    text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error
+    line = text.strip().splitlines()[0]
+    return [{"student": student_hash(c), "status": "failed", "error": line, "step": 0} for c in trial.students]
+
+
+def lessons(study: Study, trials: Iterable[Trial]) -> list:
+    """What has to be prepared for these trials, once each, in order."""
+    cls = study.load()
+    return list(dict.fromkeys(cls.lesson(cls.Config(**c)) for trial in trials for c in trial.students))
+
+
+def tune_process(threads: int) -> None:
+    """Call before any torch work in a process that trains: its share of threads, and freed memory kept for reuse.
+
+    glibc returns large buffers to the kernel at every step otherwise, and the page faults cost more than the arithmetic.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if sys.platform == "linux":
+        M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+                libc.mallopt(option, value)
+        except (OSError, AttributeError):  # another C library
+            logging.getLogger("stillroom").debug("no mallopt here")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def run_inline(
+    study: Study,
+    trials: list[Trial],
+    datasets: Mapping,
+    device: str,
+    record: Callable[[Trial, int, list[dict]], None],
+    lesson_row: Callable[[dict], None],
+    load: Callable[[str], bytes | None],
+    save: Callable[[str, bytes], None],
+) -> None:
+    """Trials one after another in this process.
+
+    record(trial, evaluation, rows) keeps rows; load(name) and save(name, state) keep checkpoints between evaluations.
+    """
+    cls = study.load()
+    answers: Answers = {}
+    for trial in trials:
+        for lesson in lessons(study, [trial]):
+            if lesson not in answers:
+                answers[lesson], row = cls.prepare(lesson, datasets, device)
+                lesson_row(row)
+        runner = TrialRunner(study, trial, datasets, answers, device)
+        if content := load(trial.name):
+            runner.load(content)
+        while not runner.finished:
+            try:
+                rows = runner.step()
+            except TRAINING_ERRORS as error:
+                record(trial, runner.evaluations, failed_rows(trial, error))
+                break
+            record(trial, runner.evaluations, rows)
+            if not runner.finished:
+                save(trial.name, runner.save())
+

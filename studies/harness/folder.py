@@ -1,0 +1,159 @@
+"""The run folder: run.json, Parquet rows, checkpoints. The rows are the truth; everything is resumed from them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from studies.harness.study import InputError
+
+
+class RunFolder:
+    """results/<study>/<run>/ on this machine or in an object store, through one pyarrow file system."""
+
+    def __init__(self, storage: str, study: str, run: str) -> None:
+        self.fs, root = filesystem(storage)
+        self.local = "://" not in storage
+        self.study, self.run = study, run
+        self.path = f"{root}/{study}/{run}"
+        self.uri = self.path if self.local else f"{storage.rstrip('/')}/{study}/{run}"
+
+    def create(self) -> None:
+        try:
+            self.fs.create_dir(f"{self.path}/rows", recursive=True)
+            self._write(f"{self.path}/.writable", b"")
+            self.fs.delete_file(f"{self.path}/.writable")
+        except OSError as error:
+            raise InputError(f"--storage: {self.uri} cannot be written ({_reason(error)})") from None
+
+    def write_json(self, info: Mapping[str, Any]) -> None:
+        self._write(f"{self.path}/run.json", json.dumps(info, indent=2, default=str).encode())
+
+    def read_json(self) -> dict[str, Any]:
+        try:
+            with self.fs.open_input_stream(f"{self.path}/run.json") as stream:
+                return json.loads(stream.read())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.uri}/run.json cannot be read ({_reason(error)})") from None
+
+    def write_rows(self, table: str, name: str, rows: Sequence[Mapping[str, Any]], schema) -> None:
+        """Rows of one flush; a rerun of the flush writes the same file."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink)
+        self._write(f"{self.path}/{table}/{name}.parquet", sink.getvalue())
+
+    def statuses(self) -> dict[str, str]:
+        """The best that is known of each student: done, stopped, failed or running."""
+        import pyarrow.parquet as pq
+
+        order = {"running": 0, "failed": 1, "stopped": 2, "done": 3}
+        best: dict[str, str] = {}
+        for file in self._files("rows"):
+            try:
+                table = pq.read_table(file, columns=["student", "status"], filesystem=self.fs)
+            except (OSError, ValueError) as error:
+                raise InputError(f"{file} is damaged ({_reason(error)}); delete it to train its students again") from None
+            for student, status in zip(table["student"].to_pylist(), table["status"].to_pylist(), strict=True):
+                if order[status] >= order.get(best.get(student, ""), -1):
+                    best[student] = status
+        return best
+
+    def _files(self, table: str) -> list[str]:
+        import pyarrow.fs as pafs
+
+        selector = pafs.FileSelector(f"{self.path}/{table}", allow_not_found=True)
+        return sorted(f.path for f in self.fs.get_file_info(selector) if f.path.endswith(".parquet"))
+
+    def _write(self, path: str, content: bytes) -> None:
+        """Whole or not at all: written under a temporary name and renamed (an object store does so by itself)."""
+        parent = path.rsplit("/", 1)[0]
+        self.fs.create_dir(parent, recursive=True)
+        if not self.local:
+            with self.fs.open_output_stream(path) as stream:
+                stream.write(content)
+            return
+        temporary = Path(f"{path}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    # Checkpoints lie as Tune lays them, so both engines and every resume find the same files:
+    # tune/<trial>/checkpoint_<number>/state.pt
+
+    def checkpoint(self, trial: str) -> bytes | None:
+        """The newest complete checkpoint of a trial."""
+        import pyarrow.fs as pafs
+
+        found = self.fs.get_file_info(
+            pafs.FileSelector(f"{self.path}/tune/{trial}", recursive=True, allow_not_found=True)
+        )
+        states = [f.path for f in found if f.path.endswith("/state.pt")]
+        # a pack keeps its name over resumes, each of which numbers its checkpoints anew: the newest is the last written
+        times = {f.path: f.mtime for f in found}
+        for path in sorted(states, key=lambda p: (times[p], p), reverse=True):
+            with self.fs.open_input_stream(path) as stream:
+                return stream.read()
+        return None
+
+    def write_checkpoint(self, trial: str, content: bytes) -> None:
+        self._write(f"{self.path}/tune/{trial}/checkpoint_000000/state.pt", content)
+
+    def drop_checkpoints(self) -> None:
+        """A finished run needs none; Tune's logs beside them stay."""
+        import pyarrow.fs as pafs
+
+        selector = pafs.FileSelector(f"{self.path}/tune", recursive=True, allow_not_found=True)
+        for info in self.fs.get_file_info(selector):
+            if info.type == pafs.FileType.Directory and info.base_name.startswith("checkpoint_"):
+                self.fs.delete_dir(info.path)
+
+
+def filesystem(storage: str):
+    """(file system, root path) of a folder or a URI such as s3://bucket/path."""
+    import pyarrow.fs as pafs
+
+    if "://" not in storage:
+        return pafs.LocalFileSystem(), str(Path(storage).expanduser().absolute())
+    try:
+        if storage.startswith("s3://") and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
+            return pafs.S3FileSystem(endpoint_override=endpoint), storage.removeprefix("s3://").rstrip("/")
+        fs, root = pafs.FileSystem.from_uri(storage)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--storage {storage}: {_reason(error)}") from None
+    return fs, root.rstrip("/")
+
+
+def runs(storage: str, study: str) -> list[str]:
+    """Names of the study's runs, oldest first."""
+    import pyarrow.fs as pafs
+
+    fs, root = filesystem(storage)
+    found = fs.get_file_info(pafs.FileSelector(f"{root}/{study}", allow_not_found=True))
+    return sorted(f.base_name for f in found if f.type == pafs.FileType.Directory)
+
+
+def new_name() -> str:
+    """A run's name: its start, to the second, and two digits of the process, so that runs sort by age."""
+    return f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{os.getpid() % 100:02d}"
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -1,0 +1,299 @@
+"""Ray Tune as the engine: a class trainable for trials, rows through a callback, grids, Optuna and ASHA.
+
+Imported only when a study runs on Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # raylet and GCS listen on every interface
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # rows are the record; only TensorBoard is written beside them
+os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # see `stoppable`
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from ray.tune.logger import TBXLoggerCallback
+
+from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, tune_process
+from studies.harness.folder import RunFolder
+from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
+
+RETRIES = 3  # of a trial whose worker died; an error of training itself is not retried
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every worker needs, through the object store. Arrays arrive read-only and without a copy."""
+
+    study: Study
+    trials: Mapping[str, Trial]
+    searched: Search | None
+    datasets: ray.ObjectRef
+    answers: Answers
+    device: str
+    folder: RunFolder | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """One searcher's field: the trial axes are fixed, `ranges` are drawn from, `seeds` are averaged."""
+
+    fixed: Config
+    ranges: Mapping[str, Range]
+    seeds: tuple[int, ...]
+    samples: int
+
+    def trial(self, study: Study, point: Config) -> Trial:
+        """The trial of one suggestion: its seeds as packs of one student."""
+        configs = [study.same({**self.fixed, **{k: point[k] for k in self.ranges}, "seed": s}) for s in self.seeds]
+        return trial_of(tuple((c,) for c in configs))
+
+    @property
+    def name(self) -> str:
+        return "/".join(str(v) for v in self.fixed.values())
+
+
+class StudyTrial(tune.Trainable):
+    """Tune's class API over `TrialRunner`. One iteration is one evaluation of every student of the trial."""
+
+    def setup(self, config: dict, shared: Shared | None = None) -> None:
+        if shared is not None:
+            self.shared = shared
+        s = self.shared
+        tune_process(threads=1)
+        self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
+        self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device)
+        if s.folder and (content := s.folder.checkpoint(self.plan.name)):  # left by an interrupted run
+            self.runner.load(content)
+
+    def reset_config(self, new_config: dict) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict:
+        try:
+            rows = self.runner.step()
+        except TRAINING_ERRORS as error:
+            return {"rows": tuple(failed_rows(self.plan, error)), "evaluation": 0, "done": True, "finished": True}
+        values = [row.get(self.shared.study.metric) for row in rows]
+        # the searcher sees the mean over seeds; a diverged student counts as nothing there, and stays a hole in the rows
+        mean = sum(v or 0.0 for v in values) / len(values)
+        return {
+            "rows": tuple(rows),  # a tuple: TensorBoard's logger would draw a list as a histogram
+            "evaluation": self.runner.evaluations,
+            self.shared.study.metric: mean,
+            f"best_{self.shared.study.metric}": max(v or 0.0 for v in values),
+            "finished": self.runner.finished,
+            "done": self.runner.finished,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        Path(checkpoint_dir, "state.pt").write_bytes(self.runner.save())
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        self.runner.load(Path(checkpoint_dir, "state.pt").read_bytes())
+
+
+class Recorder(tune.Callback):
+    """Hands every result's rows to the harness, in the driver. Not pickled: Tune saves its callbacks with the experiment."""
+
+    def __init__(self, record: Callable[[Trial, int, list[dict]], None], plan_of: Callable[[Any], Trial]) -> None:
+        self.record, self.plan_of = record, plan_of
+        self.stopping = False
+
+    def __getstate__(self) -> dict:
+        return {}
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        self.record(self.plan_of(trial), result["evaluation"], list(result["rows"]))
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        result = trial.last_result
+        if not self.stopping and result and not result.get("finished"):  # a scheduler's word
+            rows = [{**row, "status": "stopped"} for row in result["rows"] if row["status"] == "running"]
+            if rows:
+                self.record(self.plan_of(trial), result["evaluation"], rows)
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        reason = f"its worker died {RETRIES + 1} times" if not trial.pickled_error_file else str(trial.get_error())
+        self.record(self.plan_of(trial), 0, failed_rows(self.plan_of(trial), reason))
+
+
+@contextmanager
+def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
+    """Ray on this machine, or a cluster's; checked against what was asked for."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address == "local":
+            # a plain init would join a cluster that happens to run here
+            context = ray.init("local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=dashboard, **common)
+        else:
+            context = ray.init(address, **common)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and "Maybe you called ray.init twice" in str(error):
+            raise
+        raise InputError(f"--address {address}: {str(error).strip().splitlines()[0]}") from None
+    try:
+        token = Path.home() / ".ray" / "auth_token"
+        if token.exists():
+            token.chmod(0o600)
+        have = ray.cluster_resources()
+        for name, asked in (("CPU", num_cpus or 0), ("GPU", num_gpus)):
+            if asked > have.get(name, 0):
+                raise InputError(f"--num-{name.lower()}s {asked}: the cluster at {address} has {have.get(name, 0):g}")
+        yield context
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def stoppable(recorder: Recorder):
+    """Inside, Ctrl-C and SIGTERM end Tune's loop in order; whether they came is in `recorder.stopping`."""
+
+    def stop(number, frame):
+        recorder.stopping = True
+        os.kill(os.getpid(), signal.SIGUSR1)  # on which Tune stops its trials and returns
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def resources(num_gpus: int) -> dict[str, float]:
+    """What one worker takes: a core, and a whole GPU where there are any (fractions would crowd the first one)."""
+    return {"cpu": 1, "gpu": 1} if num_gpus else {"cpu": 1}
+
+
+def share(datasets: Mapping[str, Any]) -> ray.ObjectRef:
+    """Into the object store, once."""
+    return ray.put(datasets)
+
+
+def prepare(study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, lesson_row: Callable[[dict], None]) -> Answers:
+    """All lessons at once, one worker each."""
+    need = resources(num_gpus)
+
+    @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
+    def work(lesson, datasets):
+        tune_process(threads=1)
+        return study.load().prepare(lesson, datasets, "cuda" if num_gpus else "cpu")
+
+    answers: Answers = {}
+    for lesson, future in [(lesson, work.remote(lesson, datasets)) for lesson in lessons(study, trials)]:
+        answers[lesson], row = ray.get(future)
+        lesson_row(row)
+    return answers
+
+
+def run(
+    study: Study,
+    folder: RunFolder,
+    trials: Sequence[Trial],
+    searches: Sequence[Search],
+    datasets: ray.ObjectRef,
+    answers: Answers,
+    num_gpus: int,
+    workers: int,
+    asha: bool,
+    record: Callable[[Trial, int, list[dict]], None],
+) -> bool:
+    """All trials (or all searches, one regime after another) through Tune. True where the user stopped it."""
+    plans = {trial.name: trial for trial in trials}
+    for searched in searches or [None]:
+        shared = Shared(study, plans, searched, datasets, answers, "cuda" if num_gpus else "cpu", folder)
+        plan_of = _plan_of(study, plans, searched)
+        recorder = Recorder(record, plan_of)
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(num_gpus)),
+            param_space=None if searched else {"trial": tune.grid_search(list(plans))},
+            tune_config=tune.TuneConfig(
+                metric=study.metric if searched or asha else None,
+                mode=study.mode if searched or asha else None,
+                search_alg=_optuna(study, searched, folder) if searched else None,
+                num_samples=_missing(study, searched, folder) if searched else 1,
+                scheduler=_asha() if asha else None,
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: plan_of(trial).name,
+                trial_dirname_creator=lambda trial: plan_of(trial).name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=folder.path,
+                storage_filesystem=None if folder.local else folder.fs,
+                callbacks=[recorder, TBXLoggerCallback()],
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                verbose=0,
+            ),
+        )
+        with stoppable(recorder):
+            tuner.fit()
+        if recorder.stopping:
+            return True
+    return False
+
+
+def _plan_of(study: Study, plans: Mapping[str, Trial], searched: Search | None) -> Callable[[Any], Trial]:
+    return lambda trial: searched.trial(study, trial.config) if searched else plans[trial.config["trial"]]
+
+
+def _asha():
+    from ray.tune.schedulers import ASHAScheduler
+
+    return ASHAScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
+
+
+def _optuna(study: Study, searched: Search, folder: RunFolder):
+    """TPE over the ranges. Its storage lies in the run folder, where a resumed run and optuna-dashboard find it."""
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = {
+        name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log) for name, r in searched.ranges.items()
+    }
+    return OptunaSearch(
+        space,
+        metric=study.metric,
+        mode=study.mode,
+        sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True),
+        study_name=searched.name,
+        storage=optuna.storages.RDBStorage(storage_url(folder)),
+    )
+
+
+def storage_url(folder: RunFolder) -> str:
+    return f"sqlite:///{folder.path}/optuna.db"
+
+
+def _missing(study: Study, searched: Search, folder: RunFolder) -> int:
+    """How many suggestions are left. Those that an interrupted run left open are asked again first."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = optuna.create_study(
+        storage=storage_url(folder), study_name=searched.name, load_if_exists=True,
+        direction="maximize" if study.mode == "max" else "minimize",
+    )
+    states = optuna.trial.TrialState
+    for trial in found.get_trials(states=(states.RUNNING,)):
+        found.tell(trial.number, state=states.FAIL)
+        found.enqueue_trial(trial.params)
+    finished = len(found.get_trials(states=(states.COMPLETE, states.PRUNED)))
+    return max(searched.samples - finished, 0)

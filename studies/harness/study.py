@@ -1,0 +1,243 @@
+"""What is asked: studies, axes, presets, and the plan that they unfold into. Imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Config = dict[str, Any]
+
+
+class InputError(Exception):
+    """Wrong input, said in one line. The command line ends with exit code 2."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a searcher may draw from: uniform in value, or in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+def uniform(low: float, high: float) -> Range:
+    return Range(low, high)
+
+
+def loguniform(low: float, high: float) -> Range:
+    return Range(low, high, log=True)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One line of the search space.
+
+    values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
+    stays on its grid). valid: a check of one value, with `must` saying what it asks for.
+    """
+
+    values: tuple
+    help: str = ""
+    search: Range | None = None
+    valid: Callable[[Any], bool] = lambda value: True
+    must: str = ""
+
+    @property
+    def type(self) -> type:
+        return type(self.values[0])
+
+    def parse(self, name: str, words: Sequence[str]) -> tuple:
+        """Values from the words of a command line; InputError names the axis, the word and what is allowed."""
+        values = []
+        for word in words:
+            try:
+                value = self.type(word)
+            except ValueError:
+                raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{self.must and ', ' + self.must}") from None
+            if not self.valid(value) or isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{flag(name)} {word}: must be {self.must or 'finite'}")
+            if value not in values:
+                values.append(value)
+        if not values:
+            raise InputError(f"{flag(name)}: needs at least one value")
+        return tuple(values)
+
+
+def grid(*values, help: str = "", search: Range | None = None, choices: Iterable | None = None, **check) -> Axis:
+    """An axis from its grid points. `choices` limits the values to a list; otherwise pass `valid` and `must`."""
+    if choices is not None:
+        allowed = tuple(choices)
+        check = {"valid": allowed.__contains__, "must": "one of " + ", ".join(map(str, allowed))}
+    return Axis(values, help, search, **check)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
+
+    core_seconds: training time of one student on one core, measured where `source` says; for the estimate of
+    `--dry-run` until a run on this machine has measured it. pack: the most students in one pack on a CPU.
+    worker_mib: memory of one worker, in MiB.
+    """
+
+    help: str
+    axes: Mapping[str, tuple] = field(default_factory=dict)
+    sample: Mapping[str, tuple] = field(default_factory=dict)
+    core_seconds: float = 1.0
+    pack: int = 12
+    worker_mib: int = 1500
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid, and the student that answers it."""
+
+    config: Config
+    student: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One job for one worker: packs that are trained in lockstep (one, save under a searcher or scheduler)."""
+
+    name: str
+    packs: tuple[tuple[Config, ...], ...]
+
+    @property
+    def students(self) -> list[Config]:
+        return [config for pack in self.packs for config in pack]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the space where its answer is looked for.
+
+    trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
+    or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
+    stands for all configs with the same mathematics. metric: chosen on, never a test metric; metrics: all columns that
+    the trainable measures. lesson_table: where a row per prepared lesson (a teacher) is kept.
+    """
+
+    name: str
+    question: str
+    trainable: str
+    metric: str
+    mode: str
+    metrics: tuple[str, ...]
+    trials: Mapping[str, Axis]
+    students: Mapping[str, Axis]
+    presets: Mapping[str, Preset]
+    same: Callable[[Config], Config] = lambda config: config
+    dataset: str = "mnist"
+    lesson_table: str = "teachers"
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        return {**self.trials, **self.students}
+
+    def load(self) -> Any:
+        """The trainable's class. Imports torch."""
+        module, _, name = self.trainable.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def main(self, words: Sequence[str] | None = None) -> None:
+        from studies.harness.command import main
+
+        raise SystemExit(main(self, words))
+
+    def chosen(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> dict[str, tuple]:
+        """The values of every axis: the study's, the preset's, the sample's, then the command line's."""
+        p = self.presets[preset]
+        values = {name: axis.values for name, axis in self.axes.items()}
+        return {**values, **p.axes, **(p.sample if data == "sample" else {}), **overrides}
+
+    def cells(self, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:
+        """All grid points in the order of the axes; `points`, where given, stand in for the axes they name."""
+        named = [name for name in self.axes if not points or name not in points[0]]
+        configs = [
+            {**dict(zip(named, combination, strict=True)), **point}
+            for combination in itertools.product(*(values[name] for name in named))
+            for point in points or [{}]
+        ]
+        return [self.cell(config) for config in configs]
+
+    def cell(self, config: Config) -> Cell:
+        config = {name: config[name] for name in self.axes}
+        return Cell(config, student_hash(self.same(config)))
+
+    def pack_key(self, config: Config) -> tuple:
+        """Students of one key may share a pack: same trial axes, same seed, so the same batches."""
+        return tuple(config[name] for name in self.axes if name in self.trials or name == "seed")
+
+    def pack(self, configs: Iterable[Config], most: int) -> list[tuple[Config, ...]]:
+        """Packs of at most `most` students, as even as they come, the largest first. Each student once."""
+        groups: dict[tuple, dict[str, Config]] = {}
+        for config in map(self.same, configs):
+            groups.setdefault(self.pack_key(config), {})[student_hash(config)] = config
+        packs = []
+        for group in groups.values():
+            students = list(group.values())
+            count = math.ceil(len(students) / most)
+            cuts = [len(students) * i // count for i in range(count + 1)]
+            packs += [tuple(students[a:b]) for a, b in itertools.pairwise(cuts)]
+        return sorted(packs, key=len, reverse=True)
+
+    def grid_trials(self, cells: Sequence[Cell], most: int, done: set[str]) -> list[Trial]:
+        """One trial per pack, without the students that are done.
+
+        Names come from the students, so an interrupted pack meets its checkpoint again, and a pack that lost members
+        to an earlier run never overwrites that run's rows.
+        """
+        trials = []
+        for pack in self.pack([cell.config for cell in cells], most):
+            missing = tuple(c for c in pack if student_hash(c) not in done)
+            if missing:
+                trials.append(trial_of((missing,)))
+        return trials
+
+    def config_trials(self, cells: Sequence[Cell], done: set[str]) -> list[Trial]:
+        """One trial per config, its seeds as packs of one: what a scheduler may stop on its own."""
+        groups: dict[str, list[Config]] = {}
+        for config in {cell.student: self.same(cell.config) for cell in cells}.values():
+            groups.setdefault(json.dumps({**config, "seed": None}), []).append(config)
+        return [trial_of(tuple((c,) for c in g)) for g in groups.values() if {student_hash(c) for c in g} - done]
+
+    def regimes(self, values: Mapping[str, tuple]) -> list[Config]:
+        """Every combination of trial axes: each is searched on its own."""
+        return [dict(zip(self.trials, c, strict=True)) for c in itertools.product(*(values[n] for n in self.trials))]
+
+    def searched(self, overrides: Mapping[str, tuple]) -> dict[str, Range]:
+        """The axes that a searcher draws from. An axis given two or more values on the command line is searched
+        between the least and the greatest; given one, it is fixed."""
+        found = {}
+        for name, axis in self.axes.items():
+            if axis.search is None or len(overrides.get(name, ())) == 1:
+                continue
+            limits = overrides.get(name)
+            found[name] = replace(axis.search, low=min(limits), high=max(limits)) if limits else axis.search
+        return found
+
+
+def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:
+    text = json.dumps(packs, sort_keys=True)
+    return Trial(f"{packs[0][0].get('seed', 0)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}", packs)
+
+
+def student_hash(config: Config) -> str:
+    """A student's name: 12 hex digits of its config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _noun(kind: type) -> str:
+    return {int: "a whole number", float: "a number"}.get(kind, "a word")

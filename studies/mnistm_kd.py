@@ -1,0 +1,66 @@
+"""Can a teacher of MNIST teach MNIST-M?
+
+Hinton's distillation (arXiv 1503.02531) as a special case of domain adaptation: the student sees MNIST-M, the teacher
+was trained on MNIST and answers. Asked: the student's test accuracy over temperature and kd_weight (lambda), for both
+readings of "the teacher's answer" and with few or all target labels. The loss is
+(1 - kd_weight) CE + kd_weight T^2 KL(teacher || student).
+
+    python studies/mnistm_kd.py --num-gpus 4
+"""
+
+from studies.harness import Preset, Study, grid, loguniform, uniform
+
+
+def same(config):
+    """kd_weight 0 asks no teacher, so every temperature and view is one student; kd_weight 1 reads no label."""
+    if config["kd_weight"] == 0:
+        return {**config, "temperature": 1.0, "teacher_view": "target"}
+    if config["kd_weight"] == 1:
+        return {**config, "target_labels": "all"}
+    return config
+
+
+def count_or_all(value):
+    return value == "all" or value.isdigit() and int(value) > 0
+
+
+positive = {"valid": lambda v: v > 0, "must": "above 0"}
+networks = ("cnn_small", "cnn", "cnn_pool")
+
+STUDY = Study(
+    name="mnistm_kd",
+    question=__doc__,
+    trainable="trainables.distil:Distillation",
+    dataset="mnistm",
+    metric="val_accuracy",
+    mode="max",
+    metrics=("train_loss", "val_accuracy", "test_accuracy", "source_accuracy"),
+    trials={
+        "teacher_view": grid("target", "source", choices=("target", "source"), help="Image the teacher is shown: the MNIST-M image itself, or the clean digit behind it."),
+        "target_labels": grid("500", "all", valid=count_or_all, must="a count above 0, or all", help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled."),
+        "network": grid("cnn_small", choices=networks, help="The student's network."),
+        "teacher": grid("cnn", choices=networks, help="The teacher's network."),
+        "teacher_steps": grid(1500, help="Length of the teacher's training, in batches of 128.", **positive),
+        "precision": grid("fp32", choices=("fp32", "bf16"), help="Precision of the students' products; bf16 is faster where the processor has it (Xeon with AMX, GPUs)."),
+        "steps": grid(1200, help="Length of a student's training, in batches.", **positive),
+        "batch_size": grid(128, help="Images per batch; with few labels, half as many labelled images come on top.", **positive),
+    },
+    students={
+        "temperature": grid(1.0, 2.0, 4.0, 8.0, 16.0, help="T of the softened softmax.", search=loguniform(1, 64), **positive),
+        "kd_weight": grid(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, help="lambda, weight of the distillation term.", search=uniform(0, 1), valid=lambda v: 0 <= v <= 1, must="in [0, 1]"),
+        "lr": grid(2e-3, help="Adam's peak learning rate.", **positive),
+        "seed": grid(0, 1, 2, help="Initial weights, order of the data, labelled digits, and teacher."),
+    },
+    presets={
+        "smoke": Preset("half a minute, to see that all works", core_seconds=0.4, axes={"temperature": (1.0, 8.0), "kd_weight": (0.0, 0.5, 1.0), "steps": (40,), "teacher_steps": (80,), "seed": (0, 1)}),
+        "course": Preset("what the assignment asks: about 25 minutes on two cores, 9 on the shipped sample", core_seconds=8.5, sample={"steps": (400,), "teacher_steps": (600,)}),
+        "paper": Preset("a finer grid, larger networks, longer training: for GPUs", core_seconds=400.0, pack=8, axes={
+            "network": ("cnn_pool",), "temperature": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
+            "kd_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0), "target_labels": ("100", "500", "2000", "all"),
+            "steps": (8000,), "teacher_steps": (8000,), "seed": tuple(range(5))}),
+    },
+    same=same,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    STUDY.main()

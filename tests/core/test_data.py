@@ -1,0 +1,465 @@
+"""The data are what they claim to be, or there is one clear line; no test here leaves this machine."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import multiprocessing
+import os
+import re
+import resource
+import socket
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainables.core import data
+from trainables.core.cache import cached
+from trainables.core.data import DataError
+
+NOBODY = ("http://127.0.0.1:9/",)    # a port where nobody listens
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has an empty cache and a network without mirrors."""
+    monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(data, "MNIST_MIRRORS", NOBODY)
+    monkeypatch.setattr(data, "PHOTO_MIRRORS", NOBODY)
+    return tmp_path / "cache"
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The IDX format: two zero bytes, the type, the rank, the sizes, the values."""
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site with a small MNIST and a small BSDS500 of its own, and the checksums that belong to them."""
+    from torchvision import datasets
+
+    rng, site = np.random.default_rng(1), tmp_path / "site"
+    site.mkdir()
+    files, resources = {}, []
+    for name in data.MNIST_FILES:
+        shape = (30, 28, 28) if "images" in name else (30,)
+        content = idx(rng.integers(0, 10, shape, np.uint8))
+        (site / f"{name}.gz").write_bytes(gzip.compress(content))
+        files[name] = (30, hashlib.md5(content).hexdigest())
+        resources.append((f"{name}.gz", hashlib.md5((site / f"{name}.gz").read_bytes()).hexdigest()))
+    monkeypatch.setattr(data, "MNIST_FILES", files)
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    with tarfile.open(site / data.PHOTO_ARCHIVE, "w:gz") as archive:
+        for folder, count in (("train", 2), ("val", 1), ("test", 2)):
+            for number in range(count):
+                jpeg = io.BytesIO()
+                Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(jpeg, "jpeg")
+                member = tarfile.TarInfo(f"BSR/BSDS500/data/images/{folder}/{folder}{number}.jpg")
+                member.size = jpeg.tell()
+                jpeg.seek(0)
+                archive.addfile(member, jpeg)
+        archive.addfile(tarfile.TarInfo("BSR/BSDS500/data/images/train/Thumbs.db"))
+        archive.addfile(tarfile.TarInfo("BSR/BSDS500/data/groundTruth/train/train0.mat"))
+    monkeypatch.setattr(data, "PHOTO_COUNTS", {"train": 2, "val": 1, "test": 2})
+    whole = hashlib.sha256((site / data.PHOTO_ARCHIVE).read_bytes()).hexdigest()
+    monkeypatch.setattr(data, "PHOTO_ARCHIVE_SHA256", whole)
+    return site
+
+
+@pytest.fixture
+def server(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The site on 127.0.0.1 as the only mirror; gives the list of the paths asked for so far."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path.strip("/"))
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=published)
+    ) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        mirror = f"http://127.0.0.1:{site.server_port}/"
+        monkeypatch.setattr(data, "MNIST_MIRRORS", (*NOBODY, mirror))
+        monkeypatch.setattr(data, "PHOTO_MIRRORS", (mirror,))
+        yield asked
+        site.shutdown()
+
+
+def one_line(error: pytest.ExceptionInfo[DataError], *parts: str) -> None:
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+# MNIST-M
+
+
+def test_mnistm_is_the_absolute_difference_of_digit_and_patch_per_pixel_and_channel() -> None:
+    digits = data.mnist("sample").test_images[:50]
+    scenes = data.photos("sample", split="test")
+    fast = data.blended(digits, scenes, np.random.default_rng(3))
+
+    rng = np.random.default_rng(3)    # the same draws, spent one image at a time
+    which = rng.integers(len(scenes), size=50)
+    heights = np.array([scenes[k].shape[0] - 27 for k in which])
+    widths = np.array([scenes[k].shape[1] - 27 for k in which])
+    top, left = rng.integers(heights), rng.integers(widths)
+    for n in range(0, 50, 7):
+        for channel in range(3):
+            for i in range(28):
+                for j in range(28):
+                    photo = int(scenes[which[n]][top[n] + i, left[n] + j, channel])
+                    assert fast[n, channel, i, j] == abs(int(digits[n, i, j]) - photo)
+
+
+def test_black_shows_the_photo_and_white_its_negative() -> None:
+    scenes = data.photos("sample")
+    patches = data.random_patches(scenes, 20, np.random.default_rng(0))
+    black, white = np.zeros((20, 28, 28), np.uint8), np.full((20, 28, 28), 255, np.uint8)
+    assert np.array_equal(data.blended(black, scenes, np.random.default_rng(0)), patches)
+    assert np.array_equal(data.blended(white, scenes, np.random.default_rng(0)), 255 - patches)
+
+
+def test_patches_reach_every_edge_of_a_photo_and_every_photo() -> None:
+    scenes = [np.full((30, 29, 3), k, np.uint8) for k in range(5)]
+    for k, scene in enumerate(scenes):
+        scene[[0, -1]] = scene[:, [0, -1]] = 100 + k
+    patches = data.random_patches(scenes, 2000, np.random.default_rng(0))
+    rims = patches >= 100
+    for rim in (rims[:, :, 0], rims[:, :, -1], rims[..., 0], rims[..., -1]):
+        assert rim.all((1, 2)).any()
+    assert np.bincount(patches[:, 0, 14, 14]).min() > 300
+
+
+def test_the_same_seed_gives_the_same_mnistm_and_another_seed_another() -> None:
+    first = data.mnistm("sample", seed=0)
+    for entry in (Path(os.environ["STILLROOM_CACHE"])).glob("*.arrays"):
+        entry.unlink()
+    again, other = data.mnistm("sample", seed=0), data.mnistm("sample", seed=1)
+    assert np.array_equal(first.train_images, again.train_images)
+    assert np.array_equal(first.test_images, again.test_images)
+    assert (first.train_images != other.train_images).mean() > 0.5
+    assert np.array_equal(first.train_digits, data.mnist("sample").train_images)
+
+
+def test_no_photo_lies_behind_both_train_and_test_digits() -> None:
+    train, test = (data.photo_files("sample", split=split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (60, 30)
+    assert not {Path(path).name for path in train} & {Path(path).name for path in test}
+    assert not set(train.values()) & set(test.values())
+
+
+def test_train_digits_lie_over_train_photos_and_test_digits_over_test_photos() -> None:
+    made = data.mnistm("sample")
+    windows = {
+        split: np.concatenate([
+            np.lib.stride_tricks.sliding_window_view(photo, 28, 1).reshape(-1, 3, 28)
+            for photo in data.photos("sample", split=split)
+        ])
+        for split in ("train", "test")
+    }    # fmt: skip
+    for split, other in (("train", "test"), ("test", "train")):
+        images, digits = vars(made)[f"{split}_images"], vars(made)[f"{split}_digits"]
+        for n in range(0, 1000, 200):
+            assert not digits[n, 0].any()    # the first row is black, so it shows the bare photo
+            found = {k: (windows[k] == images[n, :, 0]).all((1, 2)).any() for k in (split, other)}
+            assert found == {split: True, other: False}
+
+
+# The cache
+
+
+def arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.standard_normal((50, 7)), "y": rng.integers(0, 9, 50), "none": np.zeros((0, 3), "u1")}
+
+
+def same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
+    return list(one) == list(two) and all(
+        one[k].dtype == two[k].dtype and np.array_equal(one[k], two[k]) for k in one
+    )
+
+
+def never() -> dict[str, np.ndarray]:
+    raise AssertionError("the cache was to answer")
+
+
+def test_a_cached_entry_is_found_by_its_key_and_equals_what_was_made(own_cache: Path) -> None:
+    assert same(cached("a", {"seed": 0, "n": 2}, arrays), arrays())
+    found = cached("a", {"n": 2, "seed": 0}, never)
+    assert same(found, arrays())
+    found["x"][0] = 1    # writable, as torch.from_numpy wishes
+    assert same(cached("a", {"seed": 1, "n": 2}, lambda: arrays(1)), arrays(1))
+    assert len(list(own_cache.glob("a-*.arrays"))) == 2
+    assert not list(own_cache.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("place", [0, 70, 100, -400, -1])
+@pytest.mark.parametrize("harm", ["flip", "cut"])
+def test_a_damaged_entry_is_reported_once_and_made_again(
+    own_cache: Path, caplog: pytest.LogCaptureFixture, place: int, harm: str
+) -> None:
+    cached("a", {}, arrays)
+    (entry,) = own_cache.glob("*.arrays")
+    content = bytearray(entry.read_bytes())
+    if harm == "flip":
+        content[place] ^= 1
+    else:
+        del content[place:]
+    entry.write_bytes(content)
+    assert same(cached("a", {}, arrays), arrays())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(entry) in caplog.text
+    assert same(cached("a", {}, never), arrays())
+
+
+def build_slowly(folder: Path, log: Path, start: object) -> None:
+    def make() -> dict[str, np.ndarray]:
+        with log.open("a") as file:
+            file.write("made\n")
+        threading.Event().wait(0.5)
+        return arrays()
+
+    start.wait()    # type: ignore[attr-defined]
+    assert same(cached("a", {}, make, folder), arrays())
+
+
+def test_processes_that_ask_at_once_build_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(3)
+    about = (tmp_path / "shared", tmp_path / "log", start)
+    workers = [context.Process(target=build_slowly, args=about) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_a_folder_that_cannot_be_written_does_not_lose_the_arrays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("a file where a folder should be")
+    assert same(cached("a", {}, arrays, tmp_path / "file" / "cache"), arrays())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_full_disk_does_not_lose_the_arrays(own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))    # writes past it fail, as on a full disk
+    try:
+        made = cached("a", {}, arrays)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert same(made, arrays())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not [path for path in own_cache.iterdir() if path.suffix != ".lock"]
+
+
+# Full data: found, downloaded, damaged, absent
+
+
+def test_full_data_are_downloaded_once_and_then_found(
+    published: Path, server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    assert data.resolve("auto", "mnistm", root)[0] == "full"
+    digits = data.mnist("full", root)
+    for name, array in zip(data.MNIST_FILES, vars(digits).values(), strict=True):
+        assert idx(array) == gzip.decompress((published / f"{name}.gz").read_bytes())
+    assert [len(data.photos("full", root, split)) for split in ("train", "test")] == [3, 2]
+    assert data.mnistm("full", root).train_images.shape == (30, 3, 28, 28)
+    assert sorted(path.name for path in (root / "BSDS500" / "images").rglob("*.*")) == [
+        "test0.jpg", "test1.jpg", "train0.jpg", "train1.jpg", "val0.jpg",
+    ]  # fmt: skip
+    assert not (root / ".download").exists()
+    asked = len(server)
+    monkeypatch.setattr(data, "MNIST_MIRRORS", NOBODY)
+    assert data.resolve("full", "mnistm", root)[0] == "full"
+    assert len(server) == asked
+
+
+def test_those_who_need_the_data_at_once_download_them_once(
+    published: Path, server: list[str], tmp_path: Path
+) -> None:
+    requests = []
+    for readers in (1, 3):
+        root = tmp_path / f"{readers}"
+        root.mkdir()
+        threads = [
+            threading.Thread(target=data.resolve, args=("full", "mnist", root)) for _ in range(readers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        requests.append(server.count("train-images-idx3-ubyte.gz"))
+        server.clear()
+    assert requests[0] == requests[1] > 0
+
+
+def test_the_official_archive_unpacked_and_a_zip_are_read_in_place(published: Path, tmp_path: Path) -> None:
+    with tarfile.open(published / data.PHOTO_ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = data.photos("full", tmp_path)
+    zipped = tmp_path / "zipped"
+    zipped.mkdir()
+    with zipfile.ZipFile(zipped / "bsds500_images.zip", "w") as archive:
+        for path in (tmp_path / "BSR" / "BSDS500" / "data" / "images").glob("*/*.jpg"):
+            archive.writestr(f"BSDS500/images/{path.parent.name}/{path.name}", path.read_bytes())
+    assert len(unpacked) == 3
+    assert all(np.array_equal(*pair) for pair in zip(unpacked, data.photos("full", zipped), strict=True))
+
+
+@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte.gz", data.PHOTO_ARCHIVE])
+def test_a_download_with_a_wrong_checksum_is_refused_and_leaves_nothing(
+    published: Path, server: list[str], tmp_path: Path, name: str
+) -> None:
+    content = bytearray((published / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (published / name).write_bytes(content)
+    root = tmp_path / "root"
+    root.mkdir()
+    for variant in ("full", "auto"):
+        with pytest.raises(DataError) as error:
+            data.resolve(variant, "mnistm", root)
+        one_line(error, name, "damaged")
+    assert not list(root.rglob("t10k*" if "t10k" in name else "*.jpg"))
+
+
+@pytest.mark.parametrize("harm", ["cut", "altered"])
+def test_a_damaged_digit_file_is_an_error_that_names_it_and_never_a_silent_sample(
+    published: Path, server: list[str], tmp_path: Path, harm: str
+) -> None:
+    data.resolve("full", "mnist", tmp_path)
+    victim = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    content = bytearray(victim.read_bytes())
+    victim.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+    for attempt in (data.mnist, lambda variant, root: data.resolve("auto", "mnist", root)):
+        with pytest.raises(DataError) as error:
+            attempt("full", tmp_path)
+        one_line(error, str(victim))
+
+
+def test_damaged_photos_are_errors_too(published: Path, server: list[str], tmp_path: Path) -> None:
+    data.resolve("full", "mnistm", tmp_path)
+    victim = tmp_path / "BSDS500" / "images" / "val" / "val0.jpg"
+    victim.write_bytes(victim.read_bytes()[:-200])
+    with pytest.raises(DataError) as error:
+        data.mnistm("full", tmp_path)
+    one_line(error, str(victim))
+    victim.unlink()
+    with pytest.raises(DataError) as error:
+        data.resolve("auto", "mnistm", tmp_path)
+    one_line(error, str(tmp_path / "BSDS500" / "images"), "0 val", "1 val")
+
+
+def test_absent_data_without_a_network_fall_back_under_auto_only_and_say_so(tmp_path: Path) -> None:
+    variant, reason = data.resolve("auto", "mnistm", tmp_path)
+    assert variant == "sample"
+    assert "MNIST is not in" in reason and str(tmp_path) in reason and "\n" not in reason
+    assert data.resolve("auto", "mnist")[0] == "sample"
+    assert data.resolve("sample", "mnistm", tmp_path)[0] == "sample"
+    with pytest.raises(DataError) as error:
+        data.resolve("full", "mnistm", tmp_path)
+    one_line(error, str(tmp_path), "127.0.0.1:9", "by hand")
+
+
+def test_mnistm_falls_back_where_only_the_photos_are_absent(
+    published: Path, server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "PHOTO_MIRRORS", NOBODY)
+    assert data.resolve("auto", "mnist", tmp_path)[0] == "full"
+    variant, reason = data.resolve("auto", "mnistm", tmp_path)
+    assert variant == "sample" and "BSDS500 is not in" in reason
+
+
+def test_a_mirror_that_never_answers_costs_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "PROBE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(data, "MNIST_MIRRORS", (f"http://127.0.0.1:{silent.getsockname()[1]}/",))
+        start = time.monotonic()
+        assert data.resolve("auto", "mnist", tmp_path)[0] == "sample"
+        assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("variant", ["auto", "sample", "full"])
+def test_a_data_root_that_does_not_exist_is_an_error(tmp_path: Path, variant: str) -> None:
+    with pytest.raises(DataError) as error:
+        data.resolve(variant, "mnist", tmp_path / "nowhere")
+    one_line(error, str(tmp_path / "nowhere"))
+
+
+def test_unknown_words_are_errors() -> None:
+    for words in (("half", "mnist"), ("auto", "mnist-m")):
+        with pytest.raises(DataError):
+            data.resolve(*words)    # type: ignore[arg-type]
+
+
+# Splits and sample
+
+
+@pytest.mark.parametrize(("n", "count"), [(6000, 1000), (10, 0), (10, 10)])
+def test_a_holdout_is_disjoint_covers_all_and_depends_on_the_seed_alone(n: int, count: int) -> None:
+    train, held = data.holdout(n, count, seed=5)
+    assert len(held) == count
+    assert np.array_equal(np.sort(np.concatenate([train, held])), np.arange(n))
+    again = data.holdout(n, count, seed=5)
+    assert np.array_equal(again[0], train) and np.array_equal(again[1], held)
+    if 0 < count < n:
+        assert not np.array_equal(data.holdout(n, count, seed=6)[1], held)
+    with pytest.raises(ValueError):
+        data.holdout(n, n + 1, seed=0)
+
+
+def test_the_sample_is_balanced_and_is_what_its_origin_says() -> None:
+    origin = (data.SAMPLE / "ORIGIN.md").read_text()
+    for name, sha256 in re.findall(r"`([\w.]+)` \| `([0-9a-f]{64})`", origin):
+        assert hashlib.sha256((data.SAMPLE / name).read_bytes()).hexdigest() == sha256
+    digits = data.mnist("sample")
+    assert np.array_equal(np.bincount(digits.train_labels), np.full(10, 600))
+    assert np.array_equal(np.bincount(digits.test_labels), np.full(10, 200))
+    assert "6,000 MNIST training digits (600" in origin and "2,000 MNIST test digits (200" in origin
+    pictures = np.concatenate([digits.train_images, digits.test_images]).reshape(8000, -1)
+    assert len(np.unique(pictures, axis=0)) == 8000
+    assert all(crop.shape == (160, 160, 3) and crop.std() > 5 for crop in data.photos("sample"))
+    assert sum(path.stat().st_size for path in data.SAMPLE.glob("*.*")) < 3e6
+    assert "6,000 train / 2,000 test" in data.describe("mnistm", "sample")
+
+
+@pytest.mark.full
+@pytest.mark.skipif("STILLROOM_TEST_DATA" not in os.environ, reason="STILLROOM_TEST_DATA names no data root")
+def test_the_full_sets_have_their_published_sizes_and_the_sample_is_part_of_them() -> None:
+    root = Path(os.environ["STILLROOM_TEST_DATA"])
+    digits, sample = data.mnist("full", root), data.mnist("sample")
+    with np.load(data.SAMPLE / "digits.npz") as file:
+        for split in ("train", "test"):
+            index = file[f"{split}_index"]
+            for part in (f"{split}_images", f"{split}_labels"):
+                assert np.array_equal(vars(digits)[part][index], vars(sample)[part])
+    for split, count in (("train", 300), ("test", 200)):
+        scenes = data.photos("full", root, split)    # type: ignore[arg-type]
+        assert len(scenes) == count
+        assert {scene.shape for scene in scenes} == {(321, 481, 3), (481, 321, 3)}
+        crops, whole = (data.photo_files(kind, root, split) for kind in ("sample", "full"))    # type: ignore[arg-type]
+        assert {Path(path).name for path in crops} < {Path(path).name for path in whole}
+    both = data.mnistm("full", root)
+    assert both.train_images.shape == (60_000, 3, 28, 28) and both.test_images.shape == (10_000, 3, 28, 28)
+    assert np.array_equal(both.train_digits, digits.train_images)
+    assert data.resolve("auto", "mnistm", root)[0] == "full"

@@ -1,0 +1,1 @@
+"""How each method learns. Knows torch; knows neither Ray nor files of results."""

@@ -1,0 +1,1 @@
+"""What several methods need: data, networks, losses, schedules, and the population engine."""

@@ -1,0 +1,449 @@
+"""Digits and photographs as arrays in memory: MNIST, BSDS500, and MNIST-M made of both.
+
+`full` is the published data under a root folder, fetched once per machine; `sample` is the small real part of
+it that the package ships (`sample/ORIGIN.md`). All images are uint8. A root holds
+
+    MNIST/raw/train-images-idx3-ubyte ...       as torchvision.datasets.MNIST(root) leaves them
+    BSDS500/images/{train,val,test}/*.jpg       or BSR/BSDS500/data/images/..., or bsds500_images.zip
+"""
+
+import hashlib
+import http.client
+import io
+import logging
+import os
+import queue
+import re
+import shutil
+import socket
+import tarfile
+import threading
+import time
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from trainables.core.cache import cache_root, cached, digest
+
+log = logging.getLogger("stillroom")
+
+Variant = Literal["sample", "full"]
+Dataset = Literal["mnist", "mnistm"]
+Split = Literal["train", "test"]
+
+SAMPLE = Path(__file__).parent / "sample"
+
+# The decompressed files: items and md5. They are what torchvision's gzipped files unpack to.
+MNIST_FILES = {
+    "train-images-idx3-ubyte": (60_000, "6bbc9ace898e44ae57da46a324031adb"),
+    "train-labels-idx1-ubyte": (60_000, "a25bea736e30d166cdddb491f175f624"),
+    "t10k-images-idx3-ubyte": (10_000, "2646ac647ad5339dbf082846283269ea"),
+    "t10k-labels-idx1-ubyte": (10_000, "27ae3e4e09519cfbb04c329615203637"),
+}
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+PHOTO_COUNTS = {"train": 200, "val": 100, "test": 200}
+PHOTO_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train", "val"), "test": ("test",)}
+PHOTO_MIRRORS = ("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/",)
+PHOTO_ARCHIVE = "BSR_bsds500.tgz"
+# Berkeley publishes no checksum; several users of the archive (70,763,455 bytes) recorded this one.
+PHOTO_ARCHIVE_SHA256 = "97e49d31764f3912f0c4122707d53062ac9e783ba0f095e447a4d53c1a41af8e"
+PROBE_SECONDS = 4.0     # a mirror that has not answered by then is unreachable, name look-up included
+STALL_SECONDS = 15.0    # a download that brings nothing for so long is given up
+
+MNISTM_RECIPE = 1       # raised whenever the same inputs and seed would give other MNIST-M images
+
+
+class DataError(ValueError):
+    """One line: what is missing or damaged, where it was looked for, how to get it."""
+
+
+class DataMissing(DataError):
+    """Absent and not to be fetched: then `auto` falls back on the sample. Damaged is not absent."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """MNIST: images (N, 28, 28) uint8, white on black; labels (N,) uint8."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mnistm:
+    """MNIST-M: images (N, 3, 28, 28) uint8; the digit behind each (N, 28, 28) uint8; labels (N,) uint8."""
+
+    train_images: np.ndarray
+    train_digits: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_digits: np.ndarray
+    test_labels: np.ndarray
+
+
+def mnist(variant: Variant, root: Path | None = None) -> Digits:
+    """MNIST (LeCun, Cortes, Burges): 60,000 and 10,000 digits in full, 6,000 and 2,000 in the sample.
+
+    root: holds MNIST/raw, or receives it; the user's cache unless given. Errors: DataError.
+    """
+    if variant == "sample":
+        path, parts = _shipped("digits.npz"), ("train_images", "train_labels", "test_images", "test_labels")
+        try:
+            with np.load(path) as file:
+                return Digits(*(file[part] for part in parts))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is damaged ({error}): {_remedy(path)}") from error
+    folder = _ensure_mnist(_root(root))
+    return Digits(*(_idx(folder / name) for name in MNIST_FILES))
+
+
+def photos(variant: Variant, root: Path | None = None, split: Split = "train") -> list[np.ndarray]:
+    """BSDS500 photographs, each (H, W, 3) uint8        Arbelaez, Maire, Fowlkes, Malik: PAMI 33(5), 2011
+
+    In full, 300 for train (the benchmark's train and val) and 200 for test, 321 x 481 or 481 x 321; in the
+    sample, crops of 60 and of 30 of them, 160 x 160. Ordered by folder and file name. Errors: DataError.
+    """
+    return [_decoded(path, jpeg) for path, jpeg in photo_files(variant, root, split).items()]
+
+
+def photo_files(variant: Variant, root: Path | None = None, split: Split = "train") -> dict[str, bytes]:
+    """The files behind `photos`, in the same order: path -> JPEG bytes. Errors: DataError."""
+    place = _shipped("photos.zip") if variant == "sample" else _ensure_photos(_root(root))
+    names = [name for folder in PHOTO_FOLDERS[split] for name in _photo_names(place)[folder]]
+    try:
+        if place.suffix != ".zip":
+            return {str(place.parent / name): (place.parent / name).read_bytes() for name in names}
+        with zipfile.ZipFile(place) as archive:
+            return {f"{place}/{name}": archive.read(name) for name in names}
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
+
+
+def mnistm(variant: Variant, root: Path | None = None, seed: int = 0) -> Mnistm:
+    """MNIST-M: every digit of `mnist`, in its order, over a random patch of a random photograph.
+
+    Ganin et al. 2016 (arXiv 1505.07818), s. 5.2: I_ijk = |digit_ij - patch_ijk|. Train digits lie over train
+    photographs only, test digits over test photographs only. The same seed gives the same images; they are
+    made once per machine. Errors: DataError.
+    """
+    digits = mnist(variant, root)
+    train, test = photo_files(variant, root, "train"), photo_files(variant, root, "test")
+    key = {
+        "recipe": MNISTM_RECIPE,
+        "seed": seed,
+        "digits": digest(digits.train_images, digits.test_images),
+        "photos": [_content(train), _content(test)],
+    }
+
+    def make() -> dict[str, np.ndarray]:
+        train_rng, test_rng = np.random.default_rng(seed).spawn(2)
+        return {
+            "train": blended(digits.train_images, [_decoded(*jpeg) for jpeg in train.items()], train_rng),
+            "test": blended(digits.test_images, [_decoded(*jpeg) for jpeg in test.items()], test_rng),
+        }
+
+    images = cached("mnistm", key, make)
+    return Mnistm(
+        train_images=images["train"],
+        train_digits=digits.train_images,
+        train_labels=digits.train_labels,
+        test_images=images["test"],
+        test_digits=digits.test_images,
+        test_labels=digits.test_labels,
+    )
+
+
+def random_patches(photos: Sequence[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
+    """A uniformly drawn place in a uniformly drawn photograph, count times: (count, 3, 28, 28) uint8.
+
+    photos: (H, W, 3) uint8 each, H and W at least 28.
+    """
+    which = rng.integers(len(photos), size=count)
+    places = np.array([photo.shape[:2] for photo in photos])[which] - 27    # (count, 2)
+    row, column = rng.integers(places[:, 0]), rng.integers(places[:, 1])
+    patches = np.empty((count, 3, 28, 28), np.uint8)
+    for index, photo in enumerate(photos):
+        here = which == index
+        windows = np.lib.stride_tricks.sliding_window_view(photo, (28, 28), (0, 1))
+        patches[here] = windows[row[here], column[here]]    # windows: (H - 27, W - 27, 3, 28, 28)
+    return patches
+
+
+def blended(digits: np.ndarray, photos: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """|digit - patch| per pixel and channel: (N, 28, 28) over random patches gives (N, 3, 28, 28) uint8."""
+    patches, ink = random_patches(photos, len(digits), rng), digits[:, None]
+    # uint8 has no sign: the larger less the smaller
+    return np.maximum(ink, patches) - np.minimum(ink, patches)
+
+
+def resolve(variant: str, dataset: Dataset, root: Path | None = None) -> tuple[Variant, str]:
+    """Which variant there is, and a sentence that says why: ("full" or "sample", reason).
+
+    `full` finds the files or fetches them. `auto` is full where that succeeds, and the sample where the data
+    are absent and cannot be fetched. Errors: DataError where `full` is impossible, where files are damaged
+    (under `auto` too), where a given root is not a folder.
+    """
+    if variant not in ("auto", "sample", "full"):
+        raise DataError(f"--data {variant}: choose auto, sample or full")
+    if dataset not in get_args(Dataset):
+        raise DataError(f"no data set is called {dataset}: choose {' or '.join(get_args(Dataset))}")
+    folder = _root(root)
+    if variant == "sample":
+        return "sample", "The shipped sample, as asked."
+    try:
+        raw = _ensure_mnist(folder)
+        for name in MNIST_FILES:
+            _idx(raw / name)
+        if dataset == "mnistm":
+            _ensure_photos(folder)
+    except DataMissing as missing:
+        if variant == "full":
+            raise
+        return "sample", f"The shipped sample, since the full data are not at hand: {missing}."
+    return "full", f"The full data, from {folder}."
+
+
+def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """n items in two, drawn from the seed: (n - count,) indices to train on and (count,) to validate on.
+
+    Both ascend, share nothing and cover all. Errors: ValueError.
+    """
+    if not 0 <= count <= n:
+        raise ValueError(f"{count} of {n} items cannot be held out")
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def describe(dataset: Dataset, variant: Variant) -> str:
+    """The data in the words of a subtitle."""
+    full = variant == "full"
+    which = "full" if full else "shipped sample"
+    digits = "60,000 train / 10,000 test digits" if full else "6,000 train / 2,000 test digits"
+    if dataset == "mnist":
+        return f"MNIST, {which} ({digits})"
+    return f"MNIST-M, {which} ({digits}, {'300+200 BSDS500 photos' if full else '60+30 BSDS500 crops'})"
+
+
+def _root(root: Path | None) -> Path:
+    if root is None:
+        return cache_root() / "data"
+    root = root.expanduser()
+    if not (os.access(root, os.R_OK | os.X_OK) and root.is_dir()):
+        raise DataError(f"the data root {root} is not a readable folder; leave it out to use the cache")
+    return root
+
+
+def _shipped(name: str) -> Path:
+    if not (SAMPLE / name).is_file():
+        raise DataError(f"the shipped sample lacks {SAMPLE / name}: install the package again")
+    return SAMPLE / name
+
+
+def _remedy(path: Path) -> str:
+    if SAMPLE in path.parents:
+        return "install the package again"
+    return "put a good copy there, or delete it to have it downloaded"
+
+
+def _idx(path: Path) -> np.ndarray:
+    """A file of MNIST as (N, 28, 28) or (N,) uint8, once its bytes are known to be the published ones."""
+    count, md5 = MNIST_FILES[path.name]
+    try:
+        content = bytearray(path.read_bytes())    # not bytes: the array is to be writable
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    shape, start = ((count, 28, 28), 16) if "idx3" in path.name else ((count,), 8)
+    size = start + int(np.prod(shape))
+    if len(content) != size:
+        raise DataError(f"{path} has {len(content):,} bytes, not {size:,}: {_remedy(path)}")
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise DataError(f"{path} is damaged, its md5 is not {md5}: {_remedy(path)}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _ensure_mnist(root: Path) -> Path:
+    """The folder with MNIST's files, downloaded if need be. Errors: DataMissing; DataError for damage."""
+    raw = root / "MNIST" / "raw"
+
+    def absent() -> list[str]:
+        return [name for name in MNIST_FILES if not (raw / name).exists()]
+
+    def download(staging: Path) -> None:
+        mirrors = _answering(MNIST_MIRRORS, "train-labels-idx1-ubyte.gz")
+        from torchvision import datasets  # takes seconds, so not before somebody answers
+
+        received = staging / "MNIST" / "raw"
+        try:
+            # torchvision names the folder after the class and takes the mirrors from it
+            type("MNIST", (datasets.MNIST,), {"mirrors": mirrors})(staging, download=True)
+        except RuntimeError as error:
+            for name, md5 in datasets.MNIST.resources:
+                if (received / name).exists():
+                    _check_download(received / name, "md5", md5)
+            raise OSError(str(error).replace("\n", " ")) from error
+        raw.mkdir(parents=True, exist_ok=True)
+        for name in absent():
+            (received / name).replace(raw / name)
+
+    if missing := absent():
+        which = "MNIST" if len(missing) == len(MNIST_FILES) else f"MNIST's {', '.join(missing)}"
+        _fetch_once(root, lambda: not absent(), download, f"{which} is not in {raw}")
+    return raw
+
+
+def _ensure_photos(root: Path) -> Path:
+    """BSDS500's folder or zip, downloaded if need be. Errors: DataMissing; DataError for damage."""
+
+    def download(staging: Path) -> None:
+        mirrors = _answering(PHOTO_MIRRORS, PHOTO_ARCHIVE)
+        from torchvision.datasets.utils import download_url
+
+        download_url(mirrors[0] + PHOTO_ARCHIVE, staging)
+        _check_download(staging / PHOTO_ARCHIVE, "sha256", PHOTO_ARCHIVE_SHA256)
+        with tarfile.open(staging / PHOTO_ARCHIVE) as archive:
+            for member in archive:
+                place = re.search(r"BSDS500/data/images/((?:train|val|test)/\w+\.jpg)$", member.name)
+                if place and (content := archive.extractfile(member)):
+                    target = staging / "images" / place[1]
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content.read())
+        (root / "BSDS500").mkdir(exist_ok=True)
+        (staging / "images").replace(root / "BSDS500" / "images")
+
+    if (place := _find_photos(root)) is None:
+        sought = f"BSDS500 is not in {root} (BSDS500/images, BSR/BSDS500/data/images or bsds500_images.zip)"
+        _fetch_once(root, lambda: _find_photos(root) is not None, download, sought)
+        place = _find_photos(root)
+        assert place is not None
+    return place
+
+
+def _find_photos(root: Path) -> Path | None:
+    """The folder or zip with BSDS500 under the root, if there. Errors: DataError if it is not whole."""
+    places = ("BSDS500/images", "BSR/BSDS500/data/images", "bsds500_images.zip")
+    place = next((root / place for place in places if (root / place).exists()), None)
+    if place is not None:
+        found = {folder: len(names) for folder, names in _photo_names(place).items()}
+        if found != PHOTO_COUNTS:
+            have, want = (" + ".join(f"{n} {k}" for k, n in each.items()) for each in (found, PHOTO_COUNTS))
+            raise DataError(f"{place} has {have} photographs, BSDS500 has {want}: {_remedy(place)}")
+    return place
+
+
+def _photo_names(place: Path) -> dict[str, list[str]]:
+    """train, val, test -> the names of its JPEG files in the zip, or beside the folder; sorted."""
+    names: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    try:
+        if place.suffix == ".zip":
+            with zipfile.ZipFile(place) as archive:
+                files = archive.namelist()
+        else:
+            files = [path.relative_to(place.parent).as_posix() for path in place.glob("*/*.jpg")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
+    for name in sorted(files):
+        if where := re.search(r"(?:^|/)images/(train|val|test)/[^/]+\.jpg$", name):
+            names[where[1]].append(name)
+    return names
+
+
+def _decoded(path: str, jpeg: bytes) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(jpeg)) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise DataError(f"{path} is damaged ({error}): {_remedy(Path(path))}") from error
+
+
+def _content(jpegs: dict[str, bytes]) -> str:
+    """sha256 of the files in their order; where they lie does not matter."""
+    return hashlib.sha256(b"".join(hashlib.sha256(jpeg).digest() for jpeg in jpegs.values())).hexdigest()
+
+
+def _fetch_once(
+    root: Path, present: Callable[[], bool], download: Callable[[Path], None], sought: str
+) -> None:
+    """Calls `download` with an empty folder under the root, one process at a time, unless another was first.
+
+    Errors: DataMissing, in the words `sought`, where the network or the folder does not allow it; DataError.
+    """
+    from filelock import FileLock
+
+    staging = root / ".download"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".download.lock"):
+            if present():
+                return
+            log.info("%s; trying to download it", sought)
+            shutil.rmtree(staging, ignore_errors=True)    # what a killed download left
+            staging.mkdir()
+            try:
+                with _stalls_end():
+                    download(staging)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+    except (OSError, http.client.HTTPException, tarfile.TarError, NotImplementedError) as error:
+        reason = f"{sought} and cannot be downloaded ({error})"
+        raise DataMissing(f"{reason}; connect to the network, or put it there by hand") from error
+
+
+def _check_download(path: Path, algorithm: str, expected: str) -> None:
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, algorithm).hexdigest() != expected:
+            what = f"the download of {path.name} is damaged, its {algorithm} is not {expected}"
+            raise DataError(f"{what}: try again, or put a good copy there by hand")
+
+
+def _answering(mirrors: Sequence[str], name: str) -> list[str]:
+    """The mirrors that answer for the file within PROBE_SECONDS, in their order. Errors: OSError if none.
+
+    All are asked at once, in threads that nobody waits for: a name look-up has no timeout of its own.
+    """
+    answers: queue.Queue[tuple[str, str]] = queue.Queue()
+
+    def ask(mirror: str) -> None:
+        try:
+            with urllib.request.urlopen(mirror + name, timeout=PROBE_SECONDS):
+                answers.put((mirror, ""))
+        except (OSError, http.client.HTTPException) as error:
+            answers.put((mirror, str(getattr(error, "reason", error))))
+
+    for mirror in mirrors:
+        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
+    end = time.monotonic() + PROBE_SECONDS
+    trouble = dict.fromkeys(mirrors, "no answer")
+    for _ in mirrors:
+        try:
+            mirror, trouble[mirror] = answers.get(timeout=max(0, end - time.monotonic()))
+        except queue.Empty:
+            break
+    if good := [mirror for mirror in mirrors if not trouble[mirror]]:
+        return good
+    raise OSError("; ".join(f"{mirror}: {reason}" for mirror, reason in trouble.items()))
+
+
+@contextmanager
+def _stalls_end() -> Iterator[None]:
+    """torchvision's downloads know no timeout but the sockets' default."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

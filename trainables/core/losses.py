@@ -1,0 +1,41 @@
+"""Losses of populations. Shapes lead with the students S; every loss returns one value per student, (S,).
+
+The mean over the batch is taken here; the sum over students is taken by whoever calls `backward`, so that each
+student's gradient is its own.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(z: Tensor, y: Tensor) -> Tensor:
+    """- (1/B) sum_b log softmax(z_b)[y_b]
+
+    z: logits (S, B, C); y: labels (B,), the same for all students. Returns (S,), in nats.
+    """
+    log_q = F.log_softmax(z, dim=-1)
+    return -log_q.gather(-1, y.expand(z.shape[0], -1)[..., None]).mean((1, 2))
+
+
+def distillation(z: Tensor, t: Tensor, temperature: Tensor) -> Tensor:
+    """T^2 KL(softmax(t/T) || softmax(z/T)), mean over the batch        Hinton et al. 2015 (arXiv 1503.02531), s. 2
+
+    z, t: student logits (S, B, C) and teacher logits (B, C); temperature T: (S,). Returns (S,), in nats.
+    T^2 keeps the gradient's size: dC/dz = (q - p)/T for the cross-entropy C at temperature T (eq. 2).
+    """
+    T = temperature[:, None, None]
+    log_p, log_q = F.log_softmax(t / T, dim=-1), F.log_softmax(z / T, dim=-1)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean(-1)
+
+
+def mixed(hard: Tensor, soft: Tensor, kd_weight: Tensor) -> Tensor:
+    """(1 - kd_weight) hard + kd_weight soft; all (S,).
+
+    The weight 0 removes its term wholly: a soft loss that is infinite or NaN does not reach a student that does
+    not listen to the teacher, and the other way round.
+    """
+    zero = torch.zeros((), device=hard.device)
+    return torch.where(kd_weight < 1, (1 - kd_weight) * hard, zero) + torch.where(kd_weight > 0, kd_weight * soft, zero)

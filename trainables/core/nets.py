@@ -1,0 +1,39 @@
+"""Network graphs as plain layer lists. The population engine turns a list into stacked parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Conv:
+    """k x k convolution with padding k // 2, optional pool x pool max-pooling, then ReLU."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    pool: int = 1
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Fully connected layer; ReLU after it, except after the last of the network."""
+
+    units: int
+
+
+Layer = Conv | Linear
+
+NETWORKS: dict[str, tuple[Layer, ...]] = {
+    # name: layers before the last Linear(classes)
+    "cnn_small": (Conv(16, 5, stride=2), Conv(32, 3, stride=2), Linear(64)),
+    "cnn": (Conv(32, 5, stride=2), Conv(64, 3, stride=2), Linear(128)),
+    "cnn_pool": (Conv(16, 5, pool=2), Conv(32, 5, pool=2)),
+    "mlp_600": (Linear(600), Linear(600)),
+    "mlp_1200": (Linear(1200), Linear(1200)),
+}
+
+
+def graph(network: str, classes: int) -> tuple[Layer, ...]:
+    """The layers of a named network with its classifier."""
+    return (*NETWORKS[network], Linear(classes))

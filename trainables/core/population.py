@@ -1,0 +1,192 @@
+"""Many students with the same graph, trained side by side as stacked tensors.
+
+Parameters lead with the students, (S, ...); the input batch is shared by all of them, so the first layer reads it
+once. Two ways to run the convolutions, equal to rounding:
+`stacked`  one grouped convolution over the channels of all students: best on a GPU, where dispatch dominates;
+`loop`     one channels-last convolution per student: best on CPUs, whose grouped kernels are slower.
+Fully connected layers are always batched matrix products.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.core.nets import Conv, Layer, Linear
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Population:
+    """S networks of one graph with Adam, each with its own learning rate and initial weights.
+
+    layers: the graph with its classifier; shape: one input, (C, H, W) or (D,); seeds, lr: one per student, (S,).
+    precision: of the products, "fp32" or "bf16"; parameters, losses and Adam's moments stay in fp32.
+    Two students with one seed start from the same weights. Students never see each other: a student of a population
+    takes the steps it would take alone.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        shape: tuple[int, ...],
+        seeds: Sequence[int],
+        lr: Sequence[float],
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+        mode: str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.layers, self.shape, self.device = tuple(layers), shape, torch.device(device)
+        self.mode = mode or ("stacked" if self.device.type == "cuda" else "loop")
+        self.cast = dtype if precision == "fp32" else PRECISIONS[precision]
+        self.parameters = initial(self.layers, shape, seeds, self.device, dtype)
+        self.lr = list(lr)
+        self._groups = _by_value(self.lr)
+        if len(self._groups) == 1:
+            tensors = [self.parameters]
+        else:  # views of the stacked parameters: one group of Adam per distinct learning rate
+            tensors = [[p.detach()[s] for p in self.parameters for s in group] for group in self._groups.values()]
+        fused = dtype == torch.float32
+        self.optimiser = torch.optim.Adam(
+            [{"params": t, "lr": lr} for t, lr in zip(tensors, self._groups, strict=True)], fused=fused
+        )
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """x: one batch for all students, (B, C, H, W) or (B, D) -> logits (S, B, classes), in the parameters' type."""
+        S = len(self)
+        params = iter([p.to(self.cast) for p in self.parameters])
+        h: Tensor | list[Tensor] = x.to(self.cast)
+        for i, layer in enumerate(self.layers):
+            w, b = next(params), next(params)
+            if isinstance(layer, Conv):
+                h = self._convolve(layer, h, w, b, first=i == 0)
+            else:
+                h = torch.baddbmm(b, _flat(h, S), w)
+                if i + 1 < len(self.layers):
+                    h = F.relu(h)
+        assert isinstance(h, Tensor)
+        return h.to(self.parameters[0].dtype)
+
+    def _convolve(self, layer: Conv, h: Tensor | list[Tensor], w: Tensor, b: Tensor, first: bool) -> Tensor | list[Tensor]:
+        if self.mode == "stacked":
+            assert isinstance(h, Tensor)
+            return _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else len(self))
+        inputs = [h] * len(self) if isinstance(h, Tensor) else h
+        # unbind, not indexing: the backward of S indexings would fill S tensors of all students
+        return [_conv(layer, x, ws, bs) for x, ws, bs in zip(inputs, w.unbind(0), b.unbind(0), strict=True)]
+
+    def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
+        """One step of Adam for all students. loss: (S,); lr_scale multiplies every learning rate.
+
+        The sum of the losses is only a way to call `backward` once: a student whose loss is NaN stays in its slice.
+        """
+        gradients = torch.autograd.grad(loss.sum(), self.parameters)
+        for p, g in zip(self.parameters, gradients, strict=True):
+            p.grad = g
+        for group, (lr, members) in zip(self.optimiser.param_groups, self._groups.items(), strict=True):
+            group["lr"] = lr * lr_scale
+            if len(self._groups) > 1:
+                views = itertools.chain.from_iterable([g[s] for s in members] for g in gradients)
+                for view, g in zip(group["params"], views, strict=True):
+                    view.grad = g
+        self.optimiser.step()
+
+    @torch.no_grad()
+    def accuracy(self, x: Tensor, y: Tensor, prepare, batch: int = 1000) -> Tensor:
+        """Share of right answers of each student, (S,). x: all inputs (N, ...); y: (N,); prepare: x -> network input."""
+        right = sum(
+            (self.logits(prepare(xb)).argmax(-1) == yb).sum(1)
+            for xb, yb in zip(x.split(batch), y.split(batch), strict=True)
+        )
+        return right / len(y)
+
+    def state_dict(self) -> dict:
+        """Everything a resumed population needs, copied to the CPU."""
+        return {
+            "parameters": [p.detach().cpu().clone() for p in self.parameters],
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        with torch.no_grad():
+            for p, saved in zip(self.parameters, state["parameters"], strict=True):
+                p.copy_(saved)
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def initial(
+    layers: Sequence[Layer], shape: tuple[int, ...], seeds: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> list[Tensor]:
+    """Weights and biases, stacked over students: uniform in +-1/sqrt(fan in), torch's default for its layers.
+
+    Conv weights are (S, out, k, k, in), so that each student's is channels-last; Linear weights (S, in, out).
+    """
+    drawn: dict[int, list[Tensor]] = {}
+    for seed in set(seeds):
+        g = torch.Generator().manual_seed(seed)
+        tensors, size = [], shape
+        for layer in layers:
+            if isinstance(layer, Conv):
+                fan_in = size[0] * layer.kernel**2
+                weight = (layer.channels, layer.kernel, layer.kernel, size[0])
+                bias: tuple[int, ...] = (layer.channels,)
+                size = (layer.channels, *(math.ceil(n / layer.stride) // layer.pool for n in size[1:]))
+            else:
+                fan_in = math.prod(size)
+                weight, bias, size = (fan_in, layer.units), (1, layer.units), (layer.units,)
+            bound = fan_in**-0.5
+            tensors += [(torch.rand(s, generator=g) * 2 - 1) * bound for s in (weight, bias)]
+        drawn[seed] = tensors
+    stacked = [torch.stack(column).to(device, dtype) for column in zip(*(drawn[s] for s in seeds), strict=True)]
+    return [p.requires_grad_() for p in stacked]
+
+
+def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> int:
+    """Bytes that one student takes while it is trained on `batch` inputs, fp32: weights, gradients and Adam's two
+    moments, the weights' working copy, and the activations with their gradients."""
+    numbers, size = 0, shape
+    activations = 0
+    for layer in layers:
+        if isinstance(layer, Conv):
+            numbers += layer.channels * (size[0] * layer.kernel**2 + 1)
+            before = (layer.channels, *(math.ceil(n / layer.stride) for n in size[1:]))
+            size = (layer.channels, *(n // layer.pool for n in before[1:]))
+            activations += math.prod(before) + (math.prod(size) if layer.pool > 1 else 0)
+        else:
+            numbers += layer.units * (math.prod(size) + 1)
+            size = (layer.units,)
+            activations += layer.units
+    return 4 * (5 * numbers + 3 * batch * activations)
+
+
+def _conv(layer: Conv, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) -> Tensor:
+    h = F.conv2d(x, w.permute(0, 3, 1, 2), b, stride=layer.stride, padding=layer.kernel // 2, groups=groups)
+    if layer.pool > 1:  # before the ReLU: the same result on fewer numbers
+        h = F.max_pool2d(h, layer.pool)
+    return F.relu(h)
+
+
+def _flat(h: Tensor | list[Tensor], S: int) -> Tensor:
+    """Features of each student, (S, B, D), D in the order (H, W, C)."""
+    if isinstance(h, list):
+        return torch.stack([x.permute(0, 2, 3, 1).flatten(1) for x in h])
+    if h.dim() == 4:  # stacked channels (B, S C, H, W)
+        B, _, H, W = h.shape
+        return h.permute(0, 2, 3, 1).reshape(B, H * W, S, -1).permute(2, 0, 1, 3).reshape(S, B, -1)
+    return h.expand(S, -1, -1) if h.dim() == 2 else h
+
+
+def _by_value(lr: Sequence[float]) -> dict[float, list[int]]:
+    groups: dict[float, list[int]] = {}
+    for s, value in enumerate(lr):
+        groups.setdefault(value, []).append(s)
+    return groups

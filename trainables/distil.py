@@ -1,0 +1,273 @@
+"""Knowledge distillation, and distillation as domain adaptation.
+
+A teacher is trained on a source domain (MNIST); students are trained on a target domain (MNIST-M) by
+(1 - kd_weight) CE + kd_weight T^2 KL(teacher || student)      Hinton et al. 2015 (arXiv 1503.02531), section 2.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.core import data
+from trainables.core.cache import cached, digest
+from trainables.core.losses import cross_entropy, distillation, mixed
+from trainables.core.nets import NETWORKS, graph
+from trainables.core.population import PRECISIONS, Population, footprint
+from trainables.core.schedules import warmup_linear
+
+CLASSES, SHAPE = 10, (3, 28, 28)
+EVALUATIONS = 4  # per training, evenly spaced; the last one also looks at the test sets
+HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student.
+
+    teacher_view: which image the teacher is shown, "target" (the MNIST-M image itself) or "source" (the clean digit
+    behind it). target_labels: how many MNIST-M labels the student has, a count or "all"; the other digits serve
+    unlabelled. temperature T > 0; kd_weight, the lambda of the loss, in [0, 1]. lr: peak learning rate of Adam.
+    steps, batch_size: training length in batches and their size in images. seed: initial weights, order of the data,
+    choice of the labelled digits, and which teacher.
+    """
+
+    teacher_view: str
+    target_labels: str
+    network: str
+    teacher: str
+    teacher_steps: int
+    precision: str
+    steps: int
+    batch_size: int
+    lr: float
+    temperature: float
+    kd_weight: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        labels = self.target_labels
+        for holds, what in (
+            (self.teacher_view in ("target", "source"), f"teacher_view is target or source, not {self.teacher_view!r}"),
+            (labels == "all" or labels.isdigit() and int(labels) > 0, f"target_labels is a count or all, not {labels!r}"),
+            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
+            (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
+            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
+            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
+            (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
+            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
+            (min(self.steps, self.batch_size, self.teacher_steps) > 0, "steps and batch sizes must be above 0"),
+        ):
+            if not holds:
+                raise ValueError(what)
+
+
+STUDENT_FIELDS = frozenset({"temperature", "kd_weight", "lr"})  # may differ inside a pack
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One teacher: its network, training length in batches, and seed."""
+
+    network: str
+    steps: int
+    seed: int
+
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Distillation:
+    """A pack of students of one seed, trained side by side on the same batches (common random numbers)."""
+
+    Config = Config
+
+    @staticmethod
+    def datasets(variant: str, root) -> dict[str, np.ndarray]:
+        """The images that all packs share: MNIST-M with the clean digits behind it."""
+        mnistm = data.mnistm(variant, root)
+        return {f.name: getattr(mnistm, f.name) for f in fields(mnistm)}
+
+    @staticmethod
+    def lesson(config: Config) -> Teacher:
+        """What must be prepared before a student can be trained: its teacher's answers."""
+        return Teacher(config.teacher, config.teacher_steps, config.seed)
+
+    @staticmethod
+    def prepare(lesson: Teacher, datasets: Arrays, device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """The teacher's logits on every training image, (N, 10) per view, and its row for the `teachers` table.
+
+        Trained once; a second run finds the answers in the cache, keyed by the teacher and the content of the data.
+        """
+        key = {"recipe": 1, **asdict(lesson), **{k: digest(datasets[k]) for k in ("train_digits", "train_images", "test_images")}}
+        answers = cached("teacher", key, lambda: _teach(lesson, datasets, device))
+        row = {name: float(value) for name, value in answers.items() if value.ndim == 0}
+        return {"target": answers["target"], "source": answers["source"]}, {"teacher": lesson.network, "seed": lesson.seed, **row}
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        """Memory that one more student takes on the device, in bytes."""
+        return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size * 3 // 2, 1000 // 3))
+
+    def __init__(self, pack: Sequence[Config], datasets: Arrays, answers: Arrays, device: str) -> None:
+        self.pack, self.device, self.done_steps, self.seconds = list(pack), torch.device(device), 0, 0.0
+        c = self.common = pack[0]
+        different = {f.name for f in fields(Config) for other in pack if getattr(other, f.name) != getattr(c, f.name)}
+        if different - STUDENT_FIELDS:
+            raise ValueError(f"students of one pack differ in {', '.join(sorted(different - STUDENT_FIELDS))}")
+        on = lambda values: torch.tensor(values, dtype=torch.float32, device=self.device)  # noqa: E731
+        self.temperature, self.kd_weight = on([c.temperature for c in pack]), on([c.kd_weight for c in pack])
+        self.students = Population(
+            graph(c.network, CLASSES), SHAPE, [c.seed] * len(pack), [c.lr for c in pack], self.device, c.precision
+        )
+        self.sets = Splits(datasets, self.device)
+        self.answers = torch.from_numpy(np.array(answers[c.teacher_view])).to(self.device)
+        self.labelled = _labelled(self.sets.labels, self.sets.train, c.target_labels, c.seed)
+
+    @property
+    def finished(self) -> bool:
+        return self.done_steps >= self.common.steps
+
+    def step(self) -> list[dict]:
+        """Train up to the next evaluation and return one row per student, in the order of the pack."""
+        start = time.perf_counter()
+        steps = self.common.steps
+        for until in (round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)):
+            if until > self.done_steps:
+                break
+        losses = []
+        while self.done_steps < until:
+            loss = self._loss(self.done_steps)
+            losses.append(loss.detach())
+            self.students.step(loss, warmup_linear(self.done_steps / steps))
+            self.done_steps += 1
+        train_loss = torch.stack(losses).mean(0).cpu()
+        self.seconds += time.perf_counter() - start
+        return self._rows(train_loss)
+
+    def _loss(self, step: int) -> Tensor:
+        """(S,) losses on batch number `step`; the batch depends on the seed and the step alone."""
+        c, sets = self.common, self.sets
+        index = batch_index(sets.train, c.batch_size, step, c.seed, stream=0)
+        if self.labelled is None:  # every digit of the batch has its label
+            z = self.students.logits(sets.target(index))
+            hard = cross_entropy(z, sets.labels[index])
+        else:  # half as many labelled digits come beside the batch, for the hard term alone
+            labelled = batch_index(self.labelled, c.batch_size // 2, step, c.seed, stream=1)
+            z, z_labelled = self.students.logits(sets.target(torch.cat([index, labelled]))).split(
+                [len(index), len(labelled)], dim=1
+            )
+            hard = cross_entropy(z_labelled, sets.labels[labelled])
+        return mixed(hard, distillation(z, self.answers[index], self.temperature), self.kd_weight)
+
+    def _rows(self, train_loss: Tensor) -> list[dict]:
+        sets, students = self.sets, self.students
+        columns = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
+        if self.finished:
+            columns["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
+            columns["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, prepare)
+        values = {name: column.tolist() for name, column in columns.items()}
+        rows = []
+        for s, loss in enumerate(train_loss.tolist()):
+            row = {
+                "step": self.done_steps,
+                "fraction": self.done_steps / self.common.steps,
+                "seconds": self.seconds / len(self.pack),
+            }
+            if np.isfinite(loss):
+                status = "done" if self.finished else "running"
+                row |= {"status": status, "train_loss": loss, **{name: v[s] for name, v in values.items()}}
+            else:
+                row |= {"status": "failed", "error": f"the loss was {loss} before step {self.done_steps}"}
+            rows.append(row)
+        return rows
+
+    def state_dict(self) -> dict:
+        return {"students": self.students.state_dict(), "done_steps": self.done_steps, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.students.load_state_dict(state["students"])
+        self.done_steps, self.seconds = state["done_steps"], state["seconds"]
+
+
+class Splits:
+    """The data sets as tensors on one device, with the training digits split into train and validation."""
+
+    def __init__(self, datasets: Arrays, device: torch.device) -> None:
+        tensor = lambda name: torch.from_numpy(np.asarray(datasets[name])).to(device)  # noqa: E731
+        self.images, self.digits, self.labels = tensor("train_images"), tensor("train_digits"), tensor("train_labels").long()
+        self.test_images, self.test_digits = tensor("test_images"), tensor("test_digits")
+        self.test_labels = tensor("test_labels").long()
+        n = len(self.labels)
+        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
+        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
+
+    def target(self, index: Tensor) -> Tensor:
+        return prepare(self.images[index])
+
+
+def prepare(x: Tensor) -> Tensor:
+    """uint8 images (B, 3, 28, 28), or digits (B, 28, 28) repeated over the channels, to floats in [-1, 1]."""
+    if x.dim() == 3:
+        x = x[:, None].expand(-1, 3, -1, -1)
+    return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+
+
+def batch_index(pool: Tensor, size: int, step: int, seed: int, stream: int) -> Tensor:
+    """Batch number `step` of endless reshuffled passes over `pool`, (min(size, len(pool)),) of its members.
+
+    A function of the step, so that a resumed run sees the batches of an uninterrupted one.
+    """
+    size = min(size, len(pool))
+    per_pass = len(pool) // size
+    turn, position = divmod(step, per_pass)
+    return pool[_order(len(pool), seed, stream, turn)[position * size : (position + 1) * size].to(pool.device)]
+
+
+def _order(n: int, seed: int, stream: int, turn: int) -> Tensor:
+    key = (n, seed, stream, turn)
+    if key not in _ORDERS:
+        if len(_ORDERS) > 8:
+            _ORDERS.clear()
+        entropy = np.random.SeedSequence((seed, stream, turn)).generate_state(1, np.uint64)[0]
+        _ORDERS[key] = torch.randperm(n, generator=torch.Generator().manual_seed(int(entropy) >> 1))
+    return _ORDERS[key]
+
+
+_ORDERS: dict[tuple[int, int, int, int], Tensor] = {}  # the passes in use; a pass is drawn once, not at every step
+
+
+def _labelled(labels: Tensor, train: Tensor, count: str, seed: int) -> Tensor | None:
+    """The training digits whose target label is known: `count` of them, balanced over the classes; None means all."""
+    if count == "all" or int(count) >= len(train):
+        return None
+    order = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).to(train.device)]
+    by_class = [order[labels[order] == k] for k in range(CLASSES)]
+    take = [int(count) // CLASSES + (k < int(count) % CLASSES) for k in range(CLASSES)]
+    return torch.cat([members[:n] for members, n in zip(by_class, take, strict=True)])
+
+
+def _teach(lesson: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarray]:
+    """Train a teacher on clean training digits; its logits on all of them and on the images made from them."""
+    start = time.perf_counter()
+    sets = Splits(datasets, torch.device(device))
+    teacher = Population(graph(lesson.network, CLASSES), SHAPE, [lesson.seed], [3e-3], device)
+    for step in range(lesson.steps):
+        index = batch_index(sets.train, 128, step, lesson.seed, stream=2)
+        loss = cross_entropy(teacher.logits(prepare(sets.digits[index])), sets.labels[index])
+        teacher.step(loss, warmup_linear(step / lesson.steps))
+    accuracy: Callable[[Tensor], np.ndarray] = lambda x: teacher.accuracy(x, sets.test_labels, prepare)[0].cpu().numpy()  # noqa: E731
+    with torch.no_grad():
+        answer = lambda x: torch.cat([teacher.logits(prepare(b))[0] for b in x.split(1000)]).cpu().numpy()  # noqa: E731
+        return {
+            "target": answer(sets.images),
+            "source": answer(sets.digits),
+            "source_test_accuracy": accuracy(sets.test_digits),
+            "target_test_accuracy": accuracy(sets.test_images),
+            "seconds": np.asarray(time.perf_counter() - start),
+        }
