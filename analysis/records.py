@@ -1,6 +1,154 @@
-"""provisional"""
-def schema(axes, metrics):
+"""The Parquet contract: what columns a run's rows have, and how runs are found and read.
+
+Imports nothing heavy by itself, so that a study's `--help` may import it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
-    t={int:pa.int64(),float:pa.float64(),str:pa.string()}
-    b=dict(study=str,run=str,trial=str,student=str,seed=int,preset=str,data=str,status=str,error=str,step=int,seconds=float)
-    return pa.schema([(k,t[v]) for k,v in {**b,**axes}.items()]+[(m,pa.float64()) for m in metrics])
+
+STATUSES = ("running", "failed", "stopped", "done")
+"""running: an evaluation on the way. failed: no result, see `error`. stopped: ended early by a scheduler. done: the last
+evaluation."""
+
+BASE_COLUMNS: Mapping[str, type] = {
+    "study": str,
+    "run": str,
+    "trial": str,
+    "student": str,  # hash of the config; cells with the same mathematics share a student
+    "seed": int,
+    "preset": str,
+    "data": str,  # "sample" or "full"
+    "status": str,  # one of STATUSES
+    "error": str,  # null unless failed
+    "step": int,
+    "seconds": float,  # training time of this student so far
+}
+
+
+class RecordsError(Exception):
+    """A run that is not there or cannot be read, said in one line."""
+
+
+def table_schema(columns: Mapping[str, type]) -> pa.Schema:
+    """A Parquet schema from Python types: str, int (64 bit), float (64 bit) or bool. KeyError for any other."""
+    import pyarrow as pa
+
+    arrow = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    return pa.schema([(name, arrow[kind]) for name, kind in columns.items()])
+
+
+def schema(axes: Mapping[str, type], metrics: Iterable[str]) -> pa.Schema:
+    """The schema of the table `rows`: base columns, then axes, then metrics (float64, null where not measured).
+
+    The names of the axes are kept in the file, for they tell cells from measurements when it is read. An axis `seed` is
+    the base column. ValueError if a metric has the name of another column.
+    """
+    columns = {**BASE_COLUMNS, **{name: kind for name, kind in axes.items() if name not in BASE_COLUMNS}}
+    for metric in metrics:
+        if metric in columns:
+            raise ValueError(f"metric {metric!r} has the name of another column")
+        columns[metric] = float
+    return table_schema(columns).with_metadata({b"axes": json.dumps(list(axes)).encode()})
+
+
+def find_run(study: str, run: str = "latest", root: str | Path = "results") -> Path:
+    """The folder of a run: by its path, by its name under root/study, or the `latest` to have started.
+
+    RecordsError where there is none.
+    """
+    home = Path(root) / study
+    names = sorted(path.parent for path in home.glob("*/run.json"))
+    if run == "latest":
+        if not names:
+            raise RecordsError(f"no run of {study} under {home.absolute()}; start one: python studies/{study}.py")
+        return max(names, key=lambda path: (str(info(path).get("start") or ""), path.name))
+    for path in (Path(run).expanduser(), home / run):
+        if (path / "run.json").is_file():
+            return path
+    known = ", ".join(path.name for path in names[-5:]) or "none"
+    raise RecordsError(f"no run {run!r} of {study} under {home.absolute()} (there: {known})")
+
+
+def info(run: str | Path) -> dict[str, Any]:
+    """run.json of a run. RecordsError if it cannot be read."""
+    fs, path = _open(run)
+    try:
+        with fs.open_input_stream(f"{path}/run.json") as stream:
+            return json.loads(stream.read())
+    except (OSError, ValueError) as error:
+        raise RecordsError(f"{run}/run.json cannot be read: {_line(error)}") from None
+
+
+def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
+    """All rows of one table of a run, without repetitions; `attrs["axes"]` names the axes where the table has some.
+
+    run: a folder, or a URI that pyarrow.fs opens. Of rows that repeat the same student, cell and step (a flush rerun
+    under another name) the one of the last file counts. RecordsError names a damaged file, or the table if it is empty.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.fs as pafs
+
+    fs, path = _open(run)
+    try:
+        found = fs.get_file_info(pafs.FileSelector(f"{path}/{table}", allow_not_found=True))
+    except OSError as error:
+        raise RecordsError(f"{run} cannot be listed: {_line(error)}") from None
+    parts, axes = [], {}
+    for file in sorted(f.path for f in found if f.path.endswith(".parquet")):
+        try:
+            part = ds.dataset(file, format="parquet", filesystem=fs).to_table()
+        except (OSError, ValueError) as error:
+            raise RecordsError(f"{file} is damaged: {_line(error)}") from None
+        axes |= dict.fromkeys(json.loads((part.schema.metadata or {}).get(b"axes", b"[]")))
+        parts.append(part.replace_schema_metadata())
+    if not parts:
+        raise RecordsError(f"{run} has no {table} yet")
+    try:
+        frame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    except pa.ArrowInvalid as error:
+        raise RecordsError(f"{run}/{table}: files disagree about a column: {_line(error)}") from None
+    key = [name for name in ("student", *axes, "step") if name in frame]
+    if "student" not in frame:  # a table without students: whole rows repeat, but for the clock
+        key = [name for name in frame if name != "seconds"]
+    frame = frame.drop_duplicates(key, keep="last").reset_index(drop=True)
+    frame.attrs["axes"] = list(axes)
+    return frame
+
+
+def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame:
+    """The last row of every cell (axes and seed) that is done.
+
+    axes: by default those that `read` found in the files; ValueError if there are none.
+    """
+    axes = rows.attrs.get("axes") if axes is None else axes
+    if not axes:
+        raise ValueError("the rows do not name their axes: pass them")
+    cell = list(dict.fromkeys([*axes, "seed"]))
+    done = rows[rows["status"] == "done"].sort_values("step", kind="stable")
+    return done.drop_duplicates(cell, keep="last").sort_index().reset_index(drop=True)
+
+
+def _open(run: str | Path):
+    """(file system, path) of a folder or a URI."""
+    import pyarrow.fs as pafs
+
+    if "://" not in str(run):
+        return pafs.LocalFileSystem(), str(Path(run).absolute())
+    try:
+        fs, path = pafs.FileSystem.from_uri(str(run))
+    except (OSError, ValueError) as error:
+        raise RecordsError(f"{run} cannot be opened: {_line(error)}") from None
+    return fs, path.rstrip("/")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

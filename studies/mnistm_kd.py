@@ -42,13 +42,13 @@ STUDY = Study(
         "teacher": grid("cnn", choices=networks, help="The teacher's network."),
         "teacher_steps": grid(1500, help="Length of the teacher's training, in batches of 128.", **positive),
         "precision": grid("fp32", choices=("fp32", "bf16"), help="Precision of the students' products; bf16 is faster where the processor has it (Xeon with AMX, GPUs)."),
-        "steps": grid(1200, help="Length of a student's training, in batches.", **positive),
+        "steps": grid(1100, help="Length of a student's training, in batches.", **positive),
         "batch_size": grid(128, help="Images per batch; with few labels, half as many labelled images come on top.", **positive),
     },
     students={
         "temperature": grid(1.0, 2.0, 4.0, 8.0, 16.0, help="T of the softened softmax.", search=loguniform(1, 64), **positive),
-        "kd_weight": grid(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, help="lambda, weight of the distillation term.", search=uniform(0, 1), valid=lambda v: 0 <= v <= 1, must="in [0, 1]"),
-        "lr": grid(2e-3, help="Adam's peak learning rate.", **positive),
+        "kd_weight": grid(0.0, 0.05, 0.1, 0.25, 0.5, 1.0, help="lambda, weight of the distillation term.", search=uniform(0, 1), valid=lambda v: 0 <= v <= 1, must="in [0, 1]"),
+        "lr": grid(3e-3, help="Adam's peak learning rate.", **positive),
         "seed": grid(0, 1, 2, help="Initial weights, order of the data, labelled digits, and teacher."),
     },
     presets={

@@ -385,7 +385,7 @@ class Run:
     def _train_inline(self) -> bool:
         from studies.harness import engine
 
-        engine.tune_process(self.options.num_cpus or available_cores())
+        engine.set_threads(self.options.num_cpus or available_cores())
         device = "cuda" if self.options.num_gpus else "cpu"
         datasets = self._datasets() if self.trials else {}
         before = signal.signal(signal.SIGTERM, _as_interrupt)

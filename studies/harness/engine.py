@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
-import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -74,20 +71,9 @@ def lessons(study: Study, trials: Iterable[Trial]) -> list:
     return list(dict.fromkeys(cls.lesson(cls.Config(**c)) for trial in trials for c in trial.students))
 
 
-def tune_process(threads: int) -> None:
-    """Call before any torch work in a process that trains: its share of threads, and freed memory kept for reuse.
-
-    glibc returns large buffers to the kernel at every step otherwise, and the page faults cost more than the arithmetic.
-    """
+def set_threads(threads: int) -> None:
+    """Call before any torch work in a process that trains: its share of the cores."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    if sys.platform == "linux":
-        M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
-                libc.mallopt(option, value)
-        except (OSError, AttributeError):  # another C library
-            logging.getLogger("stillroom").debug("no mallopt here")
     import torch
 
     torch.set_num_threads(threads)

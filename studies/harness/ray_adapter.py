@@ -25,7 +25,7 @@ import ray
 from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
-from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, tune_process
+from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, set_threads
 from studies.harness.folder import RunFolder
 from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
 
@@ -71,7 +71,7 @@ class StudyTrial(tune.Trainable):
         if shared is not None:
             self.shared = shared
         s = self.shared
-        tune_process(threads=1)
+        set_threads(1)
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
         self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device)
         if s.folder and (content := s.folder.checkpoint(self.plan.name)):  # left by an interrupted run
@@ -190,7 +190,7 @@ def prepare(study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_
 
     @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
     def work(lesson, datasets):
-        tune_process(threads=1)
+        set_threads(1)
         return study.load().prepare(lesson, datasets, "cuda" if num_gpus else "cpu")
 
     answers: Answers = {}

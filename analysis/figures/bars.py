@@ -1,0 +1,37 @@
+"""Bars from zero, one per line of a table, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from analysis.figures.scales import label
+
+
+def bars(
+    table: pd.DataFrame, name: str, value: str, hue: str | None = None, limit: float = 100, ax: Axes | None = None
+) -> Axes:
+    """Horizontal bars from 0 on an axis that ends at `limit`, the first line on top, each with its number.
+
+    hue: a column of colours. Lines without an interval (low is NaN) have no whisker.
+    """
+    ax = ax or pyplot.figure(figsize=(8, 0.45 * len(table) + 1.2)).add_subplot()
+    at = np.arange(len(table))[::-1]
+    ax.barh(at, table[value], color=table[hue] if hue else "0.6", height=0.7)
+    half = ((table["high"] - table["low"]) / 2).fillna(0).to_numpy(dtype=float)
+    measured = half > 0
+    ax.errorbar(
+        table[value][measured], at[measured], xerr=half[measured], fmt="none", ecolor="black", capsize=3, linewidth=1.2
+    )
+    for y, mean, width in zip(at, table[value], half, strict=True):
+        text = f"{mean:.1f}" + (f" ±{width:.1f}" if width else "")
+        inside = mean + width > 0.85 * limit
+        ax.annotate(
+            text, (mean - width if inside else mean + width, y), (-6 if inside else 6, 0), textcoords="offset points",
+            ha="right" if inside else "left", va="center", fontsize=8.5, color="white" if inside else "black",
+        )  # fmt: skip
+    ax.set_yticks(at, list(table[name]))
+    ax.set(xlim=(0, limit), xlabel=label(value))
+    return ax

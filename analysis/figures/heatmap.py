@@ -1,0 +1,86 @@
+"""Numbers on a plane: each cell's mean and half interval (grids), or coloured points (searches)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps, pyplot
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+
+from analysis.figures.scales import dress, label, positions
+from analysis.figures.surface import HOLE
+
+MAP = "cividis"
+
+
+def heatmap(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    z: str,
+    best: Mapping[str, Any] | None = None,
+    limits: tuple[float, float] = (0, 100),
+    ax: Axes | None = None,
+) -> Axes:
+    """One field per cell: the mean, below it +- half its interval, and n where it is below that of other cells.
+
+    limits: of the colours only. best is outlined. A cell that is NaN is hatched and crossed; a combination without a
+    line in the table stays blank.
+    """
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    columns, rows = np.unique(table[x]), np.unique(table[y])
+    norm, colors = Normalize(*limits), colormaps[MAP]
+    most = table["n"].max()
+    for _, cell in table.iterrows():
+        i, j = np.searchsorted(columns, cell[x]), np.searchsorted(rows, cell[y])
+        corner = (i - 0.5, j - 0.5)
+        if np.isnan(cell[z]):
+            ax.add_patch(Rectangle(corner, 1, 1, facecolor="0.9", edgecolor=HOLE, hatch="////", linewidth=0))
+            ax.text(i, j, "×", ha="center", va="center", color=HOLE, fontsize=14, fontweight="bold")
+            continue
+        face = colors(norm(cell[z]))
+        ax.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="white"))
+        dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
+        half = (cell["high"] - cell["low"]) / 2
+        text = f"{cell[z]:.1f}\n" + (f"±{half:.1f}" if np.isfinite(half) else "n = 1")
+        text += f" n={cell['n']:.0f}" if 1 < cell["n"] < most else ""
+        ax.text(i, j, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    if best is not None:
+        i, j = np.searchsorted(columns, best[x]), np.searchsorted(rows, best[y])
+        ax.add_patch(Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, fill=False, edgecolor=HOLE, linewidth=3, zorder=5))
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
+    ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns])
+    ax.set_yticks(range(len(rows)), [f"{v:g}" for v in rows])
+    return ax
+
+
+def scatter(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    z: str,
+    best: Mapping[str, Any] | None = None,
+    limits: tuple[float, float] = (0, 100),
+    ax: Axes | None = None,
+) -> Axes:
+    """The same for points that lie on no grid: one dot per point, coloured by the mean; the best has its number."""
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    hole = table[z].isna()
+    px, py = positions(table[x], x), positions(table[y], y)
+    ax.scatter(
+        px[~hole], py[~hole], c=table[z][~hole], cmap=MAP, norm=Normalize(*limits), s=60, edgecolors="0.2", linewidths=0.6
+    )
+    ax.scatter(px[hole], py[hole], marker="x", color=HOLE, s=50, linewidths=2)
+    if best is not None:
+        row = table[(table[x] == best[x]) & (table[y] == best[y])].iloc[0]
+        at = float(positions(row[x], x)), float(positions(row[y], y))
+        ax.scatter(*at, facecolors="none", edgecolors=HOLE, s=170, linewidths=2.5)
+        ax.annotate(f"{row[z]:.1f}", at, (0, 12), textcoords="offset points", ha="center", fontsize=9)
+    dress(ax.xaxis, table[x], x)
+    dress(ax.yaxis, table[y], y)
+    return ax

@@ -1,0 +1,97 @@
+"""A value over two axes, to turn: the same table and arguments as `surface`, made with plotly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.colors import to_hex
+
+from analysis.figures.references import Reference
+from analysis.figures.scales import grid, label, positions, scattered, ticks
+from analysis.figures.surface import HOLE
+
+
+def interactive(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    z: str,
+    title: str,
+    references: Sequence[Reference] = (),
+    best: Mapping[str, Any] | None = None,
+    limits: tuple[float, float] = (0, 100),
+) -> go.Figure:
+    """A surface (points, where they fill no grid) with interval bars; pointing shows a cell's numbers.
+
+    A click in the legend hides a plane. `write_html(include_plotlyjs=True)` makes a file that opens offline.
+    """
+    figure = go.Figure(layout=_layout(table, x, y, z, title, limits))
+    X, Y, Z = grid(table, x, y, z)
+    if not scattered(table, x, y) and min(Z.shape) > 1:
+        figure.add_surface(
+            x=X, y=Y, z=Z, colorscale="Viridis", cmin=limits[0], cmax=limits[1], hoverinfo="skip", connectgaps=False,
+            name="mean over seeds", showlegend=True, showscale=False,
+        )  # fmt: skip
+    _points(figure, table, x, y, z, limits)
+    if best is not None:
+        row = table[(table[x] == best[x]) & (table[y] == best[y])].iloc[0]
+        figure.add_scatter3d(
+            x=[float(positions(row[x], x))], y=[float(positions(row[y], y))], z=[row[z]], mode="markers",
+            marker={"symbol": "diamond-open", "size": 9, "color": "black", "line": {"width": 3}}, hoverinfo="skip",
+            name="best on validation",
+        )  # fmt: skip
+    side_x, side_y = np.meshgrid([X.min(), X.max()], [Y.min(), Y.max()])
+    for r in references:
+        color = to_hex(r.color)
+        figure.add_surface(
+            x=side_x, y=side_y, z=np.full_like(side_x, r.value), opacity=0.25, showscale=False, showlegend=True,
+            colorscale=[[0, color], [1, color]], name=r.text, hoverinfo="name",
+        )  # fmt: skip
+    return figure
+
+
+def _points(
+    figure: go.Figure, table: pd.DataFrame, x: str, y: str, z: str, limits: tuple[float, float]
+) -> None:
+    holes, cells = table[table[z].isna()], table[table[z].notna()]
+    half = ((cells["high"] - cells["low"]) / 2).fillna(0)
+    figure.add_scatter3d(
+        x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", name="cells, 95 % intervals",
+        marker={"size": 3.5, "color": cells[z], "colorscale": "Viridis", "cmin": limits[0], "cmax": limits[1],
+                "line": {"width": 1, "color": "#333333"}, "showscale": True,
+                "colorbar": {"title": {"text": label(z)}, "x": -0.02, "len": 0.6}},
+        error_z={"type": "data", "array": half, "color": "#333333", "thickness": 2, "width": 0},
+        customdata=np.stack([cells[x], cells[y], cells["low"], cells["high"], cells["n"]], axis=-1),
+        hovertemplate=f"{label(x)} %{{customdata[0]:.4g}}<br>{label(y)} %{{customdata[1]:.3g}}<br><b>%{{z:.2f}}</b>"
+        " (%{customdata[2]:.2f} to %{customdata[3]:.2f}, n = %{customdata[4]})<extra></extra>",
+    )  # fmt: skip
+    if len(holes):
+        figure.add_scatter3d(
+            x=positions(holes[x], x), y=positions(holes[y], y), z=[limits[0]] * len(holes), mode="markers",
+            name="no result", marker={"symbol": "x", "size": 5, "color": HOLE},
+        )  # fmt: skip
+
+
+def _layout(
+    table: pd.DataFrame, x: str, y: str, z: str, title: str, limits: tuple[float, float]
+) -> dict[str, Any]:
+    def axis(column: str) -> dict[str, Any]:
+        at, texts = ticks(table[column], column)
+        return {"title": {"text": label(column)}, "tickvals": list(at), "ticktext": texts}
+
+    return {
+        "title": {"text": title.replace("\n", "<br>"), "font": {"size": 15}},
+        "scene": {
+            "xaxis": axis(x),
+            "yaxis": axis(y),
+            "zaxis": {"title": {"text": label(z)}, "range": list(limits)},
+            "camera": {"eye": {"x": 1.3, "y": -1.6, "z": 0.7}},
+            "aspectmode": "cube",
+        },
+        "legend": {"x": 1, "y": 0.9},
+        "margin": {"l": 0, "r": 0, "t": 80, "b": 0},
+    }

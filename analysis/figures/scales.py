@@ -1,0 +1,54 @@
+"""How columns become axes: which are geometric, what they are called, where their ticks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axis import Axis
+
+LOG2 = frozenset({"temperature"})
+"""Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
+
+LABELS = {"temperature": "temperature T", "kd_weight": "kd_weight (λ)", "test_accuracy": "test accuracy, %"}
+
+
+def label(column: str) -> str:
+    """The name of a column on an axis."""
+    return LABELS.get(column, column.replace("_", " "))
+
+
+def positions(values: Any, column: str) -> np.ndarray:
+    """Where values lie on the axis of their column: at their log2 where the column is geometric."""
+    numbers = np.asarray(values, dtype=float)
+    return np.log2(numbers) if column in LOG2 else numbers
+
+
+def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarray, list[str]]:
+    """Positions and texts of ticks: the grid points; where there are more than `most`, round numbers instead."""
+    points = np.unique(np.asarray(list(values), dtype=float))
+    if len(points) > most and column in LOG2:
+        points = 2.0 ** np.arange(np.floor(np.log2(points[0])), np.ceil(np.log2(points[-1])) + 1)
+    elif len(points) > most:
+        points = np.linspace(points[0], points[-1], 6).round(2)
+    return positions(points, column), [f"{value:g}" for value in points]
+
+
+def dress(axis: Axis, values: Iterable[float], column: str) -> None:
+    """Ticks and label of one axis of a figure."""
+    axis.set_ticks(*ticks(values, column))
+    axis.set_label_text(label(column))
+
+
+def grid(table: pd.DataFrame, x: str, y: str, z: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions X, Y and values Z, each (len(y), len(x)), in ascending order; NaN where there is no cell."""
+    wide = table.pivot(index=y, columns=x, values=z).sort_index().sort_index(axis=1)
+    X, Y = np.meshgrid(positions(wide.columns, x), positions(wide.index, y))
+    return X, Y, wide.to_numpy(dtype=float)
+
+
+def scattered(table: pd.DataFrame, x: str, y: str) -> bool:
+    """The cells fill less than half of the grid of their values: points of a search, not a grid."""
+    return len(table) < 0.5 * table[x].nunique() * table[y].nunique()

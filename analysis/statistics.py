@@ -1,0 +1,144 @@
+"""Means over seeds with their uncertainty, and whether a winner is more than luck."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over n seeds and its confidence interval; low and high are NaN for n = 1, all are for n = 0."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A mean difference over n pairs of runs with the same seed; p: two-sided, of no difference (NaN for n < 2)."""
+
+    p: float
+
+
+def interval(values: Iterable[float], level: float = LEVEL) -> Interval:
+    """Mean and Student's t interval, mean +- t(n - 1) s / sqrt(n); NaN values are left out.     Student 1908"""
+    x = np.asarray([v for v in values if not math.isnan(v)], dtype=float)
+    n = len(x)
+    mean = float(x.mean()) if n else math.nan
+    half = float(student_t.ppf((1 + level) / 2, n - 1) * x.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def summarise(table: pd.DataFrame, by: Sequence[str], value: str, level: float = LEVEL) -> pd.DataFrame:
+    """One line per group of `by`: its columns, then mean, low, high (unit of `value`) and n, as `interval` has them.
+
+    Rows where `value` is not measured do not count; a group without any has no line.
+    """
+    groups = table.dropna(subset=[value]).groupby(list(by), sort=True)[value]
+    lines = []
+    for key, group in groups:
+        i = interval(group, level)
+        lines.append((*key, i.mean, i.low, i.high, i.n))
+    return pd.DataFrame(lines, columns=[*by, "mean", "low", "high", "n"])
+
+
+def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
+    """a - b over the labels (seeds) that both have: what a seed does to both cancels.
+
+    Student's paired t test, Student 1908. Equal differences have s = 0: then p is 1 where they are 0, else 0.
+    """
+    both = pd.concat([a.rename("a"), b.rename("b")], axis=1, join="inner").dropna()
+    d = both["a"] - both["b"]
+    i = interval(d, level)
+    if i.n < 2:
+        p = math.nan
+    elif (error := float(d.std(ddof=1)) / math.sqrt(i.n)) > 0:
+        p = float(2 * student_t.sf(abs(i.mean) / error, i.n - 1))
+    else:
+        p = float(i.mean == 0)
+    return Difference(i.mean, i.low, i.high, i.n, p)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p values corrected for their number, in the same order; NaN counts as 1.     Holm 1979, Scand. J. Stat. 6:65-70"""
+    raw = np.nan_to_num(np.asarray(p, dtype=float), nan=1.0)
+    order = np.argsort(raw, kind="stable")
+    steps = raw[order] * np.arange(len(raw), 0, -1)
+    corrected = np.empty_like(raw)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a choice on validation is worth.
+
+    best: the cell chosen, runner_up: the second, as {column: value}. lead: best minus runner-up on the reported metric
+    (uncorrected). ties: rivals that are not shown to be worse, best on validation first. rivals: how many there were.
+    n: seeds.
+    """
+
+    best: dict[str, Any]
+    runner_up: dict[str, Any] | None
+    lead: Difference | None
+    ties: tuple[dict[str, Any], ...]
+    rivals: int
+    n: int
+
+    @property
+    def stands_out(self) -> bool:
+        """The winner is better than every rival by more than noise; otherwise it is a tie."""
+        return self.rivals > 0 and not self.ties
+
+
+def stands_out(table: pd.DataFrame, cell: Sequence[str], choose: str, report: str, seed: str = "seed") -> Verdict:
+    """The cell with the best mean of `choose`, and whether `report` tells it from its rivals.
+
+    table: one row per cell and seed. Winner against each rival: a paired t test over seeds on `report`, Holm-corrected
+    over the rivals, two-sided, where only the winner's side counts. The test looks at another metric than the choice,
+    so the choice does not flatter it, save for what luck of a seed moves both. Cells with fewer seeds than the fullest
+    ones neither win nor compete. Cells of the same students (column `student`) are one cell, named by the first.
+    ValueError if no row has both metrics.
+    """
+    measured = table.dropna(subset=[choose, report])
+    if measured.empty:
+        raise ValueError(f"no row has both {choose} and {report}")
+    groups = {key: group.set_index(seed).sort_index() for key, group in measured.groupby(list(cell), sort=True)}
+    n = max(len(group) for group in groups.values())
+    distinct: dict[Any, tuple] = {}
+    for key, group in groups.items():
+        if len(group) == n:
+            distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
+    ranked = sorted(distinct.values(), key=lambda key: -groups[key][choose].mean())
+    best, rivals = ranked[0], ranked[1:]
+    leads = [paired(groups[best][report], groups[rival][report]) for rival in rivals]
+    p = holm([lead.p if lead.mean > 0 else 1.0 for lead in leads])
+    named = [dict(zip(cell, key, strict=True)) for key in ranked]
+    return Verdict(
+        best=named[0],
+        runner_up=named[1] if rivals else None,
+        lead=leads[0] if rivals else None,
+        ties=tuple(name for name, corrected in zip(named[1:], p, strict=True) if corrected >= 1 - LEVEL),
+        rivals=len(rivals),
+        n=n,
+    )
+
+
+def share_of_gap(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
+    """(value - low) / (high - low) by label (seed): 0 is no gain over `low`, 1 reaches `high`; NaN where high <= low.
+
+    As in Ganin et al. 2016 (arXiv 1505.07818), Table 2: low is source only, high is trained on target.
+    """
+    gap = (high - low).where(lambda width: width > 0)
+    return ((value - low) / gap).dropna()

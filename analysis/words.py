@@ -1,0 +1,52 @@
+"""Numbers as the sentences of a page say them. Metrics come in as fractions and go out in per cent or points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.statistics import Interval
+
+
+def percent(value: Interval) -> str:
+    """`81.7 % (95 % interval 81.2 to 82.1, n = 3)`"""
+    if math.isnan(value.low):
+        return f"{100 * value.mean:.1f} % (n = {value.n})"
+    return f"{100 * value.mean:.1f} % (95 % interval {100 * value.low:.1f} to {100 * value.high:.1f}, n = {value.n})"
+
+
+def points(value: Interval) -> str:
+    """`+4.1 points (+3.2 to +5.0)`"""
+    if math.isnan(value.low):
+        return f"{100 * value.mean:+.1f} points (n = {value.n}, no interval)"
+    return f"{100 * value.mean:+.1f} points ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
+
+
+def share(value: Interval) -> str:
+    """`62 % (58 to 66)`"""
+    if math.isnan(value.low):
+        return f"{100 * value.mean:.0f} % (n = {value.n})"
+    return f"{100 * value.mean:.0f} % ({100 * value.low:.0f} to {100 * value.high:.0f})"
+
+
+def cell(values: Mapping[str, Any]) -> str:
+    """`T = 8, kd_weight = 0.25`; at kd_weight 0 the temperature plays no part and is not named."""
+    if values["kd_weight"] == 0:
+        return "labels only (kd_weight = 0)"
+    return f"T = {values['temperature']:.3g}, kd_weight = {values['kd_weight']:.3g}"
+
+
+def listing(items: Sequence[str], most: int = 5) -> str:
+    """`a; b; c and 4 more`"""
+    rest = len(items) - most
+    return "; ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def moves(value: Interval) -> str:
+    """What an interval of a difference says about its direction."""
+    if math.isnan(value.low):
+        return "one seed, so nothing is known of the noise"
+    if value.low <= 0 <= value.high:
+        return "not distinguishable from no difference"
+    return "a gain" if value.low > 0 else "a loss"
