@@ -59,7 +59,7 @@ class Page:
         from matplotlib import pyplot
 
         path = self._file(f"{name}.png")
-        figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight")
+        figure.savefig(path, dpi=DPI, facecolor="white")
         pyplot.close(figure)
         _show({"image/png": path.read_bytes(), "text/plain": path.name}, figure=path.name)
 
@@ -126,7 +126,7 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     if error:
         print(f"{file.stem}: the page stopped: {error} (see {path / 'report.ipynb'})", file=sys.stderr)
         return 1
-    print(*marked(notebook, "sentences"), sep="\n")
+    print(*(sentence.replace("**", "") for sentence in marked(notebook, "sentences")), sep="\n")
     print(f"\nFigures in {path / 'figures'}:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
     print(f"Report: {path / 'report.html'} (notebook: report.ipynb)")
@@ -147,7 +147,13 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
     notebook = jupytext.read(file, fmt="py:percent")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["title"] = f"{file.stem}: {run.name}"
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(run)}})
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(run)}},
+        extra_arguments=["--Application.log_level=40"],  # else each kernel warns of TCP, though it stays on loopback
+    )
     error = ""
     try:
         client.execute()

@@ -102,7 +102,8 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
         found = fs.get_file_info(pafs.FileSelector(f"{path}/{table}", allow_not_found=True))
     except OSError as error:
         raise RecordsError(f"{run} cannot be listed: {_line(error)}") from None
-    parts, axes = [], {}
+    parts: list[pa.Table] = []
+    axes: dict[str, None] = {}
     for file in sorted(f.path for f in found if f.path.endswith(".parquet")):
         try:
             part = ds.dataset(file, format="parquet", filesystem=fs).to_table()

@@ -45,8 +45,11 @@ class Regime:
         return by_seed(select(self.done, cell), metric)
 
 
-def split(rows: pd.DataFrame, by: Sequence[str]) -> list[Regime]:
-    """The regimes of a run: by the axes named, and by any other axis with several values, so that nothing is mixed."""
+def split(rows: pd.DataFrame, by: Sequence[str], order: Mapping[str, Sequence]) -> list[Regime]:
+    """The regimes of a run: by the axes named, and by any other axis with several values, so that nothing is mixed.
+
+    order: the values of each axis as run.json has them, which is how regimes are sorted.
+    """
     axes = rows.attrs["axes"]
     fixed = {*PLANE, "seed", *by}
     keys = [*by, *(name for name in axes if name not in fixed and rows[name].nunique() > 1)]
@@ -55,7 +58,8 @@ def split(rows: pd.DataFrame, by: Sequence[str]) -> list[Regime]:
     for values, part in rows.groupby(keys, sort=False):
         cell = dict(zip(keys, values, strict=True))
         regimes.append(Regime(cell, part, select(done, cell)))
-    return sorted(regimes, key=lambda regime: [_order(value) for value in regime.axes.values()])
+    ranks = {name: {value: i for i, value in enumerate(values)} for name, values in order.items()}
+    return sorted(regimes, key=lambda regime: [ranks.get(name, {}).get(v, 0) for name, v in regime.axes.items()])
 
 
 def select(table: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
@@ -70,12 +74,3 @@ def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:
     """A metric by seed; cells that share a student count it once."""
     key = ["student"] if "student" in table else ["seed"]
     return table.dropna(subset=[metric]).drop_duplicates([*key, "seed"]).groupby("seed")[metric].mean()
-
-
-def _order(value: Any) -> tuple[int, float, str]:
-    """Numbers and texts that are numbers by size, other texts behind them, backwards ("target" before "source" is the
-    order of the question: the image that a user has comes first; "all" comes after every count)."""
-    try:
-        return 0, float(value), ""
-    except ValueError:
-        return 1, -ord(value[0]), value

@@ -8,6 +8,8 @@ readings of "the teacher's answer" and with few or all target labels. The loss i
     python studies/mnistm_kd.py --num-gpus 4
 """
 
+from typing import Any
+
 from studies.harness import Preset, Study, grid, loguniform, uniform
 
 
@@ -21,10 +23,10 @@ def same(config):
 
 
 def count_or_all(value):
-    return value == "all" or value.isdigit() and int(value) > 0
+    return value == "all" or (value.isdigit() and int(value) > 0)
 
 
-positive = {"valid": lambda v: v > 0, "must": "above 0"}
+positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 networks = ("cnn_small", "cnn", "cnn_pool")
 
 STUDY = Study(

@@ -7,8 +7,10 @@ A teacher is trained on a source domain (MNIST); students are trained on a targe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +56,10 @@ class Config:
         labels = self.target_labels
         for holds, what in (
             (self.teacher_view in ("target", "source"), f"teacher_view is target or source, not {self.teacher_view!r}"),
-            (labels == "all" or labels.isdigit() and int(labels) > 0, f"target_labels is a count or all, not {labels!r}"),
+            (
+                labels == "all" or (labels.isdigit() and int(labels) > 0),
+                f"target_labels is a count or all, not {labels!r}",
+            ),
             (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
             (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
             (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
@@ -85,10 +90,10 @@ Arrays = Mapping[str, np.ndarray]
 class Distillation:
     """A pack of students of one seed, trained side by side on the same batches (common random numbers)."""
 
-    Config = Config
+    config_type = Config
 
     @staticmethod
-    def datasets(variant: str, root) -> dict[str, np.ndarray]:
+    def datasets(variant: data.Variant, root: Path | None) -> dict[str, np.ndarray]:
         """The images that all packs share: MNIST-M with the clean digits behind it."""
         mnistm = data.mnistm(variant, root)
         return {f.name: getattr(mnistm, f.name) for f in fields(mnistm)}
@@ -104,10 +109,18 @@ class Distillation:
 
         Trained once; a second run finds the answers in the cache, keyed by the teacher and the content of the data.
         """
-        key = {"recipe": 1, **asdict(lesson), **{k: digest(datasets[k]) for k in ("train_digits", "train_images", "test_images")}}
+        key = {
+            "recipe": 1,
+            **asdict(lesson),
+            **{k: digest(datasets[k]) for k in ("train_digits", "train_images", "test_images")},
+        }
         answers = cached("teacher", key, lambda: _teach(lesson, datasets, device))
         row = {name: float(value) for name, value in answers.items() if value.ndim == 0}
-        return {"target": answers["target"], "source": answers["source"]}, {"teacher": lesson.network, "seed": lesson.seed, **row}
+        return {"target": answers["target"], "source": answers["source"]}, {
+            "teacher": lesson.network,
+            "seed": lesson.seed,
+            **row,
+        }
 
     @staticmethod
     def student_bytes(config: Config) -> int:
@@ -146,9 +159,9 @@ class Distillation:
             losses.append(loss.detach())
             self.students.step(loss, warmup_linear(self.done_steps / steps))
             self.done_steps += 1
-        train_loss = torch.stack(losses).mean(0).cpu()
+        rows = self._rows(torch.stack(losses).mean(0).cpu())
         self.seconds += time.perf_counter() - start
-        return self._rows(train_loss)
+        return [row | {"seconds": self.seconds / len(self.pack)} for row in rows]
 
     def _loss(self, step: int) -> Tensor:
         """(S,) losses on batch number `step`; the batch depends on the seed and the step alone."""
@@ -174,11 +187,7 @@ class Distillation:
         values = {name: column.tolist() for name, column in columns.items()}
         rows = []
         for s, loss in enumerate(train_loss.tolist()):
-            row = {
-                "step": self.done_steps,
-                "fraction": self.done_steps / self.common.steps,
-                "seconds": self.seconds / len(self.pack),
-            }
+            row: dict[str, Any] = {"step": self.done_steps, "fraction": self.done_steps / self.common.steps}
             if np.isfinite(loss):
                 status = "done" if self.finished else "running"
                 row |= {"status": status, "train_loss": loss, **{name: v[s] for name, v in values.items()}}
@@ -200,7 +209,11 @@ class Splits:
 
     def __init__(self, datasets: Arrays, device: torch.device) -> None:
         tensor = lambda name: torch.from_numpy(np.asarray(datasets[name])).to(device)  # noqa: E731
-        self.images, self.digits, self.labels = tensor("train_images"), tensor("train_digits"), tensor("train_labels").long()
+        self.images, self.digits, self.labels = (
+            tensor("train_images"),
+            tensor("train_digits"),
+            tensor("train_labels").long(),
+        )
         self.test_images, self.test_digits = tensor("test_images"), tensor("test_digits")
         self.test_labels = tensor("test_labels").long()
         n = len(self.labels)
@@ -252,22 +265,25 @@ def _labelled(labels: Tensor, train: Tensor, count: str, seed: int) -> Tensor | 
     return torch.cat([members[:n] for members, n in zip(by_class, take, strict=True)])
 
 
-def _teach(lesson: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarray]:
-    """Train a teacher on clean training digits; its logits on all of them and on the images made from them."""
-    start = time.perf_counter()
-    sets = Splits(datasets, torch.device(device))
-    teacher = Population(graph(lesson.network, CLASSES), SHAPE, [lesson.seed], [3e-3], device)
+def train_teacher(teacher: Population, lesson: Teacher, sets: Splits) -> None:
+    """Plain supervised training on the clean training digits."""
     for step in range(lesson.steps):
         index = batch_index(sets.train, 128, step, lesson.seed, stream=2)
         loss = cross_entropy(teacher.logits(prepare(sets.digits[index])), sets.labels[index])
         teacher.step(loss, warmup_linear(step / lesson.steps))
-    accuracy: Callable[[Tensor], np.ndarray] = lambda x: teacher.accuracy(x, sets.test_labels, prepare)[0].cpu().numpy()  # noqa: E731
+
+
+def _teach(lesson: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarray]:
+    """A trained teacher's logits on all training digits and on the images made from them, and its accuracies."""
+    start = time.perf_counter()
+    sets = Splits(datasets, torch.device(device))
+    teacher = Population(graph(lesson.network, CLASSES), SHAPE, [lesson.seed], [3e-3], device)
+    train_teacher(teacher, lesson, sets)
     with torch.no_grad():
-        answer = lambda x: torch.cat([teacher.logits(prepare(b))[0] for b in x.split(1000)]).cpu().numpy()  # noqa: E731
-        return {
-            "target": answer(sets.images),
-            "source": answer(sets.digits),
-            "source_test_accuracy": accuracy(sets.test_digits),
-            "target_test_accuracy": accuracy(sets.test_images),
-            "seconds": np.asarray(time.perf_counter() - start),
+        answers = {
+            view: torch.cat([teacher.logits(prepare(x))[0] for x in images.split(1000)]).cpu().numpy()
+            for view, images in (("target", sets.images), ("source", sets.digits))
         }
+    for domain, images in (("source", sets.test_digits), ("target", sets.test_images)):
+        answers[f"{domain}_test_accuracy"] = teacher.accuracy(images, sets.test_labels, prepare)[0].cpu().numpy()
+    return answers | {"seconds": np.asarray(time.perf_counter() - start)}

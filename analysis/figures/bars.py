@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from analysis.figures.scales import label
 
@@ -25,12 +26,14 @@ def bars(
     ax.errorbar(
         table[value][measured], at[measured], xerr=half[measured], fmt="none", ecolor="black", capsize=3, linewidth=1.2
     )
-    for y, mean, width in zip(at, table[value], half, strict=True):
+    colors = table[hue] if hue else ["0.6"] * len(table)
+    for y, mean, width, color in zip(at, table[value], half, colors, strict=True):
+        dark = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) < 0.6
         text = f"{mean:.1f}" + (f" ±{width:.1f}" if width else "")
         inside = mean + width > 0.85 * limit
         ax.annotate(
             text, (mean - width if inside else mean + width, y), (-6 if inside else 6, 0), textcoords="offset points",
-            ha="right" if inside else "left", va="center", fontsize=8.5, color="white" if inside else "black",
+            ha="right" if inside else "left", va="center", fontsize=8.5, color="white" if inside and dark else "black",
         )  # fmt: skip
     ax.set_yticks(at, list(table[name]))
     ax.set(xlim=(0, limit), xlabel=label(value))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
-from analysis.figures.scales import LOG2, dress, label, positions
+from analysis.figures.scales import LOG2, MAP, dress, label, positions
 
 
 def curves(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = None) -> Axes:
@@ -16,14 +19,30 @@ def curves(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = No
     Ticks at the grid points where x is geometric, at matplotlib's choice elsewhere. Holes break the line.
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
-    names = list(dict.fromkeys(table[group].sort_values()))
-    for name, color in zip(names, colormaps["viridis"](np.linspace(0, 0.88, len(names))), strict=True):
-        line = table[table[group] == name].sort_values(x)
+    for name, color, line in _groups(table, x, group):
         at = positions(line[x], x)
-        text = f"{name:g}" if isinstance(name, float | int | np.number) else str(name)
-        ax.plot(at, line[y], color=color, marker="o", markersize=3.5, linewidth=1.5, label=text)
+        ax.plot(at, line[y], color=color, marker="o", markersize=3.5, linewidth=1.5, label=name)
         ax.fill_between(at, line["low"].astype(float), line["high"].astype(float), color=color, alpha=0.18, linewidth=0)
     if x in LOG2:
         dress(ax.xaxis, table[x], x)
     ax.set(xlabel=label(x), ylabel=label(y))
     return ax
+
+
+def dots(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = None) -> Axes:
+    """The same for points that lie on no line, such as those of a search: each with its interval as a whisker."""
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    for name, color, part in _groups(table, x, group):
+        half = ((part["high"] - part["low"]) / 2).fillna(0)
+        ax.errorbar(positions(part[x], x), part[y], half, fmt="o", markersize=4, color=color, label=name)
+    dress(ax.xaxis, table[x], x)
+    ax.set_ylabel(label(y))
+    return ax
+
+
+def _groups(table: pd.DataFrame, x: str, group: str) -> Iterator[tuple[str, Any, pd.DataFrame]]:
+    """Name, colour and lines of each group, in the order of the groups and of x."""
+    names = list(dict.fromkeys(table[group].sort_values()))
+    for name, color in zip(names, colormaps[MAP](np.linspace(0, 0.88, len(names))), strict=True):
+        text = f"{name:g}" if isinstance(name, float | int | np.number) else str(name)
+        yield text, color, table[table[group] == name].sort_values(x)

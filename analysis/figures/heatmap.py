@@ -12,10 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from analysis.figures.scales import dress, label, positions
-from analysis.figures.surface import HOLE
-
-MAP = "cividis"
+from analysis.figures.scales import HOLE, MAP, dress, label, matching, positions
 
 
 def heatmap(
@@ -51,8 +48,10 @@ def heatmap(
         text += f" n={cell['n']:.0f}" if 1 < cell["n"] < most else ""
         ax.text(i, j, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     if best is not None:
-        i, j = np.searchsorted(columns, best[x]), np.searchsorted(rows, best[y])
-        ax.add_patch(Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, fill=False, edgecolor=HOLE, linewidth=3, zorder=5))
+        chosen = matching(table, best)
+        i, j = np.searchsorted(columns, chosen[x]), np.searchsorted(rows, chosen[y])
+        corner, width, height = (i.min() - 0.47, j.min() - 0.47), np.ptp(i) + 0.94, np.ptp(j) + 0.94
+        ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HOLE, linewidth=3, zorder=5))
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
     ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns])
     ax.set_yticks(range(len(rows)), [f"{v:g}" for v in rows])
@@ -77,10 +76,13 @@ def scatter(
     )
     ax.scatter(px[hole], py[hole], marker="x", color=HOLE, s=50, linewidths=2)
     if best is not None:
-        row = table[(table[x] == best[x]) & (table[y] == best[y])].iloc[0]
-        at = float(positions(row[x], x)), float(positions(row[y], y))
-        ax.scatter(*at, facecolors="none", edgecolors=HOLE, s=170, linewidths=2.5)
-        ax.annotate(f"{row[z]:.1f}", at, (0, 12), textcoords="offset points", ha="center", fontsize=9)
+        chosen = matching(table, best)
+        px, py = positions(chosen[x], x), positions(chosen[y], y)
+        ax.scatter(px, py, facecolors="none", edgecolors=HOLE, s=170, linewidths=2.5)
+        ax.annotate(
+            f"{chosen[z].iloc[0]:.1f}", (px[0], py[0]), (0, 12), textcoords="offset points", ha="center", fontsize=9
+        )
+    ax.margins(0.1)  # room for the number of a point at the border
     dress(ax.xaxis, table[x], x)
     dress(ax.yaxis, table[y], y)
     return ax

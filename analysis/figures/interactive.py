@@ -11,8 +11,7 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_hex
 
 from analysis.figures.references import Reference
-from analysis.figures.scales import grid, label, positions, scattered, ticks
-from analysis.figures.surface import HOLE
+from analysis.figures.scales import HOLE, grid, label, matching, positions, scattered, ticks
 
 
 def interactive(
@@ -24,6 +23,7 @@ def interactive(
     references: Sequence[Reference] = (),
     best: Mapping[str, Any] | None = None,
     limits: tuple[float, float] = (0, 100),
+    colors: tuple[float, float] = (0, 100),
 ) -> go.Figure:
     """A surface (points, where they fill no grid) with interval bars; pointing shows a cell's numbers.
 
@@ -33,14 +33,14 @@ def interactive(
     X, Y, Z = grid(table, x, y, z)
     if not scattered(table, x, y) and min(Z.shape) > 1:
         figure.add_surface(
-            x=X, y=Y, z=Z, colorscale="Viridis", cmin=limits[0], cmax=limits[1], hoverinfo="skip", connectgaps=False,
+            x=X, y=Y, z=Z, colorscale="Viridis", cmin=colors[0], cmax=colors[1], hoverinfo="skip", connectgaps=False,
             name="mean over seeds", showlegend=True, showscale=False,
         )  # fmt: skip
-    _points(figure, table, x, y, z, limits)
+    _points(figure, table, x, y, z, limits[0], colors)
     if best is not None:
-        row = table[(table[x] == best[x]) & (table[y] == best[y])].iloc[0]
+        chosen = matching(table, best)
         figure.add_scatter3d(
-            x=[float(positions(row[x], x))], y=[float(positions(row[y], y))], z=[row[z]], mode="markers",
+            x=positions(chosen[x], x), y=positions(chosen[y], y), z=chosen[z], mode="markers",
             marker={"symbol": "diamond-open", "size": 9, "color": "black", "line": {"width": 3}}, hoverinfo="skip",
             name="best on validation",
         )  # fmt: skip
@@ -49,19 +49,19 @@ def interactive(
         color = to_hex(r.color)
         figure.add_surface(
             x=side_x, y=side_y, z=np.full_like(side_x, r.value), opacity=0.25, showscale=False, showlegend=True,
-            colorscale=[[0, color], [1, color]], name=r.text, hoverinfo="name",
+            colorscale=[[0, color], [1, color]], name=r.text + (f", {r.source}" if r.source else ""), hoverinfo="name",
         )  # fmt: skip
     return figure
 
 
 def _points(
-    figure: go.Figure, table: pd.DataFrame, x: str, y: str, z: str, limits: tuple[float, float]
+    figure: go.Figure, table: pd.DataFrame, x: str, y: str, z: str, floor: float, colors: tuple[float, float]
 ) -> None:
     holes, cells = table[table[z].isna()], table[table[z].notna()]
     half = ((cells["high"] - cells["low"]) / 2).fillna(0)
     figure.add_scatter3d(
         x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", name="cells, 95 % intervals",
-        marker={"size": 3.5, "color": cells[z], "colorscale": "Viridis", "cmin": limits[0], "cmax": limits[1],
+        marker={"size": 3.5, "color": cells[z], "colorscale": "Viridis", "cmin": colors[0], "cmax": colors[1],
                 "line": {"width": 1, "color": "#333333"}, "showscale": True,
                 "colorbar": {"title": {"text": label(z)}, "x": -0.02, "len": 0.6}},
         error_z={"type": "data", "array": half, "color": "#333333", "thickness": 2, "width": 0},
@@ -71,7 +71,7 @@ def _points(
     )  # fmt: skip
     if len(holes):
         figure.add_scatter3d(
-            x=positions(holes[x], x), y=positions(holes[y], y), z=[limits[0]] * len(holes), mode="markers",
+            x=positions(holes[x], x), y=positions(holes[y], y), z=[floor] * len(holes), mode="markers",
             name="no result", marker={"symbol": "x", "size": 5, "color": HOLE},
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ class Reference:
 
     @property
     def text(self) -> str:
-        return f"{self.label} {self.value:.1f}" + (f" [{self.source}]" if self.source else "")
+        return f"{self.label} {self.value:.4g} (published)" if self.source else f"{self.label} {self.value:.1f}"
 
     @property
     def style(self) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
+from matplotlib.ticker import MaxNLocator
 
 LOG2 = frozenset({"temperature"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
+
+MAP = "viridis"
+"""Perceptually uniform, and readable without seeing red from green."""
+
+HOLE = "#D55E00"
+"""Holes, and what must be found at once."""
 
 LABELS = {"temperature": "temperature T", "kd_weight": "kd_weight (λ)", "test_accuracy": "test accuracy, %"}
 
@@ -32,7 +39,7 @@ def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarr
     if len(points) > most and column in LOG2:
         points = 2.0 ** np.arange(np.floor(np.log2(points[0])), np.ceil(np.log2(points[-1])) + 1)
     elif len(points) > most:
-        points = np.linspace(points[0], points[-1], 6).round(2)
+        points = np.array([v for v in MaxNLocator(5).tick_values(*points[[0, -1]]) if points[0] <= v <= points[-1]])
     return positions(points, column), [f"{value:g}" for value in points]
 
 
@@ -47,6 +54,13 @@ def grid(table: pd.DataFrame, x: str, y: str, z: str) -> tuple[np.ndarray, np.nd
     wide = table.pivot(index=y, columns=x, values=z).sort_index().sort_index(axis=1)
     X, Y = np.meshgrid(positions(wide.columns, x), positions(wide.index, y))
     return X, Y, wide.to_numpy(dtype=float)
+
+
+def matching(table: pd.DataFrame, best: Mapping[str, Any]) -> pd.DataFrame:
+    """The lines of the cell `best`, {column: value}; of all cells along a column that it does not name."""
+    for column, value in best.items():
+        table = table[table[column] == value]
+    return table
 
 
 def scattered(table: pd.DataFrame, x: str, y: str) -> bool:

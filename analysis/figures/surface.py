@@ -10,12 +10,10 @@ import pandas as pd
 from matplotlib import colormaps, pyplot
 from matplotlib.colors import Normalize
 from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from analysis.figures.references import Reference, spread
-from analysis.figures.scales import dress, grid, positions, scattered
-
-HOLE = "#D55E00"
-MAP = "viridis"
+from analysis.figures.scales import HOLE, MAP, dress, grid, matching, positions, scattered
 
 
 def surface(
@@ -26,25 +24,24 @@ def surface(
     references: Sequence[Reference] = (),
     best: Mapping[str, Any] | None = None,
     limits: tuple[float, float] = (0, 100),
+    colors: tuple[float, float] = (0, 100),
     ax: Axes3D | None = None,
 ) -> Axes3D:
-    """z over the grid of x and y, with a whisker from low to high at each cell; the z axis spans `limits`, uncut.
+    """z over the grid of x and y, with a whisker from low to high at each cell; the z axis spans `limits`, uncut,
+    the colours `colors`.
 
     references are planes, named at the left rear edge. Holes tear the surface and are crossed on the floor. best: the
-    cell to mark, {column: value}. Points of a search, which fill no grid, are drawn as stems. Without `ax` a new figure
+    cell to mark, {column: value}, or all cells along a column that it leaves out. Points of a search, which fill no grid, are drawn as stems. Without `ax` a new figure
     is made.
     """
     if ax is None:
         ax = pyplot.figure(figsize=(8, 6.5)).add_subplot(projection="3d")
-    norm = Normalize(*limits)
+    norm = Normalize(*colors)
     X, Y, Z = grid(table, x, y, z)
     if scattered(table, x, y):
         _stems(table, x, y, z, limits, ax)
     elif min(Z.shape) > 1:
-        faces = colormaps[MAP](norm(_face_means(Z)))
-        ax.plot_surface(
-            X, Y, Z, facecolors=faces, edgecolor="0.25", linewidth=0.4, alpha=0.85, rstride=1, cstride=1, shade=False
-        )
+        ax.add_collection3d(_faces(X, Y, Z, norm))
     else:
         ax.plot(X.ravel(), Y.ravel(), Z.ravel(), color="0.25")
     _cells(table, x, y, z, limits, norm, ax)
@@ -54,15 +51,19 @@ def surface(
     dress(ax.xaxis, table[x], x)
     dress(ax.yaxis, table[y], y)
     ax.set_zlim(*limits)
-    ax.view_init(elev=20, azim=-55)
+    ax.set_box_aspect((1, 1, 0.85), zoom=1.2)
+    ax.view_init(elev=26, azim=-55)
     return ax
 
 
-def _face_means(Z: np.ndarray) -> np.ndarray:
-    """Values at the corners (h, w) -> means of the faces (h, w); matplotlib ignores the last row and column."""
-    faces = np.zeros_like(Z)
-    faces[:-1, :-1] = (Z[:-1, :-1] + Z[1:, :-1] + Z[:-1, 1:] + Z[1:, 1:]) / 4
-    return np.nan_to_num(faces)
+def _faces(X: np.ndarray, Y: np.ndarray, Z: np.ndarray, norm: Normalize) -> Poly3DCollection:
+    """The quadrilaterals between cells, coloured by their mean; none where a corner is missing, which plot_surface
+    would patch with a triangle."""
+    corners = np.stack([X, Y, Z], axis=-1)  # (h, w, 3)
+    quads = np.stack([corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1]], axis=2).reshape(-1, 4, 3)
+    quads = quads[~np.isnan(quads).any(axis=(1, 2))]
+    colors = colormaps[MAP](norm(quads[:, :, 2].mean(axis=1)))
+    return Poly3DCollection(quads, facecolors=colors, edgecolors="0.25", linewidths=0.4, alpha=0.85)
 
 
 def _cells(
@@ -89,12 +90,12 @@ def _stems(table: pd.DataFrame, x: str, y: str, z: str, limits: tuple[float, flo
 def _mark(
     table: pd.DataFrame, x: str, y: str, z: str, best: Mapping[str, Any], limits: tuple[float, float], ax: Axes3D
 ) -> None:
-    row = table[(table[x] == best[x]) & (table[y] == best[y])].iloc[0]
-    px, py = float(positions(row[x], x)), float(positions(row[y], y))
-    ax.plot([px, px], [py, py], [limits[0], row[z]], color="black", linestyle=":", linewidth=1, zorder=20)
-    ax.plot(
-        [px], [py], [row[z]], marker="*", color="white", markeredgecolor="black", markersize=13, linestyle="", zorder=21
-    )
+    chosen = matching(table, best)
+    px, py = positions(chosen[x], x), positions(chosen[y], y)
+    star = {"marker": "*", "color": "white", "markeredgecolor": "black", "markersize": 13 if len(chosen) == 1 else 8, "linestyle": ""}
+    ax.plot(px, py, chosen[z], zorder=21, **star)
+    if len(chosen) == 1:
+        ax.plot([px[0]] * 2, [py[0]] * 2, [limits[0], chosen[z].iloc[0]], color="black", linestyle=":", linewidth=1)
 
 
 def _planes(
@@ -103,7 +104,7 @@ def _planes(
     """Outlined planes, faint inside so that the surface stays readable, named at the left rear corner."""
     (x0, x1), (y0, y1) = ([a.min(), a.max()] if np.ptp(a) else [a.min() - 0.5, a.max() + 0.5] for a in (X, Y))
     corner_x, corner_y = np.meshgrid([x0, x1], [y0, y1])
-    at = spread([r.value for r in references], 0.065 * (limits[1] - limits[0]), *limits)
+    at = spread([r.value for r in references], 0.07 * (limits[1] - limits[0]), *limits)
     for reference, height in zip(references, at, strict=True):
         level = np.full_like(corner_x, reference.value)
         ax.plot_surface(corner_x, corner_y, level, color=reference.color, alpha=0.07, linewidth=0, shade=False)

@@ -84,16 +84,30 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     for name, axis in study.axes.items():
         if name == "seed":
             continue
-        drawn = f" Searched in [{axis.search.low:g}, {axis.search.high:g}]{' on a log scale' * axis.search.log}." if axis.search else ""
+        drawn = (
+            f" Searched in [{axis.search.low:g}, {axis.search.high:g}]{' on a log scale' * axis.search.log}."
+            if axis.search
+            else ""
+        )
         hint = f"(default: {' '.join(map(str, axis.values))})"
-        table[name] = arg(tuple[str, ...], (), f"{axis.help}{drawn}", metavar=f"{axis.type.__name__.upper()} ...", help_behavior_hint=hint)
+        table[name] = arg(
+            tuple[str, ...],
+            (),
+            f"{axis.help}{drawn}",
+            metavar=f"{axis.type.__name__.upper()} ...",
+            help_behavior_hint=hint,
+        )
     fields = [(name, *spec) for name, spec in table.items()]
     form = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(dataclasses.make_dataclass("Arguments", fields))
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            given, unknown = tyro.cli(
-                form, prog=f"studies/{study.name}.py", description=study.question, args=list(words), return_unknown_args=True
+            given, unknown = tyro.cli(  # type: ignore[var-annotated]
+                form,
+                prog=f"studies/{study.name}.py",
+                description=study.question,
+                args=list(words),
+                return_unknown_args=True,
             )
     except SystemExit as end:
         if not end.code:
@@ -101,11 +115,17 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         raise InputError(_one_line(errors.getvalue())) from None
     if unknown:
         near = difflib.get_close_matches(unknown[0].split("=")[0], [flag(name) for name in table], 1)
-        raise InputError(f"{unknown[0]}: no such flag{near and f'; did you mean {near[0]}?' or ''} (see --help)")
+        raise InputError(f"{unknown[0]}: no such flag{(near and f'; did you mean {near[0]}?') or ''} (see --help)")
     values = {name: getattr(given, name) for name in table}
-    axes = {name: study.axes[name].parse(name, values.pop(name)) for name in list(values) if name in study.axes and values[name]}
+    axes = {
+        name: study.axes[name].parse(name, values.pop(name))
+        for name in list(values)
+        if name in study.axes and values[name]
+    }
     options = Options(
-        **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes}, report=not values["no_report"], axes=axes
+        **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},
+        report=not values["no_report"],
+        axes=axes,
     )
     _check(options)
     if options.seeds:
@@ -161,7 +181,9 @@ class Run:
         o = options
         self.data, self.data_why = self._data()
         if o.resume:
-            o.preset, o.search, o.samples, o.scheduler = (self.info[k] for k in ("preset", "search", "samples", "scheduler"))
+            o.preset, o.search, o.samples, o.scheduler = (
+                self.info[k] for k in ("preset", "search", "samples", "scheduler")
+            )
             o.pack = o.pack or self.info["pack"]
             self.values = {k: tuple(v) for k, v in self.info["axes"].items()}
             self.given = {k: tuple(v) for k, v in self.info["given"].items()}
@@ -190,17 +212,23 @@ class Run:
         if name == "latest":
             name = there[-1]
         if name not in there:
-            raise InputError(f"there is no run {name} under {self.options.storage}/{self.study.name}; the latest is {there[-1]}")
+            raise InputError(
+                f"there is no run {name} under {self.options.storage}/{self.study.name}; the latest is {there[-1]}"
+            )
         return folders.RunFolder(self.options.storage, self.study.name, name)
 
     def _check_earlier(self) -> None:
         o = self.options
         if o.extend and self.info["search"] != "grid":
-            raise InputError(f"--extend {o.extend}: only a grid can be extended, this run was a {self.info['search']} search")
+            raise InputError(
+                f"--extend {o.extend}: only a grid can be extended, this run was a {self.info['search']} search"
+            )
         if o.extend and o.search != "grid":
             raise InputError("--extend adds grid points; it goes without --search")
         if set(self.info["axes"]) != set(self.study.axes):
-            raise InputError(f"{self.info['run']} has other axes than this version of the study and cannot be continued")
+            raise InputError(
+                f"{self.info['run']} has other axes than this version of the study and cannot be continued"
+            )
 
     def _data(self) -> tuple[str, str]:
         from trainables.core import data
@@ -254,7 +282,7 @@ class Run:
             return self.options.pack
         if self.options.num_gpus and not self.options.dry_run and self.options.address in ("local", "inline"):
             cls = self.study.load()
-            biggest = max((cls.Config(**c.config) for c in self.cells), key=cls.student_bytes)
+            biggest = max((cls.config_type(**c.config) for c in self.cells), key=cls.student_bytes)
             import torch
 
             free, _ = torch.cuda.mem_get_info()
@@ -270,7 +298,9 @@ class Run:
         columns = {}
         for name, r in self.ranges.items():
             u = rng.random(self.options.samples)
-            drawn = np.exp(np.log(r.low) + u * (np.log(r.high) - np.log(r.low))) if r.log else r.low + u * (r.high - r.low)
+            drawn = (
+                np.exp(np.log(r.low) + u * (np.log(r.high) - np.log(r.low))) if r.log else r.low + u * (r.high - r.low)
+            )
             columns[name] = [float(v) for v in drawn]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -280,7 +310,11 @@ class Run:
         core_seconds, how = self._core_seconds()
         workers = min(self.workers, max(len(self.trials), 1)) if o.search != "optuna" else self.workers
         seconds = left * core_seconds / workers + OVERHEAD
-        axes = "  ".join(f"{name} {_short(values)}" for name, values in self.values.items() if len(values) > 1 and name not in self.ranges)
+        axes = "  ".join(
+            f"{name} {_short(values)}"
+            for name, values in self.values.items()
+            if len(values) > 1 and name not in self.ranges
+        )
         drawn = "  ".join(f"{name} in [{r.low:g}, {r.high:g}]" for name, r in self.ranges.items())
         lines = [
             f"{self.study.name}: {self.study.question.strip().splitlines()[0]}",
@@ -288,7 +322,9 @@ class Run:
             f"axes      {axes}" + (f"  drawn: {drawn}" if drawn else ""),
             f"plan      {len(self.cells) or self.total} cells, {self.total} students"
             + (f", {left} left" if self.finished else "")
-            + (f", in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials" if self.trials else ""),
+            + (
+                f", in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials" if self.trials else ""
+            ),
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
             f"estimate  {duration(seconds)}, {workers * self.preset.worker_mib / 1024:.1f} GiB ({how})",
         ]
@@ -420,11 +456,21 @@ class Run:
         with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard) as context:
             if o.dashboard:
                 say(f"dashboard http://{context.dashboard_url}")
-            datasets = adapter.share(datasets)
+            shared = adapter.share(datasets)
             self.progress.say("preparing teachers")
-            answers = adapter.prepare(study, trials, datasets, o.num_gpus, self.record_lesson)
+            answers = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
+            self.progress.restart_clock()
             return adapter.run(
-                study, self.folder, self.trials, searches, datasets, answers, o.num_gpus, self.workers, o.scheduler == "asha", self.record
+                study,
+                self.folder,
+                self.trials,
+                searches,
+                shared,
+                answers,
+                o.num_gpus,
+                self.workers,
+                o.scheduler == "asha",
+                self.record,
             )
 
     def _datasets(self) -> Mapping[str, Any]:
@@ -449,7 +495,13 @@ class Run:
     def record(self, trial: Trial, evaluation: int, rows: list[dict]) -> None:
         """Keep one flush of a trial: every row once for each cell that its student answers."""
         configs = {student_hash(c): c for c in trial.students}
-        fixed = {"study": self.study.name, "run": self.folder.run, "trial": trial.name, "preset": self.options.preset, "data": self.data}
+        fixed = {
+            "study": self.study.name,
+            "run": self.folder.run,
+            "trial": trial.name,
+            "preset": self.options.preset,
+            "data": self.data,
+        }
         table, best, work = [], [], 0.0
         for row in rows:
             student = row["student"]
@@ -472,12 +524,18 @@ class Run:
     def record_lesson(self, row: Mapping[str, Any]) -> None:
         table = self.study.lesson_table
         name = "-".join(str(v) for v in row.values() if isinstance(v, str | int))
-        self.folder.write_rows(table, name, [{"study": self.study.name, "run": self.folder.run, "data": self.data, **row}], None)
+        self.folder.write_rows(
+            table, name, [{"study": self.study.name, "run": self.folder.run, "data": self.data, **row}], None
+        )
 
     # The end
 
     def _broken(self, error: OSError) -> int:
-        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"the run folder cannot be written ({error})"
+        what = (
+            "the disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else f"the run folder cannot be written ({error})"
+        )
         say(f"{self.study.name}: {what}; the rows so far are kept; {self._resume_hint()}")
         return 1
 
@@ -493,9 +551,16 @@ class Run:
         self.info["sessions"][-1] |= {"end": folders.now(), "seconds": round(seconds, 1)}
         total_seconds = sum(s.get("seconds", 0.0) for s in self.info["sessions"])
         trained = self.total if self.earlier is None else None
-        self.info |= {"status": status, "end": folders.now(), "seconds": round(total_seconds, 1), "students": self.total}
+        self.info |= {
+            "status": status,
+            "end": folders.now(),
+            "seconds": round(total_seconds, 1),
+            "students": self.total,
+        }
         if trained and status == "done":
-            self.info["core_seconds_per_student"] = max(seconds - OVERHEAD, 1) * min(self.workers, max(len(self.trials), 1)) / trained
+            self.info["core_seconds_per_student"] = (
+                max(seconds - OVERHEAD, 1) * min(self.workers, max(len(self.trials), 1)) / trained
+            )
         self.folder.write_json(self.info)
         if status == "done":
             self.folder.drop_checkpoints()
@@ -547,7 +612,9 @@ def _commit() -> str | None:
     git = ["git", "-C", str(root)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changed.strip() else "")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from studies.harness.study import Config, Study, Trial, student_hash
+from studies.harness.study import Study, Trial, student_hash
 
 Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by lesson
 
@@ -20,7 +20,7 @@ class TrialRunner:
         cls = study.load()
         self.packs: list[Any] = []
         for configs in trial.packs:
-            pack = [cls.Config(**config) for config in configs]
+            pack = [cls.config_type(**config) for config in configs]
             self.packs.append(cls(pack, datasets, answers[cls.lesson(pack[0])], device))
         self.evaluations = 0
 
@@ -68,7 +68,7 @@ def failed_rows(trial: Trial, error: Exception | str) -> list[dict]:
 def lessons(study: Study, trials: Iterable[Trial]) -> list:
     """What has to be prepared for these trials, once each, in order."""
     cls = study.load()
-    return list(dict.fromkeys(cls.lesson(cls.Config(**c)) for trial in trials for c in trial.students))
+    return list(dict.fromkeys(cls.lesson(cls.config_type(**c)) for trial in trials for c in trial.students))
 
 
 def set_threads(threads: int) -> None:
@@ -112,4 +112,3 @@ def run_inline(
             record(trial, runner.evaluations, rows)
             if not runner.finished:
                 save(trial.name, runner.save())
-

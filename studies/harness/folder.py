@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class RunFolder:
             try:
                 table = pq.read_table(file, columns=["student", "status"], filesystem=self.fs)
             except (OSError, ValueError) as error:
-                raise InputError(f"{file} is damaged ({_reason(error)}); delete it to train its students again") from None
+                raise InputError(
+                    f"{file} is damaged ({_reason(error)}); delete it to train its students again"
+                ) from None
             for student, status in zip(table["student"].to_pylist(), table["status"].to_pylist(), strict=True):
                 if order[status] >= order.get(best.get(student, ""), -1):
                     best[student] = status
@@ -151,7 +153,7 @@ def new_name() -> str:
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _reason(error: Exception) -> str:

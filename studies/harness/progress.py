@@ -23,7 +23,9 @@ class Reporter:
         self.bar: Progress | None = None
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("students {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TextColumn("{task.fields[note]}"),
+                TextColumn("students {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(),
+                TextColumn("{task.fields[note]}"),
                 console=self.console,
             )
             self.task = self.bar.add_task("", total=total, completed=done, note="")
@@ -43,12 +45,16 @@ class Reporter:
     def note(self) -> str:
         parts = [] if self.best is None else [f"best {self.metric} {self.best:.4f}"]
         elapsed, left = time.monotonic() - self.start, self.total - self.at_start - self.work
-        if self.work > 0 and left > 0:
+        if self.work > 0.05 * (self.total - self.at_start) and left > 0:  # before that the guess would be wild
             parts.append(f"about {duration(elapsed * left / self.work)} left")
         return "  ".join(parts)
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def restart_clock(self) -> None:
+        """What went before was preparation, not training."""
+        self.start = time.monotonic()
 
     def close(self) -> None:
         if self.bar:

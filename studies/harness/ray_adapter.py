@@ -101,7 +101,7 @@ class StudyTrial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         Path(checkpoint_dir, "state.pt").write_bytes(self.runner.save())
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # Tune passes a folder
         self.runner.load(Path(checkpoint_dir, "state.pt").read_bytes())
 
 
@@ -114,6 +114,10 @@ class Recorder(tune.Callback):
 
     def __getstate__(self) -> dict:
         return {}
+
+    def name(self, trial) -> str:
+        """Of a trial and its folder: made from its students, so that a resumed run meets it again."""
+        return self.plan_of(trial).name
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         self.record(self.plan_of(trial), result["evaluation"], list(result["rows"]))
@@ -134,7 +138,7 @@ class Recorder(tune.Callback):
 def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
     """Ray on this machine, or a cluster's; checked against what was asked for."""
     logging.getLogger("ray").setLevel(logging.ERROR)
-    common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address == "local":
             # a plain init would join a cluster that happens to run here
@@ -184,7 +188,9 @@ def share(datasets: Mapping[str, Any]) -> ray.ObjectRef:
     return ray.put(datasets)
 
 
-def prepare(study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, lesson_row: Callable[[dict], None]) -> Answers:
+def prepare(
+    study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, lesson_row: Callable[[dict], None]
+) -> Answers:
     """All lessons at once, one worker each."""
     need = resources(num_gpus)
 
@@ -214,10 +220,10 @@ def run(
 ) -> bool:
     """All trials (or all searches, one regime after another) through Tune. True where the user stopped it."""
     plans = {trial.name: trial for trial in trials}
-    for searched in searches or [None]:
+    fields: Sequence[Search | None] = searches or [None]
+    for searched in fields:
         shared = Shared(study, plans, searched, datasets, answers, "cuda" if num_gpus else "cpu", folder)
-        plan_of = _plan_of(study, plans, searched)
-        recorder = Recorder(record, plan_of)
+        recorder = Recorder(record, _plan_of(study, plans, searched))
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(num_gpus)),
             param_space=None if searched else {"trial": tune.grid_search(list(plans))},
@@ -229,8 +235,8 @@ def run(
                 scheduler=_asha() if asha else None,
                 max_concurrent_trials=workers,
                 reuse_actors=True,
-                trial_name_creator=lambda trial: plan_of(trial).name,
-                trial_dirname_creator=lambda trial: plan_of(trial).name,
+                trial_name_creator=recorder.name,
+                trial_dirname_creator=recorder.name,
             ),
             run_config=tune.RunConfig(
                 name="tune",
@@ -265,7 +271,7 @@ def _optuna(study: Study, searched: Search, folder: RunFolder):
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {
+    space: dict[str, Any] = {
         name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log) for name, r in searched.ranges.items()
     }
     return OptunaSearch(
@@ -288,7 +294,9 @@ def _missing(study: Study, searched: Search, folder: RunFolder) -> int:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = optuna.create_study(
-        storage=storage_url(folder), study_name=searched.name, load_if_exists=True,
+        storage=storage_url(folder),
+        study_name=searched.name,
+        load_if_exists=True,
         direction="maximize" if study.mode == "max" else "minimize",
     )
     states = optuna.trial.TrialState

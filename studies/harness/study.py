@@ -60,8 +60,10 @@ class Axis:
             try:
                 value = self.type(word)
             except ValueError:
-                raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{self.must and ', ' + self.must}") from None
-            if not self.valid(value) or isinstance(value, float) and not math.isfinite(value):
+                raise InputError(
+                    f"{flag(name)} {word}: must be {_noun(self.type)}{self.must and ', ' + self.must}"
+                ) from None
+            if not self.valid(value) or (isinstance(value, float) and not math.isfinite(value)):
                 raise InputError(f"{flag(name)} {word}: must be {self.must or 'finite'}")
             if value not in values:
                 values.append(value)
@@ -70,12 +72,18 @@ class Axis:
         return tuple(values)
 
 
-def grid(*values, help: str = "", search: Range | None = None, choices: Iterable | None = None, **check) -> Axis:
+def grid(
+    *values: Any,
+    help: str = "",
+    search: Range | None = None,
+    choices: Sequence | None = None,
+    valid: Callable[[Any], bool] = lambda value: True,
+    must: str = "",
+) -> Axis:
     """An axis from its grid points. `choices` limits the values to a list; otherwise pass `valid` and `must`."""
     if choices is not None:
-        allowed = tuple(choices)
-        check = {"valid": allowed.__contains__, "must": "one of " + ", ".join(map(str, allowed))}
-    return Axis(values, help, search, **check)
+        valid, must = choices.__contains__, "one of " + ", ".join(map(str, choices))
+    return Axis(values, help, search, valid, must)
 
 
 @dataclass(frozen=True)

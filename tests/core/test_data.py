@@ -25,7 +25,7 @@ from trainables.core import data
 from trainables.core.cache import cached
 from trainables.core.data import DataError
 
-NOBODY = ("http://127.0.0.1:9/",)    # a port where nobody listens
+NOBODY = ("http://127.0.0.1:9/",)  # a port where nobody listens
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +85,7 @@ def server(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
         def log_message(self, *_: object) -> None:
             asked.append(self.path.strip("/"))
 
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=published)
-    ) as site:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=published)) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         mirror = f"http://127.0.0.1:{site.server_port}/"
         monkeypatch.setattr(data, "MNIST_MIRRORS", (*NOBODY, mirror))
@@ -111,7 +109,7 @@ def test_mnistm_is_the_absolute_difference_of_digit_and_patch_per_pixel_and_chan
     scenes = data.photos("sample", split="test")
     fast = data.blended(digits, scenes, np.random.default_rng(3))
 
-    rng = np.random.default_rng(3)    # the same draws, spent one image at a time
+    rng = np.random.default_rng(3)  # the same draws, spent one image at a time
     which = rng.integers(len(scenes), size=50)
     heights = np.array([scenes[k].shape[0] - 27 for k in which])
     widths = np.array([scenes[k].shape[1] - 27 for k in which])
@@ -169,11 +167,11 @@ def test_train_digits_lie_over_train_photos_and_test_digits_over_test_photos() -
             for photo in data.photos("sample", split=split)
         ])
         for split in ("train", "test")
-    }    # fmt: skip
+    }  # fmt: skip
     for split, other in (("train", "test"), ("test", "train")):
         images, digits = vars(made)[f"{split}_images"], vars(made)[f"{split}_digits"]
         for n in range(0, 1000, 200):
-            assert not digits[n, 0].any()    # the first row is black, so it shows the bare photo
+            assert not digits[n, 0].any()  # the first row is black, so it shows the bare photo
             found = {k: (windows[k] == images[n, :, 0]).all((1, 2)).any() for k in (split, other)}
             assert found == {split: True, other: False}
 
@@ -187,9 +185,7 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
-    return list(one) == list(two) and all(
-        one[k].dtype == two[k].dtype and np.array_equal(one[k], two[k]) for k in one
-    )
+    return list(one) == list(two) and all(one[k].dtype == two[k].dtype and np.array_equal(one[k], two[k]) for k in one)
 
 
 def never() -> dict[str, np.ndarray]:
@@ -200,7 +196,7 @@ def test_a_cached_entry_is_found_by_its_key_and_equals_what_was_made(own_cache: 
     assert same(cached("a", {"seed": 0, "n": 2}, arrays), arrays())
     found = cached("a", {"n": 2, "seed": 0}, never)
     assert same(found, arrays())
-    found["x"][0] = 1    # writable, as torch.from_numpy wishes
+    found["x"][0] = 1  # writable, as torch.from_numpy wishes
     assert same(cached("a", {"seed": 1, "n": 2}, lambda: arrays(1)), arrays(1))
     assert len(list(own_cache.glob("a-*.arrays"))) == 2
     assert not list(own_cache.glob("*.tmp"))
@@ -232,7 +228,7 @@ def build_slowly(folder: Path, log: Path, start: object) -> None:
         threading.Event().wait(0.5)
         return arrays()
 
-    start.wait()    # type: ignore[attr-defined]
+    start.wait()  # type: ignore[attr-defined]
     assert same(cached("a", {}, make, folder), arrays())
 
 
@@ -259,7 +255,7 @@ def test_a_folder_that_cannot_be_written_does_not_lose_the_arrays(
 
 def test_a_full_disk_does_not_lose_the_arrays(own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))    # writes past it fail, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # writes past it fail, as on a full disk
     try:
         made = cached("a", {}, arrays)
     finally:
@@ -293,16 +289,12 @@ def test_full_data_are_downloaded_once_and_then_found(
     assert len(server) == asked
 
 
-def test_those_who_need_the_data_at_once_download_them_once(
-    published: Path, server: list[str], tmp_path: Path
-) -> None:
+def test_those_who_need_the_data_at_once_download_them_once(published: Path, server: list[str], tmp_path: Path) -> None:
     requests = []
     for readers in (1, 3):
         root = tmp_path / f"{readers}"
         root.mkdir()
-        threads = [
-            threading.Thread(target=data.resolve, args=("full", "mnist", root)) for _ in range(readers)
-        ]
+        threads = [threading.Thread(target=data.resolve, args=("full", "mnist", root)) for _ in range(readers)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -388,9 +380,7 @@ def test_mnistm_falls_back_where_only_the_photos_are_absent(
     assert variant == "sample" and "BSDS500 is not in" in reason
 
 
-def test_a_mirror_that_never_answers_costs_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mirror_that_never_answers_costs_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(data, "MNIST_MIRRORS", (f"http://127.0.0.1:{silent.getsockname()[1]}/",))
@@ -409,7 +399,7 @@ def test_a_data_root_that_does_not_exist_is_an_error(tmp_path: Path, variant: st
 def test_unknown_words_are_errors() -> None:
     for words in (("half", "mnist"), ("auto", "mnist-m")):
         with pytest.raises(DataError):
-            data.resolve(*words)    # type: ignore[arg-type]
+            data.resolve(*words)  # type: ignore[arg-type]
 
 
 # Splits and sample
@@ -454,10 +444,10 @@ def test_the_full_sets_have_their_published_sizes_and_the_sample_is_part_of_them
             for part in (f"{split}_images", f"{split}_labels"):
                 assert np.array_equal(vars(digits)[part][index], vars(sample)[part])
     for split, count in (("train", 300), ("test", 200)):
-        scenes = data.photos("full", root, split)    # type: ignore[arg-type]
+        scenes = data.photos("full", root, split)  # type: ignore[arg-type]
         assert len(scenes) == count
         assert {scene.shape for scene in scenes} == {(321, 481, 3), (481, 321, 3)}
-        crops, whole = (data.photo_files(kind, root, split) for kind in ("sample", "full"))    # type: ignore[arg-type]
+        crops, whole = (data.photo_files(kind, root, split) for kind in ("sample", "full"))  # type: ignore[arg-type]
         assert {Path(path).name for path in crops} < {Path(path).name for path in whole}
     both = data.mnistm("full", root)
     assert both.train_images.shape == (60_000, 3, 28, 28) and both.test_images.shape == (10_000, 3, 28, 28)

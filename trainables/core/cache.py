@@ -43,14 +43,14 @@ def cached(
     try:
         return _read(path, text)
     except (OSError, ValueError):
-        pass    # absent or damaged: looked at again below, when nobody else is writing it
+        pass  # absent or damaged: looked at again below, when nobody else is writing it
     with ExitStack() as stack:
         try:
             from filelock import FileLock
 
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(path.with_suffix(".lock")))
-        except (OSError, NotImplementedError) as error:    # NotImplementedError: a file system without locks
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
             log.warning("%s is made, but not kept: %s cannot be written (%s)", name, folder, error)
             return make()
         try:

@@ -57,10 +57,10 @@ PHOTO_MIRRORS = ("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/gro
 PHOTO_ARCHIVE = "BSR_bsds500.tgz"
 # Berkeley publishes no checksum; several users of the archive (70,763,455 bytes) recorded this one.
 PHOTO_ARCHIVE_SHA256 = "97e49d31764f3912f0c4122707d53062ac9e783ba0f095e447a4d53c1a41af8e"
-PROBE_SECONDS = 4.0     # a mirror that has not answered by then is unreachable, name look-up included
-STALL_SECONDS = 15.0    # a download that brings nothing for so long is given up
+PROBE_SECONDS = 4.0  # a mirror that has not answered by then is unreachable, name look-up included
+STALL_SECONDS = 15.0  # a download that brings nothing for so long is given up
 
-MNISTM_RECIPE = 1       # raised whenever the same inputs and seed would give other MNIST-M images
+MNISTM_RECIPE = 1  # raised whenever the same inputs and seed would give other MNIST-M images
 
 
 class DataError(ValueError):
@@ -171,13 +171,13 @@ def random_patches(photos: Sequence[np.ndarray], count: int, rng: np.random.Gene
     photos: (H, W, 3) uint8 each, H and W at least 28.
     """
     which = rng.integers(len(photos), size=count)
-    places = np.array([photo.shape[:2] for photo in photos])[which] - 27    # (count, 2)
+    places = np.array([photo.shape[:2] for photo in photos])[which] - 27  # (count, 2)
     row, column = rng.integers(places[:, 0]), rng.integers(places[:, 1])
     patches = np.empty((count, 3, 28, 28), np.uint8)
     for index, photo in enumerate(photos):
         here = which == index
         windows = np.lib.stride_tricks.sliding_window_view(photo, (28, 28), (0, 1))
-        patches[here] = windows[row[here], column[here]]    # windows: (H - 27, W - 27, 3, 28, 28)
+        patches[here] = windows[row[here], column[here]]  # windows: (H - 27, W - 27, 3, 28, 28)
     return patches
 
 
@@ -188,7 +188,7 @@ def blended(digits: np.ndarray, photos: Sequence[np.ndarray], rng: np.random.Gen
     return np.maximum(ink, patches) - np.minimum(ink, patches)
 
 
-def resolve(variant: str, dataset: Dataset, root: Path | None = None) -> tuple[Variant, str]:
+def resolve(variant: str, dataset: str, root: Path | None = None) -> tuple[Variant, str]:
     """Which variant there is, and a sentence that says why: ("full" or "sample", reason).
 
     `full` finds the files or fetches them. `auto` is full where that succeeds, and the sample where the data
@@ -226,7 +226,7 @@ def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def describe(dataset: Dataset, variant: Variant) -> str:
+def describe(dataset: str, variant: str) -> str:
     """The data in the words of a subtitle."""
     full = variant == "full"
     which = "full" if full else "shipped sample"
@@ -261,7 +261,7 @@ def _idx(path: Path) -> np.ndarray:
     """A file of MNIST as (N, 28, 28) or (N,) uint8, once its bytes are known to be the published ones."""
     count, md5 = MNIST_FILES[path.name]
     try:
-        content = bytearray(path.read_bytes())    # not bytes: the array is to be writable
+        content = bytearray(path.read_bytes())  # not bytes: the array is to be writable
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
     shape, start = ((count, 28, 28), 16) if "idx3" in path.name else ((count,), 8)
@@ -375,9 +375,7 @@ def _content(jpegs: dict[str, bytes]) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(jpeg).digest() for jpeg in jpegs.values())).hexdigest()
 
 
-def _fetch_once(
-    root: Path, present: Callable[[], bool], download: Callable[[Path], None], sought: str
-) -> None:
+def _fetch_once(root: Path, present: Callable[[], bool], download: Callable[[Path], None], sought: str) -> None:
     """Calls `download` with an empty folder under the root, one process at a time, unless another was first.
 
     Errors: DataMissing, in the words `sought`, where the network or the folder does not allow it; DataError.
@@ -391,7 +389,7 @@ def _fetch_once(
             if present():
                 return
             log.info("%s; trying to download it", sought)
-            shutil.rmtree(staging, ignore_errors=True)    # what a killed download left
+            shutil.rmtree(staging, ignore_errors=True)  # what a killed download left
             staging.mkdir()
             try:
                 with _stalls_end():

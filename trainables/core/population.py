@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core.nets import Conv, Layer, Linear
+from trainables.core.nets import Conv, Layer
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -76,7 +76,9 @@ class Population:
         assert isinstance(h, Tensor)
         return h.to(self.parameters[0].dtype)
 
-    def _convolve(self, layer: Conv, h: Tensor | list[Tensor], w: Tensor, b: Tensor, first: bool) -> Tensor | list[Tensor]:
+    def _convolve(
+        self, layer: Conv, h: Tensor | list[Tensor], w: Tensor, b: Tensor, first: bool
+    ) -> Tensor | list[Tensor]:
         if self.mode == "stacked":
             assert isinstance(h, Tensor)
             return _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else len(self))
@@ -137,7 +139,7 @@ def initial(
         for layer in layers:
             if isinstance(layer, Conv):
                 fan_in = size[0] * layer.kernel**2
-                weight = (layer.channels, layer.kernel, layer.kernel, size[0])
+                weight: tuple[int, ...] = (layer.channels, layer.kernel, layer.kernel, size[0])
                 bias: tuple[int, ...] = (layer.channels,)
                 size = (layer.channels, *(math.ceil(n / layer.stride) // layer.pool for n in size[1:]))
             else:

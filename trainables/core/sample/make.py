@@ -17,9 +17,9 @@ from trainables.core import data
 SEED = 0
 PER_CLASS = {"train": 600, "test": 200}
 CROPS: dict[data.Split, dict[str, int]] = {"train": {"train": 40, "val": 20}, "test": {"test": 30}}
-SIDE = 160                          # pixels
+SIDE = 160  # pixels
 QUALITY = 95
-EPOCH = (1980, 1, 1, 0, 0, 0)       # zip members carry a date; a fixed one keeps the bytes the same
+EPOCH = (1980, 1, 1, 0, 0, 0)  # zip members carry a date; a fixed one keeps the bytes the same
 
 
 def balanced(labels: np.ndarray, per_class: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,34 @@
+# Two commands set everything up: `make run` and `make test`. Both may be interrupted and typed again.
+PYTHON ?= python3
+DATA ?= sample
+STUDY ?= mnistm_kd
+FLAGS ?=
+BIN := .venv/bin
+
+.PHONY: run test lint clean
+
+run: .venv/installed
+	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
+	@echo
+	@echo "Figures: results/$(STUDY)/<run>/figures, the report: report.html beside them, the rows: rows/*.parquet"
+	@echo "Next:    make run DATA=full                  the whole data set, downloaded once"
+	@echo "         $(BIN)/python studies/$(STUDY).py --help"
+	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The stamp is written last: an interrupted installation is taken up again.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))" \
+		|| { echo "Python 3.11 to 3.13 is needed; name one: make run PYTHON=python3.12"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,374 @@
+# %% [markdown]
+# # Can a teacher of MNIST teach MNIST-M?
+#
+# A teacher is trained on MNIST. A student learns MNIST-M from the teacher's answers and from some labels, by
+# (1 - λ) cross-entropy + λ T² KL(teacher ‖ student), with the temperature T and the weight λ = `kd_weight`
+# (Hinton et al. 2015, arXiv 1503.02531). Read as domain adaptation: how much of the way from the teacher alone
+# (*source only*) to a student with all labels (the *oracle*) do the teacher's answers go?
+#
+# Two readings of "the teacher's answer" are kept apart. With `teacher_view = target` the teacher is shown the MNIST-M image
+# itself: adaptation, with a weak teacher. With `source` it is shown the clean digit behind the image: transfer between
+# pairs, which few applications have. How many MNIST-M labels the student has (`target_labels`) decides the picture, so that
+# is kept apart too. At λ = 1 no MNIST-M label trains the student; at λ = 0 the teacher is not heard.
+#
+# T and λ are chosen on held-out validation digits of MNIST-M, and the test set only reports. Those digits have labels, so
+# "no labels" means none to train on. Every number is a mean over seeds with Student's 95 % interval.
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from analysis import page, statistics, words
+from analysis.figures.bars import bars
+from analysis.figures.curves import curves, dots
+from analysis.figures.heatmap import heatmap, scatter
+from analysis.figures.interactive import interactive
+from analysis.figures.references import Reference, lines
+from analysis.figures.scales import scattered
+from analysis.figures.surface import surface
+from analysis.regimes import PLANE, by_seed, select, split
+
+run = page.start("mnistm_kd")
+regimes = split(run.rows, ["teacher_view", "target_labels"], run.info.get("axes", {}))
+verdicts = {regime.name: regime.verdict("val_accuracy", "test_accuracy") for regime in regimes}
+
+# %% [markdown]
+# ## What it is read against
+# Our own levels: the teacher on MNIST test and on MNIST-M test (source only), and the student on labels only, with the labels of
+# its regime and with all (the oracle). Published, drawn dashed: Ganin et al. 2016 (DANN, arXiv 1505.07818), Table 2, MNIST to
+# MNIST-M, with another network and another copy of MNIST-M.
+
+# %%
+PAPER = "arXiv 1505.07818"
+METRIC = "test_accuracy"
+DASHED = f"dashed: published, {PAPER}, Table 2"
+PUBLISHED = {"source only": 0.5225, "DANN": 0.7666, "trained on target": 0.9596}
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#B35900", "#007A5A", "#9E4F80", "0.45"
+teachers = run.table("teachers")
+
+
+def teacher(metric, regime):
+    """A metric of the regime's teachers by seed; a single teacher counts for every seed."""
+    if teachers.empty:
+        return pd.Series(dtype=float)
+    values = by_seed(select(teachers, regime.axes), metric)
+    return values if len(values) != 1 else pd.Series(values.iloc[0], sorted(regime.done["seed"].unique()))
+
+
+def labels_only(regime, labels):
+    """Test accuracy by seed of the students that never heard a teacher (kd_weight 0), for whom neither its view nor the
+    temperature plays a part; other axes as in the regime."""
+    cell = {**regime.axes, "target_labels": labels, "kd_weight": 0}
+    del cell["teacher_view"]
+    return by_seed(pd.concat([select(r.done, cell) for r in regimes]), "test_accuracy")
+
+
+def references(regime):
+    """Levels in per cent, those that were measured."""
+    own = regime.axes["target_labels"]
+    levels = [
+        ("teacher on MNIST", teacher("source_test_accuracy", regime), BLUE),
+        ("source only", teacher("target_test_accuracy", regime), ORANGE),
+        ("oracle: all labels", labels_only(regime, "all"), GREEN),
+    ]
+    if own != "all":
+        levels.append((f"labels only ({own})", labels_only(regime, own), PURPLE))
+    return [Reference(name, 100 * values.mean(), color=color) for name, values, color in levels if len(values)]
+
+
+def published(*names):
+    return [Reference(name, 100 * PUBLISHED[name], PAPER, GREY) for name in names]
+
+
+def title(regime):
+    view = {"source": "teacher sees the clean digit", "target": "teacher sees the MNIST-M image"}
+    labels = regime.axes["target_labels"]
+    rest = [f"{k} {v}" for k, v in regime.axes.items() if k not in ("teacher_view", "target_labels")]
+    return ", ".join([view[regime.axes["teacher_view"]], f"{labels} labels", *rest])
+
+
+def best(regime):
+    """The cell chosen on validation; without a temperature where the teacher is not heard, for it plays no part there."""
+    verdict = verdicts[regime.name]
+    if verdict is None:
+        return None
+    return {"kd_weight": 0} if verdict.best["kd_weight"] == 0 else verdict.best
+
+
+def panels(height, width=6.6, **kwargs):
+    """A figure with one panel per regime: views below each other, label counts side by side."""
+    across = len(regimes) // len({r.axes["teacher_view"] for r in regimes}) or 1
+    down = -(-len(regimes) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(width * across, height * down), squeeze=False, layout="constrained", **kwargs
+    )
+    for ax in axes.flat[len(regimes) :]:
+        ax.set_visible(False)
+    return figure, axes.flat[: len(regimes)]
+
+
+def span(tables, metric=METRIC):
+    """Whole tens around all means: one colour scale for all regimes."""
+    values = pd.concat([table[metric] for table in tables.values()]).dropna()
+    return 10 * (values.min() // 10), 10 * -(-values.max() // 10)
+
+
+# %% [markdown]
+# ## Test accuracy over temperature and weight
+# One surface per regime on the same axes, 0 to 100 %. The star is the cell chosen on validation; whiskers are intervals; a cross
+# on the floor is a cell without a result. Behind the links are the same surfaces, to turn.
+
+# %%
+planes = {regime.name: regime.plane(METRIC) for regime in regimes}
+figure, axes = panels(5.8, 6.8, subplot_kw={"projection": "3d"})
+figure.set_layout_engine("none")  # constrained layout does not see the names of the planes
+figure.subplots_adjust(left=0.1, right=0.95, bottom=0.02, top=0.89, wspace=0.2, hspace=0.1)
+for regime, ax in zip(regimes, axes, strict=True):
+    against = references(regime) + published("DANN")
+    surface(planes[regime.name], *PLANE, METRIC, against, best(regime), colors=span(planes), ax=ax)
+    ax.set_zlabel("test accuracy, %")
+    ax.set_title(title(regime), fontsize=11)
+figure.suptitle(f"Test accuracy on MNIST-M\n{run.subtitle}\n{DASHED}", fontsize=12)
+run.figure(figure, "surfaces")
+for regime in regimes:
+    heading = f"Test accuracy on MNIST-M: {title(regime)}\n{run.subtitle}"
+    against = references(regime) + published("source only", "DANN", "trained on target")
+    turned = interactive(planes[regime.name], *PLANE, METRIC, heading, against, best(regime), colors=span(planes))
+    run.interactive(turned, f"surface_{regime.name}", title(regime))
+
+# %% [markdown]
+# The same numbers to read: mean, half of the interval. Colours share one scale; the outlined cell is chosen on validation.
+
+
+# %%
+def maps(metric, name, heading):
+    tables = {regime.name: regime.plane(metric) for regime in regimes}
+    limits = span(tables, metric)
+    figure, axes = panels(4.4)
+    for regime, ax in zip(regimes, axes, strict=True):
+        table = tables[regime.name]
+        draw = scatter if scattered(table, *PLANE) else heatmap
+        draw(table, *PLANE, metric, best=best(regime), limits=limits, ax=ax)
+        ax.set_title(title(regime), fontsize=10.5)
+    colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
+    figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)
+    figure.suptitle(f"{heading}\n{run.subtitle}", fontsize=12)
+    run.figure(figure, name)
+
+
+maps(METRIC, "heatmaps", "Test accuracy on MNIST-M")
+
+# %% [markdown]
+# ## Over the temperature, one line per weight
+
+# %%
+levels = {r.name: references(r) + published("source only", "DANN", "trained on target") for r in regimes}
+seen = [planes[r.name]["low"].min() for r in regimes] + [level.value for r in regimes for level in levels[r.name]]
+floor = max(0, 10 * (pd.Series(seen).min() // 10))  # lines, unlike surfaces and bars, may start above zero
+figure, axes = panels(4.8, 7.6, sharey=True)
+for regime, ax in zip(regimes, axes, strict=True):
+    table = planes[regime.name]
+    if scattered(table, *PLANE):  # points of a search lie on no line: group the weights
+        quarters = ["0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1"]
+        grouped = pd.cut(table["kd_weight"], [0, 0.25, 0.5, 0.75, 1], labels=quarters, include_lowest=True)
+        dots(table.assign(kd_weight=grouped.astype(str)), "temperature", METRIC, "kd_weight", ax=ax)
+    else:
+        curves(table, "temperature", METRIC, "kd_weight", ax=ax)
+    ax.set_ylim(floor, 100)
+    lines(levels[regime.name], ax)
+    ax.set_title(title(regime), fontsize=10.5)
+handles, names = axes[0].get_legend_handles_labels()
+figure.legend(handles, names, title="kd_weight (λ)", loc="outside lower center", ncols=len(names))
+figure.suptitle(f"Test accuracy on MNIST-M over the temperature, mean and 95 % interval\n{run.subtitle}\n{DASHED}", fontsize=12)
+run.figure(figure, "curves")
+
+# %% [markdown]
+# ## What is forgotten
+# Accuracy on clean MNIST test, of which the student saw no image.
+
+# %%
+maps("source_accuracy", "forgetting", "Accuracy on clean MNIST")
+
+# %% [markdown]
+# ## While learning
+# Validation accuracy of the chosen cell and of labels only, at every evaluation.
+
+# %%
+figure, axes = panels(3.6, sharey=True)
+for regime, ax in zip(regimes, axes, strict=True):
+    if best(regime) is None:
+        continue
+    cells = {words.cell(cell): cell for cell in (best(regime), {"kd_weight": 0})}
+    parts = [select(regime.rows, cell).assign(which=name) for name, cell in cells.items()]
+    students = pd.concat(parts).drop_duplicates(["student", "step"])
+    steps = statistics.summarise(students, ["which", "step"], "val_accuracy")
+    steps[["mean", "low", "high"]] *= 100
+    curves(steps.rename(columns={"mean": "val_accuracy"}), "step", "val_accuracy", "which", ax=ax)
+    ax.set(ylim=(0, 100), ylabel="validation accuracy, %")
+    ax.legend(fontsize=8, loc="lower right")
+    ax.set_title(title(regime), fontsize=10.5)
+figure.suptitle(f"Learning, mean and 95 % interval\n{run.subtitle}", fontsize=12)
+run.figure(figure, "learning")
+
+# %% [markdown]
+# ## In one row
+# The cell of each regime that validation chose, between our levels (grey) and the published ones (pale).
+
+# %%
+ladder = [(f"{name} [{PAPER}]", statistics.interval([value]), "0.85") for name, value in PUBLISHED.items()]
+ladder.append(("source only: the teacher", statistics.interval(teacher("target_test_accuracy", regimes[0])), "0.55"))
+for labels in dict.fromkeys(regime.axes["target_labels"] for regime in regimes):
+    ladder.append((f"labels only, {labels}", statistics.interval(labels_only(regimes[0], labels)), "0.55"))
+for regime in regimes:
+    if best(regime):
+        color = BLUE if regime.axes["teacher_view"] == "source" else "#C46200"
+        chosen = statistics.interval(regime.by_seed(METRIC, best(regime)))
+        ladder.append((f"{title(regime)}\n{words.cell(best(regime))}", chosen, color))
+rungs = sorted(((n, 100 * i.mean, 100 * i.low, 100 * i.high, c) for n, i, c in ladder if i.n), key=lambda rung: rung[1])
+table = pd.DataFrame(rungs, columns=["name", METRIC, "low", "high", "color"])
+figure, ax = plt.subplots(figsize=(10, 0.5 * len(table) + 1), layout="constrained")
+bars(table, "name", METRIC, hue="color", ax=ax)
+ax.set_title(f"Test accuracy on MNIST-M\n{run.subtitle}", fontsize=10.5)
+run.figure(figure, "ladder")
+
+# %% [markdown]
+# ## What came out
+# Computed from the rows. A winner that the seeds cannot tell from its rivals is called a tie.
+
+
+# %%
+def gap(accuracy, regime):
+    """Share of the gap between source only and oracle that is closed, by seed."""
+    share = statistics.share_of_gap(accuracy, teacher("target_test_accuracy", regime), labels_only(regime, "all"))
+    return statistics.interval(share)
+
+
+def levels_sentences():
+    regime = regimes[0]
+    shown, source_only = (teacher(f"{domain}_test_accuracy", regime) for domain in ("source", "target"))
+    oracle = labels_only(regime, "all")
+    if len(source_only):
+        yield (
+            f"The teacher reaches {words.percent(statistics.interval(shown))} on MNIST test and "
+            f"{words.percent(statistics.interval(source_only))} on MNIST-M test (source only; "
+            f"published {100 * PUBLISHED['source only']:.2f} %, {PAPER})."
+        )
+    else:
+        yield "This run has no rows of its teachers, so source only and the share of the gap are missing."
+    if len(oracle):
+        yield (
+            f"On labels only, with all of them, the student reaches {words.percent(statistics.interval(oracle))}: the oracle "
+            f"(published {100 * PUBLISHED['trained on target']:.2f} %)."
+        )
+    else:
+        yield (
+            "The oracle (kd_weight = 0 with target_labels = all) is not in this run, so no share of the gap is given; "
+            "extend the run with these cells to have it."
+        )
+
+
+def regime_sentence(regime):
+    verdict = verdicts[regime.name]
+    head = f"**{title(regime)[0].upper()}{title(regime)[1:]}**:"
+    if verdict is None:
+        return f"{head} no student is done."
+    accuracy = regime.by_seed(METRIC, best(regime))
+    said = [f"{head} validation chooses {words.cell(verdict.best)}; test accuracy {words.percent(statistics.interval(accuracy))}"]
+    closed = gap(accuracy, regime)
+    if best(regime) == {"kd_weight": 0} and regime.axes["target_labels"] == "all":
+        said.append(", which is the oracle")
+    elif closed.n:
+        said.append(f"; {words.share(closed)} of the gap between source only and oracle is closed")
+    baseline = labels_only(regime, regime.axes["target_labels"])
+    if baseline.empty:
+        said.append("; labels only (kd_weight = 0) is not in this run to compare with")
+    elif verdict.best["kd_weight"] > 0:
+        difference = statistics.paired(accuracy, baseline)
+        said.append(f"; against labels only {words.points(difference)}, paired by seed: {words.moves(difference)}")
+    return "".join(said) + ". " + tie_sentence(verdict) + edge_sentence(regime, verdict.best)
+
+
+def tie_sentence(verdict):
+    if not verdict.rivals:
+        return "It has no rival."
+    lead = f"it leads the runner-up ({words.cell(verdict.runner_up)}) by {words.points(verdict.lead)} on test"
+    if verdict.n < 2:
+        return f"One seed says nothing about noise, so this is no verdict: {lead}."
+    if verdict.stands_out:
+        return f"The winner stands out from all {verdict.rivals} rivals (paired t, Holm-corrected): {lead}."
+    ties = words.listing([words.cell(cell) for cell in verdict.ties])
+    return (
+        f"It is a tie: with {verdict.n} seeds, {len(verdict.ties)} of {verdict.rivals} rivals cannot be told from it "
+        f"(paired t, Holm-corrected): {ties}; {lead}."
+    )
+
+
+def edge_sentence(regime, cell):
+    grid = regime.done["temperature"]
+    if cell["kd_weight"] == 0 or grid.nunique() < 3 or cell["temperature"] not in (grid.min(), grid.max()):
+        return ""
+    return f" This T is at the edge of what was tried ({grid.min():.3g} to {grid.max():.3g}): better ones may lie outside."
+
+
+def readings_sentences():
+    """The two views of the teacher against each other, at the same labels and all else."""
+    for target in (r for r in regimes if r.axes["teacher_view"] == "target"):
+        source = next((r for r in regimes if r.axes == {**target.axes, "teacher_view": "source"}), None)
+        if source is None or not best(source) or not best(target):
+            continue
+        labels = f"With {target.axes['target_labels']} labels"
+        difference = statistics.paired(source.by_seed(METRIC, best(source)), target.by_seed(METRIC, best(target)))
+        yield (
+            f"The two readings: {labels[0].lower()}{labels[1:]}, a teacher that sees the clean digit instead of the MNIST-M "
+            f"image changes the best student by {words.points(difference)}, paired by seed: {words.moves(difference)}."
+        )
+
+
+def unlabelled_sentences():
+    """kd_weight 1: the same students whatever target_labels is, so each view once."""
+    for view in dict.fromkeys(r.axes["teacher_view"] for r in regimes):
+        regime = next(r for r in regimes if r.axes["teacher_view"] == view)
+        alone = select(regime.done, {"kd_weight": 1})
+        if alone.empty:
+            continue
+        verdict = statistics.stands_out(alone, PLANE, "val_accuracy", METRIC)
+        accuracy = regime.by_seed(METRIC, verdict.best)
+        closed = gap(accuracy, regime)
+        share = f", {words.share(closed)} of the gap" if closed.n else ""
+        seen = "the clean digit" if view == "source" else "the MNIST-M image"
+        yield (
+            f"With no MNIST-M label to train on (kd_weight = 1) and a teacher that sees {seen}, "
+            f"T = {verdict.best['temperature']:.3g} gives {words.percent(statistics.interval(accuracy))}{share}."
+        )
+
+
+def caveat_sentences():
+    dann = statistics.share_of_gap(*(pd.Series([PUBLISHED[k]]) for k in ("DANN", "source only", "trained on target")))
+    yield (
+        f"Published for comparison: DANN {100 * PUBLISHED['DANN']:.2f} %, which is {100 * dann.iloc[0]:.1f} % of the gap by the "
+        f"formula used here on the accuracies of its table (the table prints 52.9 %), with no target label; {PAPER}, Table 2."
+    )
+    if run.info.get("data") == "sample":
+        yield "The data are the small shipped sample: compare with the published numbers in kind, not in size."
+    failed = run.rows[run.rows["status"] == "failed"].drop_duplicates("student")
+    failed = failed[~failed["student"].isin(run.rows.loc[run.rows["status"] == "done", "student"])]
+    if len(failed):
+        rows = zip(failed["teacher_view"], failed["target_labels"], *(failed[c] for c in PLANE), failed["seed"], failed["error"])
+        lost = [
+            f"{view} view, {labels} labels, {words.cell({'temperature': t, 'kd_weight': w})}, seed {seed} ({error})"
+            for view, labels, t, w, seed, error in rows
+        ]
+        total = run.rows["student"].nunique()
+        yield f"{len(failed)} of {total} students failed and are holes, not low points: {words.listing(lost)}."
+    if run.info.get("status") not in ("done", None):
+        done = run.rows.loc[run.rows["status"] == "done", "student"].nunique()
+        yield f"The run is {run.info['status']}: {done} of {run.info.get('students', '?')} students are done."
+
+
+run.close([
+    *levels_sentences(),
+    *(regime_sentence(regime) for regime in regimes),
+    *readings_sentences(),
+    *unlabelled_sentences(),
+    *caveat_sentences(),
+])

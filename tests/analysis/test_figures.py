@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot, rc_context
+
+from analysis.figures.bars import bars
+from analysis.figures.curves import curves
+from analysis.figures.heatmap import heatmap, scatter
+from analysis.figures.interactive import interactive
+from analysis.figures.references import Reference, spread
+from analysis.figures.surface import surface
+
+GRID = [1.0, 4.0, 16.0]
+COLUMNS = ("temperature", "kd_weight", "accuracy")
+
+
+@pytest.fixture(autouse=True)
+def canvas():
+    with rc_context({"backend": "agg"}):
+        yield
+        pyplot.close("all")
+
+
+@pytest.fixture
+def table():
+    rows = [(t, w, 80 + w, 79 + w, 81 + w, 3) for t in GRID for w in (0.0, 0.5, 1.0)]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "low", "high", "n"])
+
+
+def hole(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.copy()
+    table.loc[4, ["accuracy", "low", "high"]] = np.nan
+    return table
+
+
+def test_the_z_axis_is_not_cut(table):
+    assert surface(table, *COLUMNS).get_zlim() == (0, 100)
+    assert tuple(interactive(table, *COLUMNS, "").layout.scene.zaxis.range) == (0, 100)
+
+
+def test_temperatures_lie_at_their_log2_with_ticks_at_grid_points(table):
+    for axis in (surface(table, *COLUMNS).xaxis, curves(table, *COLUMNS[::2], "kd_weight").xaxis):
+        assert list(axis.get_ticklocs()) == [0, 2, 4]
+        assert [text.get_text() for text in axis.get_ticklabels()] == ["1", "4", "16"]
+    axis = interactive(table, *COLUMNS, "").layout.scene.xaxis
+    assert list(axis.tickvals) == [0, 2, 4] and list(axis.ticktext) == ["1", "4", "16"]
+
+
+def test_a_hole_tears_the_surface_and_is_never_a_low_point(table):
+    def faces(t):
+        return len(surface(t, *COLUMNS).collections[0].get_facecolor())
+
+    assert faces(table) == 4 and faces(hole(table).drop(index=[0])) == 0
+    texts = [t.get_text() for t in heatmap(hole(table), *COLUMNS).texts]
+    assert texts.count("×") == 1 and len(texts) == 9
+    drawn = next(trace for trace in interactive(hole(table), *COLUMNS, "").data if trace.name.startswith("cells"))
+    assert len(drawn.z) == 8
+
+
+def test_a_heatmap_says_mean_half_interval_and_missing_seeds(table):
+    table.loc[0, "n"] = 2
+    texts = [t.get_text() for t in heatmap(table, *COLUMNS).texts]
+    assert texts[0] == "80.0\n±1.0 n=2" and texts[1] == "80.5\n±1.0"
+
+
+def test_points_of_a_search_are_drawn_as_points(table):
+    rng = np.random.default_rng(0)
+    found = table.assign(temperature=2 ** rng.uniform(0, 6, 9), kd_weight=rng.uniform(0, 1, 9))
+    assert not any(trace.type == "surface" for trace in interactive(found, *COLUMNS, "").data)
+    axes = scatter(found, *COLUMNS, best=found.iloc[3][["temperature", "kd_weight"]].to_dict())
+    assert len(axes.collections[0].get_offsets()) == 9
+    assert surface(found, *COLUMNS).get_zlim() == (0, 100)
+
+
+def test_the_best_cell_is_outlined_whole_where_an_axis_plays_no_part(table):
+    widths = [heatmap(table, *COLUMNS, best=b).patches[-1].get_width() for b in (
+        {"temperature": 4.0, "kd_weight": 0.5}, {"kd_weight": 0.0})]  # fmt: skip
+    assert widths == pytest.approx([0.94, 2.94])
+
+
+def test_figures_draw_on_the_axes_they_are_given_and_touch_nothing_else(table):
+    figure, ax = pyplot.subplots()
+    before = dict(pyplot.rcParams)
+    assert heatmap(table, *COLUMNS, ax=ax) is ax
+    assert curves(table, "temperature", "accuracy", "kd_weight", ax=ax) is ax
+    assert bars(table.assign(name=list("abcdefghi")), "name", "accuracy", ax=ax) is ax
+    assert pyplot.get_fignums() == [figure.number] and dict(pyplot.rcParams) == before
+
+
+def test_bars_start_at_zero(table):
+    assert bars(table.assign(name=list("abcdefghi")), "name", "accuracy").get_xlim() == (0, 100)
+
+
+def test_labels_of_references_do_not_overlap_and_keep_their_order():
+    at = spread([95.5, 95.9, 99.1, 52.0, 95.7], 5, 0, 100)
+    assert np.diff(np.sort(at)).min() >= 5 - 1e-9 and at.max() <= 100
+    assert list(np.argsort(at)) == list(np.argsort([95.5, 95.9, 99.1, 52.0, 95.7]))
+
+
+def test_published_references_say_so(table):
+    ours, theirs = Reference("oracle", 95.5), Reference("DANN", 76.66, "arXiv 1505.07818")
+    assert (ours.style, theirs.style) == ("-", "--") and "published" in theirs.text
+    names = [trace.name for trace in interactive(table, *COLUMNS, "", [ours, theirs]).data]
+    assert any("1505.07818" in name for name in names)

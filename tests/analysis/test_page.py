@@ -1,0 +1,139 @@
+"""The page on a made-up run, executed once; its numbers are arithmetic."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import page, regimes
+from tests.analysis.runs import write
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "analysis" / "mnistm_kd.py"
+
+# A finder that refuses what an analysis must not need; it reaches the notebook's kernel through sitecustomize.
+BLOCKER = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "ray", "trainables", "studies", "torchvision", "optuna"}:
+            raise ImportError(name + " is refused in this test")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def accuracy(view: str, labels: str, t: float, w: float, seed: int) -> float | None:
+    """Known answers: a clear winner at T = 4, kd_weight 0.5 (target, 500), a tie of T = 4 and T = 16 (source, 500), labels
+    only (target, all), a failed cell (source, all, T = 1, kd_weight 0.5). Source only is .5, the oracle about .9."""
+    luck = 0.001 * (seed - 1)
+    if w == 0:
+        return (0.6 if labels == "500" else 0.9) + luck
+    if w == 1:
+        return (0.52 if view == "target" else 0.8) + 0.0001 * t + luck
+    if labels == "500" and view == "target":
+        return (0.7 if t == 4 else 0.55) + luck * (1.1 if t == 4 else 1)
+    if labels == "500":
+        return {1.0: 0.6, 4.0: 0.85, 16.0: 0.8501}[t] + luck * (-1 if t == 16 else 1)
+    if view == "source" and t == 1:
+        return None
+    return 0.7 + luck
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    run = write(folder, accuracy)
+    (folder / "blocker").mkdir()
+    (folder / "blocker" / "sitecustomize.py").write_text(BLOCKER)
+    done = subprocess.run(
+        [sys.executable, PAGE, "made-up", "--root", folder],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "blocker"), str(ROOT)])},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return run, done.stdout
+
+
+def sentence(report, start: str) -> str:
+    return next(line for line in report[1].splitlines() if line.startswith(start))
+
+
+def test_the_page_runs_without_torch_and_ray_and_writes_what_it_lists(report):
+    run, said = report
+    listed = set(re.findall(r"^  (\S+)$", said, re.MULTILINE))
+    assert listed == {path.name for path in (run / "figures").iterdir()}
+    assert {"surfaces.png", "heatmaps.png", "curves.png", "forgetting.png"} <= listed
+    assert len([name for name in listed if name.endswith(".html")]) == 4
+    assert (run / "report.ipynb").is_file() and (run / "report.html").is_file()
+
+
+def test_html_needs_no_network(report):
+    for file in [report[0] / "report.html", *(report[0] / "figures").glob("*.html")]:
+        text = file.read_text()
+        assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=[\"'](https?:)?//", text), file.name
+        assert not re.search(r"(@import|\burl\()\s*[\"']?https?:", text), file.name
+    assert "data:image/png;base64" in (report[0] / "report.html").read_text()
+
+
+def test_the_sentences_name_the_known_winner(report):
+    said = sentence(report, "Teacher sees the MNIST-M image, 500 labels:")
+    assert "T = 4, kd_weight = 0.5" in said and "70.0 %" in said and "n = 3" in said
+    assert "stands out from all" in said and "tie" not in said
+    assert "50 % (50 to 51) of the gap" in said  # (.7 - .5) / (.9 - .5)
+    assert "+10.0 points" in said and "a gain" in said
+
+
+def test_a_winner_inside_the_noise_is_called_a_tie(report):
+    said = sentence(report, "Teacher sees the clean digit, 500 labels:")
+    assert "chooses T = 16, kd_weight = 0.5" in said and "It is a tie" in said
+    assert "Holm-corrected): T = 4, kd_weight = 0.5" in said
+
+
+def test_labels_only_is_named_as_such_where_it_wins(report):
+    said = sentence(report, "Teacher sees the MNIST-M image, all labels:")
+    assert "chooses labels only (kd_weight = 0)" in said and "the oracle" in said
+
+
+def test_failed_students_are_listed(report):
+    assert "3 of" in sentence(report, "3 of") and "RuntimeError: made up" in sentence(report, "3 of")
+
+
+def test_titles_say_data_seeds_and_preset(report):
+    subtitle = page.open_run(report[0]).subtitle
+    assert "MADE UP" in subtitle and "n = 3 seeds" in subtitle and "preset smoke" in subtitle
+
+
+def test_the_notebook_beside_the_report_is_the_page(report):
+    notebook = json.loads((report[0] / "report.ipynb").read_text())
+    code = "".join("".join(cell["source"]) for cell in notebook["cells"])
+    assert 'page.start("mnistm_kd")' in code
+
+
+def test_regimes_are_never_mixed(tmp_path):
+    rows = page.open_run(write(tmp_path, accuracy)).rows
+    parts = regimes.split(rows, ["teacher_view", "target_labels"], {"teacher_view": ["source", "target"]})
+    assert [part.name for part in parts] == ["source_500", "source_all", "target_500", "target_all"]
+    both = pd.concat([rows.assign(network="mlp"), rows.assign(network="cnn")])
+    both.attrs["axes"] = [*rows.attrs["axes"], "network"]
+    split = regimes.split(both, ["teacher_view", "target_labels"], {})
+    assert len(split) == 8 and all(part.done.groupby([*regimes.PLANE, "seed"]).size().max() == 1 for part in split)
+
+
+def test_a_run_without_results_ends_in_one_line(tmp_path, capsys):
+    run = write(tmp_path, lambda *cell: None)
+    assert page.main("mnistm_kd", PAGE, [str(run)]) == 2
+    assert page.main("mnistm_kd", PAGE, ["--root", str(tmp_path / "nowhere")]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no student is done" in first and "RuntimeError: made up" in first and "no run of" in second
+
+
+def test_importing_the_contract_is_light():
+    code = "import sys, analysis.records; print([m for m in ('pandas', 'pyarrow', 'torch', 'ray', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

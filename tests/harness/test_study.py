@@ -1,0 +1,88 @@
+"""The plan: axes, cells, students, packs. An arithmetic toy stands in for training."""
+
+import itertools
+
+import pytest
+
+from studies.harness.study import InputError, Preset, Study, grid, loguniform, student_hash, trial_of, uniform
+
+
+def same(config):
+    return {**config, "temperature": 1.0} if config["kd_weight"] == 0 else config
+
+
+TOY = Study(
+    name="toy", question="A toy.", trainable="nowhere:Nothing", metric="val_accuracy", mode="max", metrics=("val_accuracy",),
+    trials={"view": grid("a", "b", choices=("a", "b"))},
+    students={
+        "temperature": grid(1.0, 2.0, 4.0, search=loguniform(1, 8), valid=lambda v: v > 0, must="above 0"),
+        "kd_weight": grid(0.0, 0.5, 1.0, search=uniform(0, 1)),
+        "seed": grid(0, 1),
+    },
+    presets={"course": Preset("all"), "smoke": Preset("few", axes={"seed": (0,)}, sample={"temperature": (2.0,)})},
+    same=same,
+)  # fmt: skip
+VALUES = TOY.chosen("course", "full", {})
+
+
+def test_every_cell_has_a_student_and_equal_cells_share_theirs():
+    cells = TOY.cells(VALUES)
+    assert len(cells) == 2 * 3 * 3 * 2
+    for a, b in itertools.combinations(cells, 2):
+        assert (a.student == b.student) == (same(a.config) == same(b.config))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+def test_packs_hold_each_student_once_and_mix_no_trial_axis_and_no_seed(most):
+    cells = TOY.cells(VALUES)
+    packs = TOY.pack([c.config for c in cells], most)
+    members = [student_hash(c) for pack in packs for c in pack]
+    assert sorted(members) == sorted({c.student for c in cells})
+    for pack in packs:
+        assert len(pack) <= most and len({(c["view"], c["seed"]) for c in pack}) == 1
+    assert [len(p) for p in packs] == sorted(map(len, packs), reverse=True)
+
+
+def test_an_interrupted_plan_trains_what_is_missing_and_reuses_no_name_for_other_students():
+    cells = TOY.cells(VALUES)
+    whole = TOY.grid_trials(cells, 4, set())
+    done = {student_hash(c) for c in whole[0].students} | {student_hash(whole[1].students[0])}
+    left = TOY.grid_trials(cells, 4, done)
+    assert {student_hash(c) for t in left for c in t.students} == {c.student for c in cells} - done
+    names = {t.name: t for t in whole}
+    assert whole[0].name not in {t.name for t in left}
+    for trial in left:
+        assert trial.name not in names or names[trial.name] == trial
+    assert whole[1].name not in {t.name for t in left}, "a pack that lost a member is another pack"
+
+
+def test_a_scheduler_gets_one_trial_per_config_with_its_seeds():
+    trials = TOY.config_trials(TOY.cells(VALUES), set())
+    for trial in trials:
+        assert len(trial.packs) == 2 and len({str({**c, "seed": None}) for c in trial.students}) == 1
+    assert len(trials) == len({str({**same(c.config), "seed": None}) for c in TOY.cells(VALUES)})
+
+
+def test_names_come_from_the_students():
+    assert trial_of((({"seed": 1, "x": 2},),)).name == trial_of((({"x": 2, "seed": 1},),)).name
+    assert trial_of((({"seed": 1, "x": 2},),)).name != trial_of((({"seed": 1, "x": 3},),)).name
+
+
+def test_presets_and_the_sample_and_the_command_line_override_in_this_order():
+    assert TOY.chosen("smoke", "full", {})["seed"] == (0,)
+    assert TOY.chosen("smoke", "full", {})["temperature"] == (1.0, 2.0, 4.0)
+    assert TOY.chosen("smoke", "sample", {})["temperature"] == (2.0,)
+    assert TOY.chosen("smoke", "sample", {"temperature": (8.0,)})["temperature"] == (8.0,)
+
+
+@pytest.mark.parametrize("words", [["0"], ["-1"], ["cold"], ["inf"], ["nan"], []])
+def test_a_wrong_axis_value_is_one_line_that_names_it(words):
+    with pytest.raises(InputError, match="--temperature") as error:
+        TOY.axes["temperature"].parse("temperature", words)
+    assert "\n" not in str(error.value)
+
+
+def test_axis_values_given_on_the_command_line_bound_the_search():
+    assert set(TOY.searched({})) == {"temperature", "kd_weight"}
+    assert TOY.searched({"temperature": (2.0, 4.0)})["temperature"].low == 2
+    assert set(TOY.searched({"temperature": (2.0,)})) == {"kd_weight"}

@@ -1,0 +1,95 @@
+"""Who may import whom, and that every study has what belongs to it (the design's rules, read off the tree)."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
+
+
+def imports(path):
+    """Dotted names that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def offences(folder, forbidden, pattern="**/*.py"):
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / folder).glob(pattern))
+        for name in imports(path)
+        if forbidden(path, name)
+    ]
+
+
+def top(name):
+    return name.split(".")[0]
+
+
+def test_analysis_runs_on_a_laptop_with_the_parquet_files_alone():
+    assert not offences("analysis", lambda p, n: top(n) in {"torch", "torchvision", "ray", "studies", "trainables"})
+
+
+def test_trainables_know_neither_ray_nor_results():
+    assert not offences("trainables", lambda p, n: top(n) in {"ray", "pandas", "argparse", "studies", "analysis"})
+
+
+def test_trainables_do_not_import_each_other():
+    assert not offences(
+        "trainables", lambda p, n: top(n) == "trainables" and not n.startswith("trainables.core"), "*.py"
+    )
+    assert not offences("trainables/core", lambda p, n: top(n) == "trainables" and not n.startswith("trainables.core"))
+
+
+def test_studies_are_declarations():
+    allowed = ("studies.harness", "trainables", "analysis.records")
+    own = {"studies", "trainables", "analysis"}
+    assert not offences("studies", lambda p, n: top(n) in own and not n.startswith(allowed), "*.py")
+    for name in STUDIES:
+        assert len((ROOT / "studies" / f"{name}.py").read_text().splitlines()) <= 80
+
+
+def test_only_the_harness_imports_ray():
+    for folder in ("studies", "trainables", "analysis"):
+        found = offences(folder, lambda p, n: top(n) == "ray" and "harness" not in p.parts)
+        assert not found
+
+
+def test_nobody_imports_a_study():
+    names = {f"studies.{name}" for name in STUDIES}
+    for folder in ("studies", "trainables", "analysis", "benchmarks"):
+        assert not offences(folder, lambda p, n: n in names and p.parts[-2] != "benchmarks")
+
+
+def test_there_is_no_drawer_for_odds_and_ends():
+    for name in ("utils", "common", "helpers"):
+        assert not [p for p in ROOT.glob(f"[!.]*/**/{name}.py") if ".venv" not in p.parts]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_has_its_page_its_cards_its_row_and_its_figure(name):
+    assert (ROOT / "analysis" / f"{name}.py").exists()
+    readme = (ROOT / "README.md").read_text()
+    assert f"studies/{name}.py" in readme and f"docs/{name}" in readme
+    for language in ("en", "ru"):
+        card = (ROOT / "problems" / f"{name}.{language}.md").read_text()
+        assert card.count("\n## ") == 8, (
+            "title, then problem, data, reference, baseline, solution, novelty, result, authors"
+        )
+    assert list((ROOT / "docs").glob(f"{name}*.png"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_does_not_shadow_a_module(name):
+    """`python studies/x.py` puts studies/ first on sys.path."""
+    assert name not in sys.stdlib_module_names
+    found = importlib.util.find_spec(name)
+    assert found is None or Path(found.origin or "").is_relative_to(ROOT)
