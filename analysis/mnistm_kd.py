@@ -15,6 +15,8 @@
 # "no labels" means none to train on. Every number is a mean over seeds with Student's 95 % interval.
 
 # %%
+from itertools import product
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -95,16 +97,18 @@ def best(regime):
     return {"kd_weight": 0} if verdict.best["kd_weight"] == 0 else verdict.best
 
 
-def panels(height, width=6.6, **kwargs):
+def panels(height, width=6.6, layout="constrained", **kwargs):
     """A figure with one panel per regime: views below each other, label counts side by side."""
-    across = len(regimes) // len({r.axes["teacher_view"] for r in regimes}) or 1
-    down = -(-len(regimes) // across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(width * across, height * down), squeeze=False, layout="constrained", **kwargs
-    )
-    for ax in axes.flat[len(regimes) :]:
-        ax.set_visible(False)
-    return figure, axes.flat[: len(regimes)]
+    views = list(dict.fromkeys(r.axes["teacher_view"] for r in regimes))
+    others = [{**r.axes, "teacher_view": None} for r in regimes]
+    columns = [other for i, other in enumerate(others) if other not in others[:i]]
+    shape = len(views), len(columns)
+    size = width * shape[1], height * shape[0]
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
+    places = [(views.index(r.axes["teacher_view"]), columns.index(o)) for r, o in zip(regimes, others, strict=True)]
+    for place in set(product(*map(range, shape))) - set(places):
+        axes[place].set_visible(False)
+    return figure, [axes[place] for place in places]
 
 
 def span(tables, metric=METRIC):
@@ -120,15 +124,15 @@ def span(tables, metric=METRIC):
 
 # %%
 planes = {regime.name: regime.plane(METRIC) for regime in regimes}
-figure, axes = panels(5.8, 6.8, subplot_kw={"projection": "3d"})
-figure.set_layout_engine("none")  # constrained layout does not see the names of the planes
-figure.subplots_adjust(left=0.1, right=0.95, bottom=0.02, top=0.89, wspace=0.2, hspace=0.1)
+figure, axes = panels(5.8, 6.8, None, subplot_kw={"projection": "3d"})  # no layout engine sees the planes' names
+width, height = figure.get_size_inches()
+figure.subplots_adjust(1.5 / width, 0.5 / height, 1 - 0.7 / width, 1 - 1.3 / height, wspace=0.3, hspace=0.1)
 for regime, ax in zip(regimes, axes, strict=True):
     against = references(regime) + published("DANN")
     surface(planes[regime.name], *PLANE, METRIC, against, best(regime), colors=span(planes), ax=ax)
     ax.set_zlabel("test accuracy, %")
     ax.set_title(title(regime), fontsize=11)
-figure.suptitle(f"Test accuracy on MNIST-M\n{run.subtitle}\n{DASHED}", fontsize=12)
+figure.suptitle(f"Test accuracy on MNIST-M\n{run.subtitle}\n{DASHED}", fontsize=11)
 run.figure(figure, "surfaces")
 for regime in regimes:
     heading = f"Test accuracy on MNIST-M: {title(regime)}\n{run.subtitle}"
@@ -152,7 +156,7 @@ def maps(metric, name, heading):
         ax.set_title(title(regime), fontsize=10.5)
     colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
     figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)
-    figure.suptitle(f"{heading}\n{run.subtitle}", fontsize=12)
+    figure.suptitle(f"{heading}\n{run.subtitle}", fontsize=11)
     run.figure(figure, name)
 
 
@@ -179,7 +183,9 @@ for regime, ax in zip(regimes, axes, strict=True):
     ax.set_title(title(regime), fontsize=10.5)
 handles, names = axes[0].get_legend_handles_labels()
 figure.legend(handles, names, title="kd_weight (λ)", loc="outside lower center", ncols=len(names))
-figure.suptitle(f"Test accuracy on MNIST-M over the temperature, mean and 95 % interval\n{run.subtitle}\n{DASHED}", fontsize=12)
+figure.suptitle(
+    f"Test accuracy on MNIST-M over the temperature, mean and 95 % interval\n{run.subtitle}\n{DASHED}", fontsize=11
+)
 run.figure(figure, "curves")
 
 # %% [markdown]
@@ -207,7 +213,7 @@ for regime, ax in zip(regimes, axes, strict=True):
     ax.set(ylim=(0, 100), ylabel="validation accuracy, %")
     ax.legend(fontsize=8, loc="lower right")
     ax.set_title(title(regime), fontsize=10.5)
-figure.suptitle(f"Learning, mean and 95 % interval\n{run.subtitle}", fontsize=12)
+figure.suptitle(f"Learning, mean and 95 % interval\n{run.subtitle}", fontsize=11)
 run.figure(figure, "learning")
 
 # %% [markdown]
@@ -238,9 +244,13 @@ run.figure(figure, "ladder")
 
 # %%
 def gap(accuracy, regime):
-    """Share of the gap between source only and oracle that is closed, by seed."""
+    """What share of the gap between source only and the oracle is closed, in words; "" where a level is missing."""
     share = statistics.share_of_gap(accuracy, teacher("target_test_accuracy", regime), labels_only(regime, "all"))
-    return statistics.interval(share)
+    if share.isna().any():
+        return ", but the oracle is not above source only for every seed, so there is no gap to close"
+    if share.empty:
+        return ""
+    return f", which closes {words.share(statistics.interval(share))} of the gap between source only and the oracle"
 
 
 def levels_sentences():
@@ -273,12 +283,11 @@ def regime_sentence(regime):
     if verdict is None:
         return f"{head} no student is done."
     accuracy = regime.by_seed(METRIC, best(regime))
-    said = [f"{head} validation chooses {words.cell(verdict.best)}; test accuracy {words.percent(statistics.interval(accuracy))}"]
-    closed = gap(accuracy, regime)
-    if best(regime) == {"kd_weight": 0} and regime.axes["target_labels"] == "all":
-        said.append(", which is the oracle")
-    elif closed.n:
-        said.append(f"; {words.share(closed)} of the gap between source only and oracle is closed")
+    said = [
+        f"{head} validation chooses {words.cell(verdict.best)}; test accuracy {words.percent(statistics.interval(accuracy))}"
+    ]
+    is_oracle = best(regime) == {"kd_weight": 0} and regime.axes["target_labels"] == "all"
+    said.append(", which is the oracle" if is_oracle else gap(accuracy, regime))
     baseline = labels_only(regime, regime.axes["target_labels"])
     if baseline.empty:
         said.append("; labels only (kd_weight = 0) is not in this run to compare with")
@@ -295,11 +304,13 @@ def tie_sentence(verdict):
     if verdict.n < 2:
         return f"One seed says nothing about noise, so this is no verdict: {lead}."
     if verdict.stands_out:
-        return f"The winner stands out from all {verdict.rivals} rivals (paired t, Holm-corrected): {lead}."
+        return (
+            f"The winner stands out from its {words.count(verdict.rivals, 'rival')} (paired t, Holm-corrected): {lead}."
+        )
     ties = words.listing([words.cell(cell) for cell in verdict.ties])
     return (
-        f"It is a tie: with {verdict.n} seeds, {len(verdict.ties)} of {verdict.rivals} rivals cannot be told from it "
-        f"(paired t, Holm-corrected): {ties}; {lead}."
+        f"It is a tie: with {verdict.n} seeds, {len(verdict.ties)} of {words.count(verdict.rivals, 'rival')} cannot be told "
+        f"from it (paired t, Holm-corrected; uncorrected {verdict.uncorrected_ties}): {ties}; {lead}."
     )
 
 
@@ -307,7 +318,9 @@ def edge_sentence(regime, cell):
     grid = regime.done["temperature"]
     if cell["kd_weight"] == 0 or grid.nunique() < 3 or cell["temperature"] not in (grid.min(), grid.max()):
         return ""
-    return f" This T is at the edge of what was tried ({grid.min():.3g} to {grid.max():.3g}): better ones may lie outside."
+    return (
+        f" This T is at the edge of what was tried ({grid.min():.3g} to {grid.max():.3g}): better ones may lie outside."
+    )
 
 
 def readings_sentences():
@@ -333,12 +346,10 @@ def unlabelled_sentences():
             continue
         verdict = statistics.stands_out(alone, PLANE, "val_accuracy", METRIC)
         accuracy = regime.by_seed(METRIC, verdict.best)
-        closed = gap(accuracy, regime)
-        share = f", {words.share(closed)} of the gap" if closed.n else ""
         seen = "the clean digit" if view == "source" else "the MNIST-M image"
         yield (
             f"With no MNIST-M label to train on (kd_weight = 1) and a teacher that sees {seen}, "
-            f"T = {verdict.best['temperature']:.3g} gives {words.percent(statistics.interval(accuracy))}{share}."
+            f"T = {verdict.best['temperature']:.3g} gives {words.percent(statistics.interval(accuracy))}{gap(accuracy, regime)}."
         )
 
 
@@ -353,22 +364,26 @@ def caveat_sentences():
     failed = run.rows[run.rows["status"] == "failed"].drop_duplicates("student")
     failed = failed[~failed["student"].isin(run.rows.loc[run.rows["status"] == "done", "student"])]
     if len(failed):
-        rows = zip(failed["teacher_view"], failed["target_labels"], *(failed[c] for c in PLANE), failed["seed"], failed["error"])
         lost = [
-            f"{view} view, {labels} labels, {words.cell({'temperature': t, 'kd_weight': w})}, seed {seed} ({error})"
-            for view, labels, t, w, seed, error in rows
+            f"{s['teacher_view']} view, {s['target_labels']} labels, {words.cell(s)}, seed {s['seed']} ({s['error']})"
+            for s in failed.to_dict("records")
         ]
         total = run.rows["student"].nunique()
         yield f"{len(failed)} of {total} students failed and are holes, not low points: {words.listing(lost)}."
+    stopped = run.rows.loc[run.rows["status"] == "stopped", "student"].nunique()
+    if stopped:
+        yield f"{words.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
     if run.info.get("status") not in ("done", None):
         done = run.rows.loc[run.rows["status"] == "done", "student"].nunique()
-        yield f"The run is {run.info['status']}: {done} of {run.info.get('students', '?')} students are done."
+        yield f"The run's status is {run.info['status']}: {done} of {run.info.get('students', '?')} students are done."
 
 
-run.close([
-    *levels_sentences(),
-    *(regime_sentence(regime) for regime in regimes),
-    *readings_sentences(),
-    *unlabelled_sentences(),
-    *caveat_sentences(),
-])
+run.close(
+    [
+        *levels_sentences(),
+        *(regime_sentence(regime) for regime in regimes),
+        *readings_sentences(),
+        *unlabelled_sentences(),
+        *caveat_sentences(),
+    ]
+)

@@ -52,7 +52,7 @@ class Page:
         run = f"n = {counts} seed{'s' * (counts != 1)}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
-        return textwrap.fill(str(data), 130) + "\n" + run + unfinished
+        return textwrap.fill(str(data), 85) + "\n" + run + unfinished
 
     def figure(self, figure: Figure, name: str) -> None:
         """Saves figures/<name>.png and shows it."""
@@ -61,7 +61,8 @@ class Page:
         path = self._file(f"{name}.png")
         figure.savefig(path, dpi=DPI, facecolor="white")
         pyplot.close(figure)
-        _show({"image/png": path.read_bytes(), "text/plain": path.name}, figure=path.name)
+        alt = figure.get_suptitle() or name
+        _show({"image/png": path.read_bytes(), "text/plain": path.name}, {"image/png": {"alt": alt}}, figure=path.name)
 
     def interactive(self, figure: go.Figure, name: str, caption: str) -> None:
         """Saves figures/<name>.html, plotly.js inside, and links it."""
@@ -81,10 +82,10 @@ class Page:
         return path
 
 
-def _show(data: Mapping[str, Any], **mark: Any) -> None:
+def _show(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, **mark: Any) -> None:
     from IPython.display import display
 
-    display({**data}, raw=True, metadata={MARK: mark})
+    display({**data}, raw=True, metadata={**(metadata or {}), MARK: mark})
 
 
 def start(study: str) -> Page:
@@ -167,7 +168,7 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
 
 def to_html(notebook: NotebookNode) -> str:
     """The report without its code, as one file that needs no network: the script tags of nbconvert's template, which
-    load MathJax, require.js and mermaid from elsewhere, are left out."""
+    load MathJax, require.js and mermaid from elsewhere, are left out, and images get the alternative text of `figure`."""
     from jinja2 import DictLoader
     from nbconvert.exporters import HTMLExporter
 
@@ -176,6 +177,9 @@ def to_html(notebook: NotebookNode) -> str:
         "{% block html_head_js %}{% endblock %}"
         "{% block html_head_js_mathjax %}{% endblock %}"
         "{% block html_head_js_mermaidjs %}{% endblock %}"
+        "{% block data_png scoped %}<div class='jp-RenderedImage jp-OutputArea-output'>"
+        "<img src='data:image/png;base64,{{ output.data['image/png'] | trim }}'"
+        " alt='{{ output | get_metadata('alt', 'image/png') | escape_html }}'></div>{% endblock %}"
     )
     exporter = HTMLExporter(
         extra_loaders=[DictLoader({"offline.html.j2": offline})],

@@ -70,7 +70,7 @@ def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
     return Difference(i.mean, i.low, i.high, i.n, p)
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """p values corrected for their number, in the same order; NaN counts as 1.     Holm 1979, Scand. J. Stat. 6:65-70"""
     raw = np.nan_to_num(np.asarray(p, dtype=float), nan=1.0)
     order = np.argsort(raw, kind="stable")
@@ -85,14 +85,16 @@ class Verdict:
     """What a choice on validation is worth.
 
     best: the cell chosen, runner_up: the second, as {column: value}. lead: best minus runner-up on the reported metric
-    (uncorrected). ties: rivals that are not shown to be worse, best on validation first. rivals: how many there were.
-    n: seeds.
+    (uncorrected). ties: rivals that are not shown to be worse, best on validation first. uncorrected_ties: how many
+    these were if each rival were the only one. rivals: how many there were. n: seeds
+    of the best.
     """
 
     best: dict[str, Any]
     runner_up: dict[str, Any] | None
     lead: Difference | None
     ties: tuple[dict[str, Any], ...]
+    uncorrected_ties: int
     rivals: int
     n: int
 
@@ -107,38 +109,51 @@ def stands_out(table: pd.DataFrame, cell: Sequence[str], choose: str, report: st
 
     table: one row per cell and seed. Winner against each rival: a paired t test over seeds on `report`, Holm-corrected
     over the rivals, two-sided, where only the winner's side counts. The test looks at another metric than the choice,
-    so the choice does not flatter it, save for what luck of a seed moves both. Cells with fewer seeds than the fullest
-    ones neither win nor compete. Cells of the same students (column `student`) are one cell, named by the first.
-    ValueError if no row has both metrics.
+    so the choice does not flatter it, save for what luck of a seed moves both. Cells of the same students (column
+    `student`) are one cell, named by the first. ValueError if no row has both metrics.
+
+    With three seeds this finds large differences only. Variances pooled over the cells would find smaller ones, but
+    where cells differ in noise they find them among equals too, so each rival answers for its own.
     """
     measured = table.dropna(subset=[choose, report])
     if measured.empty:
         raise ValueError(f"no row has both {choose} and {report}")
-    groups = {key: group.set_index(seed).sort_index() for key, group in measured.groupby(list(cell), sort=True)}
-    n = max(len(group) for group in groups.values())
     distinct: dict[Any, tuple] = {}
+    groups = {key: group.set_index(seed).sort_index() for key, group in measured.groupby(list(cell), sort=True)}
     for key, group in groups.items():
-        if len(group) == n:
-            distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
-    ranked = sorted(distinct.values(), key=lambda key: -groups[key][choose].mean())
+        distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
+    scores = _scores({key: groups[key][choose] for key in distinct.values()})
+    ranked = sorted(scores, key=lambda key: -scores[key])
     best, rivals = ranked[0], ranked[1:]
     leads = [paired(groups[best][report], groups[rival][report]) for rival in rivals]
-    p = holm([lead.p if lead.mean > 0 else 1.0 for lead in leads])
+    raw = np.nan_to_num([lead.p if lead.mean > 0 else 1.0 for lead in leads], nan=1.0)
     named = [dict(zip(cell, key, strict=True)) for key in ranked]
     return Verdict(
         best=named[0],
         runner_up=named[1] if rivals else None,
         lead=leads[0] if rivals else None,
-        ties=tuple(name for name, corrected in zip(named[1:], p, strict=True) if corrected >= 1 - LEVEL),
+        ties=tuple(name for name, corrected in zip(named[1:], holm(raw), strict=True) if corrected >= 1 - LEVEL),
+        uncorrected_ties=int((raw >= 1 - LEVEL).sum()),
         rivals=len(rivals),
-        n=n,
+        n=len(groups[best]),
     )
 
 
-def share_of_gap(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
-    """(value - low) / (high - low) by label (seed): 0 is no gain over `low`, 1 reaches `high`; NaN where high <= low.
+def _scores(values: dict[tuple, pd.Series]) -> dict[tuple, float]:
+    """Means over seeds. A cell with fewer seeds than the fullest, which may have been the lucky ones, is ranked by its lead
+    on its own seeds over the best of the fullest."""
+    most = max(len(v) for v in values.values())
+    full = {key: float(v.mean()) for key, v in values.items() if len(v) == most}
+    first = max(full, key=lambda key: full[key])
+    leads = {key: paired(v, values[first]) for key, v in values.items() if key not in full}
+    return full | {key: full[first] + lead.mean for key, lead in leads.items() if lead.n}
 
-    As in Ganin et al. 2016 (arXiv 1505.07818), Table 2: low is source only, high is trained on target.
+
+def share_of_gap(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:
+    """(value - low) / (high - low) by label (seed), for labels that all three have; NaN where high <= low.
+
+    0 is no gain over `low`, 1 reaches `high`. As in Ganin et al. 2016 (arXiv 1505.07818), Table 2: low is source only,
+    high is trained on target.
     """
-    gap = (high - low).where(lambda width: width > 0)
-    return ((value - low) / gap).dropna()
+    v, a, b = (part for _, part in pd.concat([value, low, high], axis=1, join="inner").items())
+    return (v - a) / (b - a).where(lambda gap: gap > 0)

@@ -30,7 +30,7 @@ def share(value: Interval) -> str:
     return f"{100 * value.mean:.0f} % ({100 * value.low:.0f} to {100 * value.high:.0f})"
 
 
-def cell(values: Mapping[str, Any]) -> str:
+def cell(values: Mapping[Any, Any]) -> str:
     """`T = 8, kd_weight = 0.25`; at kd_weight 0 the temperature plays no part and is not named."""
     if values["kd_weight"] == 0:
         return "labels only (kd_weight = 0)"
@@ -41,6 +41,11 @@ def listing(items: Sequence[str], most: int = 5) -> str:
     """`a; b; c and 4 more`"""
     rest = len(items) - most
     return "; ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 rival`, `3 rivals`"""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def moves(value: Interval) -> str:

@@ -22,7 +22,7 @@ def curves(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = No
     for name, color, line in _groups(table, x, group):
         at = positions(line[x], x)
         ax.plot(at, line[y], color=color, marker="o", markersize=3.5, linewidth=1.5, label=name)
-        ax.fill_between(at, line["low"].astype(float), line["high"].astype(float), color=color, alpha=0.18, linewidth=0)
+        ax.fill_between(at, line["low"].astype(float), line["high"].astype(float), color=color, alpha=0.14, linewidth=0)
     if x in LOG2:
         dress(ax.xaxis, table[x], x)
     ax.set(xlabel=label(x), ylabel=label(y))

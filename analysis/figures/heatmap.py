@@ -72,7 +72,14 @@ def scatter(
     hole = table[z].isna()
     px, py = positions(table[x], x), positions(table[y], y)
     ax.scatter(
-        px[~hole], py[~hole], c=table[z][~hole], cmap=MAP, norm=Normalize(*limits), s=60, edgecolors="0.2", linewidths=0.6
+        px[~hole],
+        py[~hole],
+        c=table[z][~hole],
+        cmap=MAP,
+        norm=Normalize(*limits),
+        s=60,
+        edgecolors="0.2",
+        linewidths=0.6,
     )
     ax.scatter(px[hole], py[hole], marker="x", color=HOLE, s=50, linewidths=2)
     if best is not None:

@@ -63,7 +63,7 @@ def _points(
         x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", name="cells, 95 % intervals",
         marker={"size": 3.5, "color": cells[z], "colorscale": "Viridis", "cmin": colors[0], "cmax": colors[1],
                 "line": {"width": 1, "color": "#333333"}, "showscale": True,
-                "colorbar": {"title": {"text": label(z)}, "x": -0.02, "len": 0.6}},
+                "colorbar": {"x": 0, "xanchor": "left", "len": 0.5}},
         error_z={"type": "data", "array": half, "color": "#333333", "thickness": 2, "width": 0},
         customdata=np.stack([cells[x], cells[y], cells["low"], cells["high"], cells["n"]], axis=-1),
         hovertemplate=f"{label(x)} %{{customdata[0]:.4g}}<br>{label(y)} %{{customdata[1]:.3g}}<br><b>%{{z:.2f}}</b>"
@@ -72,16 +72,17 @@ def _points(
     if len(holes):
         figure.add_scatter3d(
             x=positions(holes[x], x), y=positions(holes[y], y), z=[floor] * len(holes), mode="markers",
-            name="no result", marker={"symbol": "x", "size": 5, "color": HOLE},
+            name="no result", marker={"symbol": "cross", "size": 5, "color": HOLE},
         )  # fmt: skip
 
 
-def _layout(
-    table: pd.DataFrame, x: str, y: str, z: str, title: str, limits: tuple[float, float]
-) -> dict[str, Any]:
+def _layout(table: pd.DataFrame, x: str, y: str, z: str, title: str, limits: tuple[float, float]) -> dict[str, Any]:
     def axis(column: str) -> dict[str, Any]:
         at, texts = ticks(table[column], column)
-        return {"title": {"text": label(column)}, "tickvals": list(at), "ticktext": texts}
+        values = positions(table[column], column)
+        margin = 0.04 * np.ptp(values) or 0.5  # plotly drops ticks at the very border
+        span = [values.min() - margin, values.max() + margin]
+        return {"title": {"text": label(column)}, "tickvals": list(at), "ticktext": texts, "range": span}
 
     return {
         "title": {"text": title.replace("\n", "<br>"), "font": {"size": 15}},
@@ -89,8 +90,9 @@ def _layout(
             "xaxis": axis(x),
             "yaxis": axis(y),
             "zaxis": {"title": {"text": label(z)}, "range": list(limits)},
-            "camera": {"eye": {"x": 1.3, "y": -1.6, "z": 0.7}},
+            "camera": {"eye": {"x": 1.5, "y": -1.85, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.12}},
             "aspectmode": "cube",
+            "domain": {"x": [0.08, 1]},
         },
         "legend": {"x": 1, "y": 0.9},
         "margin": {"l": 0, "r": 0, "t": 80, "b": 0},

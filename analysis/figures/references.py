@@ -51,8 +51,14 @@ def lines(references: Sequence[Reference], ax: Axes) -> Axes:
     for reference, y in zip(shown, at, strict=True):
         ax.axhline(reference.value, color=reference.color, linestyle=reference.style, linewidth=1, zorder=1)
         ax.annotate(
-            reference.text, (1.0, reference.value), (1.03, y), xycoords=("axes fraction", "data"),
-            textcoords=("axes fraction", "data"), va="center", fontsize=7.5, color=reference.color,
+            reference.text,
+            (1.0, reference.value),
+            (1.03, y),
+            xycoords=("axes fraction", "data"),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7.5,
+            color=reference.color,
             arrowprops={"arrowstyle": "-", "color": reference.color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
         )
     return ax

@@ -34,13 +34,22 @@ def positions(values: Any, column: str) -> np.ndarray:
 
 
 def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarray, list[str]]:
-    """Positions and texts of ticks: the grid points; where there are more than `most`, round numbers instead."""
+    """Positions and texts of ticks: the grid points; where there are more than `most`, round numbers instead.
+
+    A text that would lie on its neighbour's is left empty.
+    """
     points = np.unique(np.asarray(list(values), dtype=float))
     if len(points) > most and column in LOG2:
         points = 2.0 ** np.arange(np.floor(np.log2(points[0])), np.ceil(np.log2(points[-1])) + 1)
     elif len(points) > most:
         points = np.array([v for v in MaxNLocator(5).tick_values(*points[[0, -1]]) if points[0] <= v <= points[-1]])
-    return positions(points, column), [f"{value:g}" for value in points]
+    at = positions(points, column)
+    texts, last = [], -np.inf
+    for place, value in zip(at, points, strict=True):
+        crowded = place - last < 0.11 * np.ptp(at)  # its text would lie on its neighbour's
+        texts.append("" if crowded else f"{value:g}")
+        last = last if crowded else place
+    return at, texts
 
 
 def dress(axis: Axis, values: Iterable[float], column: str) -> None:

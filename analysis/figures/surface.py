@@ -51,7 +51,7 @@ def surface(
     dress(ax.xaxis, table[x], x)
     dress(ax.yaxis, table[y], y)
     ax.set_zlim(*limits)
-    ax.set_box_aspect((1, 1, 0.85), zoom=1.2)
+    ax.set_box_aspect((1, 1, 0.85), zoom=1.1)
     ax.view_init(elev=26, azim=-55)
     return ax
 
@@ -92,7 +92,13 @@ def _mark(
 ) -> None:
     chosen = matching(table, best)
     px, py = positions(chosen[x], x), positions(chosen[y], y)
-    star = {"marker": "*", "color": "white", "markeredgecolor": "black", "markersize": 13 if len(chosen) == 1 else 8, "linestyle": ""}
+    star = {
+        "marker": "*",
+        "color": "white",
+        "markeredgecolor": "black",
+        "markersize": 13 if len(chosen) == 1 else 8,
+        "linestyle": "",
+    }
     ax.plot(px, py, chosen[z], zorder=21, **star)
     if len(chosen) == 1:
         ax.plot([px[0]] * 2, [py[0]] * 2, [limits[0], chosen[z].iloc[0]], color="black", linestyle=":", linewidth=1)

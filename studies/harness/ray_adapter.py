@@ -115,10 +115,6 @@ class Recorder(tune.Callback):
     def __getstate__(self) -> dict:
         return {}
 
-    def name(self, trial) -> str:
-        """Of a trial and its folder: made from its students, so that a resumed run meets it again."""
-        return self.plan_of(trial).name
-
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         self.record(self.plan_of(trial), result["evaluation"], list(result["rows"]))
 
@@ -223,7 +219,8 @@ def run(
     fields: Sequence[Search | None] = searches or [None]
     for searched in fields:
         shared = Shared(study, plans, searched, datasets, answers, "cuda" if num_gpus else "cpu", folder)
-        recorder = Recorder(record, _plan_of(study, plans, searched))
+        plan_of, name_of = _naming(study, plans, searched)
+        recorder = Recorder(record, plan_of)
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(num_gpus)),
             param_space=None if searched else {"trial": tune.grid_search(list(plans))},
@@ -235,8 +232,8 @@ def run(
                 scheduler=_asha() if asha else None,
                 max_concurrent_trials=workers,
                 reuse_actors=True,
-                trial_name_creator=recorder.name,
-                trial_dirname_creator=recorder.name,
+                trial_name_creator=name_of,
+                trial_dirname_creator=name_of,
             ),
             run_config=tune.RunConfig(
                 name="tune",
@@ -255,8 +252,16 @@ def run(
     return False
 
 
-def _plan_of(study: Study, plans: Mapping[str, Trial], searched: Search | None) -> Callable[[Any], Trial]:
-    return lambda trial: searched.trial(study, trial.config) if searched else plans[trial.config["trial"]]
+def _naming(study: Study, plans: Mapping[str, Trial], searched: Search | None):
+    """Tune's trial -> ours, and -> its name: made from its students, so that a resumed run meets its folder again.
+
+    Plain functions of what is given, because Tune pickles them.
+    """
+
+    def plan_of(trial) -> Trial:
+        return searched.trial(study, trial.config) if searched else plans[trial.config["trial"]]
+
+    return plan_of, lambda trial: plan_of(trial).name
 
 
 def _asha():

@@ -44,7 +44,13 @@ def test_cells_that_share_a_student_all_stay(tmp_path):
 
 
 def test_final_is_the_last_evaluation_of_each_cell_that_is_done(tmp_path):
-    store(tmp_path, "a", row(status="running", accuracy=0.1), row(step=9, accuracy=0.9), row(temperature=4.0, status="stopped"))
+    store(
+        tmp_path,
+        "a",
+        row(status="running", accuracy=0.1),
+        row(step=9, accuracy=0.9),
+        row(temperature=4.0, status="stopped"),
+    )
     assert records.final(records.read(tmp_path))["accuracy"].tolist() == [0.9]
 
 

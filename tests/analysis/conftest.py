@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from analysis.records import schema, table_schema
 
@@ -16,6 +17,13 @@ AXES = {"teacher_view": str, "target_labels": str, "temperature": float, "kd_wei
 METRICS = ("val_accuracy", "test_accuracy", "source_accuracy", "train_loss")
 TEACHER = {"study": str, "run": str, "seed": int, "data": str, "teacher": str}
 TEACHER |= {"source_test_accuracy": float, "target_test_accuracy": float, "seconds": float}
+
+
+@pytest.fixture(scope="session")
+def made_up_run() -> Callable[..., Path]:
+    """See `write`."""
+    return write
+
 
 Accuracy = Callable[[str, str, float, float, int], float | None]
 
