@@ -227,7 +227,8 @@ def interval(values: list[float]) -> str:
 
 
 def main(a: Arguments) -> None:
-    from studies.harness.command import available_cores
+    from studies.harness.engine import prepare_process
+    from studies.harness.machine import available_cores
 
     workers = available_cores()
     name = torch.cuda.get_device_name() if a.device == "cuda" else f"{workers} cores"
@@ -240,7 +241,7 @@ def main(a: Arguments) -> None:
     ]  # fmt: skip
     print(f"{len(configs)} cells of {a.steps} steps, {a.data} data, on {name}; ours in {a.precision}", flush=True)
 
-    torch.set_num_threads(1)
+    prepare_process(1)
     lessons = {
         s: Distillation.prepare(Distillation.lesson(replace(base, seed=s)), datasets, a.device)[0]
         for s in range(a.seeds)

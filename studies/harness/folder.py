@@ -50,22 +50,25 @@ class RunFolder:
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink)
         self._write(f"{self.path}/{table}/{name}.parquet", sink.getvalue())
 
-    def statuses(self) -> dict[str, str]:
-        """The best that is known of each student: done, stopped, failed or running."""
+    def read_rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """All rows, in the order of the files. InputError names a damaged file."""
         import pyarrow.parquet as pq
 
-        order = {"running": 0, "failed": 1, "stopped": 2, "done": 3}
-        best: dict[str, str] = {}
+        rows: list[dict[str, Any]] = []
         for file in self._files("rows"):
             try:
-                table = pq.read_table(file, columns=["student", "status"], filesystem=self.fs)
+                rows += pq.read_table(file, columns=columns, filesystem=self.fs).to_pylist()
             except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{file} is damaged ({_reason(error)}); delete it to train its students again"
-                ) from None
-            for student, status in zip(table["student"].to_pylist(), table["status"].to_pylist(), strict=True):
-                if order[status] >= order.get(best.get(student, ""), -1):
-                    best[student] = status
+                raise InputError(f"{file} is damaged ({_reason(error)}); delete it to train its students again") from None
+        return rows
+
+    def statuses(self) -> dict[str, str]:
+        """The best that is known of each student: done, stopped, failed or running."""
+        order = {"": -1, "running": 0, "failed": 1, "stopped": 2, "done": 3}
+        best: dict[str, str] = {}
+        for row in self.read_rows(["student", "status"]):
+            if order[row["status"]] >= order[best.get(row["student"], "")]:
+                best[row["student"]] = row["status"]
         return best
 
     def _files(self, table: str) -> list[str]:

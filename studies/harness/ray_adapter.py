@@ -25,7 +25,7 @@ import ray
 from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
-from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, set_threads
+from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, prepare_process
 from studies.harness.folder import RunFolder
 from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
 
@@ -71,7 +71,7 @@ class StudyTrial(tune.Trainable):
         if shared is not None:
             self.shared = shared
         s = self.shared
-        set_threads(1)
+        prepare_process(1)
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
         self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device)
         if s.folder and (content := s.folder.checkpoint(self.plan.name)):  # left by an interrupted run
@@ -192,7 +192,7 @@ def prepare(
 
     @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
     def work(lesson, datasets):
-        set_threads(1)
+        prepare_process(1)
         return study.load().prepare(lesson, datasets, "cuda" if num_gpus else "cpu")
 
     answers: Answers = {}
@@ -202,54 +202,64 @@ def prepare(
     return answers
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What Tune is to run: these trials, or these searches one after another."""
+
+    study: Study
+    folder: RunFolder
+    trials: Sequence[Trial]
+    searches: Sequence[Search]
+    asha: bool
+    num_gpus: int
+    workers: int
+
+
 def run(
-    study: Study,
-    folder: RunFolder,
-    trials: Sequence[Trial],
-    searches: Sequence[Search],
-    datasets: ray.ObjectRef,
-    answers: Answers,
-    num_gpus: int,
-    workers: int,
-    asha: bool,
-    record: Callable[[Trial, int, list[dict]], None],
+    plan: Plan, datasets: ray.ObjectRef, answers: Answers, record: Callable[[Trial, int, list[dict]], None]
 ) -> bool:
-    """All trials (or all searches, one regime after another) through Tune. True where the user stopped it."""
-    plans = {trial.name: trial for trial in trials}
-    fields: Sequence[Search | None] = searches or [None]
-    for searched in fields:
-        shared = Shared(study, plans, searched, datasets, answers, "cuda" if num_gpus else "cpu", folder)
-        plan_of, name_of = _naming(study, plans, searched)
-        recorder = Recorder(record, plan_of)
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(num_gpus)),
-            param_space=None if searched else {"trial": tune.grid_search(list(plans))},
-            tune_config=tune.TuneConfig(
-                metric=study.metric if searched or asha else None,
-                mode=study.mode if searched or asha else None,
-                search_alg=_optuna(study, searched, folder) if searched else None,
-                num_samples=_missing(study, searched, folder) if searched else 1,
-                scheduler=_asha() if asha else None,
-                max_concurrent_trials=workers,
-                reuse_actors=True,
-                trial_name_creator=name_of,
-                trial_dirname_creator=name_of,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=folder.path,
-                storage_filesystem=None if folder.local else folder.fs,
-                callbacks=[recorder, TBXLoggerCallback()],
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-                verbose=0,
-            ),
-        )
-        with stoppable(recorder):
-            tuner.fit()
-        if recorder.stopping:
-            return True
-    return False
+    """Everything through Tune; `record` gets each flush of rows, in this process. True where the user stopped it."""
+    fields: Sequence[Search | None] = plan.searches or [None]
+    return any(_fit(plan, searched, datasets, answers, record) for searched in fields)
+
+
+def _fit(plan: Plan, searched: Search | None, datasets: ray.ObjectRef, answers: Answers, record) -> bool:
+    study, folder = plan.study, plan.folder
+    named = {trial.name: trial for trial in plan.trials}
+    device = "cuda" if plan.num_gpus else "cpu"
+    plan_of, name_of = _naming(study, named, searched)
+    recorder = Recorder(record, plan_of)
+    chosen = searched is not None or plan.asha
+    trainable = tune.with_parameters(
+        StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder)
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, resources(plan.num_gpus)),
+        param_space=None if searched else {"trial": tune.grid_search(list(named))},
+        tune_config=tune.TuneConfig(
+            metric=study.metric if chosen else None,
+            mode=study.mode if chosen else None,
+            search_alg=_optuna(study, searched, folder) if searched else None,
+            num_samples=_missing(study, searched, folder) if searched else 1,
+            scheduler=_asha() if plan.asha else None,
+            max_concurrent_trials=plan.workers,
+            reuse_actors=True,
+            trial_name_creator=name_of,
+            trial_dirname_creator=name_of,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=folder.path,
+            storage_filesystem=None if folder.local else folder.fs,
+            callbacks=[recorder, TBXLoggerCallback()],
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            verbose=0,
+        ),
+    )
+    with stoppable(recorder):
+        tuner.fit()
+    return recorder.stopping
 
 
 def _naming(study: Study, plans: Mapping[str, Trial], searched: Search | None):

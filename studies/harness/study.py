@@ -99,7 +99,7 @@ class Preset:
     axes: Mapping[str, tuple] = field(default_factory=dict)
     sample: Mapping[str, tuple] = field(default_factory=dict)
     core_seconds: float = 1.0
-    pack: int = 12
+    pack: int = 8
     worker_mib: int = 1500
 
 

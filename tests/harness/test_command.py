@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.harness.command import available_cores, main
+from studies.harness.command import main
+from studies.harness.machine import available_cores
 from studies.harness.study import InputError
 from studies.mnistm_kd import STUDY
 

@@ -18,7 +18,7 @@ TINY = [
     *("--data", "sample", "--preset", "smoke", "--no-report", "--seeds", "2", "--target-labels", "500"),
     *("--temperature", "1", "8", "--kd-weight", "0", "0.5", "1", "--teacher-steps", "8", "--batch-size", "32"),
 ]
-SHORT, LONG = ["--steps", "8"], ["--steps", "800"]
+SHORT, LONG = ["--steps", "8"], ["--steps", "400"]
 CELL = ["student", "seed", "teacher_view", "target_labels", "temperature", "kd_weight", "steps", "step"]
 METRICS = ["train_loss", "val_accuracy", "test_accuracy", "source_accuracy"]
 
@@ -97,7 +97,7 @@ def test_ctrl_c_keeps_rows_and_says_how_to_resume(uninterrupted, tmp_path):
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(uninterrupted, tmp_path):
     process, _ = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
     workers = [
-        p for p in psutil.Process(process.pid).children(recursive=True) if p.is_running() and "StudyTrial" in _title(p)
+        p for p in psutil.Process(process.pid).children(recursive=True) if p.is_running() and "Trainable" in _title(p)
     ]
     assert workers
     workers[0].send_signal(signal.SIGKILL)

@@ -1,0 +1,140 @@
+"""The flags of every study: the design's table, and one flag per axis with its grid, unit and range."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from studies.harness.study import InputError, Study, flag
+
+
+@dataclasses.dataclass
+class Options:
+    """What was asked for on the command line, whatever the study."""
+
+    preset: str
+    num_gpus: int
+    num_cpus: int | None
+    seeds: int | None
+    search: str
+    samples: int
+    scheduler: str
+    data: str
+    data_root: Path | None
+    address: str
+    storage: str
+    resume: str | None
+    extend: str | None
+    pack: int | None
+    dashboard: bool
+    dry_run: bool
+    report: bool
+    axes: dict[str, tuple]
+
+
+def parse(study: Study, words: Sequence[str]) -> Options:
+    """Options from the words of a command line. InputError, in one line, where they make no sense."""
+    import tyro
+
+    def arg(kind, default, text, **more):
+        return Annotated[kind, tyro.conf.arg(help=text, **more)], dataclasses.field(default=default)
+
+    presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())
+    table = {
+        "preset": arg(Literal[tuple(study.presets)], "course", f"Size of the study. {presets}."),
+        "num_gpus": arg(int, 0, "GPUs the study may use in all; each worker takes a whole one."),
+        "num_cpus": arg(int | None, None, "Cores the study may use in all, one worker each.", metavar="INT", help_behavior_hint="(default: all)"),
+        "seeds": arg(int | None, None, "Replicates of every config.", metavar="INT", help_behavior_hint=f"(default: {len(study.axes['seed'].values)})"),
+        "search": arg(Literal["grid", "random", "optuna"], "grid", "How configs are chosen: every grid point; points drawn from the axes' ranges; TPE, each regime searched on its own."),
+        "samples": arg(int, 20, "Points per regime (a combination of trial axes) for random and optuna."),
+        "scheduler": arg(Literal["none", "asha"], "none", "Whether weak configs are stopped early (ASHA, on the validation metric)."),
+        "data": arg(Literal["auto", "sample", "full"], "auto", "full data set; the small real sample that ships with the package; or full where it can be had, else the sample."),
+        "data_root": arg(Path | None, None, "Folder of the data sets, in torchvision's layout.", metavar="DIR", help_behavior_hint="(default: your cache folder)"),
+        "address": arg(str, "local", "Where it runs: local (Ray on this machine), auto (the cluster this machine belongs to), HOST:PORT, ray://..., or inline (this process, without Ray).", metavar="WHERE"),
+        "storage": arg(str, "results", "Where run folders go: a folder or s3://bucket/path.", metavar="DIR|URI"),
+        "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
+        "extend": arg(str | None, None, "Add seeds or grid points to a run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
+        "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
+        "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),
+        "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory) and stop."),
+        "no_report": arg(bool, False, "Do not draw the figures and the report at the end."),
+    }  # fmt: skip
+    for name, axis in study.axes.items():
+        if name == "seed":
+            continue
+        drawn = (
+            f" Searched in [{axis.search.low:g}, {axis.search.high:g}]{' on a log scale' * axis.search.log}."
+            if axis.search
+            else ""
+        )
+        hint = f"(default: {' '.join(map(str, axis.values))})"
+        table[name] = arg(
+            tuple[str, ...],
+            (),
+            f"{axis.help}{drawn}",
+            metavar=f"{axis.type.__name__.upper()} ...",
+            help_behavior_hint=hint,
+        )
+    fields = [(name, *spec) for name, spec in table.items()]
+    form = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(dataclasses.make_dataclass("Arguments", fields))
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            given, unknown = tyro.cli(  # type: ignore[var-annotated]
+                form,
+                prog=f"studies/{study.name}.py",
+                description=study.question,
+                args=list(words),
+                return_unknown_args=True,
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise InputError(_one_line(errors.getvalue())) from None
+    if unknown:
+        near = difflib.get_close_matches(unknown[0].split("=")[0], [flag(name) for name in table], 1)
+        raise InputError(f"{unknown[0]}: no such flag{(near and f'; did you mean {near[0]}?') or ''} (see --help)")
+    values = {name: getattr(given, name) for name in table}
+    axes = {
+        name: study.axes[name].parse(name, values.pop(name))
+        for name in list(values)
+        if name in study.axes and values[name]
+    }
+    options = Options(
+        **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},
+        report=not values["no_report"],
+        axes=axes,
+    )
+    _check(options)
+    if options.seeds:
+        options.axes["seed"] = tuple(range(options.seeds))
+    return options
+
+
+def _check(o: Options) -> None:
+    for name, value, least in (
+        ("num_gpus", o.num_gpus, 0), ("num_cpus", o.num_cpus, 1), ("seeds", o.seeds, 1), ("samples", o.samples, 1), ("pack", o.pack, 1),
+    ):  # fmt: skip
+        if value is not None and value < least:
+            raise InputError(f"{flag(name)} {value}: must be at least {least}")
+    if o.resume and o.extend:
+        raise InputError("--resume and --extend exclude each other")
+    if o.resume and (o.axes or o.seeds):
+        raise InputError("--resume finishes a run as it was planned; use --extend to add grid points or seeds")
+    if o.address == "inline" and o.scheduler != "none":
+        raise InputError("--scheduler asha needs Ray: leave out --address inline")
+    if o.address == "inline" and o.search == "optuna":
+        raise InputError("--search optuna needs Ray: leave out --address inline")
+    if o.search == "optuna" and "://" in o.storage:
+        raise InputError("--search optuna keeps its database in the run folder, which must then be a folder, not a URI")
+
+
+def _one_line(text: str) -> str:
+    """tyro's boxed message as one line."""
+    return re.sub(r"\s+", " ", re.sub(r"[\u2500-\u257f]", " ", text)).strip() or "wrong arguments (see --help)"
