@@ -29,7 +29,7 @@ from torch import nn
 
 from trainables import distil
 from trainables.core.nets import Conv, graph
-from trainables.core.population import PRECISIONS, Population
+from trainables.core.population import PRECISIONS
 from trainables.core.schedules import warmup_linear
 from trainables.distil import CLASSES, EVALUATIONS, SHAPE, Config, Distillation, Splits
 
@@ -117,7 +117,7 @@ def plain(config: Config, arrays: dict, teacher: nn.Module, device: str, report=
             loss.backward()
             adam.step()
             step += 1
-            if step % (config.steps // EVALUATIONS) == 0:
+            if step == config.steps or step % (config.steps // EVALUATIONS or 1) == 0:
                 parts = ("val", "test", "source") if step == config.steps else ("val",)
                 row = {f"{part}_accuracy": accuracy(student, loader(part, False), device) for part in parts}
                 report(row)
@@ -311,7 +311,7 @@ def main(a: Arguments) -> None:
 
 def teacher(config: Config, sets: Splits) -> nn.Module:
     """The cached teacher as a torch.nn module: the plain way asks it in every step."""
-    population = Population(graph(config.teacher, CLASSES), SHAPE, [config.seed], [3e-3])
+    population = distil.new_teacher(Distillation.lesson(config), "cpu")
     distil.train_teacher(population, Distillation.lesson(config), sets)
     net, weights = module(config.teacher), iter(population.parameters)
     size: tuple[int, ...] = SHAPE

@@ -23,7 +23,7 @@ def same(config):
 
 
 def count_or_all(value):
-    return value == "all" or (value.isdigit() and int(value) > 0)
+    return value == "all" or (value.isdecimal() and int(value) > 0)
 
 
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
@@ -45,7 +45,7 @@ STUDY = Study(
         "teacher_steps": grid(1500, help="Length of the teacher's training, in batches of 128.", **positive),
         "precision": grid("fp32", choices=("fp32", "bf16"), help="Precision of the students' products; bf16 is faster where the processor has it (Xeon with AMX, GPUs)."),
         "steps": grid(1100, help="Length of a student's training, in batches.", **positive),
-        "batch_size": grid(128, help="Images per batch; with few labels, half as many labelled images come on top.", **positive),
+        "batch_size": grid(128, help="Images per batch; with few labels, half as many labelled images come on top.", valid=lambda v: v > 1, must="above 1"),
     },
     students={
         "temperature": grid(1.0, 2.0, 4.0, 8.0, 16.0, help="T of the softened softmax.", search=loguniform(1, 64), **positive),

@@ -100,6 +100,13 @@ def test_labelled_digits_are_balanced_and_as_many_as_asked(datasets):
     assert distil._labelled(sets.labels, sets.train, "all", seed=0) is None
 
 
+def test_a_teacher_does_not_start_where_its_students_start(datasets, answers):
+    students = Distillation([PLAIN], datasets, answers, "cpu").students
+    teacher = distil.new_teacher(Distillation.lesson(PLAIN), "cpu")
+    for p, q in zip(students.parameters, teacher.parameters, strict=True):
+        assert torch.isclose(p.detach(), q.detach(), atol=1e-7).float().mean() < 0.01
+
+
 def test_teacher_answers_are_made_once_and_tell_the_views_apart(datasets, answers, monkeypatch):
     monkeypatch.setattr(distil, "_teach", lambda *_: pytest.fail("trained again"))
     again, row = Distillation.prepare(Distillation.lesson(PLAIN), datasets, "cpu")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from trainables.core.schedules import warmup_linear
 
 CLASSES, SHAPE = 10, (3, 28, 28)
 EVALUATIONS = 4  # per training, evenly spaced; the last one also looks at the test sets
+TRANSFER, LABELLED, TEACHER = range(3)  # purposes that draw random numbers
+TEACHER_LR, TEACHER_BATCH = 3e-3, 128
 HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 
 
@@ -57,7 +59,7 @@ class Config:
         for holds, what in (
             (self.teacher_view in ("target", "source"), f"teacher_view is target or source, not {self.teacher_view!r}"),
             (
-                labels == "all" or (labels.isdigit() and int(labels) > 0),
+                labels == "all" or (labels.isdecimal() and int(labels) > 0),
                 f"target_labels is a count or all, not {labels!r}",
             ),
             (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
@@ -66,7 +68,8 @@ class Config:
             (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
             (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (min(self.steps, self.batch_size, self.teacher_steps) > 0, "steps and batch sizes must be above 0"),
+            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
+            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
         ):
             if not holds:
                 raise ValueError(what)
@@ -109,18 +112,18 @@ class Distillation:
 
         Trained once; a second run finds the answers in the cache, keyed by the teacher and the content of the data.
         """
-        key = {
-            "recipe": 1,
-            **asdict(lesson),
-            **{k: digest(datasets[k]) for k in ("train_digits", "train_images", "test_images")},
+        depends = {
+            "network": repr(graph(lesson.network, CLASSES)),
+            "lr": TEACHER_LR,
+            "batch": TEACHER_BATCH,
+            "held_out": HELD_OUT,
         }
+        content = {name: digest(datasets[name]) for name in sorted(datasets)}
+        key = {"recipe": 2, **depends, "steps": lesson.steps, "seed": lesson.seed, "data": content}
         answers = cached("teacher", key, lambda: _teach(lesson, datasets, device))
-        row = {name: float(value) for name, value in answers.items() if value.ndim == 0}
-        return {"target": answers["target"], "source": answers["source"]}, {
-            "teacher": lesson.network,
-            "seed": lesson.seed,
-            **row,
-        }
+        accuracies = {name: float(value) for name, value in answers.items() if value.ndim == 0}
+        row = {"teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed, **accuracies}
+        return {view: answers[view] for view in ("target", "source")}, row
 
     @staticmethod
     def student_bytes(config: Config) -> int:
@@ -166,12 +169,12 @@ class Distillation:
     def _loss(self, step: int) -> Tensor:
         """(S,) losses on batch number `step`; the batch depends on the seed and the step alone."""
         c, sets = self.common, self.sets
-        index = batch_index(sets.train, c.batch_size, step, c.seed, stream=0)
+        index = batch_index(sets.train, c.batch_size, step, c.seed, stream=TRANSFER)
         if self.labelled is None:  # every digit of the batch has its label
             z = self.students.logits(sets.target(index))
             hard = cross_entropy(z, sets.labels[index])
         else:  # half as many labelled digits come beside the batch, for the hard term alone
-            labelled = batch_index(self.labelled, c.batch_size // 2, step, c.seed, stream=1)
+            labelled = batch_index(self.labelled, c.batch_size // 2, step, c.seed, stream=LABELLED)
             z, z_labelled = self.students.logits(sets.target(torch.cat([index, labelled]))).split(
                 [len(index), len(labelled)], dim=1
             )
@@ -247,28 +250,44 @@ def _order(n: int, seed: int, stream: int, turn: int) -> Tensor:
     if key not in _ORDERS:
         if len(_ORDERS) > 8:
             _ORDERS.clear()
-        entropy = np.random.SeedSequence((seed, stream, turn)).generate_state(1, np.uint64)[0]
-        _ORDERS[key] = torch.randperm(n, generator=torch.Generator().manual_seed(int(entropy) >> 1))
+        _ORDERS[key] = torch.randperm(n, generator=torch.Generator().manual_seed(substream(seed, stream, turn)))
     return _ORDERS[key]
+
+
+def substream(seed: int, *purpose: int) -> int:
+    """A seed of its own for each purpose: what serves one purpose tells nothing about another."""
+    return int(np.random.SeedSequence((seed, *purpose)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 _ORDERS: dict[tuple[int, int, int, int], Tensor] = {}  # the passes in use; a pass is drawn once, not at every step
 
 
 def _labelled(labels: Tensor, train: Tensor, count: str, seed: int) -> Tensor | None:
-    """The training digits whose target label is known: `count` of them, balanced over the classes; None means all."""
+    """The training digits whose target label is known: `count` of them, balanced over the classes as far as there are
+    enough of each; None means all."""
     if count == "all" or int(count) >= len(train):
         return None
-    order = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).to(train.device)]
+    g = torch.Generator().manual_seed(substream(seed, LABELLED))
+    order = train[torch.randperm(len(train), generator=g).to(train.device)]
     by_class = [order[labels[order] == k] for k in range(CLASSES)]
-    take = [int(count) // CLASSES + (k < int(count) % CLASSES) for k in range(CLASSES)]
-    return torch.cat([members[:n] for members, n in zip(by_class, take, strict=True)])
+    rounds = max(map(len, by_class))
+    dealt = [
+        members[r] for r in range(rounds) for members in by_class if r < len(members)
+    ]  # a digit of each class in turn
+    return torch.stack(dealt[: int(count)])
+
+
+def new_teacher(lesson: Teacher, device: torch.device | str) -> Population:
+    """An untrained teacher. Its start is drawn apart from the students' of the same seed: distillation is easier between
+    networks that share their first weights."""
+    seed = substream(lesson.seed, TEACHER)
+    return Population(graph(lesson.network, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
 
 
 def train_teacher(teacher: Population, lesson: Teacher, sets: Splits) -> None:
     """Plain supervised training on the clean training digits."""
     for step in range(lesson.steps):
-        index = batch_index(sets.train, 128, step, lesson.seed, stream=2)
+        index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
         loss = cross_entropy(teacher.logits(prepare(sets.digits[index])), sets.labels[index])
         teacher.step(loss, warmup_linear(step / lesson.steps))
 
@@ -277,7 +296,7 @@ def _teach(lesson: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarr
     """A trained teacher's logits on all training digits and on the images made from them, and its accuracies."""
     start = time.perf_counter()
     sets = Splits(datasets, torch.device(device))
-    teacher = Population(graph(lesson.network, CLASSES), SHAPE, [lesson.seed], [3e-3], device)
+    teacher = new_teacher(lesson, device)
     train_teacher(teacher, lesson, sets)
     with torch.no_grad():
         answers = {

@@ -69,8 +69,3 @@ def test_kd_weight_zero_is_plain_cross_entropy_and_one_reads_no_label(logits):
     assert torch.equal(base[0], other_teacher[0]) and torch.equal(base[2], other_labels[2])
     assert not torch.allclose(base[1], other_teacher[1]) and not torch.allclose(base[1], other_labels[1])
     assert torch.equal(base[0], gradient(cross_entropy(z, y), z)[0])
-
-
-def test_an_infinite_term_of_weight_zero_does_no_harm():
-    hard, soft = torch.tensor([1.0, torch.inf]), torch.tensor([torch.nan, 2.0])
-    assert mixed(hard, soft, torch.tensor([0.0, 1.0])).tolist() == [1.0, 2.0]

@@ -6,7 +6,6 @@ student's gradient is its own.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,10 +31,5 @@ def distillation(z: Tensor, t: Tensor, temperature: Tensor) -> Tensor:
 
 
 def mixed(hard: Tensor, soft: Tensor, kd_weight: Tensor) -> Tensor:
-    """(1 - kd_weight) hard + kd_weight soft; all (S,).
-
-    The weight 0 removes its term wholly: a soft loss that is infinite or NaN does not reach a student that does
-    not listen to the teacher, and the other way round.
-    """
-    zero = torch.zeros((), device=hard.device)
-    return torch.where(kd_weight < 1, (1 - kd_weight) * hard, zero) + torch.where(kd_weight > 0, kd_weight * soft, zero)
+    """(1 - kd_weight) hard + kd_weight soft; all (S,). The convex convention: at 1 no label is read."""
+    return (1 - kd_weight) * hard + kd_weight * soft

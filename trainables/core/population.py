@@ -9,6 +9,7 @@ Fully connected layers are always batched matrix products.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core.nets import Conv, Layer
+from trainables.core.nets import Conv, Layer, Linear
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -63,6 +64,8 @@ class Population:
     def logits(self, x: Tensor) -> Tensor:
         """x: one batch for all students, (B, C, H, W) or (B, D) -> logits (S, B, classes), in the parameters' type."""
         S = len(self)
+        if isinstance(self.layers[0], Linear):
+            x = x.flatten(1)
         params = iter([p.to(self.cast) for p in self.parameters])
         h: Tensor | list[Tensor] = x.to(self.cast)
         for i, layer in enumerate(self.layers):
@@ -112,10 +115,10 @@ class Population:
         return right / len(y)
 
     def state_dict(self) -> dict:
-        """Everything a resumed population needs, copied to the CPU."""
+        """Everything a resumed population needs, as copies."""
         return {
-            "parameters": [p.detach().cpu().clone() for p in self.parameters],
-            "optimiser": self.optimiser.state_dict(),
+            "parameters": [p.detach().clone() for p in self.parameters],
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
         }
 
     def load_state_dict(self, state: dict) -> None:
