@@ -127,6 +127,8 @@ def _check(o: Options) -> None:
         raise InputError("--resume and --extend exclude each other")
     if o.resume and (o.axes or o.seeds):
         raise InputError("--resume finishes a run as it was planned; use --extend to add grid points or seeds")
+    if o.address == "inline" and o.num_gpus > 1:
+        raise InputError(f"--num-gpus {o.num_gpus}: --address inline trains in one process, on one GPU")
     if o.address == "inline" and o.scheduler != "none":
         raise InputError("--scheduler asha needs Ray: leave out --address inline")
     if o.address == "inline" and o.search == "optuna":

@@ -49,7 +49,7 @@ class TrialRunner:
     def load(self, content: bytes) -> None:
         import torch
 
-        state = torch.load(io.BytesIO(content), weights_only=True)
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         self.evaluations = state["evaluations"]
         for pack, saved in zip(self.packs, state["packs"], strict=True):
             pack.load_state_dict(saved)
@@ -110,15 +110,16 @@ def run_inline(
             if lesson not in answers:
                 answers[lesson], row = cls.prepare(lesson, datasets, device)
                 lesson_row(row)
-        runner = TrialRunner(study, trial, datasets, answers, device)
-        if content := load(trial.name):
-            runner.load(content)
-        while not runner.finished:
-            try:
+        evaluation = 0
+        try:
+            runner = TrialRunner(study, trial, datasets, answers, device)
+            if content := load(trial.name):
+                runner.load(content)
+            while not runner.finished:
                 rows = runner.step()
-            except TRAINING_ERRORS as error:
-                record(trial, runner.evaluations, failed_rows(trial, error))
-                break
-            record(trial, runner.evaluations, rows)
-            if not runner.finished:
-                save(trial.name, runner.save())
+                evaluation = runner.evaluations
+                record(trial, evaluation, rows)
+                if not runner.finished:
+                    save(trial.name, runner.save())
+        except TRAINING_ERRORS as error:
+            record(trial, evaluation + 1, failed_rows(trial, error))

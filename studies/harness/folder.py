@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from studies.harness.study import InputError
+
+
+class FolderError(Exception):
+    """The run folder cannot be written, said in a few words."""
 
 
 class RunFolder:
@@ -24,12 +30,12 @@ class RunFolder:
         self.uri = self.path if self.local else f"{storage.rstrip('/')}/{study}/{run}"
 
     def create(self) -> None:
+        """InputError where nothing can be written."""
         try:
-            self.fs.create_dir(f"{self.path}/rows", recursive=True)
-            self._write(f"{self.path}/.writable", b"")
-            self.fs.delete_file(f"{self.path}/.writable")
-        except OSError as error:
-            raise InputError(f"--storage: {self.uri} cannot be written ({_reason(error)})") from None
+            self._write(f"{self.path}/rows/.writable", b"")
+            self.fs.delete_file(f"{self.path}/rows/.writable")
+        except FolderError as error:
+            raise InputError(f"--storage: {error}") from None
 
     def write_json(self, info: Mapping[str, Any]) -> None:
         self._write(f"{self.path}/run.json", json.dumps(info, indent=2, default=str).encode())
@@ -59,7 +65,9 @@ class RunFolder:
             try:
                 rows += pq.read_table(file, columns=columns, filesystem=self.fs).to_pylist()
             except (OSError, ValueError) as error:
-                raise InputError(f"{file} is damaged ({_reason(error)}); delete it to train its students again") from None
+                raise InputError(
+                    f"{file} is damaged ({_reason(error)}); delete it to train its students again"
+                ) from None
         return rows
 
     def statuses(self) -> dict[str, str]:
@@ -79,21 +87,25 @@ class RunFolder:
 
     def _write(self, path: str, content: bytes) -> None:
         """Whole or not at all: written under a temporary name and renamed (an object store does so by itself)."""
-        parent = path.rsplit("/", 1)[0]
-        self.fs.create_dir(parent, recursive=True)
-        if not self.local:
-            with self.fs.open_output_stream(path) as stream:
-                stream.write(content)
-            return
-        temporary = Path(f"{path}.tmp")
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            self.fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+            if not self.local:
+                with self.fs.open_output_stream(path) as stream:
+                    stream.write(content)
+                return
+            temporary = Path(f"{path}.tmp")
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            what = "the disk is full" if full else f"{self.uri} cannot be written ({_reason(error)})"
+            raise FolderError(what) from None
 
     # Checkpoints lie as Tune lays them, so both engines and every resume find the same files:
     # tune/<trial>/checkpoint_<number>/state.pt
@@ -105,12 +117,13 @@ class RunFolder:
         found = self.fs.get_file_info(
             pafs.FileSelector(f"{self.path}/tune/{trial}", recursive=True, allow_not_found=True)
         )
-        states = [f.path for f in found if f.path.endswith("/state.pt")]
-        # a pack keeps its name over resumes, each of which numbers its checkpoints anew: the newest is the last written
-        times = {f.path: f.mtime for f in found}
-        for path in sorted(states, key=lambda p: (times[p], p), reverse=True):
+        # a trial keeps its name over resumes, each of which numbers its checkpoints anew: the newest is the last written
+        states = sorted((f.mtime, f.path) for f in found if f.path.endswith("/state.pt"))
+        for _, path in reversed(states):
             with self.fs.open_input_stream(path) as stream:
-                return stream.read()
+                content = stream.read()
+            if zipfile.is_zipfile(io.BytesIO(content)):  # torch.save's format; its directory comes last
+                return content
         return None
 
     def write_checkpoint(self, trial: str, content: bytes) -> None:
@@ -142,12 +155,14 @@ def filesystem(storage: str):
 
 
 def runs(storage: str, study: str) -> list[str]:
-    """Names of the study's runs, oldest first."""
+    """Names of the study's runs, oldest first: the folders that have a run.json."""
     import pyarrow.fs as pafs
 
     fs, root = filesystem(storage)
     found = fs.get_file_info(pafs.FileSelector(f"{root}/{study}", allow_not_found=True))
-    return sorted(f.base_name for f in found if f.type == pafs.FileType.Directory)
+    names = sorted(f.base_name for f in found if f.type == pafs.FileType.Directory)
+    infos = fs.get_file_info([f"{root}/{study}/{name}/run.json" for name in names]) if names else []
+    return [name for name, info in zip(names, infos, strict=True) if info.type == pafs.FileType.File]
 
 
 def new_name() -> str:

@@ -26,7 +26,7 @@ from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
 from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, prepare_process
-from studies.harness.folder import RunFolder
+from studies.harness.folder import FolderError, RunFolder
 from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
 
 RETRIES = 3  # of a trial whose worker died; an error of training itself is not retried
@@ -85,17 +85,22 @@ class StudyTrial(tune.Trainable):
         try:
             rows = self.runner.step()
         except TRAINING_ERRORS as error:
-            return {"rows": tuple(failed_rows(self.plan, error)), "evaluation": 0, "done": True, "finished": True}
-        values = [row.get(self.shared.study.metric) for row in rows]
-        # the searcher sees the mean over seeds; a diverged student counts as nothing there, and stays a hole in the rows
-        mean = sum(v or 0.0 for v in values) / len(values)
+            return self.result(failed_rows(self.plan, error), self.runner.evaluations + 1, finished=True)
+        return self.result(rows, self.runner.evaluations, self.runner.finished)
+
+    def result(self, rows: list[dict], evaluation: int, finished: bool) -> dict:
+        """What Tune gets. A searcher sees the mean over seeds; a failed student counts as the worst there and stays a
+        hole in the rows."""
+        metric, mode = self.shared.study.metric, self.shared.study.mode
+        worst, best = (0.0, max) if mode == "max" else (1e9, min)
+        values = [row.get(metric, worst) for row in rows]
         return {
             "rows": tuple(rows),  # a tuple: TensorBoard's logger would draw a list as a histogram
-            "evaluation": self.runner.evaluations,
-            self.shared.study.metric: mean,
-            f"best_{self.shared.study.metric}": max(v or 0.0 for v in values),
-            "finished": self.runner.finished,
-            "done": self.runner.finished,
+            "evaluation": evaluation,
+            metric: sum(values) / len(values),
+            f"best_{metric}": best(values),
+            "finished": finished,
+            "done": finished,
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -109,25 +114,36 @@ class Recorder(tune.Callback):
     """Hands every result's rows to the harness, in the driver. Not pickled: Tune saves its callbacks with the experiment."""
 
     def __init__(self, record: Callable[[Trial, int, list[dict]], None], plan_of: Callable[[Any], Trial]) -> None:
-        self.record, self.plan_of = record, plan_of
+        self._record, self.plan_of = record, plan_of
         self.stopping = False
+        self.fault: FolderError | None = None
 
     def __getstate__(self) -> dict:
         return {}
 
+    def record(self, trial, evaluation: int, rows: list[dict]) -> None:
+        try:
+            self._record(self.plan_of(trial), evaluation, rows)
+        except FolderError as fault:
+            self.fault = fault
+            raise
+
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
-        self.record(self.plan_of(trial), result["evaluation"], list(result["rows"]))
+        self.record(trial, result["evaluation"], list(result["rows"]))
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         result = trial.last_result
         if not self.stopping and result and not result.get("finished"):  # a scheduler's word
             rows = [{**row, "status": "stopped"} for row in result["rows"] if row["status"] == "running"]
             if rows:
-                self.record(self.plan_of(trial), result["evaluation"], rows)
+                self.record(trial, result["evaluation"], rows)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        reason = f"its worker died {RETRIES + 1} times" if not trial.pickled_error_file else str(trial.get_error())
-        self.record(self.plan_of(trial), 0, failed_rows(self.plan_of(trial), reason))
+        error = trial.get_pickled_error()
+        died = error is None or isinstance(error, ray.exceptions.RayActorError)
+        reason = f"its worker died {RETRIES + 1} times" if died else str(error).strip().splitlines()[-1]
+        evaluation = (trial.last_result or {}).get("evaluation", 0) + 1
+        self.record(trial, evaluation, failed_rows(self.plan_of(trial), reason))
 
 
 @contextmanager
@@ -203,7 +219,7 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class Plan:
+class Jobs:
     """What Tune is to run: these trials, or these searches one after another."""
 
     study: Study
@@ -216,33 +232,36 @@ class Plan:
 
 
 def run(
-    plan: Plan, datasets: ray.ObjectRef, answers: Answers, record: Callable[[Trial, int, list[dict]], None]
+    jobs: Jobs, datasets: ray.ObjectRef, answers: Answers, record: Callable[[Trial, int, list[dict]], None]
 ) -> bool:
     """Everything through Tune; `record` gets each flush of rows, in this process. True where the user stopped it."""
-    fields: Sequence[Search | None] = plan.searches or [None]
-    return any(_fit(plan, searched, datasets, answers, record) for searched in fields)
+    fields: Sequence[Search | None] = jobs.searches or [None]
+    return any(_fit(jobs, searched, datasets, answers, record) for searched in fields)
 
 
-def _fit(plan: Plan, searched: Search | None, datasets: ray.ObjectRef, answers: Answers, record) -> bool:
-    study, folder = plan.study, plan.folder
-    named = {trial.name: trial for trial in plan.trials}
-    device = "cuda" if plan.num_gpus else "cpu"
+def _fit(jobs: Jobs, searched: Search | None, datasets: ray.ObjectRef, answers: Answers, record) -> bool:
+    study, folder = jobs.study, jobs.folder
+    named = {trial.name: trial for trial in jobs.trials}
+    device = "cuda" if jobs.num_gpus else "cpu"
     plan_of, name_of = _naming(study, named, searched)
     recorder = Recorder(record, plan_of)
-    chosen = searched is not None or plan.asha
+    chosen = searched is not None or jobs.asha
+    searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
+    if samples == 0:
+        return False
     trainable = tune.with_parameters(
         StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder)
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources(plan.num_gpus)),
+        tune.with_resources(trainable, resources(jobs.num_gpus)),
         param_space=None if searched else {"trial": tune.grid_search(list(named))},
         tune_config=tune.TuneConfig(
             metric=study.metric if chosen else None,
             mode=study.mode if chosen else None,
-            search_alg=_optuna(study, searched, folder) if searched else None,
-            num_samples=_missing(study, searched, folder) if searched else 1,
-            scheduler=_asha() if plan.asha else None,
-            max_concurrent_trials=plan.workers,
+            search_alg=searcher,
+            num_samples=samples,
+            scheduler=_asha() if jobs.asha else None,
+            max_concurrent_trials=jobs.workers,
             reuse_actors=True,
             trial_name_creator=name_of,
             trial_dirname_creator=name_of,
@@ -258,7 +277,12 @@ def _fit(plan: Plan, searched: Search | None, datasets: ray.ObjectRef, answers: 
         ),
     )
     with stoppable(recorder):
-        tuner.fit()
+        try:
+            tuner.fit()
+        except tune.TuneError:
+            if recorder.fault:  # Tune wraps what its callbacks raise into a traceback
+                raise recorder.fault from None
+            raise
     return recorder.stopping
 
 
@@ -281,42 +305,34 @@ def _asha():
 
 
 def _optuna(study: Study, searched: Search, folder: RunFolder):
-    """TPE over the ranges. Its storage lies in the run folder, where a resumed run and optuna-dashboard find it."""
+    """TPE over the ranges, and how many suggestions are left.
+
+    Its storage lies in the run folder, where a resumed run and optuna-dashboard find it. What an interrupted session had
+    asked and not finished is asked again first.
+    """
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder.path}/optuna.db")
+    direction = optuna.study.StudyDirection.MAXIMIZE if study.mode == "max" else optuna.study.StudyDirection.MINIMIZE
+    known = optuna.create_study(storage=storage, study_name=searched.name, load_if_exists=True, direction=direction)
+    states = optuna.trial.TrialState
+    for trial in known.get_trials(states=(states.RUNNING,)):
+        known.tell(trial.number, state=states.FAIL)
+        known.enqueue_trial(trial.params)
+    samples = max(searched.samples - len(known.get_trials(states=(states.COMPLETE, states.PRUNED))), 0)
+    asked = len(known.trials)
     space: dict[str, Any] = {
         name: optuna.distributions.FloatDistribution(r.low, r.high, log=r.log) for name, r in searched.ranges.items()
     }
-    return OptunaSearch(
+    searcher = OptunaSearch(
         space,
         metric=study.metric,
         mode=study.mode,
-        sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True),
+        # a resumed search must not draw the points of its first session again
+        sampler=optuna.samplers.TPESampler(seed=asked, multivariate=True, constant_liar=True),
         study_name=searched.name,
-        storage=optuna.storages.RDBStorage(storage_url(folder)),
+        storage=storage,
     )
-
-
-def storage_url(folder: RunFolder) -> str:
-    return f"sqlite:///{folder.path}/optuna.db"
-
-
-def _missing(study: Study, searched: Search, folder: RunFolder) -> int:
-    """How many suggestions are left. Those that an interrupted run left open are asked again first."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = optuna.create_study(
-        storage=storage_url(folder),
-        study_name=searched.name,
-        load_if_exists=True,
-        direction="maximize" if study.mode == "max" else "minimize",
-    )
-    states = optuna.trial.TrialState
-    for trial in found.get_trials(states=(states.RUNNING,)):
-        found.tell(trial.number, state=states.FAIL)
-        found.enqueue_trial(trial.params)
-    finished = len(found.get_trials(states=(states.COMPLETE, states.PRUNED)))
-    return max(searched.samples - finished, 0)
+    return searcher, samples

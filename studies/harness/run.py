@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
-import json
-import math
 import shlex
 import signal
 import subprocess
@@ -19,11 +16,14 @@ from typing import Any
 from studies.harness import folder as folders
 from studies.harness import machine
 from studies.harness.arguments import Options
+from studies.harness.plan import OVERHEAD, Plan
 from studies.harness.progress import Reporter, duration, say
-from studies.harness.study import Cell, Config, InputError, Study, Trial, flag, student_hash
+from studies.harness.study import Config, InputError, Study, Trial, flag, student_hash
 
 INTERRUPTED = 130
-OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, figures
+KEPT = {"preset": "course", "search": "grid", "samples": 20, "scheduler": "none", "data": "auto"}
+WHERE = {"data_root": None, "num_gpus": 0, "num_cpus": None, "address": "local", "pack": None}
+"""Options that a continued run takes from run.json, with their defaults: the first may not be changed, the second may."""
 
 
 class Run:
@@ -34,30 +34,12 @@ class Run:
         self.earlier = self._earlier()
         self.info = self.earlier.read_json() if self.earlier else {}
         if self.earlier:
-            self._check_earlier()
-        o = options
-        if o.data_root is None and self.info.get("data_root"):
-            o.data_root = Path(self.info["data_root"])
+            self._take_up()
         self.data, self.data_why = self._data()
-        if o.resume:
-            o.preset, o.search, o.samples, o.scheduler = (
-                self.info[k] for k in ("preset", "search", "samples", "scheduler")
-            )
-            o.pack = o.pack or self.info["pack"]
-            self.values = {k: tuple(v) for k, v in self.info["axes"].items()}
-            self.given = {k: tuple(v) for k, v in self.info["given"].items()}
-        elif o.extend:
-            o.preset = self.info["preset"]
-            before = {k: tuple(v) for k, v in self.info["axes"].items()}
-            self.values = {k: tuple(dict.fromkeys((*v, *o.axes.get(k, ())))) for k, v in before.items()}
-            self.given = {}
-        else:
-            self.values, self.given = study.chosen(o.preset, self.data, o.axes), o.axes
-        self.preset = study.presets[o.preset]
-        self.ranges = study.searched(self.given) if o.search != "grid" else {}
-        self.workers = self._workers()
+        statuses = self.earlier.statuses() if self.earlier else {}
+        self.plan = Plan(study, options, self.data, self.info, statuses)
         self.fractions: dict[str, float] = {}
-        self.folder = self.earlier or folders.RunFolder(o.storage, study.name, folders.new_name())
+        self.folder = self.earlier or folders.RunFolder(options.storage, study.name, folders.new_name())
 
     # What is there already
 
@@ -76,144 +58,39 @@ class Run:
             )
         return folders.RunFolder(self.options.storage, self.study.name, name)
 
-    def _check_earlier(self) -> None:
-        o = self.options
-        if o.extend and self.info["search"] != "grid":
-            raise InputError(
-                f"--extend {o.extend}: only a grid can be extended, this run was a {self.info['search']} search"
-            )
-        if o.extend and o.search != "grid":
-            raise InputError("--extend adds grid points; it goes without --search")
-        if set(self.info["axes"]) != set(self.study.axes):
-            raise InputError(
-                f"{self.info['run']} has other axes than this version of the study and cannot be continued"
-            )
+    def _take_up(self) -> None:
+        """Options of the run that is continued. InputError where the command line says otherwise."""
+        o, info = self.options, self.info
+        if set(info["axes"]) != set(self.study.axes):
+            raise InputError(f"{info['run']} has other axes than this version of the study and cannot be continued")
+        if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):
+            raise InputError(f"--extend {o.extend}: only a grid without a scheduler can be extended")
+        for name, default in KEPT.items():
+            if getattr(o, name) not in (default, info[name]):
+                raise InputError(f"{flag(name)} {getattr(o, name)}: {info['run']} was started with {info[name]}")
+            setattr(o, name, info[name])
+        for name, default in WHERE.items():
+            if getattr(o, name) == default:
+                setattr(o, name, info[name])
+        o.data_root = Path(o.data_root) if o.data_root else None
 
     def _data(self) -> tuple[str, str]:
         from trainables.core import data
 
-        variant = self.info.get("data", self.options.data)
+        o = self.options
         try:
-            return data.resolve(variant, self.study.dataset, self.options.data_root)
+            variant, why = data.resolve(o.data, self.study.dataset, o.data_root)
         except data.DataError as error:
             raise InputError(str(error)) from None
-
-    def _workers(self) -> int:
-        """Workers at a time; InputError where more is asked for than this machine has."""
-        o = self.options
-        have = machine.available_cores()
-        if o.address not in ("local", "inline"):
-            return o.num_gpus or o.num_cpus or 10_000  # the cluster's resources are the limit
-        if (o.num_cpus or 0) > have:
-            raise InputError(f"--num-cpus {o.num_cpus}: this machine has {have} for this process")
-        if o.num_gpus:
-            gpus = machine.gpus()
-            if o.num_gpus > len(gpus):
-                found = f"{len(gpus)} ({', '.join(gpus)})" if gpus else "none that torch can use"
-                raise InputError(f"--num-gpus {o.num_gpus}: this machine has {found}")
-        if o.address == "inline":
-            return 1
-        return o.num_gpus or o.num_cpus or have
-
-    # The plan
-
-    def plan(self) -> None:
-        """Cells, the students that answer them, and the trials that are left to do."""
-        o, study = self.options, self.study
-        statuses = self.folder.statuses() if self.earlier else {}
-        self.finished = {student for student, status in statuses.items() if status in ("done", "stopped")}
-        self.cells: list[Cell] = []
-        self.trials: list[Trial] = []
-        if o.search == "optuna":
-            self.total = o.samples * len(self.values["seed"]) * len(study.regimes(self.values))
-            return
-        points = self._random_points() if o.search == "random" else None
-        self.cells = study.cells(self.values, points)
-        if o.scheduler == "asha":
-            self.trials = study.config_trials(self.cells, self.finished)
-        else:
-            self.trials = study.grid_trials(self.cells, self._pack(), self.finished)
-        self.total = len({cell.student for cell in self.cells})
-
-    def _pack(self) -> int:
-        """Students side by side: on a GPU what its memory holds; on CPUs the preset's number, or fewer where every
-        worker should get several packs, so that none waits long for the last."""
-        o = self.options
-        if not o.pack:
-            count = len({cell.student for cell in self.cells})
-            o.pack = max(1, min(self._most(), math.ceil(count / (4 * min(self.workers, 64)))))
-        return o.pack
-
-    def _most(self) -> int:
-        o = self.options
-        if not o.num_gpus or o.dry_run or o.address not in ("local", "inline"):
-            return self.preset.pack
-        import torch
-
-        cls = self.study.load()
-        free, _ = torch.cuda.mem_get_info()
-        return int(0.6 * free / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in self.cells))
-
-    def _random_points(self) -> list[Config]:
-        import numpy as np
-
-        if not self.ranges:
-            raise InputError("--search random: no axis is left to search; give at most the ends of its range")
-        rng = np.random.default_rng(0)  # a resumed run draws the points of the first
-        columns = {}
-        for name, r in self.ranges.items():
-            u = rng.random(self.options.samples)
-            drawn = (
-                np.exp(np.log(r.low) + u * (np.log(r.high) - np.log(r.low))) if r.log else r.low + u * (r.high - r.low)
-            )
-            columns[name] = [float(v) for v in drawn]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-    def describe(self) -> list[str]:
-        o = self.options
-        left = self.total - len(self.finished & self._planned())
-        core_seconds, how = self._core_seconds()
-        workers = min(self.workers, max(len(self.trials), 1)) if o.search != "optuna" else self.workers
-        seconds = left * core_seconds / workers + OVERHEAD
-        axes = "  ".join(
-            f"{name} {_short(values)}"
-            for name, values in self.values.items()
-            if len(values) > 1 and name not in self.ranges
-        )
-        drawn = "  ".join(f"{name} in [{r.low:g}, {r.high:g}]" for name, r in self.ranges.items())
-        lines = [
-            f"{self.study.name}: {self.study.question.strip().splitlines()[0]}",
-            f"data      {self.data_why}",
-            f"axes      {axes}" + (f"  drawn: {drawn}" if drawn else ""),
-            f"plan      {len(self.cells) or self.total} cells, {self.total} students"
-            + (f", {left} left" if self.finished else "")
-            + (
-                f", in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials" if self.trials else ""
-            ),
-            f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
-            f"estimate  {duration(seconds)}, {workers * self.preset.worker_mib / 1024:.1f} GiB ({how})",
-        ]
-        return lines
-
-    def _planned(self) -> set[str]:
-        return {cell.student for cell in self.cells} if self.cells else self.finished
-
-    def _core_seconds(self) -> tuple[float, str]:
-        """Training time of a student: from the latest finished run here of the same size, else the preset's figure."""
-        o = self.options
-        if "://" not in o.storage:
-            for name in reversed(folders.runs(o.storage, self.study.name)):
-                with contextlib.suppress(OSError, ValueError, KeyError):
-                    info = json.loads(Path(o.storage, self.study.name, name, "run.json").read_text())
-                    if (info["preset"], info["data"], info["status"]) == (o.preset, self.data, "done"):
-                        return info["core_seconds_per_student"], f"from run {name}"
-        return self.preset.core_seconds, "from the preset's reference machine"
+        if variant == "sample" and o.data == "auto" and o.data_root:
+            raise InputError(f"--data-root {o.data_root}: {why} Ask for the sample with --data sample.")
+        return variant, why
 
     # The run
 
     def go(self) -> int:
-        self.plan()
-        for line in self.describe():
+        say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
+        for line in (f"data      {self.data_why}", *self.plan.lines()):
             say(line)
         if self.options.dry_run:
             return 0
@@ -222,17 +99,20 @@ class Run:
         self.folder.create()
         with self._only_one():
             start = time.monotonic()
-            self._begin()
             try:
-                stopped = self._train()
-            except KeyboardInterrupt:
-                stopped = True
-            except OSError as error:
-                return self._broken(error)
-            except InputError:
-                self.folder.write_json(self.info | {"status": "failed"})
+                self._begin()
+                try:
+                    stopped = self._train()
+                except KeyboardInterrupt:
+                    stopped = True
+                return self._end(stopped, time.monotonic() - start)
+            except folders.FolderError as error:
+                say(f"{self.study.name}: {error}; the rows so far are kept; {self._resume_hint()}")
+                return 1
+            except BaseException:
+                with contextlib.suppress(folders.FolderError):
+                    self.folder.write_json(self.info | {"status": "failed"})
                 raise
-            return self._end(stopped, time.monotonic() - start)
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[None]:
@@ -259,11 +139,12 @@ class Run:
             "devices": {"cpu": machine.processor(), "cores": machine.available_cores(), "gpus": machine.gpus() if o.num_gpus else []},
         }  # fmt: skip
         self.info = {**first, **self.info} | {
-            "preset": o.preset, "axes": self.values, "given": self.given, "trial_axes": list(self.study.trials),
+            **{name: getattr(o, name) for name in KEPT}, **{name: getattr(o, name) for name in WHERE},
+            "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data,
+            "data_description": data.describe(self.study.dataset, self.data),
+            "axes": self.plan.values, "given": self.plan.given, "trial_axes": list(self.study.trials),
             "student_axes": list(self.study.students), "metric": self.study.metric, "mode": self.study.mode,
-            "search": o.search, "samples": o.samples, "scheduler": o.scheduler, "pack": o.pack, "address": o.address,
-            "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data, "data_description": data.describe(self.study.dataset, self.data),
-            "students": self.total, "cells": len(self.cells), "workers": self.workers, "status": "running",
+            "students": self.plan.total, "cells": len(self.plan.cells), "workers": self.plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
         }  # fmt: skip
         self.folder.write_json(self.info)
@@ -272,11 +153,11 @@ class Run:
 
         self.schema = schema({name: axis.type for name, axis in self.study.axes.items()}, self.study.metrics)
         self.by_student: dict[str, list[Config]] = {}
-        for cell in self.cells:
+        for cell in self.plan.cells:
             self.by_student.setdefault(cell.student, []).append(cell.config)
         if self.earlier:
             self._answer_new_cells()
-        self.over: dict[str, str] = {student: "done" for student in self.finished & self._planned()}
+        self.over: dict[str, str] = {student: "done" for student in self.plan.done()}
 
     def _answer_new_cells(self) -> None:
         """Cells that an extension added, and that a finished student answers already, get copies of its rows."""
@@ -284,15 +165,15 @@ class Run:
         known: dict[str, dict[tuple, list[dict]]] = {}
         for row in self.folder.read_rows():
             known.setdefault(row["student"], {}).setdefault(tuple(row[a] for a in axes), []).append(row)
-        for cell in self.cells:
+        for cell in self.plan.cells:
             answered = known.get(cell.student, {})
-            if cell.student in self.finished and tuple(cell.config.values()) not in answered:
+            if cell.student in self.plan.finished and tuple(cell.config.values()) not in answered:
                 copies = [{**row, **cell.config} for row in next(iter(answered.values()))]
                 self.folder.write_rows("rows", f"cell-{student_hash(cell.config)}", copies, self.schema)
 
     def _train(self) -> bool:
         """Train all that is left; True where the user stopped it."""
-        self.progress = Reporter(self.total, len(self.over), self.study.metric, self.study.mode)
+        self.progress = Reporter(self.plan.total, len(self.over), self.study.metric, self.study.mode)
         try:
             if self.options.address == "inline":
                 return self._train_inline()
@@ -305,11 +186,11 @@ class Run:
 
         engine.prepare_process(self.options.num_cpus or machine.available_cores())
         device = "cuda" if self.options.num_gpus else "cpu"
-        datasets = self._datasets() if self.trials else {}
+        datasets = self._datasets() if self.plan.trials else {}
         before = signal.signal(signal.SIGTERM, _as_interrupt)
         try:
             engine.run_inline(
-                self.study, self.trials, datasets, device,
+                self.study, self.plan.trials, datasets, device,
                 self.record, self.record_lesson, self.folder.checkpoint, self.folder.write_checkpoint,
             )  # fmt: skip
         finally:
@@ -317,35 +198,32 @@ class Run:
         return False
 
     def _train_on_ray(self) -> bool:
-        if not self.trials and self.options.search != "optuna":
+        o, study, plan = self.options, self.study, self.plan
+        if not plan.trials and o.search != "optuna":
             return False
-        o, study = self.options, self.study
-        if o.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
-            raise InputError("--dashboard needs an extra: pip install 'stillroom[dashboard]'")
         from studies.harness import ray_adapter as adapter
 
-        searches = []
-        trials = self.trials
+        searches, trials = [], plan.trials
         if o.search == "optuna":
-            searches = [adapter.Search(fixed, self.ranges, self.values["seed"], o.samples) for fixed in self._regimes()]
-            if not self.ranges:
-                raise InputError("--search optuna: no axis is left to search; give at most the ends of its range")
-            # every suggestion has the same lessons: those of its regime and seeds
-            middle = {name: (r.low + r.high) / 2 for name, r in self.ranges.items()}
+            searches = [adapter.Search(fixed, plan.ranges, plan.values["seed"], o.samples) for fixed in plan.fields()]
+            # every suggestion has the lessons of its field and seeds, whatever the point
+            middle = {name: (r.low + r.high) / 2 for name, r in plan.ranges.items()}
             trials = [searched.trial(study, middle) for searched in searches]
         datasets = self._datasets()
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
         with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard) as context:
             if o.dashboard:
                 say(f"dashboard http://{context.dashboard_url}")
+            if o.address != "local" and self.folder.local:
+                say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
             shared = adapter.share(datasets)
             self.progress.say("preparing teachers")
             answers = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
             self.progress.restart_clock()
-            plan = adapter.Plan(
-                study, self.folder, self.trials, searches, o.scheduler == "asha", o.num_gpus, self.workers
+            jobs = adapter.Jobs(
+                study, self.folder, plan.trials, searches, o.scheduler == "asha", o.num_gpus, plan.workers
             )
-            return adapter.run(plan, shared, answers, self.record)
+            return adapter.run(jobs, shared, answers, self.record)
 
     def _datasets(self) -> Mapping[str, Any]:
         from trainables.core import data
@@ -354,17 +232,6 @@ class Run:
             return self.study.load().datasets(self.data, self.options.data_root)
         except data.DataError as error:
             raise InputError(str(error)) from None
-
-    def _regimes(self) -> list[Config]:
-        """Combinations of everything that is not searched, save the seeds, which are averaged."""
-        fixed = {name: v for name, v in self.values.items() if name not in self.ranges and name != "seed"}
-        for name in self.study.students:
-            if name in fixed and len(fixed[name]) > 1:
-                raise InputError(f"--search optuna: {flag(name)} has no range to search; give it one value")
-        combinations: list[Config] = [{}]
-        for name, values in fixed.items():
-            combinations = [{**c, name: value} for c in combinations for value in values]
-        return combinations
 
     def record(self, trial: Trial, evaluation: int, rows: list[dict]) -> None:
         """Keep one flush of a trial: every row once for each cell that its student answers."""
@@ -404,44 +271,31 @@ class Run:
 
     # The end
 
-    def _broken(self, error: OSError) -> int:
-        what = (
-            "the disk is full"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else f"the run folder cannot be written ({error})"
-        )
-        say(f"{self.study.name}: {what}; the rows so far are kept; {self._resume_hint()}")
-        return 1
-
     def _resume_hint(self) -> str:
-        where = "" if self.options.storage == "results" else f" --storage {self.options.storage}"
+        where = "" if self.options.storage == "results" else f" --storage {shlex.quote(self.options.storage)}"
         return f"to go on: python studies/{self.study.name}.py --resume {self.folder.run}{where}"
 
     def _end(self, stopped: bool, seconds: float) -> int:
+        total = self.plan.total
+        if self.options.search == "optuna" and not stopped:  # a searcher may ask for one student twice
+            total = len(self.over)
         failed = sorted(s for s, status in self.over.items() if status == "failed")
-        missing = self.total - len(self.over)
+        missing = total - len(self.over)
         stopped = stopped and missing > 0
         status = "interrupted" if stopped else "failed" if failed or missing else "done"
         self.info["sessions"][-1] |= {"end": folders.now(), "seconds": round(seconds, 1)}
-        total_seconds = sum(s.get("seconds", 0.0) for s in self.info["sessions"])
-        trained = self.total if self.earlier is None else None
-        self.info |= {
-            "status": status,
-            "end": folders.now(),
-            "seconds": round(total_seconds, 1),
-            "students": self.total,
-        }
-        if trained and status == "done":
-            self.info["core_seconds_per_student"] = (
-                max(seconds - OVERHEAD, 1) * min(self.workers, max(len(self.trials), 1)) / trained
-            )
+        in_all = sum(s.get("seconds", 0.0) for s in self.info["sessions"])
+        self.info |= {"status": status, "end": folders.now(), "seconds": round(in_all, 1), "students": total}
+        if status == "done" and not self.earlier and self.plan.trials and self.options.scheduler == "none":
+            busy = max(seconds - OVERHEAD, 1) * min(self.plan.workers, len(self.plan.trials))
+            self.info["core_seconds_per_student"] = busy / total
         self.folder.write_json(self.info)
         if status == "done":
             self.folder.drop_checkpoints()
         for student in failed[:10]:
             say(f"failed    student {student} (the rows say why)")
-        say(f"{status:9} {len(self.over) - len(failed)} of {self.total} students have results; {duration(seconds)}")
-        if status in ("interrupted", "failed") and missing:
+        say(f"{status:9} {len(self.over) - len(failed)} of {total} students have results; {duration(seconds)}")
+        if missing:
             say(self._resume_hint())
         drawn = self._draw() if self.over else 0
         if stopped:
@@ -454,12 +308,13 @@ class Run:
             return 0
         page = importlib.util.find_spec(f"analysis.{self.study.name}")
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
-        return subprocess.run([sys.executable, page.origin, self.folder.path], check=False).returncode
+        command = [sys.executable, page.origin, self.folder.path]
+        try:
+            return subprocess.run(command, check=False).returncode
+        except KeyboardInterrupt:
+            say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.path)}")
+            return INTERRUPTED
 
 
 def _as_interrupt(number, frame):
     raise KeyboardInterrupt
-
-
-def _short(values: tuple) -> str:
-    return f"{values[0]}..{values[-1]}" if values == tuple(range(len(values))) else " ".join(map(str, values))

@@ -90,8 +90,8 @@ def grid(
 class Preset:
     """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
 
-    core_seconds: training time of one student on one core, measured where `source` says; for the estimate of
-    `--dry-run` until a run on this machine has measured it. pack: the most students in one pack on a CPU.
+    core_seconds: training time of one student on one core of a Xeon of 2023, for the estimate of
+    `--dry-run` until a run here has measured it. pack: the most students in one pack on a CPU.
     worker_mib: memory of one worker, in MiB.
     """
 

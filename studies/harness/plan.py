@@ -1,0 +1,164 @@
+"""What a run will do: cells, students, packs, trials, and what they will cost. Imports torch only to size GPU packs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from studies.harness import folder as folders
+from studies.harness import machine
+from studies.harness.arguments import Options
+from studies.harness.progress import duration
+from studies.harness.study import Cell, Config, InputError, Study, Trial, flag
+
+OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, figures
+
+
+class Plan:
+    """The search space of one run, unfolded.
+
+    values: every axis's values; ranges: what a searcher draws from; cells: grid points with the students that answer
+    them; trials: what is left to train; total: how many different students there are.
+    """
+
+    def __init__(
+        self, study: Study, options: Options, data: str, earlier: Mapping[str, Any], statuses: Mapping[str, str]
+    ) -> None:
+        """earlier: run.json of the run that is continued, or empty; statuses: what is known of its students."""
+        self.study, self.options, self.data = study, options, data
+        self.given = options.axes
+        before = {k: tuple(v) for k, v in earlier.get("axes", {}).items()}
+        if options.resume:
+            self.values = before
+            self.given = {k: tuple(v) for k, v in earlier["given"].items()}
+        elif options.extend:
+            self.values = {k: tuple(dict.fromkeys((*v, *options.axes.get(k, ())))) for k, v in before.items()}
+        else:
+            self.values = study.chosen(options.preset, data, options.axes)
+        self.preset = study.presets[options.preset]
+        self.ranges = study.searched(self.given) if options.search != "grid" else {}
+        self.workers = self._workers()
+        self.finished = {student for student, status in statuses.items() if status in ("done", "stopped")}
+        self.cells: list[Cell] = []
+        self.trials: list[Trial] = []
+        self._check()
+        self._unfold()
+
+    def _workers(self) -> int:
+        """Workers at a time; InputError where more is asked for than this machine has."""
+        o, have = self.options, machine.available_cores()
+        if o.address not in ("local", "inline"):
+            return o.num_gpus or o.num_cpus or 10_000  # the cluster's resources are the limit
+        if (o.num_cpus or 0) > have:
+            raise InputError(f"--num-cpus {o.num_cpus}: this machine has {have} for this process")
+        if o.num_gpus:
+            gpus = machine.gpus()
+            if o.num_gpus > len(gpus):
+                found = f"{len(gpus)} ({', '.join(gpus)})" if gpus else "none that torch can use"
+                raise InputError(f"--num-gpus {o.num_gpus}: this machine has {found}")
+        if o.address == "inline":
+            return 1
+        return o.num_gpus or o.num_cpus or have
+
+    def _check(self) -> None:
+        o = self.options
+        if o.search != "grid" and not self.ranges:
+            raise InputError(f"--search {o.search}: no axis is left to search; give at most the ends of its range")
+        if o.search == "optuna":
+            for name in self.study.students:
+                if name not in self.ranges and name != "seed" and len(self.values[name]) > 1:
+                    raise InputError(f"--search optuna: {flag(name)} has no range to search; give it one value")
+        if o.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
+            raise InputError("--dashboard needs an extra: pip install 'stillroom[dashboard]'")
+
+    def _unfold(self) -> None:
+        o, study = self.options, self.study
+        if o.search == "optuna":
+            self.total = o.samples * len(self.values["seed"]) * len(study.regimes(self.values))
+            return
+        self.cells = study.cells(self.values, self._random_points() if o.search == "random" else None)
+        self.total = len({cell.student for cell in self.cells})
+        if o.scheduler == "asha":
+            self.trials = study.config_trials(self.cells, self.finished)
+        else:
+            self.trials = study.grid_trials(self.cells, self._pack(), self.finished)
+
+    def fields(self) -> list[Config]:
+        """Combinations of everything that is not searched, save the seeds, which are averaged: a searcher for each."""
+        combinations: list[Config] = [{}]
+        for name, values in self.values.items():
+            if name not in self.ranges and name != "seed":
+                combinations = [{**c, name: value} for c in combinations for value in values]
+        return combinations
+
+    def _pack(self) -> int:
+        """Students side by side: on a GPU what its memory holds; on CPUs the preset's number, or fewer where every
+        worker should get several packs, so that none waits long for the last."""
+        o = self.options
+        if not o.pack:
+            o.pack = max(1, min(self._most(), math.ceil(self.total / (4 * min(self.workers, 64)))))
+        return o.pack
+
+    def _most(self) -> int:
+        o = self.options
+        if not o.num_gpus or o.dry_run or o.address not in ("local", "inline"):
+            return self.preset.pack
+        import torch
+
+        cls = self.study.load()
+        free, _ = torch.cuda.mem_get_info()
+        return int(0.6 * free / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in self.cells))
+
+    def _random_points(self) -> list[Config]:
+        import numpy as np
+
+        rng = np.random.default_rng(0)  # a resumed run draws the points of the first
+        columns = {}
+        for name, r in self.ranges.items():
+            u = rng.random(self.options.samples)
+            drawn = r.low * (r.high / r.low) ** u if r.log else r.low + u * (r.high - r.low)
+            columns[name] = [float(v) for v in drawn]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def done(self) -> set[str]:
+        """Students of this plan that an earlier session finished."""
+        return self.finished & {cell.student for cell in self.cells} if self.cells else set(self.finished)
+
+    def lines(self) -> list[str]:
+        """The plan in words, as `--dry-run` prints it."""
+        o, left = self.options, self.total - len(self.done())
+        core_seconds, how = self._core_seconds()
+        workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
+        axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
+        axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
+        plan = [f"{len(self.cells) or self.total} cells, {self.total} students"]
+        plan += [f"{left} left"] if self.finished else []
+        plan += [f"in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials"] if self.trials else []
+        return [
+            f"axes      {'  '.join(axes)}",
+            f"plan      {', '.join(plan)}",
+            f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
+            f"estimate  {duration(left * core_seconds / workers + OVERHEAD)} ({how}), "
+            f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
+        ]
+
+    def _core_seconds(self) -> tuple[float, str]:
+        """Training time of a student: from the latest finished grid here with the same trial axes, else the preset's."""
+        o = self.options
+        if "://" not in o.storage:
+            for name in reversed(folders.runs(o.storage, self.study.name)):
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    info = json.loads(Path(o.storage, self.study.name, name, "run.json").read_text())
+                    same = all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials)
+                    if same and info["data"] == self.data and info["num_gpus"] == o.num_gpus:
+                        return info["core_seconds_per_student"], f"as run {name}"
+        return self.preset.core_seconds, "as on two cores of a Xeon"
+
+
+def _short(values: tuple) -> str:
+    return f"{values[0]}..{values[-1]}" if values == tuple(range(len(values))) else " ".join(map(str, values))
