@@ -150,6 +150,11 @@ class Recorder(tune.Callback):
 def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
     """Ray on this machine, or a cluster's; checked against what was asked for."""
     logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in (
+        "ray.tune",
+        "ray.train",
+    ):  # what befalls a trial is told by its rows and our last lines, without tracebacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address == "local":
