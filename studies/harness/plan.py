@@ -79,7 +79,7 @@ class Plan:
     def _unfold(self) -> None:
         o, study = self.options, self.study
         if o.search == "optuna":
-            self.total = o.samples * len(self.values["seed"]) * len(study.regimes(self.values))
+            self.total = o.samples * len(self.values["seed"]) * len(self.fields())
             return
         self.cells = study.cells(self.values, self._random_points() if o.search == "random" else None)
         self.total = len({cell.student for cell in self.cells})
@@ -157,7 +157,7 @@ class Plan:
                     same = all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials)
                     if same and info["data"] == self.data and info["num_gpus"] == o.num_gpus:
                         return info["core_seconds_per_student"], f"as run {name}"
-        return self.preset.core_seconds, "as on two cores of a Xeon"
+        return self.preset.core_seconds, "rough, from the preset"
 
 
 def _short(values: tuple) -> str:

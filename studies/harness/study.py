@@ -217,10 +217,6 @@ class Study:
             groups.setdefault(json.dumps({**config, "seed": None}), []).append(config)
         return [trial_of(tuple((c,) for c in g)) for g in groups.values() if {student_hash(c) for c in g} - done]
 
-    def regimes(self, values: Mapping[str, tuple]) -> list[Config]:
-        """Every combination of trial axes: each is searched on its own."""
-        return [dict(zip(self.trials, c, strict=True)) for c in itertools.product(*(values[n] for n in self.trials))]
-
     def searched(self, overrides: Mapping[str, tuple]) -> dict[str, Range]:
         """The axes that a searcher draws from. An axis given two or more values on the command line is searched
         between the least and the greatest; given one, it is fixed."""
