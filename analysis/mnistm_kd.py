@@ -15,19 +15,14 @@
 # "no labels" means none to train on. Every number is a mean over seeds with Student's 95 % interval.
 
 # %%
-from itertools import product
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from analysis import page, statistics, words
 from analysis.figures.bars import bars
-from analysis.figures.curves import curves, dots
-from analysis.figures.heatmap import heatmap, scatter
-from analysis.figures.interactive import interactive
-from analysis.figures.references import Reference, lines
-from analysis.figures.scales import scattered
-from analysis.figures.surface import surface
+from analysis.figures.curves import curves
+from analysis.figures.references import Reference
+from analysis.planes import Planes
 from analysis.regimes import PLANE, by_seed, select, split
 
 run = page.start("mnistm_kd")
@@ -97,25 +92,7 @@ def best(regime):
     return {"kd_weight": 0} if verdict.best["kd_weight"] == 0 else verdict.best
 
 
-def panels(height, width=6.6, layout="constrained", **kwargs):
-    """A figure with one panel per regime: views below each other, label counts side by side."""
-    views = list(dict.fromkeys(r.axes["teacher_view"] for r in regimes))
-    others = [{**r.axes, "teacher_view": None} for r in regimes]
-    columns = [other for i, other in enumerate(others) if other not in others[:i]]
-    shape = len(views), len(columns)
-    size = width * shape[1], height * shape[0]
-    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
-    places = [(views.index(r.axes["teacher_view"]), columns.index(o)) for r, o in zip(regimes, others, strict=True)]
-    for place in set(product(*map(range, shape))) - set(places):
-        axes[place].set_visible(False)
-    return figure, [axes[place] for place in places]
-
-
-def span(tables, metric=METRIC):
-    """Whole tens around all means: one colour scale for all regimes."""
-    values = pd.concat([table[metric] for table in tables.values()]).dropna()
-    return 10 * (values.min() // 10), 10 * -(-values.max() // 10)
-
+planes = Planes(run, regimes, "teacher_view", title, best)
 
 # %% [markdown]
 # ## Test accuracy over temperature and weight
@@ -123,84 +100,44 @@ def span(tables, metric=METRIC):
 # on the floor is a cell without a result. Behind the links are the same surfaces, to turn.
 
 # %%
-planes = {regime.name: regime.plane(METRIC) for regime in regimes}
-figure, axes = panels(5.8, 6.8, None, subplot_kw={"projection": "3d"})  # no layout engine sees the planes' names
-width, height = figure.get_size_inches()
-figure.subplots_adjust(1.5 / width, 0.5 / height, 1 - 0.7 / width, 1 - 1.3 / height, wspace=0.3, hspace=0.1)
-for regime, ax in zip(regimes, axes, strict=True):
-    against = references(regime) + published("DANN")
-    surface(planes[regime.name], *PLANE, METRIC, against, best(regime), colors=span(planes), ax=ax)
-    ax.set_zlabel("test accuracy, %")
-    ax.set_title(title(regime), fontsize=11)
-figure.suptitle(f"Test accuracy on MNIST-M\n{run.subtitle}\n{DASHED}", fontsize=11)
-run.figure(figure, "surfaces")
-for regime in regimes:
-    heading = f"Test accuracy on MNIST-M: {title(regime)}\n{run.subtitle}"
-    against = references(regime) + published("source only", "DANN", "trained on target")
-    turned = interactive(planes[regime.name], *PLANE, METRIC, heading, against, best(regime), colors=span(planes))
-    run.interactive(turned, f"surface_{regime.name}", title(regime))
+planes.surfaces(
+    METRIC,
+    "Test accuracy on MNIST-M",
+    lambda regime: references(regime) + published("DANN"),
+    lambda regime: published("source only", "trained on target"),
+    DASHED,
+)
 
 # %% [markdown]
 # The same numbers to read: mean, half of the interval. Colours share one scale; the outlined cell is chosen on validation.
 
-
 # %%
-def maps(metric, name, heading):
-    tables = {regime.name: regime.plane(metric) for regime in regimes}
-    limits = span(tables, metric)
-    figure, axes = panels(4.4)
-    for regime, ax in zip(regimes, axes, strict=True):
-        table = tables[regime.name]
-        draw = scatter if scattered(table, *PLANE) else heatmap
-        draw(table, *PLANE, metric, best=best(regime), limits=limits, ax=ax)
-        ax.set_title(title(regime), fontsize=10.5)
-    colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
-    figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)
-    figure.suptitle(f"{heading}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, name)
-
-
-maps(METRIC, "heatmaps", "Test accuracy on MNIST-M")
+planes.heatmaps(METRIC, "heatmaps", "Test accuracy on MNIST-M")
 
 # %% [markdown]
 # ## Over the temperature, one line per weight
 
 # %%
-levels = {r.name: references(r) + published("source only", "DANN", "trained on target") for r in regimes}
-seen = [planes[r.name]["low"].min() for r in regimes] + [level.value for r in regimes for level in levels[r.name]]
-floor = max(0, 10 * (pd.Series(seen).min() // 10))  # lines, unlike surfaces and bars, may start above zero
-figure, axes = panels(4.8, 7.6, sharey=True)
-for regime, ax in zip(regimes, axes, strict=True):
-    table = planes[regime.name]
-    if scattered(table, *PLANE):  # points of a search lie on no line: group the weights
-        quarters = ["0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1"]
-        grouped = pd.cut(table["kd_weight"], [0, 0.25, 0.5, 0.75, 1], labels=quarters, include_lowest=True)
-        dots(table.assign(kd_weight=grouped.astype(str)), "temperature", METRIC, "kd_weight", ax=ax)
-    else:
-        curves(table, "temperature", METRIC, "kd_weight", ax=ax)
-    ax.set_ylim(floor, 100)
-    lines(levels[regime.name], ax)
-    ax.set_title(title(regime), fontsize=10.5)
-handles, names = axes[0].get_legend_handles_labels()
-figure.legend(handles, names, title="kd_weight (λ)", loc="outside lower center", ncols=len(names))
-figure.suptitle(
-    f"Test accuracy on MNIST-M over the temperature, mean and 95 % interval\n{run.subtitle}\n{DASHED}", fontsize=11
+planes.over_temperature(
+    METRIC,
+    "Test accuracy on MNIST-M",
+    lambda regime: references(regime) + published("source only", "DANN", "trained on target"),
+    DASHED,
 )
-run.figure(figure, "curves")
 
 # %% [markdown]
 # ## What is forgotten
 # Accuracy on clean MNIST test, of which the student saw no image.
 
 # %%
-maps("source_accuracy", "forgetting", "Accuracy on clean MNIST")
+planes.heatmaps("source_accuracy", "forgetting", "Accuracy on clean MNIST")
 
 # %% [markdown]
 # ## While learning
 # Validation accuracy of the chosen cell and of labels only, at every evaluation.
 
 # %%
-figure, axes = panels(3.6, sharey=True)
+figure, axes = planes.panels(3.6, sharey=True)
 for regime, ax in zip(regimes, axes, strict=True):
     if best(regime) is None:
         continue

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from trainables import distil
-from trainables.distil import Config, Distillation, Splits, batch_index
+from trainables.core import data
+from trainables.core.batches import balanced, batch_index
+from trainables.distil import Config, Distillation, Splits
 
 PLAIN = Config(
     teacher_view="target", target_labels="500", network="cnn_small", teacher="cnn_small", teacher_steps=6,
@@ -20,7 +22,7 @@ def variant(**changes):
 @pytest.fixture(scope="module")
 def datasets():
     torch.set_num_threads(1)
-    return Distillation.datasets("sample", None)
+    return {"mnistm": data.load("mnistm", "sample")}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, ans
 
 
 def test_validation_digits_are_never_trained_on(datasets):
-    sets = Splits(datasets, torch.device("cpu"))
+    sets = Splits(datasets["mnistm"], torch.device("cpu"))
     assert not set(sets.train.tolist()) & set(sets.val.tolist())
     assert len(sets.train) + len(sets.val) == len(sets.labels)
     steps = len(sets.train) // 50
@@ -93,11 +95,11 @@ def test_validation_digits_are_never_trained_on(datasets):
 
 
 def test_labelled_digits_are_balanced_and_as_many_as_asked(datasets):
-    sets = Splits(datasets, torch.device("cpu"))
-    few = distil._labelled(sets.labels, sets.train, "200", seed=0)
-    assert few is not None and sets.labels[few].bincount().tolist() == [20] * 10 and len(few.unique()) == 200
+    sets = Splits(datasets["mnistm"], torch.device("cpu"))
+    few = balanced(sets.labels, sets.train, 200, seed=0, stream=1)
+    assert sets.labels[few].bincount().tolist() == [20] * 10 and len(few.unique()) == 200
     assert set(few.tolist()) <= set(sets.train.tolist())
-    assert distil._labelled(sets.labels, sets.train, "all", seed=0) is None
+    assert torch.equal(balanced(sets.labels, sets.train, len(sets.train) + 1, seed=0, stream=1), sets.train)
 
 
 def test_a_teacher_does_not_start_where_its_students_start(datasets, answers):
@@ -112,7 +114,7 @@ def test_teacher_answers_are_made_once_and_tell_the_views_apart(datasets, answer
     again, row = Distillation.prepare(Distillation.lesson(PLAIN), datasets, "cpu")
     assert np.array_equal(again["source"], answers["source"]) and row["seed"] == 0
     assert not np.allclose(answers["source"], answers["target"])
-    assert answers["target"].shape == (len(datasets["train_labels"]), 10)
+    assert answers["target"].shape == (len(datasets["mnistm"]["train_labels"]), 10)
 
 
 def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(datasets, answers):

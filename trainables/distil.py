@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.core import data
+from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.cache import cached, digest
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.nets import NETWORKS, graph
+from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import warmup_linear
 
 CLASSES, SHAPE = 10, (3, 28, 28)
-EVALUATIONS = 4  # per training, evenly spaced; the last one also looks at the test sets
 TRANSFER, LABELLED, TEACHER = range(3)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
 HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
@@ -75,9 +74,6 @@ class Config:
                 raise ValueError(what)
 
 
-STUDENT_FIELDS = frozenset({"temperature", "kd_weight", "lr"})  # may differ inside a pack
-
-
 @dataclass(frozen=True)
 class Teacher:
     """One teacher: its network, training length in batches, and seed."""
@@ -90,16 +86,10 @@ class Teacher:
 Arrays = Mapping[str, np.ndarray]
 
 
-class Distillation:
-    """A pack of students of one seed, trained side by side on the same batches (common random numbers)."""
+class Distillation(Pack):
+    """Students of MNIST-M and of a teacher of MNIST. datasets: {"mnistm": its arrays}."""
 
     config_type = Config
-
-    @staticmethod
-    def datasets(variant: data.Variant, root: Path | None) -> dict[str, np.ndarray]:
-        """The images that all packs share: MNIST-M with the clean digits behind it."""
-        mnistm = data.mnistm(variant, root)
-        return {f.name: getattr(mnistm, f.name) for f in fields(mnistm)}
 
     @staticmethod
     def lesson(config: Config) -> Teacher:
@@ -107,7 +97,7 @@ class Distillation:
         return Teacher(config.teacher, config.teacher_steps, config.seed)
 
     @staticmethod
-    def prepare(lesson: Teacher, datasets: Arrays, device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(lesson: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The teacher's logits on every training image, (N, 10) per view, and its row for the `teachers` table.
 
         Trained once; a second run finds the answers in the cache, keyed by the teacher and the content of the data.
@@ -118,9 +108,10 @@ class Distillation:
             "batch": TEACHER_BATCH,
             "held_out": HELD_OUT,
         }
-        content = {name: digest(datasets[name]) for name in sorted(datasets)}
+        mnistm = datasets["mnistm"]
+        content = {name: digest(mnistm[name]) for name in sorted(mnistm)}
         key = {"recipe": 2, **depends, "steps": lesson.steps, "seed": lesson.seed, "data": content}
-        answers = cached("teacher", key, lambda: _teach(lesson, datasets, device))
+        answers = cached("teacher", key, lambda: _teach(lesson, mnistm, device))
         accuracies = {name: float(value) for name, value in answers.items() if value.ndim == 0}
         row = {"teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed, **accuracies}
         return {view: answers[view] for view in ("target", "source")}, row
@@ -130,44 +121,20 @@ class Distillation:
         """Memory that one more student takes on the device, in bytes."""
         return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size * 3 // 2, 1000 // 3))
 
-    def __init__(self, pack: Sequence[Config], datasets: Arrays, answers: Arrays, device: str) -> None:
-        self.pack, self.device, self.done_steps, self.seconds = list(pack), torch.device(device), 0, 0.0
-        c = self.common = pack[0]
-        different = {f.name for f in fields(Config) for other in pack if getattr(other, f.name) != getattr(c, f.name)}
-        if different - STUDENT_FIELDS:
-            raise ValueError(f"students of one pack differ in {', '.join(sorted(different - STUDENT_FIELDS))}")
-        on = lambda values: torch.tensor(values, dtype=torch.float32, device=self.device)  # noqa: E731
-        self.temperature, self.kd_weight = on([c.temperature for c in pack]), on([c.kd_weight for c in pack])
+    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(pack, device)
+        c = self.common
+        self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.students = Population(
             graph(c.network, CLASSES), SHAPE, [c.seed] * len(pack), [c.lr for c in pack], self.device, c.precision
         )
-        self.sets = Splits(datasets, self.device)
+        self.sets = Splits(datasets["mnistm"], self.device)
         self.answers = torch.from_numpy(np.array(answers[c.teacher_view])).to(self.device)
-        self.labelled = _labelled(self.sets.labels, self.sets.train, c.target_labels, c.seed)
+        self.labelled = None  # every digit
+        if c.target_labels != "all" and int(c.target_labels) < len(self.sets.train):
+            self.labelled = balanced(self.sets.labels, self.sets.train, int(c.target_labels), c.seed, LABELLED)
 
-    @property
-    def finished(self) -> bool:
-        return self.done_steps >= self.common.steps
-
-    def step(self) -> list[dict]:
-        """Train up to the next evaluation and return one row per student, in the order of the pack."""
-        start = time.perf_counter()
-        steps = self.common.steps
-        for until in (round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)):
-            if until > self.done_steps:
-                break
-        losses = []
-        while self.done_steps < until:
-            loss = self._loss(self.done_steps)
-            losses.append(loss.detach())
-            self.students.step(loss, warmup_linear(self.done_steps / steps))
-            self.done_steps += 1
-        rows = self._rows(torch.stack(losses).mean(0).cpu())
-        self.seconds += time.perf_counter() - start
-        return [row | {"seconds": self.seconds / len(self.pack)} for row in rows]
-
-    def _loss(self, step: int) -> Tensor:
-        """(S,) losses on batch number `step`; the batch depends on the seed and the step alone."""
+    def loss(self, step: int) -> Tensor:
         c, sets = self.common, self.sets
         index = batch_index(sets.train, c.batch_size, step, c.seed, stream=TRANSFER)
         if self.labelled is None:  # every digit of the batch has its label
@@ -181,30 +148,13 @@ class Distillation:
             hard = cross_entropy(z_labelled, sets.labels[labelled])
         return mixed(hard, distillation(z, self.answers[index], self.temperature), self.kd_weight)
 
-    def _rows(self, train_loss: Tensor) -> list[dict]:
+    def measure(self) -> dict[str, Tensor]:
         sets, students = self.sets, self.students
-        columns = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
+        metrics = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
         if self.finished:
-            columns["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
-            columns["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, prepare)
-        values = {name: column.tolist() for name, column in columns.items()}
-        rows = []
-        for s, loss in enumerate(train_loss.tolist()):
-            row: dict[str, Any] = {"step": self.done_steps, "fraction": self.done_steps / self.common.steps}
-            if np.isfinite(loss):
-                status = "done" if self.finished else "running"
-                row |= {"status": status, "train_loss": loss, **{name: v[s] for name, v in values.items()}}
-            else:
-                row |= {"status": "failed", "error": f"the loss was {loss} before step {self.done_steps}"}
-            rows.append(row)
-        return rows
-
-    def state_dict(self) -> dict:
-        return {"students": self.students.state_dict(), "done_steps": self.done_steps, "seconds": self.seconds}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.students.load_state_dict(state["students"])
-        self.done_steps, self.seconds = state["done_steps"], state["seconds"]
+            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
+            metrics["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, prepare)
+        return metrics
 
 
 class Splits:
@@ -234,49 +184,6 @@ def prepare(x: Tensor) -> Tensor:
     return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
 
 
-def batch_index(pool: Tensor, size: int, step: int, seed: int, stream: int) -> Tensor:
-    """Batch number `step` of endless reshuffled passes over `pool`, (min(size, len(pool)),) of its members.
-
-    A function of the step, so that a resumed run sees the batches of an uninterrupted one.
-    """
-    size = min(size, len(pool))
-    per_pass = len(pool) // size
-    turn, position = divmod(step, per_pass)
-    return pool[_order(len(pool), seed, stream, turn)[position * size : (position + 1) * size].to(pool.device)]
-
-
-def _order(n: int, seed: int, stream: int, turn: int) -> Tensor:
-    key = (n, seed, stream, turn)
-    if key not in _ORDERS:
-        if len(_ORDERS) > 8:
-            _ORDERS.clear()
-        _ORDERS[key] = torch.randperm(n, generator=torch.Generator().manual_seed(substream(seed, stream, turn)))
-    return _ORDERS[key]
-
-
-def substream(seed: int, *purpose: int) -> int:
-    """A seed of its own for each purpose: what serves one purpose tells nothing about another."""
-    return int(np.random.SeedSequence((seed, *purpose)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-_ORDERS: dict[tuple[int, int, int, int], Tensor] = {}  # the passes in use; a pass is drawn once, not at every step
-
-
-def _labelled(labels: Tensor, train: Tensor, count: str, seed: int) -> Tensor | None:
-    """The training digits whose target label is known: `count` of them, balanced over the classes as far as there are
-    enough of each; None means all."""
-    if count == "all" or int(count) >= len(train):
-        return None
-    g = torch.Generator().manual_seed(substream(seed, LABELLED))
-    order = train[torch.randperm(len(train), generator=g).to(train.device)]
-    by_class = [order[labels[order] == k] for k in range(CLASSES)]
-    rounds = max(map(len, by_class))
-    dealt = [
-        members[r] for r in range(rounds) for members in by_class if r < len(members)
-    ]  # a digit of each class in turn
-    return torch.stack(dealt[: int(count)])
-
-
 def new_teacher(lesson: Teacher, device: torch.device | str) -> Population:
     """An untrained teacher. Its start is drawn apart from the students' of the same seed: distillation is easier between
     networks that share their first weights."""
@@ -300,7 +207,7 @@ def _teach(lesson: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarr
     train_teacher(teacher, lesson, sets)
     with torch.no_grad():
         answers = {
-            view: torch.cat([teacher.logits(prepare(x))[0] for x in images.split(1000)]).cpu().numpy()
+            view: teacher.answers(images, prepare)[0].cpu().numpy()
             for view, images in (("target", sets.images), ("source", sets.digits))
         }
     for domain, images in (("source", sets.test_digits), ("target", sets.test_images)):

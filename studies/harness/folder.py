@@ -47,13 +47,21 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise InputError(f"{self.uri}/run.json cannot be read ({_reason(error)})") from None
 
-    def write_rows(self, table: str, name: str, rows: Sequence[Mapping[str, Any]], schema) -> None:
-        """Rows of one flush; a rerun of the flush writes the same file."""
+    def write_rows(
+        self, table: str, name: str, rows: Sequence[Mapping[str, Any]], schema=None, keys: Sequence[str] = ()
+    ) -> None:
+        """Rows of one flush; a rerun of the flush writes the same file.
+
+        Without a schema the first row names the columns; `keys` tell rows of one student and step apart.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), sink)
+        content = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        if keys:
+            content = content.replace_schema_metadata({"axes": json.dumps(list(keys))})
+        pq.write_table(content, sink)
         self._write(f"{self.path}/{table}/{name}.parquet", sink.getvalue())
 
     def read_rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -74,12 +74,17 @@ class Run:
                 setattr(o, name, info[name])
         o.data_root = Path(o.data_root) if o.data_root else None
 
-    def _data(self) -> tuple[str, str]:
+    def _data(self) -> tuple[Any, str]:
         from trainables.core import data
 
         o = self.options
+        self.datasets = self.study.datasets
+        if axis := self.study.axes.get("dataset"):
+            before = tuple(self.info.get("axes", {}).get("dataset", ()))
+            chosen = o.axes.get("dataset") or self.study.presets[o.preset].axes.get("dataset", axis.values)
+            self.datasets = tuple(dict.fromkeys((*before, *chosen))) if o.extend or not before else before
         try:
-            variant, why = data.resolve(o.data, self.study.dataset, o.data_root)
+            variant, why = data.resolve(o.data, self.datasets, o.data_root)
         except data.DataError as error:
             raise InputError(str(error)) from None
         if variant == "sample" and o.data == "auto" and o.data_root:
@@ -141,9 +146,9 @@ class Run:
         self.info = {**first, **self.info} | {
             **{name: getattr(o, name) for name in KEPT}, **{name: getattr(o, name) for name in WHERE},
             "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data,
-            "data_description": data.describe(self.study.dataset, self.data),
+            "data_description": data.describe(self.datasets, self.data),
             "axes": self.plan.values, "given": self.plan.given, "trial_axes": list(self.study.trials),
-            "student_axes": list(self.study.students), "metric": self.study.metric, "mode": self.study.mode,
+            "student_axes": list(self.study.students), "datasets": self.datasets, "metric": self.study.metric, "mode": self.study.mode,
             "students": self.plan.total, "cells": len(self.plan.cells), "workers": self.plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
         }  # fmt: skip
@@ -229,12 +234,13 @@ class Run:
         from trainables.core import data
 
         try:
-            return self.study.load().datasets(self.data, self.options.data_root)
+            return {name: data.load(name, self.data, self.options.data_root) for name in self.datasets}
         except data.DataError as error:
             raise InputError(str(error)) from None
 
     def record(self, trial: Trial, evaluation: int, rows: list[dict]) -> None:
-        """Keep one flush of a trial: every row once for each cell that its student answers."""
+        """Keep one flush of a trial: every row once for each cell that its student answers, and the lines of further
+        tables once for each student."""
         configs = {student_hash(c): c for c in trial.students}
         fixed = {
             "study": self.study.name,
@@ -244,6 +250,7 @@ class Run:
             "data": self.data,
         }
         table, best, work = [], [], 0.0
+        further: dict[str, list[dict]] = {}
         for row in rows:
             student = row["student"]
             fraction = row.get("fraction", 0.0)
@@ -255,19 +262,25 @@ class Run:
             value = row.get(self.study.metric)
             if value is not None and row["status"] != "running":
                 best.append(value)
-            row = {k: v for k, v in row.items() if k != "fraction"}
+            for name, lines in row.get("tables", {}).items():
+                known = {**fixed, **configs[student], "student": student, "step": row["step"]}
+                further.setdefault(name, []).extend({**known, **line} for line in lines)
+            row = {k: v for k, v in row.items() if k not in ("fraction", "tables")}
             for cell in self.by_student.get(student) or [configs[student]]:
                 table.append({**fixed, **cell, **row})
-        self.folder.write_rows("rows", f"{trial.name}-{evaluation:03d}", table, self.schema)
+        flush = f"{trial.name}-{evaluation:03d}"
+        for name, lines in further.items():  # before the rows: a student with a row lacks nothing
+            self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
+        self.folder.write_rows("rows", flush, table, self.schema)
         better = max if self.study.mode == "max" else min
         self.progress.update(len(self.over), work, better(best) if best else None)
 
     def record_lesson(self, row: Mapping[str, Any]) -> None:
-        table = self.study.lesson_table
+        known = {"study": self.study.name, "run": self.folder.run, "data": self.data}
         name = "-".join(str(v) for v in row.values() if isinstance(v, str | int))
-        self.folder.write_rows(
-            table, name, [{"study": self.study.name, "run": self.folder.run, "data": self.data, **row}], None
-        )
+        tables = {self.study.lesson_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
+        for table, lines in tables.items():
+            self.folder.write_rows(table, name, [{**known, **line} for line in lines])
 
     # The end
 

@@ -130,7 +130,9 @@ class Study:
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
     stands for all configs with the same mathematics. metric: chosen on, never a test metric; metrics: all columns that
-    the trainable measures. lesson_table: where a row per prepared lesson (a teacher) is kept.
+    the trainable measures. datasets: names in `trainables.core.data`; where the study has an axis `dataset`, its values
+    are the names. lesson_table: where a row per prepared lesson (a teacher) is kept. tables: further tables, each
+    with the columns that tell its rows apart beside the student and the step.
     """
 
     name: str
@@ -143,8 +145,9 @@ class Study:
     students: Mapping[str, Axis]
     presets: Mapping[str, Preset]
     same: Callable[[Config], Config] = lambda config: config
-    dataset: str = "mnist"
+    datasets: tuple[str, ...] = ("mnist",)
     lesson_table: str = "teachers"
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def axes(self) -> dict[str, Axis]:

@@ -273,7 +273,7 @@ def test_full_data_are_downloaded_once_and_then_found(
 ) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    assert data.resolve("auto", "mnistm", root)[0] == "full"
+    assert data.resolve("auto", ["mnistm"], root)[0] == "full"
     digits = data.mnist("full", root)
     for name, array in zip(data.MNIST_FILES, vars(digits).values(), strict=True):
         assert idx(array) == gzip.decompress((published / f"{name}.gz").read_bytes())
@@ -285,7 +285,7 @@ def test_full_data_are_downloaded_once_and_then_found(
     assert not (root / ".download").exists()
     asked = len(server)
     monkeypatch.setattr(data, "MNIST_MIRRORS", NOBODY)
-    assert data.resolve("full", "mnistm", root)[0] == "full"
+    assert data.resolve("full", ["mnistm"], root)[0] == "full"
     assert len(server) == asked
 
 
@@ -294,7 +294,7 @@ def test_those_who_need_the_data_at_once_download_them_once(published: Path, ser
     for readers in (1, 3):
         root = tmp_path / f"{readers}"
         root.mkdir()
-        threads = [threading.Thread(target=data.resolve, args=("full", "mnist", root)) for _ in range(readers)]
+        threads = [threading.Thread(target=data.resolve, args=("full", ["mnist"], root)) for _ in range(readers)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -328,7 +328,7 @@ def test_a_download_with_a_wrong_checksum_is_refused_and_leaves_nothing(
     root.mkdir()
     for variant in ("full", "auto"):
         with pytest.raises(DataError) as error:
-            data.resolve(variant, "mnistm", root)
+            data.resolve(variant, ["mnistm"], root)
         one_line(error, name, "damaged")
     assert not list(root.rglob("t10k*" if "t10k" in name else "*.jpg"))
 
@@ -337,18 +337,18 @@ def test_a_download_with_a_wrong_checksum_is_refused_and_leaves_nothing(
 def test_a_damaged_digit_file_is_an_error_that_names_it_and_never_a_silent_sample(
     published: Path, server: list[str], tmp_path: Path, harm: str
 ) -> None:
-    data.resolve("full", "mnist", tmp_path)
+    data.resolve("full", ["mnist"], tmp_path)
     victim = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     content = bytearray(victim.read_bytes())
     victim.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
-    for attempt in (data.mnist, lambda variant, root: data.resolve("auto", "mnist", root)):
+    for attempt in (data.mnist, lambda variant, root: data.resolve("auto", ["mnist"], root)):
         with pytest.raises(DataError) as error:
             attempt("full", tmp_path)
         one_line(error, str(victim))
 
 
 def test_damaged_photos_are_errors_too(published: Path, server: list[str], tmp_path: Path) -> None:
-    data.resolve("full", "mnistm", tmp_path)
+    data.resolve("full", ["mnistm"], tmp_path)
     victim = tmp_path / "BSDS500" / "images" / "val" / "val0.jpg"
     victim.write_bytes(victim.read_bytes()[:-200])
     with pytest.raises(DataError) as error:
@@ -356,18 +356,18 @@ def test_damaged_photos_are_errors_too(published: Path, server: list[str], tmp_p
     one_line(error, str(victim))
     victim.unlink()
     with pytest.raises(DataError) as error:
-        data.resolve("auto", "mnistm", tmp_path)
+        data.resolve("auto", ["mnistm"], tmp_path)
     one_line(error, str(tmp_path / "BSDS500" / "images"), "0 val", "1 val")
 
 
 def test_absent_data_without_a_network_fall_back_under_auto_only_and_say_so(tmp_path: Path) -> None:
-    variant, reason = data.resolve("auto", "mnistm", tmp_path)
+    variant, reason = data.resolve("auto", ["mnistm"], tmp_path)
     assert variant == "sample"
     assert "MNIST is not in" in reason and str(tmp_path) in reason and "\n" not in reason
-    assert data.resolve("auto", "mnist")[0] == "sample"
-    assert data.resolve("sample", "mnistm", tmp_path)[0] == "sample"
+    assert data.resolve("auto", ["mnist"])[0] == "sample"
+    assert data.resolve("sample", ["mnistm"], tmp_path)[0] == "sample"
     with pytest.raises(DataError) as error:
-        data.resolve("full", "mnistm", tmp_path)
+        data.resolve("full", ["mnistm"], tmp_path)
     one_line(error, str(tmp_path), "127.0.0.1:9", "by hand")
 
 
@@ -375,8 +375,8 @@ def test_mnistm_falls_back_where_only_the_photos_are_absent(
     published: Path, server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "PHOTO_MIRRORS", NOBODY)
-    assert data.resolve("auto", "mnist", tmp_path)[0] == "full"
-    variant, reason = data.resolve("auto", "mnistm", tmp_path)
+    assert data.resolve("auto", ["mnist"], tmp_path)[0] == "full"
+    variant, reason = data.resolve("auto", ["mnistm"], tmp_path)
     assert variant == "sample" and "BSDS500 is not in" in reason
 
 
@@ -385,21 +385,21 @@ def test_a_mirror_that_never_answers_costs_seconds(tmp_path: Path, monkeypatch: 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(data, "MNIST_MIRRORS", (f"http://127.0.0.1:{silent.getsockname()[1]}/",))
         start = time.monotonic()
-        assert data.resolve("auto", "mnist", tmp_path)[0] == "sample"
+        assert data.resolve("auto", ["mnist"], tmp_path)[0] == "sample"
         assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("variant", ["auto", "sample", "full"])
 def test_a_data_root_that_does_not_exist_is_an_error(tmp_path: Path, variant: str) -> None:
     with pytest.raises(DataError) as error:
-        data.resolve(variant, "mnist", tmp_path / "nowhere")
+        data.resolve(variant, ["mnist"], tmp_path / "nowhere")
     one_line(error, str(tmp_path / "nowhere"))
 
 
 def test_unknown_words_are_errors() -> None:
-    for words in (("half", "mnist"), ("auto", "mnist-m")):
+    for words in (("half", ["mnist"]), ("auto", ["mnist-m"])):
         with pytest.raises(DataError):
-            data.resolve(*words)  # type: ignore[arg-type]
+            data.resolve(*words)
 
 
 # Splits and sample
@@ -430,7 +430,7 @@ def test_the_sample_is_balanced_and_is_what_its_origin_says() -> None:
     assert len(np.unique(pictures, axis=0)) == 8000
     assert all(crop.shape == (160, 160, 3) and crop.std() > 5 for crop in data.photos("sample"))
     assert sum(path.stat().st_size for path in data.SAMPLE.glob("*.*")) < 3e6
-    assert "6,000 train / 2,000 test" in data.describe("mnistm", "sample")
+    assert "6,000 train / 2,000 test" in data.describe(["mnistm"], "sample")
 
 
 @pytest.mark.full
@@ -452,4 +452,4 @@ def test_the_full_sets_have_their_published_sizes_and_the_sample_is_part_of_them
     both = data.mnistm("full", root)
     assert both.train_images.shape == (60_000, 3, 28, 28) and both.test_images.shape == (10_000, 3, 28, 28)
     assert np.array_equal(both.train_digits, digits.train_images)
-    assert data.resolve("auto", "mnistm", root)[0] == "full"
+    assert data.resolve("auto", ["mnistm"], root)[0] == "full"

@@ -10,8 +10,9 @@ from trainables.core.nets import Conv, Linear
 from trainables.core.population import Population, footprint, initial
 
 CNN = (Conv(4, 5, stride=2), Conv(6, 3, pool=2), Linear(8), Linear(10))
+NORM = (Conv(4, 5, stride=2, norm=True), Conv(6, 3, pool=2, norm=True), Linear(8), Linear(10))
 MLP = (Linear(16), Linear(12), Linear(10))
-SHAPES = {CNN: (3, 12, 12), MLP: (20,)}
+SHAPES = {CNN: (3, 12, 12), NORM: (3, 12, 12), MLP: (20,)}
 T, WEIGHT, LR = [1.0, 4.0, 16.0], [0.0, 0.4, 1.0], [1e-2, 3e-3, 1e-2]
 
 
@@ -22,10 +23,15 @@ class Alone(nn.Module):
         super().__init__()
         self.layers = layers
         self.parts = nn.ModuleList()
-        for layer, w, b in zip(layers, weights[::2], weights[1::2], strict=True):
+        weights = iter(weights)
+        for layer in layers:
+            w, b = next(weights), next(weights)
             if isinstance(layer, Conv):
                 part = nn.Conv2d(w.shape[-1], layer.channels, layer.kernel, layer.stride, layer.kernel // 2)
                 w = w.permute(0, 3, 1, 2)
+                part.norm = nn.BatchNorm2d(layer.channels).to(w.dtype) if layer.norm else nn.Identity()
+                if layer.norm:
+                    next(weights), next(weights)  # 1 and 0, as torch starts
             else:
                 part, w, b = nn.Linear(w.shape[0], layer.units), w.T, b[0]
             with torch.no_grad():
@@ -38,6 +44,8 @@ class Alone(nn.Module):
             if isinstance(layer, Linear) and x.dim() == 4:
                 x = x.permute(0, 2, 3, 1).flatten(1)
             x = part(x)
+            if isinstance(layer, Conv):
+                x = part.norm(x)
             if isinstance(layer, Conv) and layer.pool > 1:
                 x = F.max_pool2d(x, layer.pool)
             if i + 1 < len(self.layers):
@@ -66,7 +74,7 @@ def population(layers, mode, lr=LR, seeds=(0, 1, 2), dtype=torch.float64):
 
 
 @pytest.mark.parametrize("mode", ["loop", "stacked"])
-@pytest.mark.parametrize("layers", [CNN, MLP], ids=["cnn", "mlp"])
+@pytest.mark.parametrize("layers", [CNN, NORM, MLP], ids=["cnn", "norm", "mlp"])
 def test_a_population_takes_the_steps_of_students_trained_alone(layers, mode):
     start = initial(layers, SHAPES[layers], (0, 1, 2), torch.device("cpu"), torch.float64)
     trained = train(population(layers, mode), layers)
@@ -81,14 +89,15 @@ def test_a_population_takes_the_steps_of_students_trained_alone(layers, mode):
             adam.zero_grad()
             ((1 - WEIGHT[s]) * F.cross_entropy(z, y) + WEIGHT[s] * T[s] ** 2 * kl).backward()
             adam.step()
-        assert torch.allclose(trained.logits(x)[s], student(x), rtol=0, atol=1e-9)
+        student.eval()
+        assert torch.allclose(trained.logits(x, training=False)[s], student(x), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", ["loop", "stacked"])
 def test_students_do_not_see_each_other(mode):
     alike = dict(lr=[1e-2] * 3)
-    base = train(population(CNN, mode, **alike), CNN)
-    other = train(population(CNN, mode, **alike), CNN, T=[1.0, 2.0, 16.0], weight=[0.0, torch.nan, 1.0])
+    base = train(population(NORM, mode, **alike), NORM)
+    other = train(population(NORM, mode, **alike), NORM, T=[1.0, 2.0, 16.0], weight=[0.0, torch.nan, 1.0])
     for p, q in zip(base.parameters, other.parameters, strict=True):
         assert torch.equal(p[0], q[0]) and torch.equal(p[2], q[2])
         assert q[1].isnan().all(), "the diverged student stays in its own slice"
@@ -97,13 +106,14 @@ def test_students_do_not_see_each_other(mode):
 @pytest.mark.parametrize("lr", [LR, [1e-2] * 3], ids=["own lr", "one lr"])
 def test_a_resumed_population_is_the_same_population(lr):
     whole = train(
-        train(population(CNN, "loop", lr, dtype=torch.float32), CNN, dtype=torch.float32), CNN, dtype=torch.float32
+        train(population(NORM, "loop", lr, dtype=torch.float32), NORM, dtype=torch.float32), NORM, dtype=torch.float32
     )
-    first = train(population(CNN, "loop", lr, dtype=torch.float32), CNN, dtype=torch.float32)
-    second = population(CNN, "loop", lr, seeds=(7, 8, 9), dtype=torch.float32)
+    first = train(population(NORM, "loop", lr, dtype=torch.float32), NORM, dtype=torch.float32)
+    second = population(NORM, "loop", lr, seeds=(7, 8, 9), dtype=torch.float32)
     second.load_state_dict(first.state_dict())
-    train(second, CNN, dtype=torch.float32)
-    assert all(torch.equal(p, q) for p, q in zip(whole.parameters, second.parameters, strict=True))
+    train(second, NORM, dtype=torch.float32)
+    for kept in ("parameters", "statistics"):
+        assert all(torch.equal(p, q) for p, q in zip(getattr(whole, kept), getattr(second, kept), strict=True))
 
 
 def test_one_seed_is_one_start():
@@ -114,8 +124,8 @@ def test_one_seed_is_one_start():
 
 def test_bf16_products_stay_near_fp32():
     x = next(batches(CNN, 1, torch.float32))[0]
-    full = population(CNN, "loop", dtype=torch.float32).logits(x)
-    half = Population(CNN, SHAPES[CNN], (0, 1, 2), LR, precision="bf16", mode="loop").logits(x)
+    full = population(NORM, "loop", dtype=torch.float32).logits(x)
+    half = Population(NORM, SHAPES[NORM], (0, 1, 2), LR, precision="bf16", mode="loop").logits(x)
     assert 0 < (full - half).norm() / full.norm() < 2e-2
 
 
@@ -129,5 +139,5 @@ def test_the_footprint_counts_every_weight():
 @pytest.mark.gpu
 def test_a_gpu_population_agrees_with_the_cpu():
     x = next(batches(CNN, 1))[0]
-    on_gpu = Population(CNN, SHAPES[CNN], (0, 1, 2), LR, device="cuda", dtype=torch.float64)
-    assert torch.allclose(on_gpu.logits(x.cuda()).cpu(), population(CNN, "loop").logits(x), atol=1e-9)
+    on_gpu = Population(NORM, SHAPES[NORM], (0, 1, 2), LR, device="cuda", dtype=torch.float64)
+    assert torch.allclose(on_gpu.logits(x.cuda()).cpu(), population(NORM, "loop").logits(x), atol=1e-9)

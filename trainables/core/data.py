@@ -24,7 +24,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -188,8 +188,14 @@ def blended(digits: np.ndarray, photos: Sequence[np.ndarray], rng: np.random.Gen
     return np.maximum(ink, patches) - np.minimum(ink, patches)
 
 
-def resolve(variant: str, dataset: str, root: Path | None = None) -> tuple[Variant, str]:
-    """Which variant there is, and a sentence that says why: ("full" or "sample", reason).
+def load(name: str, variant: Variant, root: Path | None = None) -> dict[str, np.ndarray]:
+    """A data set by its name: the arrays of its dataclass, by their names. Errors: DataError."""
+    found = mnist(variant, root) if name == "mnist" else mnistm(variant, root)
+    return {f.name: getattr(found, f.name) for f in fields(found)}
+
+
+def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> tuple[Variant, str]:
+    """Which variant there is of all these data sets, and a sentence that says why: ("full" or "sample", reason).
 
     `full` finds the files or fetches them. `auto` is full where that succeeds, and the sample where the data
     are absent and cannot be fetched. Errors: DataError where `full` is impossible, where files are damaged
@@ -197,16 +203,18 @@ def resolve(variant: str, dataset: str, root: Path | None = None) -> tuple[Varia
     """
     if variant not in ("auto", "sample", "full"):
         raise DataError(f"--data {variant}: choose auto, sample or full")
-    if dataset not in get_args(Dataset):
-        raise DataError(f"no data set is called {dataset}: choose {' or '.join(get_args(Dataset))}")
+    for dataset in datasets:
+        if dataset not in get_args(Dataset):
+            raise DataError(f"no data set is called {dataset}: choose {' or '.join(get_args(Dataset))}")
     folder = _root(root)
     if variant == "sample":
         return "sample", "The shipped sample, as asked."
     try:
-        raw = _ensure_mnist(folder)
-        for name in MNIST_FILES:
-            _idx(raw / name)
-        if dataset == "mnistm":
+        if {"mnist", "mnistm"} & set(datasets):
+            raw = _ensure_mnist(folder)
+            for name in MNIST_FILES:
+                _idx(raw / name)
+        if "mnistm" in datasets:
             _ensure_photos(folder)
     except DataMissing as missing:
         if variant == "full":
@@ -226,8 +234,12 @@ def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def describe(dataset: str, variant: str) -> str:
+def describe(datasets: Sequence[str], variant: str) -> str:
     """The data in the words of a subtitle."""
+    return "; ".join(_described(dataset, variant) for dataset in datasets)
+
+
+def _described(dataset: str, variant: str) -> str:
     full = variant == "full"
     which = "full" if full else "shipped sample"
     digits = "60,000 train / 10,000 test digits" if full else "6,000 train / 2,000 test digits"

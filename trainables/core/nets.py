@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Conv:
-    """k x k convolution with padding k // 2, optional pool x pool max-pooling, then ReLU."""
+    """k x k convolution with padding k // 2, optional batch normalisation, optional pool x pool max-pooling, then ReLU."""
 
     channels: int
     kernel: int
     stride: int = 1
     pool: int = 1
+    norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
     # name: layers before the last Linear(classes)
     "cnn_small": (Conv(16, 5, stride=2), Conv(32, 3, stride=2), Linear(64)),
     "cnn": (Conv(32, 5, stride=2), Conv(64, 3, stride=2), Linear(128)),
+    "cnn_norm": (Conv(32, 5, stride=2, norm=True), Conv(64, 3, stride=2, norm=True), Linear(128)),
     "cnn_pool": (Conv(16, 5, pool=2), Conv(32, 5, pool=2)),
     "mlp_600": (Linear(600), Linear(600)),
     "mlp_1200": (Linear(1200), Linear(1200)),

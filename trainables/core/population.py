@@ -47,6 +47,11 @@ class Population:
         self.mode = mode or ("stacked" if self.device.type == "cuda" else "loop")
         self.cast = dtype if precision == "fp32" else PRECISIONS[precision]
         self.parameters = initial(self.layers, shape, seeds, self.device, dtype)
+        self.statistics = [  # running mean and variance of every batch normalisation, (S, channels)
+            start(len(lr), layer.channels, device=self.device, dtype=dtype)
+            for layer in self.layers if isinstance(layer, Conv) and layer.norm
+            for start in (torch.zeros, torch.ones)
+        ]  # fmt: skip
         self.lr = list(lr)
         self._groups = _by_value(self.lr)
         if len(self._groups) == 1:
@@ -61,17 +66,23 @@ class Population:
     def __len__(self) -> int:
         return len(self.lr)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """x: one batch for all students, (B, C, H, W) or (B, D) -> logits (S, B, classes), in the parameters' type."""
+    def logits(self, x: Tensor, training: bool = True) -> Tensor:
+        """x: one batch for all students, (B, C, H, W) or (B, D) -> logits (S, B, classes), in the parameters' type.
+
+        training: batch normalisation by the batch, whose statistics are gathered; else by those gathered so far.
+        """
         S = len(self)
         if isinstance(self.layers[0], Linear):
             x = x.flatten(1)
-        params = iter([p.to(self.cast) for p in self.parameters])
+        params, statistics = iter(self.parameters), iter(self.statistics)
         h: Tensor | list[Tensor] = x.to(self.cast)
         for i, layer in enumerate(self.layers):
-            w, b = next(params), next(params)
+            w, b = next(params).to(self.cast), next(params).to(self.cast)
             if isinstance(layer, Conv):
-                h = self._convolve(layer, h, w, b, first=i == 0)
+                norm = None
+                if layer.norm:
+                    norm = (next(statistics), next(statistics), next(params), next(params), training)
+                h = self._convolve(layer, h, w, b, norm, first=i == 0)
             else:
                 h = torch.baddbmm(b, _flat(h, S), w)
                 if i + 1 < len(self.layers):
@@ -80,14 +91,20 @@ class Population:
         return h.to(self.parameters[0].dtype)
 
     def _convolve(
-        self, layer: Conv, h: Tensor | list[Tensor], w: Tensor, b: Tensor, first: bool
+        self, layer: Conv, h: Tensor | list[Tensor], w: Tensor, b: Tensor, norm: Norm | None, first: bool
     ) -> Tensor | list[Tensor]:
+        S = len(self)
         if self.mode == "stacked":
             assert isinstance(h, Tensor)
-            return _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else len(self))
-        inputs = [h] * len(self) if isinstance(h, Tensor) else h
+            flat = norm and (norm[0].flatten(), norm[1].flatten(), norm[2].flatten(), norm[3].flatten(), norm[4])
+            return _conv(layer, h, w.flatten(0, 1), b.flatten(), flat, groups=1 if first else S)
+        inputs = [h] * S if isinstance(h, Tensor) else h
         # unbind, not indexing: the backward of S indexings would fill S tensors of all students
-        return [_conv(layer, x, ws, bs) for x, ws, bs in zip(inputs, w.unbind(0), b.unbind(0), strict=True)]
+        norms = (
+            [(*parts, norm[4]) for parts in zip(*(p.unbind(0) for p in norm[:4]), strict=True)] if norm else [None] * S
+        )
+        ws, bs = w.unbind(0), b.unbind(0)
+        return [_conv(layer, *each) for each in zip(inputs, ws, bs, norms, strict=True)]
 
     def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
         """One step of Adam for all students. loss: (S,); lr_scale multiplies every learning rate.
@@ -109,21 +126,28 @@ class Population:
     def accuracy(self, x: Tensor, y: Tensor, prepare, batch: int = 1000) -> Tensor:
         """Share of right answers of each student, (S,). x: all inputs (N, ...); y: (N,); prepare: x -> network input."""
         right = sum(
-            (self.logits(prepare(xb)).argmax(-1) == yb).sum(1)
+            (self.logits(prepare(xb), training=False).argmax(-1) == yb).sum(1)
             for xb, yb in zip(x.split(batch), y.split(batch), strict=True)
         )
         return right / len(y)
+
+    @torch.no_grad()
+    def answers(self, x: Tensor, prepare, batch: int = 1000) -> Tensor:
+        """Logits on all inputs, (S, N, classes). x: (N, ...); prepare: x -> network input."""
+        return torch.cat([self.logits(prepare(xb), training=False) for xb in x.split(batch)], dim=1)
 
     def state_dict(self) -> dict:
         """Everything a resumed population needs, as copies."""
         return {
             "parameters": [p.detach().clone() for p in self.parameters],
+            "statistics": [p.clone() for p in self.statistics],
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
         }
 
     def load_state_dict(self, state: dict) -> None:
         with torch.no_grad():
-            for p, saved in zip(self.parameters, state["parameters"], strict=True):
+            kept = [*state["parameters"], *state["statistics"]]
+            for p, saved in zip([*self.parameters, *self.statistics], kept, strict=True):
                 p.copy_(saved)
         self.optimiser.load_state_dict(state["optimiser"])
 
@@ -131,7 +155,8 @@ class Population:
 def initial(
     layers: Sequence[Layer], shape: tuple[int, ...], seeds: Sequence[int], device: torch.device, dtype: torch.dtype
 ) -> list[Tensor]:
-    """Weights and biases, stacked over students: uniform in +-1/sqrt(fan in), torch's default for its layers.
+    """Weights and biases, stacked over students: uniform in +-1/sqrt(fan in), torch's default for its layers; then, for a
+    batch normalisation, its scale and shift, 1 and 0.
 
     Conv weights are (S, out, k, k, in), so that each student's is channels-last; Linear weights (S, in, out).
     """
@@ -150,6 +175,8 @@ def initial(
                 weight, bias, size = (fan_in, layer.units), (1, layer.units), (layer.units,)
             bound = fan_in**-0.5
             tensors += [(torch.rand(s, generator=g) * 2 - 1) * bound for s in (weight, bias)]
+            if isinstance(layer, Conv) and layer.norm:
+                tensors += [torch.ones(layer.channels), torch.zeros(layer.channels)]
         drawn[seed] = tensors
     stacked = [torch.stack(column).to(device, dtype) for column in zip(*(drawn[s] for s in seeds), strict=True)]
     return [p.requires_grad_() for p in stacked]
@@ -162,10 +189,10 @@ def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> in
     activations = 0
     for layer in layers:
         if isinstance(layer, Conv):
-            numbers += layer.channels * (size[0] * layer.kernel**2 + 1)
+            numbers += layer.channels * (size[0] * layer.kernel**2 + 1 + 2 * layer.norm)
             before = (layer.channels, *(math.ceil(n / layer.stride) for n in size[1:]))
             size = (layer.channels, *(n // layer.pool for n in before[1:]))
-            activations += math.prod(before) + (math.prod(size) if layer.pool > 1 else 0)
+            activations += math.prod(before) * (1 + layer.norm) + (math.prod(size) if layer.pool > 1 else 0)
         else:
             numbers += layer.units * (math.prod(size) + 1)
             size = (layer.units,)
@@ -173,8 +200,14 @@ def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> in
     return 4 * (5 * numbers + 3 * batch * activations)
 
 
-def _conv(layer: Conv, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) -> Tensor:
+# Of one batch normalisation: running mean, running variance, scale, shift; whether it is trained.
+Norm = tuple[Tensor, Tensor, Tensor, Tensor, bool]
+
+
+def _conv(layer: Conv, x: Tensor, w: Tensor, b: Tensor, norm: Norm | None, groups: int = 1) -> Tensor:
     h = F.conv2d(x, w.permute(0, 3, 1, 2), b, stride=layer.stride, padding=layer.kernel // 2, groups=groups)
+    if norm:
+        h = F.batch_norm(h, *norm)
     if layer.pool > 1:  # before the ReLU: the same result on fewer numbers
         h = F.max_pool2d(h, layer.pool)
     return F.relu(h)

@@ -1,0 +1,99 @@
+"""What every trainable of many students has in common: a pack trained from evaluation to evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.core.population import Population
+from trainables.core.schedules import warmup_linear
+
+
+class Pack:
+    """Students of one seed, trained side by side on the same batches (common random numbers).
+
+    A subclass names its `config_type` (a frozen dataclass with at least `steps` and `seed`) and the fields that may
+    differ inside a pack, builds `self.students` in its `__init__`, and defines `loss` and `measure`. A resumed pack
+    equals an uninterrupted one.
+    """
+
+    config_type: ClassVar[type]
+    may_differ: ClassVar[frozenset[str]] = frozenset({"temperature", "kd_weight", "lr"})
+    students: Population
+
+    def __init__(self, pack: Sequence[Any], device: str) -> None:
+        self.pack, self.device, self.done_steps, self.seconds = list(pack), torch.device(device), 0, 0.0
+        c = self.common = pack[0]
+        names = (f.name for f in fields(self.config_type))
+        different = {name for name in names for other in pack if getattr(other, name) != getattr(c, name)}
+        if different - self.may_differ:
+            raise ValueError(f"students of one pack differ in {', '.join(sorted(different - self.may_differ))}")
+
+    def column(self, name: str) -> Tensor:
+        """A field of every student, (S,) fp32."""
+        return torch.tensor([getattr(c, name) for c in self.pack], dtype=torch.float32, device=self.device)
+
+    def loss(self, step: int) -> Tensor:
+        """(S,) losses on batch number `step`, which depends on the seed and the step alone."""
+        raise NotImplementedError
+
+    def measure(self) -> Mapping[str, Tensor]:
+        """Metrics of the evaluation at `done_steps`, each (S,). What looks at a test set belongs to the last one."""
+        raise NotImplementedError
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        """Rows of the study's further tables at this evaluation, a dict by table for every student; none by default."""
+        return [{} for _ in self.pack]
+
+    def evaluations(self) -> list[int]:
+        """The steps after which is measured, ascending; the last is the end of the training."""
+        return [round(self.common.steps * (i + 1) / 4) for i in range(4)]
+
+    def rate(self, fraction: float) -> float:
+        """Multiplier of the learning rates at a fraction of the training."""
+        return warmup_linear(fraction)
+
+    @property
+    def finished(self) -> bool:
+        return self.done_steps >= self.common.steps
+
+    def step(self) -> list[dict]:
+        """Train up to the next evaluation and return one row per student, in the order of the pack."""
+        start = time.perf_counter()
+        until = next(step for step in self.evaluations() if step > self.done_steps)
+        losses = []
+        while self.done_steps < until:
+            loss = self.loss(self.done_steps)
+            losses.append(loss.detach())
+            self.students.step(loss, self.rate(self.done_steps / self.common.steps))
+            self.done_steps += 1
+        rows = self._rows(torch.stack(losses).mean(0).cpu())
+        self.seconds += time.perf_counter() - start
+        return [row | {"seconds": self.seconds / len(self.pack)} for row in rows]
+
+    def _rows(self, train_loss: Tensor) -> list[dict]:
+        values = {name: column.tolist() for name, column in self.measure().items()}
+        rows = []
+        for s, (loss, tables) in enumerate(zip(train_loss.tolist(), self.tables(), strict=True)):
+            row: dict[str, Any] = {"step": self.done_steps, "fraction": self.done_steps / self.common.steps}
+            if np.isfinite(loss):
+                status = "done" if self.finished else "running"
+                row |= {"status": status, "train_loss": loss, **{name: v[s] for name, v in values.items()}}
+                row |= {"tables": tables} if tables else {}
+            else:
+                row |= {"status": "failed", "error": f"the loss was {loss} before step {self.done_steps}"}
+            rows.append(row)
+        return rows
+
+    def state_dict(self) -> dict:
+        return {"students": self.students.state_dict(), "done_steps": self.done_steps, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.students.load_state_dict(state["students"])
+        self.done_steps, self.seconds = state["done_steps"], state["seconds"]
