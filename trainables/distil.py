@@ -119,7 +119,7 @@ class Distillation(Pack):
     @staticmethod
     def student_bytes(config: Config) -> int:
         """Memory that one more student takes on the device, in bytes."""
-        return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size * 3 // 2, 1000 // 3))
+        return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size * 3 // 2, 2000 // 3))
 
     def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(pack, device)
