@@ -16,7 +16,7 @@ run: .venv/installed
 	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

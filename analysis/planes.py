@@ -61,7 +61,7 @@ class Planes:
         """surfaces.png, all on the same axes, and each as HTML to turn. references: planes of both; more: further planes
         where there is room, in the HTML; note: a last line under the title."""
         # no layout engine sees the planes' names
-        figure, axes = self.panels(5.8, 6.8, None, subplot_kw={"projection": "3d"})
+        figure, axes = self.panels(5.8, 7.3, None, subplot_kw={"projection": "3d"})
         width, height = figure.get_size_inches()
         figure.subplots_adjust(1.5 / width, 0.5 / height, 1 - 0.7 / width, 1 - 1.3 / height, wspace=0.3, hspace=0.1)
         colors, name = self.span(metric), metric.replace("_", " ") + ", %"

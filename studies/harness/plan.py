@@ -161,4 +161,5 @@ class Plan:
 
 
 def _short(values: tuple) -> str:
-    return f"{values[0]}..{values[-1]}" if values == tuple(range(len(values))) else " ".join(map(str, values))
+    counted = values == tuple(range(len(values))) and type(values[0]) is int and len(values) > 2
+    return f"{values[0]}..{values[-1]}" if counted else " ".join(map(str, values))

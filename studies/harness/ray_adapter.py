@@ -207,20 +207,22 @@ def share(datasets: Mapping[str, Any]) -> ray.ObjectRef:
 
 def prepare(
     study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, lesson_row: Callable[[dict], None]
-) -> Answers:
-    """All lessons at once, one worker each."""
+) -> tuple[Answers, list[str]]:
+    """All lessons at once, one worker each; and how the workers multiply in float32."""
     need = resources(num_gpus)
 
     @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
     def work(lesson, datasets):
-        prepare_process(1)
-        return study.load().prepare(lesson, datasets, "cuda" if num_gpus else "cpu")
+        products = prepare_process(1)
+        return *study.load().prepare(lesson, datasets, "cuda" if num_gpus else "cpu"), products
 
     answers: Answers = {}
+    settings = set()
     for lesson, future in [(lesson, work.remote(lesson, datasets)) for lesson in lessons(study, trials)]:
-        answers[lesson], row = ray.get(future)
+        answers[lesson], row, products = ray.get(future)
+        settings.add(products)
         lesson_row(row)
-    return answers
+    return answers, sorted(settings)
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,8 @@ class Run:
     def _train_inline(self) -> bool:
         from studies.harness import engine
 
-        engine.prepare_process(self.options.num_cpus or machine.available_cores())
+        products = engine.prepare_process(self.options.num_cpus or machine.available_cores())
+        self.info["devices"]["float32_products"] = [products]
         device = "cuda" if self.options.num_gpus else "cpu"
         datasets = self._datasets() if self.plan.trials else {}
         before = signal.signal(signal.SIGTERM, _as_interrupt)
@@ -223,7 +224,8 @@ class Run:
                 say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
             shared = adapter.share(datasets)
             self.progress.say("preparing teachers")
-            answers = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
+            answers, products = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
+            self.info["devices"]["float32_products"] = products
             self.progress.restart_clock()
             jobs = adapter.Jobs(
                 study, self.folder, plan.trials, searches, o.scheduler == "asha", o.num_gpus, plan.workers

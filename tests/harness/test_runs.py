@@ -109,15 +109,21 @@ def test_ctrl_c_keeps_rows_and_says_how_to_resume(uninterrupted, tmp_path):
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(uninterrupted, tmp_path):
-    process, _ = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
+    deadline = time.monotonic() + 60
+    while not (second := list(folder.glob("rows/*-002.parquet"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first = {path: path.stat().st_mtime_ns for path in (Path(str(p).replace("-002", "-001")) for p in second)}
     workers = [
         p for p in psutil.Process(process.pid).children(recursive=True) if p.is_running() and "Trainable" in _title(p)
     ]
     assert workers
-    workers[0].send_signal(signal.SIGKILL)
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
     said = process.communicate(timeout=180)[1]
     assert process.returncode == 0, said
     assert_same_rows(rows(tmp_path), uninterrupted)
+    assert first and all(path.stat().st_mtime_ns == then for path, then in first.items()), "trained from the start again"
 
 
 def _title(process):
