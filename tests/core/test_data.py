@@ -7,8 +7,10 @@ import http.server
 import io
 import multiprocessing
 import os
+import pickle
 import re
 import resource
+import shutil
 import socket
 import tarfile
 import threading
@@ -33,7 +35,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test has an empty cache and a network without mirrors."""
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(data, "MNIST_MIRRORS", NOBODY)
+    monkeypatch.setattr(data, "IDX_MIRRORS", {"MNIST": NOBODY, "FashionMNIST": NOBODY})
+    monkeypatch.setattr(data, "CIFAR_MIRRORS", NOBODY)
     monkeypatch.setattr(data, "PHOTO_MIRRORS", NOBODY)
     return tmp_path / "cache"
 
@@ -51,14 +54,15 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng, site = np.random.default_rng(1), tmp_path / "site"
     site.mkdir()
     files, resources = {}, []
-    for name in data.MNIST_FILES:
+    for name in data.IDX_FILES["MNIST"]:
         shape = (30, 28, 28) if "images" in name else (30,)
         content = idx(rng.integers(0, 10, shape, np.uint8))
         (site / f"{name}.gz").write_bytes(gzip.compress(content))
         files[name] = (30, hashlib.md5(content).hexdigest())
         resources.append((f"{name}.gz", hashlib.md5((site / f"{name}.gz").read_bytes()).hexdigest()))
-    monkeypatch.setattr(data, "MNIST_FILES", files)
-    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    monkeypatch.setattr(data, "IDX_FILES", {"MNIST": files, "FashionMNIST": files})
+    for title in data.IDX_FILES:
+        monkeypatch.setattr(getattr(datasets, title), "resources", resources)
     with tarfile.open(site / data.PHOTO_ARCHIVE, "w:gz") as archive:
         for folder, count in (("train", 2), ("val", 1), ("test", 2)):
             for number in range(count):
@@ -88,7 +92,8 @@ def server(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=published)) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         mirror = f"http://127.0.0.1:{site.server_port}/"
-        monkeypatch.setattr(data, "MNIST_MIRRORS", (*NOBODY, mirror))
+        monkeypatch.setattr(data, "IDX_MIRRORS", dict.fromkeys(data.IDX_FILES, (*NOBODY, mirror)))
+        monkeypatch.setattr(data, "CIFAR_MIRRORS", (mirror,))
         monkeypatch.setattr(data, "PHOTO_MIRRORS", (mirror,))
         yield asked
         site.shutdown()
@@ -275,7 +280,7 @@ def test_full_data_are_downloaded_once_and_then_found(
     root.mkdir()
     assert data.resolve("auto", ["mnistm"], root)[0] == "full"
     digits = data.mnist("full", root)
-    for name, array in zip(data.MNIST_FILES, vars(digits).values(), strict=True):
+    for name, array in zip(data.IDX_FILES["MNIST"], vars(digits).values(), strict=True):
         assert idx(array) == gzip.decompress((published / f"{name}.gz").read_bytes())
     assert [len(data.photos("full", root, split)) for split in ("train", "test")] == [3, 2]
     assert data.mnistm("full", root).train_images.shape == (30, 3, 28, 28)
@@ -284,7 +289,7 @@ def test_full_data_are_downloaded_once_and_then_found(
     ]  # fmt: skip
     assert not (root / ".download").exists()
     asked = len(server)
-    monkeypatch.setattr(data, "MNIST_MIRRORS", NOBODY)
+    monkeypatch.setitem(data.IDX_MIRRORS, "MNIST", NOBODY)
     assert data.resolve("full", ["mnistm"], root)[0] == "full"
     assert len(server) == asked
 
@@ -360,6 +365,115 @@ def test_damaged_photos_are_errors_too(published: Path, server: list[str], tmp_p
     one_line(error, str(tmp_path / "BSDS500" / "images"), "0 val", "1 val")
 
 
+# Fashion-MNIST and CIFAR-10
+
+
+def test_fashion_is_downloaded_or_read_gzipped_as_debian_packs_it(
+    published: Path, server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = [tmp_path / name for name in ("empty", "beside", "other")]
+    for root in roots:
+        root.mkdir()
+    shutil.copytree(published, roots[1] / "fashion-mnist")
+    monkeypatch.setattr(data, "DEBIAN", tmp_path / "nowhere")
+    sets = [data.fashion_mnist("full", root) for root in roots[:2]]
+    assert (roots[0] / "FashionMNIST" / "raw").is_dir() and not (roots[1] / "FashionMNIST").exists()
+    monkeypatch.setitem(data.IDX_MIRRORS, "FashionMNIST", NOBODY)
+    monkeypatch.setattr(data, "DEBIAN", roots[1])
+    sets.append(data.fashion_mnist("full", roots[2]))
+    for other in sets[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(vars(sets[0]).values(), vars(other).values(), strict=True))
+    victim = roots[1] / "fashion-mnist" / "train-images-idx3-ubyte.gz"
+    whole = victim.read_bytes()
+    for harmed in (whole[:-9], whole[:200] + bytes([whole[200] ^ 1]) + whole[201:], gzip.compress(b"other")):
+        victim.write_bytes(harmed)
+        with pytest.raises(DataError) as error:
+            data.resolve("auto", ["fashion_mnist"], roots[1])
+        one_line(error, str(victim))
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with a CIFAR-10 of three training images and one test image a class, as JPEGs in a folder."""
+    monkeypatch.setattr(data, "CIFAR_COUNTS", {"train": 3, "test": 1})
+    rng, root = np.random.default_rng(2), tmp_path / "root"
+    for split, count in data.CIFAR_COUNTS.items():
+        for name in data.CIFAR_CLASSES:
+            (folder := root / "cifar10" / split / name).mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{number:04}.jpg")
+    return root
+
+
+def test_cifar10_reads_alike_from_a_folder_and_a_zip_of_jpegs_and_says_that_they_are(cifar: Path) -> None:
+    folder = data.load("cifar10", "full", cifar)
+    assert folder["train_labels"].tolist() == sorted(list(range(10)) * 3)
+    with Image.open(cifar / "cifar10" / "train" / "bird" / "0001.jpg") as bird:
+        assert np.array_equal(folder["train_images"][7], np.asarray(bird).transpose(2, 0, 1))
+    with zipfile.ZipFile(cifar / "cifar10_jpeg.zip", "w") as archive:
+        for path in sorted((cifar / "cifar10").rglob("*.jpg"), reverse=True):
+            archive.write(path, path.relative_to(cifar))
+    shutil.rmtree(cifar / "cifar10")
+    assert same(folder, data.load("cifar10", "full", cifar))
+    assert data.resolve("auto", ["cifar10"], cifar)[0] == "full"
+    assert data.describe(["cifar10"], "full", cifar).startswith("CIFAR-10 (JPEG), full")
+
+
+def test_missing_truncated_and_misshapen_jpegs_are_errors_that_name_them(cifar: Path) -> None:
+    victim = cifar / "cifar10" / "test" / "dog" / "0000.jpg"
+    whole = victim.read_bytes()
+    for harm in ("cut", "large"):
+        victim.write_bytes(whole[:-300])
+        if harm == "large":
+            Image.new("RGB", (33, 32)).save(victim)
+        with pytest.raises(DataError) as error:
+            data.cifar10("full", cifar)
+        one_line(error, str(victim))
+    victim.unlink()
+    with pytest.raises(DataError) as error:
+        data.resolve("auto", ["cifar10"], cifar)
+    one_line(error, str(cifar / "cifar10"), "0 images of test/dog, not 1")
+    (cifar / "cifar10").rename(cifar / "away")
+    assert data.resolve("auto", ["cifar10"], cifar)[0] == "sample"
+    (cifar / "cifar10_jpeg.zip").write_bytes(b"not a zip")
+    with pytest.raises(DataError) as error:
+        data.resolve("auto", ["cifar10"], cifar)
+    one_line(error, "cifar10_jpeg.zip")
+
+
+def test_the_published_batches_of_cifar10_are_downloaded_checked_and_exact(
+    published: Path, server: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, contents = np.random.default_rng(3), {}
+    with tarfile.open(published / data.CIFAR_ARCHIVE, "w:gz") as archive:
+        for name in data.CIFAR_FILES:
+            batch = {b"data": rng.integers(0, 256, (4, 3072), np.uint8), b"labels": rng.integers(0, 10, 4).tolist()}
+            contents[name] = pickle.dumps(batch, protocol=2)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(contents[name])
+            archive.addfile(member, io.BytesIO(contents[name]))
+    md5 = lambda content: hashlib.md5(content).hexdigest()  # noqa: E731
+    monkeypatch.setattr(data, "CIFAR_FILES", {name: md5(content) for name, content in contents.items()})
+    monkeypatch.setattr(data, "CIFAR_ARCHIVE_MD5", md5((published / data.CIFAR_ARCHIVE).read_bytes()))
+    root = tmp_path / "root"
+    root.mkdir()
+    assert data.resolve("auto", ["cifar10"], root)[0] == "full"
+    images = data.cifar10("full", root)
+    last = pickle.loads(contents["data_batch_5"])
+    assert images.train_images.shape == (20, 3, 32, 32) and images.train_labels[16:].tolist() == last[b"labels"]
+    assert np.array_equal(images.train_images[16:].reshape(4, -1), last[b"data"]) and len(images.test_labels) == 4
+    assert data.describe(["cifar10"], "full", root).startswith("CIFAR-10, full")
+    victim = root / "cifar-10-batches-py" / "data_batch_2"
+    victim.write_bytes(contents["data_batch_3"])
+    with pytest.raises(DataError) as error:
+        data.cifar10("full", root)
+    one_line(error, str(victim), "md5")
+    victim.unlink()
+    with pytest.raises(DataError) as error:
+        data.resolve("auto", ["cifar10"], root)
+    one_line(error, "lacks data_batch_2")
+
+
 def test_absent_data_without_a_network_fall_back_under_auto_only_and_say_so(tmp_path: Path) -> None:
     variant, reason = data.resolve("auto", ["mnistm"], tmp_path)
     assert variant == "sample"
@@ -383,7 +497,7 @@ def test_mnistm_falls_back_where_only_the_photos_are_absent(
 def test_a_mirror_that_never_answers_costs_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(data, "MNIST_MIRRORS", (f"http://127.0.0.1:{silent.getsockname()[1]}/",))
+        monkeypatch.setitem(data.IDX_MIRRORS, "MNIST", (f"http://127.0.0.1:{silent.getsockname()[1]}/",))
         start = time.monotonic()
         assert data.resolve("auto", ["mnist"], tmp_path)[0] == "sample"
         assert time.monotonic() - start < 2
@@ -420,7 +534,9 @@ def test_a_holdout_is_disjoint_covers_all_and_depends_on_the_seed_alone(n: int, 
 
 def test_the_sample_is_balanced_and_is_what_its_origin_says() -> None:
     origin = (data.SAMPLE / "ORIGIN.md").read_text()
-    for name, sha256 in re.findall(r"`([\w.]+)` \| `([0-9a-f]{64})`", origin):
+    sums = dict(re.findall(r"`([\w.]+)` \| `([0-9a-f]{64})`", origin))
+    assert set(sums) == {path.name for path in data.SAMPLE.glob("*.*") if path.suffix in (".npz", ".zip")}
+    for name, sha256 in sums.items():
         assert hashlib.sha256((data.SAMPLE / name).read_bytes()).hexdigest() == sha256
     digits = data.mnist("sample")
     assert np.array_equal(np.bincount(digits.train_labels), np.full(10, 600))
@@ -429,8 +545,16 @@ def test_the_sample_is_balanced_and_is_what_its_origin_says() -> None:
     pictures = np.concatenate([digits.train_images, digits.test_images]).reshape(8000, -1)
     assert len(np.unique(pictures, axis=0)) == 8000
     assert all(crop.shape == (160, 160, 3) and crop.std() > 5 for crop in data.photos("sample"))
-    assert sum(path.stat().st_size for path in data.SAMPLE.glob("*.*")) < 3e6
+    assert sum(path.stat().st_size for path in data.SAMPLE.glob("*.*")) < 6e6
     assert "6,000 train / 2,000 test" in data.describe(["mnistm"], "sample")
+    for name in ("fashion_mnist", "cifar10"):
+        arrays = data.load(name, "sample")
+        assert np.bincount(arrays["train_labels"]).tolist() == [200] * 10
+        assert np.bincount(arrays["test_labels"]).tolist() == [50] * 10
+        pictures = np.concatenate([arrays["train_images"], arrays["test_images"]]).reshape(2500, -1)
+        assert len(np.unique(pictures, axis=0)) == 2500 and pictures.dtype == np.uint8
+        assert "2,000 train / 500 test" in data.describe([name], "sample")
+    assert arrays["train_images"].shape == (2000, 3, 32, 32) and "(JPEG)" in data.describe(["cifar10"], "sample")
 
 
 @pytest.mark.full
@@ -449,6 +573,13 @@ def test_the_full_sets_have_their_published_sizes_and_the_sample_is_part_of_them
         assert {scene.shape for scene in scenes} == {(321, 481, 3), (481, 321, 3)}
         crops, whole = (data.photo_files(kind, root, split) for kind in ("sample", "full"))  # type: ignore[arg-type]
         assert {Path(path).name for path in crops} < {Path(path).name for path in whole}
+    for name, shape in (("fashion_mnist", (60_000, 28, 28)), ("cifar10", (50_000, 3, 32, 32))):
+        full, part = data.load(name, "full", root), data.load(name, "sample")
+        assert full["train_images"].shape == shape and np.ptp(np.bincount(full["train_labels"])) == 0
+        pixels = {image.tobytes() for image in full["test_images"]}
+        assert all(image.tobytes() in pixels for image in part["test_images"]) or "JPEG" not in data.describe(
+            [name], "full", root
+        )
     both = data.mnistm("full", root)
     assert both.train_images.shape == (60_000, 3, 28, 28) and both.test_images.shape == (10_000, 3, 28, 28)
     assert np.array_equal(both.train_digits, digits.train_images)

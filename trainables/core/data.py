@@ -1,17 +1,21 @@
-"""Digits and photographs as arrays in memory: MNIST, BSDS500, and MNIST-M made of both.
+"""Images as arrays in memory: MNIST, Fashion-MNIST, CIFAR-10, BSDS500's photographs, and MNIST-M made of digits and photos.
 
 `full` is the published data under a root folder, fetched once per machine; `sample` is the small real part of
 it that the package ships (`sample/ORIGIN.md`). All images are uint8. A root holds
 
-    MNIST/raw/train-images-idx3-ubyte ...       as torchvision.datasets.MNIST(root) leaves them
-    BSDS500/images/{train,val,test}/*.jpg       or BSR/BSDS500/data/images/..., or bsds500_images.zip
+    MNIST/raw/train-images-idx3-ubyte ...           as torchvision.datasets.MNIST(root) leaves them
+    FashionMNIST/raw/train-images-idx3-ubyte ...    or fashion-mnist/*.gz, or Debian's dataset-fashion-mnist is installed
+    cifar-10-batches-py/data_batch_1 ...            or JPEGs: cifar10/{train,test}/<class>/*.jpg or cifar10_jpeg.zip
+    BSDS500/images/{train,val,test}/*.jpg           or BSR/BSDS500/data/images/..., or bsds500_images.zip
 """
 
+import gzip
 import hashlib
 import http.client
 import io
 import logging
 import os
+import pickle
 import queue
 import re
 import shutil
@@ -35,22 +39,49 @@ from trainables.core.cache import cache_root, cached, digest
 log = logging.getLogger("stillroom")
 
 Variant = Literal["sample", "full"]
-Dataset = Literal["mnist", "mnistm"]
+Dataset = Literal["mnist", "fashion_mnist", "cifar10", "mnistm"]
 Split = Literal["train", "test"]
 
 SAMPLE = Path(__file__).parent / "sample"
 
-# The decompressed files: items and md5. They are what torchvision's gzipped files unpack to.
-MNIST_FILES = {
-    "train-images-idx3-ubyte": (60_000, "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte": (60_000, "a25bea736e30d166cdddb491f175f624"),
-    "t10k-images-idx3-ubyte": (10_000, "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte": (10_000, "27ae3e4e09519cfbb04c329615203637"),
+# The sets in MNIST's format by the name of torchvision's class. Of the decompressed files: items and md5; they are what
+# torchvision's gzipped files unpack to.
+IDX_FILES = {
+    "MNIST": {
+        "train-images-idx3-ubyte": (60_000, "6bbc9ace898e44ae57da46a324031adb"),
+        "train-labels-idx1-ubyte": (60_000, "a25bea736e30d166cdddb491f175f624"),
+        "t10k-images-idx3-ubyte": (10_000, "2646ac647ad5339dbf082846283269ea"),
+        "t10k-labels-idx1-ubyte": (10_000, "27ae3e4e09519cfbb04c329615203637"),
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": (60_000, "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+        "train-labels-idx1-ubyte": (60_000, "9018921c3c673c538a1fc5bad174d6f9"),
+        "t10k-images-idx3-ubyte": (10_000, "8181f5470baa50b63fa0f6fddb340f0a"),
+        "t10k-labels-idx1-ubyte": (10_000, "15d484375f8d13e6eb1aabb0c3f46965"),
+    },
 }
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
+IDX_MIRRORS: dict[str, tuple[str, ...]] = {
+    "MNIST": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "FashionMNIST": ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+}
+DEBIAN = Path("/usr/share/datasets")  # where Debian's packages put data sets
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_COUNTS: dict[Split, int] = {"train": 5000, "test": 1000}  # of each class
+CIFAR_SAMPLE_COUNTS: dict[Split, int] = {"train": 200, "test": 50}
+CIFAR_FILES = {  # of cifar-10-batches-py: md5
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
+CIFAR_ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 PHOTO_COUNTS = {"train": 200, "val": 100, "test": 200}
 PHOTO_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train", "val"), "test": ("test",)}
 PHOTO_MIRRORS = ("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/",)
@@ -72,8 +103,8 @@ class DataMissing(DataError):
 
 
 @dataclass(frozen=True)
-class Digits:
-    """MNIST: images (N, 28, 28) uint8, white on black; labels (N,) uint8."""
+class Images:
+    """Images and labels (N,), all uint8: MNIST and Fashion-MNIST (N, 28, 28), white on black; CIFAR-10 (N, 3, 32, 32)."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -93,20 +124,42 @@ class Mnistm:
     test_labels: np.ndarray
 
 
-def mnist(variant: Variant, root: Path | None = None) -> Digits:
+def mnist(variant: Variant, root: Path | None = None) -> Images:
     """MNIST (LeCun, Cortes, Burges): 60,000 and 10,000 digits in full, 6,000 and 2,000 in the sample.
 
     root: holds MNIST/raw, or receives it; the user's cache unless given. Errors: DataError.
     """
-    if variant == "sample":
-        path, parts = _shipped("digits.npz"), ("train_images", "train_labels", "test_images", "test_labels")
-        try:
-            with np.load(path) as file:
-                return Digits(*(file[part] for part in parts))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is damaged ({error}): {_remedy(path)}") from error
-    folder = _ensure_mnist(_root(root))
-    return Digits(*(_idx(folder / name) for name in MNIST_FILES))
+    return _sample_arrays("digits.npz") if variant == "sample" else _idx_set("MNIST", _root(root))
+
+
+def fashion_mnist(variant: Variant, root: Path | None = None) -> Images:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf: arXiv 1708.07747): 60,000 and 10,000 in full, 2,000 and 500 in the sample.
+
+    root: as for `mnist`. Errors: DataError.
+    """
+    return _sample_arrays("fashion.npz") if variant == "sample" else _idx_set("FashionMNIST", _root(root))
+
+
+def cifar10(variant: Variant, root: Path | None = None) -> Images:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 in full, 2,000 and 500 in the sample; labels in the order of the classes.
+
+    Where the root has JPEGs and not the published batches, these are lossy: `describe` says so. JPEGs, the sample among
+    them, are decoded once per machine. Errors: DataError.
+    """
+    place = _shipped("cifar10_jpeg.zip") if variant == "sample" else _ensure_cifar(_root(root))
+    if place.name == "cifar-10-batches-py":
+        return _cifar_batches(place)
+    names = _cifar_names(place)
+    jpegs = {split: _read(place, [name for name, _ in names[split]]) for split in names}
+
+    def make() -> dict[str, np.ndarray]:
+        pixels = {split: [_decoded(*jpeg, size=(32, 32)) for jpeg in jpegs[split].items()] for split in jpegs}
+        return {split: np.ascontiguousarray(np.stack(pixels[split]).transpose(0, 3, 1, 2)) for split in pixels}
+
+    key = {"recipe": 1, **{split: _content(jpegs[split]) for split in jpegs}}
+    images = cached("cifar10", key, make)
+    labels = {split: np.array([label for _, label in names[split]], np.uint8) for split in names}
+    return Images(images["train"], labels["train"], images["test"], labels["test"])
 
 
 def photos(variant: Variant, root: Path | None = None, split: Split = "train") -> list[np.ndarray]:
@@ -121,14 +174,7 @@ def photos(variant: Variant, root: Path | None = None, split: Split = "train") -
 def photo_files(variant: Variant, root: Path | None = None, split: Split = "train") -> dict[str, bytes]:
     """The files behind `photos`, in the same order: path -> JPEG bytes. Errors: DataError."""
     place = _shipped("photos.zip") if variant == "sample" else _ensure_photos(_root(root))
-    names = [name for folder in PHOTO_FOLDERS[split] for name in _photo_names(place)[folder]]
-    try:
-        if place.suffix != ".zip":
-            return {str(place.parent / name): (place.parent / name).read_bytes() for name in names}
-        with zipfile.ZipFile(place) as archive:
-            return {f"{place}/{name}": archive.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
+    return _read(place, [name for folder in PHOTO_FOLDERS[split] for name in _photo_names(place)[folder]])
 
 
 def mnistm(variant: Variant, root: Path | None = None, seed: int = 0) -> Mnistm:
@@ -190,7 +236,10 @@ def blended(digits: np.ndarray, photos: Sequence[np.ndarray], rng: np.random.Gen
 
 def load(name: str, variant: Variant, root: Path | None = None) -> dict[str, np.ndarray]:
     """A data set by its name: the arrays of its dataclass, by their names. Errors: DataError."""
-    found = mnist(variant, root) if name == "mnist" else mnistm(variant, root)
+    sets: dict[str, Callable[..., Images | Mnistm]] = {
+        "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10, "mnistm": mnistm
+    }  # fmt: skip
+    found = sets[name](variant, root)
     return {f.name: getattr(found, f.name) for f in fields(found)}
 
 
@@ -211,9 +260,11 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
         return "sample", "The shipped sample, as asked."
     try:
         if {"mnist", "mnistm"} & set(datasets):
-            raw = _ensure_mnist(folder)
-            for name in MNIST_FILES:
-                _idx(raw / name)
+            _idx_set("MNIST", folder)
+        if "fashion_mnist" in datasets:
+            _idx_set("FashionMNIST", folder)
+        if "cifar10" in datasets:
+            _ensure_cifar(folder)
         if "mnistm" in datasets:
             _ensure_photos(folder)
     except DataMissing as missing:
@@ -234,14 +285,20 @@ def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def describe(datasets: Sequence[str], variant: str) -> str:
-    """The data in the words of a subtitle."""
-    return "; ".join(_described(dataset, variant) for dataset in datasets)
+def describe(datasets: Sequence[str], variant: str, root: Path | None = None) -> str:
+    """The data in the words of a subtitle; root as for the data sets, which says where CIFAR-10 comes from."""
+    return "; ".join(_described(dataset, variant, root) for dataset in datasets)
 
 
-def _described(dataset: str, variant: str) -> str:
+def _described(dataset: str, variant: str, root: Path | None) -> str:
     full = variant == "full"
     which = "full" if full else "shipped sample"
+    if dataset == "cifar10":
+        exact = full and (place := _find_cifar(_root(root))) is not None and place.name == "cifar-10-batches-py"
+        counts = "50,000 train / 10,000 test" if full else "2,000 train / 500 test"
+        return f"CIFAR-10{'' if exact else ' (JPEG)'}, {which} ({counts} images)"
+    if dataset == "fashion_mnist":
+        return f"Fashion-MNIST, {which} ({'60,000 train / 10,000 test' if full else '2,000 train / 500 test'} images)"
     digits = "60,000 train / 10,000 test digits" if full else "6,000 train / 2,000 test digits"
     if dataset == "mnist":
         return f"MNIST, {which} ({digits})"
@@ -269,11 +326,33 @@ def _remedy(path: Path) -> str:
     return "put a good copy there, or delete it to have it downloaded"
 
 
-def _idx(path: Path) -> np.ndarray:
-    """A file of MNIST as (N, 28, 28) or (N,) uint8, once its bytes are known to be the published ones."""
-    count, md5 = MNIST_FILES[path.name]
+def _sample_arrays(name: str) -> Images:
+    path, parts = _shipped(name), ("train_images", "train_labels", "test_images", "test_labels")
     try:
-        content = bytearray(path.read_bytes())  # not bytes: the array is to be writable
+        with np.load(path) as file:
+            return Images(*(file[part] for part in parts))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): {_remedy(path)}") from error
+
+
+def _idx_set(title: str, root: Path) -> Images:
+    """A data set of four IDX files, each known to be the published one. Errors: DataMissing; DataError for damage."""
+    folder = _ensure_idx(title, root)
+    return Images(*(_idx(_stored(folder, name), *IDX_FILES[title][name]) for name in IDX_FILES[title]))
+
+
+def _stored(folder: Path, name: str) -> Path:
+    """The file, or the same gzipped."""
+    return folder / name if (folder / name).exists() else folder / f"{name}.gz"
+
+
+def _idx(path: Path, count: int, md5: str) -> np.ndarray:
+    """An IDX file as (N, 28, 28) or (N,) uint8, once its bytes are known to be the published ones."""
+    try:
+        stored = path.read_bytes()
+        content = bytearray(gzip.decompress(stored) if path.suffix == ".gz" else stored)  # a bytearray can be written
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): {_remedy(path)}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
     shape, start = ((count, 28, 28), 16) if "idx3" in path.name else ((count,), 8)
@@ -285,23 +364,28 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _ensure_mnist(root: Path) -> Path:
-    """The folder with MNIST's files, downloaded if need be. Errors: DataMissing; DataError for damage."""
-    raw = root / "MNIST" / "raw"
+def _ensure_idx(title: str, root: Path) -> Path:
+    """The folder with the four files, downloaded if need be. Errors: DataMissing; DataError for damage."""
+    raw = root / title / "raw"
+    if title == "FashionMNIST":
+        for folder in (root / "fashion-mnist", DEBIAN / "fashion-mnist"):
+            if not raw.exists() and all(_stored(folder, name).exists() for name in IDX_FILES[title]):
+                return folder
 
     def absent() -> list[str]:
-        return [name for name in MNIST_FILES if not (raw / name).exists()]
+        return [name for name in IDX_FILES[title] if not (raw / name).exists()]
 
     def download(staging: Path) -> None:
-        mirrors = _answering(MNIST_MIRRORS, "train-labels-idx1-ubyte.gz")
+        mirrors = _answering(IDX_MIRRORS[title], "train-labels-idx1-ubyte.gz")
         from torchvision import datasets  # takes seconds, so not before somebody answers
 
-        received = staging / "MNIST" / "raw"
+        received = staging / title / "raw"
+        published = getattr(datasets, title)
         try:
             # torchvision names the folder after the class and takes the mirrors from it
-            type("MNIST", (datasets.MNIST,), {"mirrors": mirrors})(staging, download=True)
+            type(title, (published,), {"mirrors": mirrors})(staging, download=True)
         except RuntimeError as error:
-            for name, md5 in datasets.MNIST.resources:
+            for name, md5 in published.resources:
                 if (received / name).exists():
                     _check_download(received / name, "md5", md5)
             raise OSError(str(error).replace("\n", " ")) from error
@@ -310,9 +394,75 @@ def _ensure_mnist(root: Path) -> Path:
             (received / name).replace(raw / name)
 
     if missing := absent():
-        which = "MNIST" if len(missing) == len(MNIST_FILES) else f"MNIST's {', '.join(missing)}"
+        which = title if len(missing) == len(IDX_FILES[title]) else f"{title}'s {', '.join(missing)}"
         _fetch_once(root, lambda: not absent(), download, f"{which} is not in {raw}")
     return raw
+
+
+def _ensure_cifar(root: Path) -> Path:
+    """CIFAR-10's folder or zip, downloaded if need be. Errors: DataMissing; DataError for damage."""
+
+    def download(staging: Path) -> None:
+        mirrors = _answering(CIFAR_MIRRORS, CIFAR_ARCHIVE)
+        from torchvision.datasets.utils import download_url
+
+        download_url(mirrors[0] + CIFAR_ARCHIVE, staging)
+        _check_download(staging / CIFAR_ARCHIVE, "md5", CIFAR_ARCHIVE_MD5)
+        with tarfile.open(staging / CIFAR_ARCHIVE) as archive:
+            archive.extractall(staging, filter="data")
+        (staging / "cifar-10-batches-py").replace(root / "cifar-10-batches-py")
+
+    if (place := _find_cifar(root)) is None:
+        sought = (
+            f"CIFAR-10 is not in {root} (cifar-10-batches-py, cifar10/{{train,test}}/<class>/*.jpg or cifar10_jpeg.zip)"
+        )
+        _fetch_once(root, lambda: _find_cifar(root) is not None, download, sought)
+        place = _find_cifar(root)
+        assert place is not None
+    return place
+
+
+def _find_cifar(root: Path) -> Path | None:
+    """The folder or zip with CIFAR-10 under the root, if there. Errors: DataError if it is not whole."""
+    places = ("cifar-10-batches-py", "cifar10", "cifar10_jpeg.zip")
+    place = next((root / place for place in places if (root / place).exists()), None)
+    if place is not None and place.name == "cifar-10-batches-py":
+        if missing := [name for name in CIFAR_FILES if not (place / name).is_file()]:
+            raise DataError(f"{place} lacks {', '.join(missing)}: {_remedy(place)}")
+    elif place is not None:
+        _cifar_names(place)
+    return place
+
+
+def _cifar_batches(folder: Path) -> Images:
+    """The published batches: pickles of {b"data": (N, 3072) uint8, b"labels": N numbers}, opened once their md5 is known."""
+    parts = []
+    for name, md5 in CIFAR_FILES.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{folder / name} cannot be read ({error.strerror})") from error
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise DataError(f"{folder / name} is damaged, its md5 is not {md5}: {_remedy(folder / name)}")
+        parts.append(pickle.loads(content, encoding="bytes"))
+    images = [np.asarray(part[b"data"], np.uint8).reshape(-1, 3, 32, 32) for part in parts]
+    labels = [np.array(part[b"labels"], np.uint8) for part in parts]
+    return Images(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1])
+
+
+def _cifar_names(place: Path) -> dict[str, list[tuple[str, int]]]:
+    """train, test -> (name of a JPEG, its label), by class and name. Errors: DataError if there are not as many as expected."""
+    found = _members(place, r"(?:^|/)cifar10/((?:train|test)/\w+)/[^/]+\.jpg$")
+    counts = CIFAR_SAMPLE_COUNTS if SAMPLE in place.parents else CIFAR_COUNTS
+    names: dict[str, list[tuple[str, int]]] = {}
+    for split, count in counts.items():
+        names[split] = []
+        for label, name in enumerate(CIFAR_CLASSES):
+            members = found.get(f"{split}/{name}", [])
+            if len(members) != count:
+                raise DataError(f"{place} has {len(members)} images of {split}/{name}, not {count}: {_remedy(place)}")
+            names[split] += [(member, label) for member in members]
+    return names
 
 
 def _ensure_photos(root: Path) -> Path:
@@ -355,28 +505,46 @@ def _find_photos(root: Path) -> Path | None:
 
 
 def _photo_names(place: Path) -> dict[str, list[str]]:
-    """train, val, test -> the names of its JPEG files in the zip, or beside the folder; sorted."""
-    names: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    """train, val, test -> the names of its JPEG files."""
+    return {"train": [], "val": [], "test": []} | _members(place, r"(?:^|/)images/(train|val|test)/[^/]+\.jpg$")
+
+
+def _members(place: Path, pattern: str) -> dict[str, list[str]]:
+    """Names of the files in a zip, or in a folder, named from beside it, that match; by the pattern's group, sorted."""
     try:
         if place.suffix == ".zip":
             with zipfile.ZipFile(place) as archive:
                 files = archive.namelist()
         else:
-            files = [path.relative_to(place.parent).as_posix() for path in place.glob("*/*.jpg")]
+            files = [path.relative_to(place.parent).as_posix() for path in place.rglob("*.jpg")]
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
+    names: dict[str, list[str]] = {}
     for name in sorted(files):
-        if where := re.search(r"(?:^|/)images/(train|val|test)/[^/]+\.jpg$", name):
-            names[where[1]].append(name)
+        if where := re.search(pattern, name):
+            names.setdefault(where[1], []).append(name)
     return names
 
 
-def _decoded(path: str, jpeg: bytes) -> np.ndarray:
-    """(H, W, 3) uint8."""
+def _read(place: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """path -> bytes of these members of a zip, or files of a folder. Errors: DataError."""
+    try:
+        if place.suffix != ".zip":
+            return {str(place.parent / name): (place.parent / name).read_bytes() for name in names}
+        with zipfile.ZipFile(place) as archive:
+            return {f"{place}/{name}": archive.read(name) for name in names}
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
+
+
+def _decoded(path: str, jpeg: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+    """(H, W, 3) uint8. Errors: DataError, also where (W, H) is not `size`."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(jpeg)) as image:
+            if size not in (None, image.size):
+                raise OSError("{} x {} pixels, not {} x {}".format(*image.size, *size))
             return np.asarray(image.convert("RGB"))
     except OSError as error:
         raise DataError(f"{path} is damaged ({error}): {_remedy(Path(path))}") from error
