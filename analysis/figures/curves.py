@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
-from analysis.figures.scales import LOG2, MAP, dress, label, positions
+from analysis.figures.scales import LOG2, LOG2_FROM_0, MAP, dress, label, positions
 
 
 def curves(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = None) -> Axes:
@@ -23,7 +23,7 @@ def curves(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = No
         at = positions(line[x], x)
         ax.plot(at, line[y], color=color, marker="o", markersize=3.5, linewidth=1.5, label=name)
         ax.fill_between(at, line["low"].astype(float), line["high"].astype(float), color=color, alpha=0.14, linewidth=0)
-    if x in LOG2:
+    if x in LOG2 | LOG2_FROM_0:
         dress(ax.xaxis, table[x], x)
     ax.set(xlabel=label(x), ylabel=label(y))
     return ax

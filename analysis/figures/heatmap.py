@@ -22,11 +22,12 @@ def heatmap(
     z: str,
     best: Mapping[str, Any] | None = None,
     limits: tuple[float, float] = (0, 100),
+    digits: int = 1,
     ax: Axes | None = None,
 ) -> Axes:
     """One field per cell: the mean, below it +- half its interval, and n where it is below that of other cells.
 
-    limits: of the colours only. best is outlined. A cell that is NaN is hatched and crossed; a combination without a
+    y may be words. limits: of the colours only. best is outlined. A cell that is NaN is hatched and crossed; a combination without a
     line in the table stays blank.
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
@@ -44,7 +45,7 @@ def heatmap(
         ax.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="white"))
         dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
         half = (cell["high"] - cell["low"]) / 2
-        text = f"{cell[z]:.1f}\n" + (f"±{half:.1f}" if np.isfinite(half) else "n = 1")
+        text = f"{cell[z]:.{digits}f}\n" + (f"±{half:.{digits}f}" if np.isfinite(half) else "n = 1")
         text += f" n={cell['n']:.0f}" if 1 < cell["n"] < most else ""
         ax.text(i, j, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     if best is not None:
@@ -54,7 +55,7 @@ def heatmap(
         ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HOLE, linewidth=3, zorder=5))
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
     ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns])
-    ax.set_yticks(range(len(rows)), [f"{v:g}" for v in rows])
+    ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else f"{v:g}" for v in rows])
     return ax
 
 

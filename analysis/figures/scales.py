@@ -10,8 +10,11 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-LOG2 = frozenset({"temperature"})
+LOG2 = frozenset({"temperature", "probe_temperature"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
+
+LOG2_FROM_0 = frozenset({"training_step"})
+"""Columns that have a 0 and are geometric beyond it: they lie at log2(1 + value)."""
 
 MAP = "viridis"
 """Perceptually uniform, and readable without seeing red from green."""
@@ -19,7 +22,12 @@ MAP = "viridis"
 HOLE = "#D55E00"
 """Holes, and what must be found at once."""
 
-LABELS = {"temperature": "temperature T", "kd_weight": "kd_weight (λ)", "test_accuracy": "test accuracy, %"}
+LABELS = {
+    "temperature": "temperature T",
+    "probe_temperature": "probe temperature T",
+    "kd_weight": "kd_weight (λ)",
+    "test_accuracy": "test accuracy, %",
+}
 
 
 def label(column: str) -> str:
@@ -30,7 +38,7 @@ def label(column: str) -> str:
 def positions(values: Any, column: str) -> np.ndarray:
     """Where values lie on the axis of their column: at their log2 where the column is geometric."""
     numbers = np.asarray(values, dtype=float)
-    return np.log2(numbers) if column in LOG2 else numbers
+    return np.log2(numbers + (column in LOG2_FROM_0)) if column in LOG2 | LOG2_FROM_0 else numbers
 
 
 def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarray, list[str]]:
@@ -41,7 +49,7 @@ def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarr
     points = np.unique(np.asarray(list(values), dtype=float))
     if len(points) > most and column in LOG2:
         points = 2.0 ** np.arange(np.floor(np.log2(points[0])), np.ceil(np.log2(points[-1])) + 1)
-    elif len(points) > most:
+    elif len(points) > most and column not in LOG2_FROM_0:
         points = np.array([v for v in MaxNLocator(5).tick_values(*points[[0, -1]]) if points[0] <= v <= points[-1]])
     at = positions(points, column)
     texts, last = [], -np.inf

@@ -29,6 +29,7 @@ class Pack:
 
     def __init__(self, pack: Sequence[Any], device: str) -> None:
         self.pack, self.device, self.done_steps, self.seconds = list(pack), torch.device(device), 0, 0.0
+        self.measured = -1  # the step of the last evaluation
         c = self.common = pack[0]
         names = (f.name for f in fields(self.config_type))
         different = {name for name in names for other in pack if getattr(other, name) != getattr(c, name)}
@@ -52,7 +53,7 @@ class Pack:
         return [{} for _ in self.pack]
 
     def evaluations(self) -> list[int]:
-        """The steps after which is measured, ascending; the last is the end of the training."""
+        """The steps after which is measured, ascending; 0 is before the first, the last is the end of the training."""
         return [round(self.common.steps * (i + 1) / 4) for i in range(4)]
 
     def rate(self, fraction: float) -> float:
@@ -66,14 +67,15 @@ class Pack:
     def step(self) -> list[dict]:
         """Train up to the next evaluation and return one row per student, in the order of the pack."""
         start = time.perf_counter()
-        until = next(step for step in self.evaluations() if step > self.done_steps)
+        until = next(step for step in self.evaluations() if step > self.measured)
         losses = []
         while self.done_steps < until:
             loss = self.loss(self.done_steps)
             losses.append(loss.detach())
             self.students.step(loss, self.rate(self.done_steps / self.common.steps))
             self.done_steps += 1
-        rows = self._rows(torch.stack(losses).mean(0).cpu())
+        self.measured = until
+        rows = self._rows(torch.stack(losses or [self.loss(0).detach()]).mean(0).cpu())
         self.seconds += time.perf_counter() - start
         return [row | {"seconds": self.seconds / len(self.pack)} for row in rows]
 
@@ -92,8 +94,9 @@ class Pack:
         return rows
 
     def state_dict(self) -> dict:
-        return {"students": self.students.state_dict(), "done_steps": self.done_steps, "seconds": self.seconds}
+        counts = {"done_steps": self.done_steps, "measured": self.measured, "seconds": self.seconds}
+        return {"students": self.students.state_dict(), **counts}
 
     def load_state_dict(self, state: dict) -> None:
         self.students.load_state_dict(state["students"])
-        self.done_steps, self.seconds = state["done_steps"], state["seconds"]
+        self.done_steps, self.measured, self.seconds = state["done_steps"], state["measured"], state["seconds"]

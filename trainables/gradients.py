@@ -1,0 +1,244 @@
+"""Gradients of distillation: how large they are at every temperature, and which way they point.
+
+A teacher of the same data answers; students learn by (1 - kd_weight) CE + kd_weight T^2 KL(teacher || student). On a fixed
+probe batch the gradients of both terms are taken apart, in the logits and in the weights of each layer.
+Hinton et al. 2015 (arXiv 1503.02531), eq. 2: dC/dz = (q - p)/T; eq. 4: at high T and for centred logits (z - v)/(N T^2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.core import data
+from trainables.core.batches import batch_index, substream
+from trainables.core.cache import cached, digest
+from trainables.core.losses import cross_entropy, distillation, mixed
+from trainables.core.nets import NETWORKS, Conv, graph
+from trainables.core.pack import Pack
+from trainables.core.population import Population, footprint
+from trainables.core.schedules import warmup_linear
+
+CLASSES = 10
+DATASETS = ("mnist", "fashion_mnist", "cifar10")
+TRANSFER, TEACHER, PROBE = range(3)  # purposes that draw random numbers
+TEACHER_LR, TEACHER_BATCH = 3e-3, 128
+HELD_OUT = 1 / 12  # share of the training images that are validated and probed on
+PROBED = 128  # images of the probe batch
+COLDEST = 0.5  # the lowest probe temperature
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student.
+
+    dataset: what teacher and student see. doublings: gradients are probed at T = 0.5, 1, 2, ..., 0.5 2^doublings.
+    temperature T > 0 and kd_weight, the lambda of the loss, in [0, 1]: of the student's own training. lr: peak learning rate
+    of Adam. steps, batch_size: training length in batches and their size in images. seed: initial weights, order of the
+    data, and which teacher.
+    """
+
+    dataset: str
+    network: str
+    teacher: str
+    teacher_steps: int
+    steps: int
+    batch_size: int
+    doublings: int
+    lr: float
+    temperature: float
+    kd_weight: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        for holds, what in (
+            (self.dataset in DATASETS, f"dataset is one of {', '.join(DATASETS)}, not {self.dataset!r}"),
+            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
+            (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
+            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
+            (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
+            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
+            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
+            (self.batch_size > 0, f"batch_size must be above 0, not {self.batch_size}"),
+            (self.doublings > 0, f"doublings must be above 0, not {self.doublings}"),
+        ):
+            if not holds:
+                raise ValueError(what)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One teacher: its data set, network, training length in batches, and seed."""
+
+    dataset: str
+    network: str
+    steps: int
+    seed: int
+
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Gradients(Pack):
+    """Students of one data set whose gradients are measured while they learn. datasets: {name: its arrays}."""
+
+    config_type = Config
+
+    @staticmethod
+    def lesson(config: Config) -> Teacher:
+        return Teacher(config.dataset, config.teacher, config.teacher_steps, config.seed)
+
+    @staticmethod
+    def prepare(lesson: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """The teacher's logits on every training image, (N, 10), and its row; trained once, then found in the cache."""
+        arrays = datasets[lesson.dataset]
+        recipe = {"recipe": 1, "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT}
+        depends = {"network": repr(graph(lesson.network, CLASSES)), "steps": lesson.steps, "seed": lesson.seed}
+        key = {**recipe, **depends, "data": {name: digest(arrays[name]) for name in sorted(arrays)}}
+        answers = cached("gradients-teacher", key, lambda: _teach(lesson, arrays, device))
+        measured = {name: float(value) for name, value in answers.items() if value.ndim == 0}
+        row = {"dataset": lesson.dataset, "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed}
+        return {"logits": answers["logits"]}, row | measured
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        """Memory that one more student takes on the device, in bytes."""
+        shape = (3, 32, 32) if config.dataset == "cifar10" else (1, 28, 28)
+        return footprint(graph(config.network, CLASSES), shape, max(config.batch_size, PROBED, 1000 // 3))
+
+    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(pack, device)
+        c = self.common
+        self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
+        self.sets = Splits(datasets[c.dataset], self.device)
+        layers = graph(c.network, CLASSES)
+        lr = [c.lr for c in pack]
+        self.students = Population(layers, self.sets.shape, [c.seed] * len(pack), lr, self.device)
+        self.names = [f"{i} {'conv' if isinstance(layer, Conv) else 'linear'}" for i, layer in enumerate(layers, 1)]
+        self.answers = torch.from_numpy(np.array(answers["logits"])).to(self.device)
+        self.probe = batch_index(self.sets.val, PROBED, 0, seed=0, stream=PROBE)  # the same for every student and seed
+
+    def loss(self, step: int) -> Tensor:
+        c, sets = self.common, self.sets
+        index = batch_index(sets.train, c.batch_size, step, c.seed, stream=TRANSFER)
+        z = self.students.logits(prepare(sets.images[index]))
+        soft = distillation(z, self.answers[index], self.temperature)
+        return mixed(cross_entropy(z, sets.labels[index]), soft, self.kd_weight)
+
+    def evaluations(self) -> list[int]:
+        """0, before the first step, and the end halved again and again, so that the middle is among them; not 1, for the
+        warm-up's first step is no step."""
+        steps = self.common.steps
+        return sorted({0, steps, *(round(steps / 2**k) for k in range(1, steps.bit_length() - 1))})
+
+    def measure(self) -> dict[str, Tensor]:
+        sets = self.sets
+        metrics = {"val_accuracy": self.students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
+        if self.finished:
+            metrics["test_accuracy"] = self.students.accuracy(sets.test_images, sets.test_labels, prepare)
+        return metrics
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        """`gradients`: for every student, probe temperature and layer ("logits", "weights": all of them, and each layer's
+        weights) the norms of the gradients of the soft loss KL(T), of the hard loss, and their cosine.
+
+        In the logits a norm is the mean over the images of ||dC/dz||, C the loss of one image, and the cosine likewise; in
+        weights they are those of the batch's mean loss. The columns of logits alone: `exact_norm`, the mean of
+        ||q - p||/T; `limit_norm`, the mean of ||z - v||/(N T^2); the deviations of z and v over the classes.
+        """
+        x, y, t = prepare(self.sets.images[self.probe]), self.sets.labels[self.probe], self.answers[self.probe].double()
+        weights = [p for p in self.students.parameters if _is_weight(p)]
+        # fp64 from the logits on: at high T the two softmaxes agree in most of their digits
+        z = self.students.logits(x, training=False).double()  # (S, B, N)
+        hard = gradients(cross_entropy(z, y), z, weights)
+        v = centred(t)
+        u = centred(z.detach())
+        known = {"student_deviation": deviation(u), "teacher_deviation": deviation(v).expand(len(self.pack))}
+        lines: list[dict[str, Tensor | float | str]] = []
+        for T in [COLDEST * 2.0**k for k in range(self.common.doublings + 1)]:
+            soft = gradients(distillation(z, t, z.new_full((len(self.pack),), T)) / T**2, z, weights)
+            exact = (F.softmax(u / T, -1) - F.softmax(v / T, -1)) / T
+            theory = {"exact_norm": exact.norm(dim=-1).mean(-1)}
+            theory["limit_norm"] = (u - v).norm(dim=-1).mean(-1) / (CLASSES * T**2)
+            for name, s, h in zip(["logits", "weights", *self.names], soft, hard, strict=True):
+                norm, other = s.norm(dim=-1).mean(-1), h.norm(dim=-1).mean(-1)
+                cosine = F.cosine_similarity(s, h, dim=-1, eps=0).mean(-1)
+                line = {"probe_temperature": T, "layer": name, "soft_norm": norm, "scaled_norm": T**2 * norm}
+                line |= {"hard_norm": other, "ratio": T**2 * norm / other, "cosine": cosine}
+                lines.append(line | (theory | known if name == "logits" else {}))
+        columns = [{k: v.tolist() if isinstance(v, Tensor) else v for k, v in line.items()} for line in lines]
+        return [
+            {"gradients": [{k: v[s] if isinstance(v, list) else v for k, v in line.items()} for line in columns]}
+            for s in range(len(self.pack))
+        ]
+
+
+def gradients(loss: Tensor, z: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of every student's loss, one backward for all students: in the logits of each image, (S, B, N), as if its
+    loss were not divided by B; in all weights, (S, 1, D); in each layer's, (S, 1, D').
+
+    loss: (S,), a mean over the B images; z: the logits (S, B, N) it was made of; weights: (S, ...) each.
+    """
+    in_logits, *in_weights = torch.autograd.grad(loss.sum(), [z, *weights], retain_graph=True)
+    flat = [g.detach().double().flatten(1)[:, None] for g in in_weights]
+    return [in_logits.detach() * z.shape[1], torch.cat(flat, -1), *flat]
+
+
+def centred(z: Tensor) -> Tensor:
+    """Logits (..., N) less their mean over the classes."""
+    return z - z.mean(-1, keepdim=True)
+
+
+def deviation(z: Tensor) -> Tensor:
+    """Root mean square of centred logits (..., B, N) over images and classes."""
+    return z.square().mean((-1, -2)).sqrt()
+
+
+def _is_weight(p: Tensor) -> bool:
+    """Of a stacked parameter: Conv weights are (S, out, k, k, in), Linear weights (S, in, out) and biases (S, 1, out)."""
+    return p.dim() == 5 or (p.dim() == 3 and p.shape[1] > 1)
+
+
+class Splits:
+    """A data set as tensors on one device, with the training images split into train and validation."""
+
+    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+        tensor = lambda name: torch.from_numpy(np.asarray(arrays[name])).to(device)  # noqa: E731
+        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
+        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
+        self.shape = tuple(prepare(self.images[:1]).shape[1:])
+        n = len(self.labels)
+        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
+        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
+
+
+def prepare(x: Tensor) -> Tensor:
+    """uint8 images (B, 28, 28) or (B, 3, 32, 32) to floats in [-1, 1], (B, 1, 28, 28) or (B, 3, 32, 32)."""
+    x = x[:, None] if x.dim() == 3 else x
+    return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+
+
+def _teach(lesson: Teacher, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
+    """A trained teacher's logits on all training images, its test accuracy, and the seconds it took.
+
+    Its start is drawn apart from the students' of the same seed.
+    """
+    start = time.perf_counter()
+    sets = Splits(arrays, torch.device(device))
+    layers = graph(lesson.network, CLASSES)
+    teacher = Population(layers, sets.shape, [substream(lesson.seed, TEACHER)], [TEACHER_LR], device)
+    for step in range(lesson.steps):
+        index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
+        loss = cross_entropy(teacher.logits(prepare(sets.images[index])), sets.labels[index])
+        teacher.step(loss, warmup_linear(step / lesson.steps))
+    return {
+        "logits": teacher.answers(sets.images, prepare)[0].cpu().numpy(),
+        "test_accuracy": teacher.accuracy(sets.test_images, sets.test_labels, prepare)[0].cpu().numpy(),
+        "seconds": np.asarray(time.perf_counter() - start),
+    }
