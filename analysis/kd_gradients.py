@@ -9,8 +9,8 @@
 # Students learn by (1 − λ) cross-entropy + λ T² C, each at its own temperature. While they learn, the gradients of the soft loss at
 # every probe temperature and of the hard loss (cross-entropy with the labels, T = 1) are measured on a fixed batch of held-out
 # images. *In the logits* a norm is the mean over these images; *in weights* it is that of the batch's mean loss. Start is before
-# the first step, middle and end are those of the training. Means over seeds with Student's 95 % interval; the images are
-# the same for every seed.
+# the first step, middle and end are those of the training. Norms and their ratios are drawn as geometric means over seeds, all else as
+# means, with Student's 95 % interval; the images are the same for every seed.
 
 # %%
 import math
@@ -25,7 +25,7 @@ from analysis.figures.heatmap import heatmap
 from analysis.figures.interactive import interactive
 from analysis.figures.scales import dress, positions
 from analysis.figures.surface import surface
-from analysis.slopes import NEAR, at, follows, gaussian_norms, knee, slopes
+from analysis.slopes import NEAR, at, extrapolated, follows, gaussian_norms, knee, slopes
 
 run = page.start("kd_gradients")
 NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
@@ -45,9 +45,9 @@ def stages(part):
 
 # One panel per data set, and per value of any other axis that has several.
 panels = {}
-for key, part in gradients.groupby(["dataset", *apart], sort=False):
-    rest = ", ".join(f"{name} {value}" for name, value in zip(apart, key[1:], strict=True))
-    panels[f"{NAMES.get(key[0], key[0])}{rest and ', ' + rest}"] = part
+for (dataset, *others), part in gradients.groupby(["dataset", *apart], sort=False):
+    rest = [f"{name} {value}" for name, value in zip(apart, others, strict=True)]
+    panels[", ".join([NAMES[str(dataset)], *rest])] = part
 panels = dict(sorted(panels.items(), key=lambda item: [*NAMES.values()].index(item[0].split(",")[0])))
 in_logits = {name: part[part["layer"] == "logits"] for name, part in panels.items()}
 in_weights = {name: part[part["layer"] == "weights"] for name, part in panels.items()}
@@ -66,12 +66,21 @@ def own(part):
     return part[part["probe_temperature"] == part["temperature"]]
 
 
-def mean(part, column, *by, log=False):
-    """Mean and interval of a column over seeds, by these columns; of its log10 where asked."""
+def mean(part, column, *by):
+    """Mean and interval of a column over seeds, by these columns."""
     values = part.groupby(["seed", *by])[column].mean().reset_index()  # the students of a seed are not independent
-    if log:
-        values[column] = np.log10(values[column])
     return statistics.summarise(values, by, column).rename(columns={"mean": column})
+
+
+def log10(part, column, *by):
+    """Mean and interval of the log10 of a norm."""
+    return mean(part.assign(**{column: np.log10(part[column])}), column, *by)
+
+
+def geometric(part, column, *by):
+    """Geometric mean of a norm and its interval."""
+    table = log10(part, column, *by)
+    return table.assign(**{name: 10 ** table[name] for name in (column, "low", "high")})
 
 
 # %% [markdown]
@@ -82,7 +91,7 @@ def mean(part, column, *by, log=False):
 # %%
 LOG = {"soft_norm": "log₁₀ ‖∂C/∂z‖", "scaled_norm": "log₁₀ T² ‖∂C/∂z‖"}
 PLANE = ("temperature", "training_step")
-tables = {(c, n): mean(own(part), c, *PLANE, log=True) for c in LOG for n, part in in_logits.items()}
+tables = {(c, n): log10(own(part), c, *PLANE) for c in LOG for n, part in in_logits.items()}
 spans = {}
 for column in LOG:
     values = pd.concat([tables[column, name] for name in in_logits])[column]
@@ -99,7 +108,7 @@ for (column, name), table in tables.items():
     title = f"{name}: {LOG[column]} over the training and the temperature\n{run.subtitle}"
     told = table.rename(columns={column: LOG[column]})
     turned = interactive(told, *PLANE, LOG[column], title, limits=spans[column], colors=spans[column])
-    run.interactive(turned, f"{column}_{name.split(',')[0]}", f"{name}, {LOG[column]}")
+    run.interactive(turned, f"{column}_{name}".replace(", ", "_").replace(" ", "_"), f"{name}, {LOG[column]}")
 
 # %%
 steps = max(len(table["training_step"].unique()) for table in tables.values())
@@ -120,8 +129,9 @@ WHAT = {"soft_norm": "‖∂C/∂z‖", "scaled_norm": "T² ‖∂C/∂z‖"}
 figure, axes = grid(2, 4.2, sharey="row")
 for row, column in zip(axes, WHAT, strict=True):
     for (name, part), ax in zip(in_logits.items(), row, strict=True):
-        curves(mean(own(part), column, "temperature", "training_step"), "training_step", column, "temperature", ax=ax)
-        hard = mean(part[part["probe_temperature"] == 1], "hard_norm", "training_step")
+        table = geometric(own(part), column, "temperature", "training_step")
+        curves(table, "training_step", column, "temperature", ax=ax)
+        hard = geometric(part[part["probe_temperature"] == 1], "hard_norm", "training_step")
         ax.plot(positions(hard["training_step"], "training_step"), hard["hard_norm"], "k--", label="hard loss")
         ax.set(yscale="log", xlabel="training step", ylabel=WHAT[column], title=name)
 handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -144,14 +154,13 @@ figure, axes = grid(2, 4.6)
 for row, column in zip(axes, WHAT, strict=True):
     for (name, part), ax in zip(in_logits.items(), row, strict=True):
         for stage, rows in stages(part).items():
-            line = mean(rows, column, "probe_temperature")
+            line = geometric(rows, column, "probe_temperature")
             x = positions(line["probe_temperature"], "probe_temperature")
             power = line["probe_temperature"] ** (2 if column == "scaled_norm" else 0)
             label = f"{stage} (step {rows['training_step'].iloc[0]})"
             ax.plot(x, line[column], color=COLORS[stage], linewidth=1.6, label=label)
             ax.fill_between(x, line["low"], line["high"], color=COLORS[stage], alpha=0.15, linewidth=0)
-            exact = mean(rows, "exact_norm", "probe_temperature")["exact_norm"]
-            limit = mean(rows, "limit_norm", "probe_temperature")["limit_norm"]
+            exact, limit = (geometric(rows, c, "probe_temperature")[c] for c in ("exact_norm", "limit_norm"))
             ax.plot(x, power * exact, "x", color=COLORS[stage], markersize=6)
             ax.plot(x, power * limit, "--", color=COLORS[stage], linewidth=1)
             bend = knee(measured[name, stage], -2)
@@ -159,11 +168,12 @@ for row, column in zip(axes, WHAT, strict=True):
                 ax.axvline(positions(bend, "probe_temperature"), color=COLORS[stage], linestyle=":", linewidth=1.3)
                 where = (positions(bend, "probe_temperature"), 0.02 + 0.07 * STAGES.index(stage))
                 ax.annotate(
-                    f" knee, {stage}: T = {bend:g}", where, xycoords=("data", "axes fraction"), fontsize=9, color=COLORS[stage]
+                    f" knee, {stage}: T = {bend:g}", where, xycoords=("data", "axes fraction"), fontsize=9, color=COLORS[stage],
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
                 )  # fmt: skip
         if column == "scaled_norm":
             reached = part["scaled_norm"]
-            ax.set_ylim(reached.min() / 3, 4 * reached.max())
+            ax.set_ylim(reached.min() / 4, 8 * reached.max())
         dress(ax.xaxis, part["probe_temperature"], "probe_temperature")
         ax.set(yscale="log", ylabel=WHAT[column], title=name)
         ax.legend(fontsize=9, loc="lower left" if column == "soft_norm" else "upper left")
@@ -181,9 +191,8 @@ run.figure(figure, "knee")
 
 
 # %%
-def gaussian_slopes(student, teacher, temperatures):
-    T = np.asarray(temperatures, dtype=float)
-    norms = gaussian_norms(student, teacher, T)
+def gaussian_slopes(student, teacher, T):
+    norms = gaussian_norms(student, teacher, T.tolist())
     return np.sqrt(T[1:] * T[:-1]), np.diff(np.log2(norms)) / np.diff(np.log2(T))
 
 
@@ -197,7 +206,7 @@ for (name, part), ax in zip(in_logits.items(), axes[0], strict=True):
         lines = statistics.summarise(measured[name, stage], ["between"], "slope")
         at_x = np.log2(lines["between"].astype(float))
         spread = [rows.groupby("seed")[f"{who}_deviation"].mean().mean() for who in ("student", "teacher")]
-        x, y = gaussian_slopes(*spread, probes)
+        x, y = gaussian_slopes(spread[0], spread[1], probes)
         ax.plot(np.log2(x), y, color=COLORS[stage], linewidth=0.7)
         half = ((lines["high"] - lines["low"]) / 2).fillna(0)
         label = f"{stage}: deviation {spread[0]:.1f} (student), {spread[1]:.1f} (teacher)"
@@ -217,7 +226,8 @@ run.figure(figure, "slopes")
 layers = {}
 for name, part in panels.items():
     for stage, rows in stages(part).items():
-        layers[name, stage] = mean(rows, "scaled_norm", "probe_temperature", "layer", log=True)
+        named = rows.replace({"layer": {"weights": "all weights"}})
+        layers[name, stage] = log10(named, "scaled_norm", "probe_temperature", "layer")
 values = pd.concat(layers.values())["scaled_norm"]
 span = (math.floor(2 * values.min()) / 2, math.ceil(2 * values.max()) / 2)
 figure, axes = grid(3, 0.45 * max(len(t["layer"].unique()) for t in layers.values()) + 1.3, 8.2)
@@ -236,8 +246,9 @@ run.figure(figure, "layers")
 # %%
 figure, axes = grid(2, 4.2, sharey="row")
 for (name, part), top, bottom in zip(in_weights.items(), axes[0], axes[1], strict=True):
-    for column, ax in (("ratio", top), ("cosine", bottom)):
-        curves(mean(own(part), column, "temperature", "training_step"), "training_step", column, "temperature", ax=ax)
+    for column, averaged, ax in (("ratio", geometric, top), ("cosine", mean, bottom)):
+        table = averaged(own(part), column, "temperature", "training_step")
+        curves(table, "training_step", column, "temperature", ax=ax)
         ax.axhline(1 if column == "ratio" else 0, color="black", linewidth=0.8)
     top.set(yscale="log", title=name, xlabel="training step", ylabel="T² ‖soft‖ / ‖hard‖")
     bottom.set(xlabel="training step", ylabel="cosine of soft and hard", ylim=(-1, 1))
@@ -252,7 +263,7 @@ run.figure(figure, "soft_and_hard")
 
 
 # %%
-def number(value, digits=3):
+def number(value, digits=4):
     if math.isnan(value.low):
         return f"{value.mean:.{digits}f} (n = {value.n})"
     return f"{value.mean:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f}, n = {value.n})"
@@ -263,9 +274,10 @@ def holds(slope, law):
         return "one seed, so there is no interval"
     if slope.low <= law <= slope.high:
         return f"{law:g} lies in the interval"
-    if follows(slope, law):
-        return f"{law:g} lies outside the interval, which is within {NEAR} of it"
-    return f"not yet {law:g}"
+    distance = min(abs(slope.low - law), abs(slope.high - law))
+    return (
+        f"{law:g} lies {distance:.1e} outside the interval{'' if follows(slope, law) else ': the law is not reached'}"
+    )
 
 
 def slope_sentence(name, stage):
@@ -278,10 +290,16 @@ def slope_sentence(name, stage):
         statistics.interval(rows.groupby("seed")[f"{who}_deviation"].mean()) for who in ("student", "teacher")
     )
     where = "is not reached" if bend is None else f"is at T = {bend:g}"
+    steepest = min(lines["probe_temperature"].unique(), key=lambda T: at(lines, T).mean)
+    overshoot = ""
+    if at(lines, steepest).mean < -2 - NEAR:
+        overshoot = (
+            f", after a steepest slope of {number(at(lines, steepest), 2)} from T = {steepest:g} to {2 * steepest:g}"
+        )
     return (
         f"**{name}, {stage}** (step {rows['training_step'].iloc[0]}): from T = {top:g} to {2 * top:g} the slope in the logits is "
-        f"{number(plain)} without T² ({holds(plain, -2)}) and {number(scaled)} with it ({holds(scaled, 0)}); in all weights "
-        f"{number(weights)}. The knee {where}; the logits' deviation is {number(student, 1)} of the student and "
+        f"{number(plain)} without T² ({holds(plain, -2)}) and {number(scaled)} with it ({holds(scaled, 0)}); extrapolated to "
+        f"1/T = 0 it is {number(extrapolated(lines))}. In all weights it is {number(weights)} ({holds(weights, -2)}). The knee {where}{overshoot}; the logits' deviation is {number(student, 1)} of the student and "
         f"{number(teacher, 1)} of the teacher."
     )
 
@@ -299,20 +317,26 @@ def theory_sentences():
 
 
 def balance_sentence(name):
-    end = own(stages(in_weights[name])["end"])
-    ratio, cosine = ({T: statistics.interval(v) for T, v in end.groupby("temperature")[c]} for c in ("ratio", "cosine"))
-    cold, hot = min(ratio), max(ratio)
+    def said(stage, column, averaged, which):
+        line = averaged(own(stages(in_weights[name])[stage]), column, "temperature").iloc[which]
+        return number(statistics.Interval(line[column], line["low"], line["high"], int(line["n"])), 2)
+
+    trained = in_weights[name]["temperature"]
+    cold, hot = trained.min(), trained.max()
     return (
-        f"**{name}, end**, in all weights, each student at its own T: T² times the soft gradient is {number(ratio[cold], 2)} of the "
-        f"hard one at T = {cold:g} and {number(ratio[hot], 2)} at T = {hot:g} (without T² {ratio[hot].mean / hot**2:.1e}); their cosine "
-        f"is {number(cosine[cold], 2)} and {number(cosine[hot], 2)}."
+        f"**{name}, soft against hard** in all weights, each student at its own T: T² times the soft gradient is "
+        f"{said('start', 'ratio', geometric, 0)} of the hard one at T = {cold:g} and {said('start', 'ratio', geometric, -1)} at "
+        f"T = {hot:g} at the start, {said('end', 'ratio', geometric, 0)} and {said('end', 'ratio', geometric, -1)} at the end; their "
+        f"cosine {said('start', 'cosine', mean, 0)} and {said('start', 'cosine', mean, -1)} at the start, "
+        f"{said('end', 'cosine', mean, 0)} and {said('end', 'cosine', mean, -1)} at the end."
     )
 
 
 def caveat_sentences():
     yield (
-        "As T doubles, both the distance of the slope from −2 and its spread over seeds halve, so that −2 may stay just outside "
-        f"the interval at any T; therefore a slope whose interval lies within {NEAR} of the law counts as following it."
+        "As T doubles, both what separates the slope from −2, a remainder of order 1/T, and its spread over seeds halve, so that "
+        f"−2 may stay just outside the interval at any T; therefore a slope whose interval lies within {NEAR} of the law counts as "
+        "following it."
     )
     if run.info.get("data") == "sample":
         yield "The data are the small shipped sample."

@@ -21,7 +21,7 @@ def slopes(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
     table: `seed`, `temperature` (which tells the students of a seed apart), `probe_temperature` and `column`.
     """
-    logs = np.log2(table.pivot(index=["seed", "temperature"], columns="probe_temperature", values=column))
+    logs = table.pivot(index=["seed", "temperature"], columns="probe_temperature", values=column).apply(np.log2)
     T = logs.columns.to_numpy(dtype=float)
     rises = (logs.diff(axis=1).iloc[:, 1:] / np.diff(np.log2(T))).set_axis(T[:-1], axis=1)
     lines = rises.groupby("seed").mean().rename_axis(columns="probe_temperature").stack().rename("slope").reset_index()
@@ -31,6 +31,12 @@ def slopes(table: pd.DataFrame, column: str) -> pd.DataFrame:
 def at(lines: pd.DataFrame, temperature: float) -> Interval:
     """The slope between `temperature` and the next one, over seeds."""
     return statistics.interval(lines.loc[lines["probe_temperature"] == temperature, "slope"])
+
+
+def extrapolated(lines: pd.DataFrame) -> Interval:
+    """The slope at 1/T = 0, where what is left of it falls as 1/T: 2 s(2T) - s(T) of the last two pairs, over seeds."""
+    by_seed = lines.pivot(index="seed", columns="probe_temperature", values="slope").iloc[:, -2:]
+    return statistics.interval(2 * by_seed.iloc[:, -1] - by_seed.iloc[:, 0])
 
 
 def follows(slope: Interval, law: float) -> bool:

@@ -224,19 +224,22 @@ def prepare(x: Tensor) -> Tensor:
     return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
 
 
-def _teach(lesson: Teacher, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
-    """A trained teacher's logits on all training images, its test accuracy, and the seconds it took.
-
-    Its start is drawn apart from the students' of the same seed.
-    """
-    start = time.perf_counter()
-    sets = Splits(arrays, torch.device(device))
+def taught(lesson: Teacher, sets: Splits) -> Population:
+    """A teacher after its training. Its start is drawn apart from the students' of the same seed."""
     layers = graph(lesson.network, CLASSES)
-    teacher = Population(layers, sets.shape, [substream(lesson.seed, TEACHER)], [TEACHER_LR], device)
+    teacher = Population(layers, sets.shape, [substream(lesson.seed, TEACHER)], [TEACHER_LR], sets.images.device)
     for step in range(lesson.steps):
         index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
         loss = cross_entropy(teacher.logits(prepare(sets.images[index])), sets.labels[index])
         teacher.step(loss, warmup_linear(step / lesson.steps))
+    return teacher
+
+
+def _teach(lesson: Teacher, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
+    """A teacher's logits on all training images, its test accuracy, and the seconds it took."""
+    start = time.perf_counter()
+    sets = Splits(arrays, torch.device(device))
+    teacher = taught(lesson, sets)
     return {
         "logits": teacher.answers(sets.images, prepare)[0].cpu().numpy(),
         "test_accuracy": teacher.accuracy(sets.test_images, sets.test_labels, prepare)[0].cpu().numpy(),

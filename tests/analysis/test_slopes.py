@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.slopes import follows, gaussian_norms, knee, slopes
+from analysis.slopes import extrapolated, follows, gaussian_norms, knee, slopes
 from analysis.statistics import Interval
 
 
@@ -21,6 +21,15 @@ def test_slopes_are_those_of_a_power_law_and_its_bend_is_the_knee():
     assert lines.loc[lines["probe_temperature"] < 8, "slope"].to_numpy() == pytest.approx(-1)
     assert lines.loc[lines["probe_temperature"] >= 8, "slope"].to_numpy() == pytest.approx(-2)
     assert knee(lines, -2) == 8 and knee(lines, -3) is None and knee(lines[lines["between"] < 8], -1) == 1
+
+
+def test_the_extrapolated_slope_is_that_of_the_limit():
+    T = 2.0 ** np.arange(5, 10)
+    norms = [(s, t, (1 + (1 + s) / t) / t**2) for s in (0, 1, 2) for t in T]
+    table = pd.DataFrame(norms, columns=["seed", "probe_temperature", "norm"]).assign(temperature=1.0)
+    lines = slopes(table, "norm")
+    assert lines["slope"].max() < -2 - 1e-3
+    assert extrapolated(lines).mean == pytest.approx(-2, abs=1e-4)
 
 
 def test_a_slope_follows_a_law_in_its_interval_or_near_it():
