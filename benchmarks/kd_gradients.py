@@ -40,6 +40,8 @@ class Arguments:
     """replicates"""
     steps: int = 300
     """length of a training, in batches"""
+    teacher_steps: int = 1200
+    """length of a teacher's training"""
     temperature: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
     """temperatures of our run"""
     plain_temperature: tuple[float, ...] = (1.0, 16.0)
@@ -78,7 +80,7 @@ def main(a: Arguments) -> None:
     workers = available_cores()
     datasets = {a.dataset: data.load(a.dataset, a.data, a.data_root)}
     arrays, sets = datasets[a.dataset], Splits(datasets[a.dataset], torch.device("cpu"))
-    base = Config(a.dataset, "cnn_small", "cnn", 1200, a.steps, 128, 11, 3e-3, 1.0, 0.5, 0)
+    base = Config(a.dataset, "cnn_small", "cnn", a.teacher_steps, a.steps, 128, 11, 3e-3, 1.0, 0.5, 0)
     configs = [replace(base, temperature=T, seed=s) for T, s in itertools.product(a.plain_temperature, range(a.seeds))]
     print(f"{a.dataset}, {a.steps} steps, {a.data} data, on {workers} cores", flush=True)
 
@@ -103,18 +105,8 @@ def main(a: Arguments) -> None:
     theirs = side_by_side.on_tune(plain, len(configs), workers, **shared)
     plain_seconds = time.monotonic() - start
 
-    words = [
-        "--data",
-        a.data,
-        "--dataset",
-        a.dataset,
-        "--seeds",
-        a.seeds,
-        "--steps",
-        a.steps,
-        "--temperature",
-        *a.temperature,
-    ]
+    words = ["--data", a.data, "--dataset", a.dataset, "--seeds", a.seeds, "--steps", a.steps,
+             "--teacher-steps", a.teacher_steps, "--temperature", *a.temperature]  # fmt: skip
     words += ["--data-root", a.data_root] if a.data_root else []
     rows, seconds, info = side_by_side.study_run("kd_gradients", words)
     side_by_side.compare(len(configs), plain_seconds, rows, seconds, info["workers"])
