@@ -206,6 +206,8 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
     for dataset in datasets:
         if dataset not in get_args(Dataset):
             raise DataError(f"no data set is called {dataset}: choose {' or '.join(get_args(Dataset))}")
+    if not datasets:
+        return "full", "No data set: the data are generated."
     folder = _root(root)
     if variant == "sample":
         return "sample", "The shipped sample, as asked."
@@ -236,7 +238,7 @@ def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def describe(datasets: Sequence[str], variant: str) -> str:
     """The data in the words of a subtitle."""
-    return "; ".join(_described(dataset, variant) for dataset in datasets)
+    return "; ".join(_described(dataset, variant) for dataset in datasets) or "Generated data"
 
 
 def _described(dataset: str, variant: str) -> str:
