@@ -11,7 +11,16 @@ from typing import Any
 
 from studies.harness import Preset, Study, grid, loguniform
 
-SCHEDULES = ("short_first", "long_first", "uniform", "target_only", "linear_window", "combined", "look_back_and_forward", "bandit")
+SCHEDULES = (
+    "short_first",
+    "long_first",
+    "uniform",
+    "target_only",
+    "linear_window",
+    "combined",
+    "look_back_and_forward",
+    "bandit",
+)
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 
 STUDY = Study(
@@ -38,7 +47,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset("ten seconds, to see that all works", core_seconds=0.6, pack=1, worker_mib=700, axes={
-            "schedule": ("short_first", "long_first", "bandit"), "max_length": (4,), "bits": (2,), "cells": (32,), "steps": (250,), "seed": (0, 1)}),
+            "schedule": ("short_first", "long_first", "bandit"), "max_length": (3,), "bits": (2,), "cells": (32,), "steps": (300,), "lr": (2e-2,), "seed": (0, 1)}),
         "course": Preset("what the assignment asks: eight minutes on two cores", core_seconds=22.0, pack=1, worker_mib=700),
         "paper": Preset("sequences and vectors of the paper's size, larger networks, longer training", core_seconds=3000.0, pack=1, worker_mib=1000, axes={
             "max_length": (20,), "bits": (8,), "cells": (256, 512), "steps": (60_000,), "lr": (1e-3, 3e-3), "seed": tuple(range(10))}),

@@ -224,7 +224,7 @@ class RepeatCopy(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr"})
-    students: LSTMs  # type: ignore[assignment]  # a pack asks no more of its students than LSTMs has
+    students: Copiers  # type: ignore[assignment]  # a pack asks of its students what Copiers has
 
     @staticmethod
     def lesson(config: Config) -> Task:
@@ -257,7 +257,8 @@ class RepeatCopy(Pack):
     def __init__(self, pack: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
         super().__init__(pack, device)
         c = self.common
-        self.students = LSTMs(c.bits + 2, c.cells, c.bits + 1, c.seed, [p.lr for p in pack], self.device)
+        start = substream(c.seed, WEIGHTS)
+        self.students = Copiers(c.bits + 2, c.cells, c.bits + 1, start, [p.lr for p in pack], self.device)
         self.held_out = {name: torch.from_numpy(np.array(a)).float().to(self.device) for name, a in answers.items()}
         self.bandits = [Exp3S(c.max_length) for _ in pack] if c.schedule == BANDIT else []
         self.tokens = [0] * len(pack)  # time steps of all training sequences, read and answered
@@ -306,7 +307,7 @@ class RepeatCopy(Pack):
         c = self.common
         bits = torch.randint(0, 2, (length, c.batch_size, c.bits), generator=g).float().to(self.device)
         x, y, mask = encode(bits, c.repeats)
-        return bits_per_answer(self.students.logits(s, x)[-len(y) :], y, mask)
+        return bits_per_answer(self.students.nets[s](x)[-len(y) :], y, mask)
 
     def measure(self) -> dict[str, Tensor]:
         """Means over the trained lengths; what each length has is kept for `tables`."""
@@ -324,7 +325,7 @@ class RepeatCopy(Pack):
         line: dict[str, float] = {"length": length}
         for split in splits:
             x, y, mask = encode(self.held_out[split][:, :length].transpose(0, 1), self.common.repeats)
-            z = self.students.logits(s, x)[-len(y) :]
+            z = self.students.nets[s](x)[-len(y) :]
             line[f"{split}_bits"], line[f"{split}_exact"] = quality(z, y, mask)
         return line
 
@@ -350,30 +351,34 @@ class RepeatCopy(Pack):
             bandit.load_state_dict(saved)
 
 
-class LSTMs:
-    """S LSTMs with a linear read-out and one Adam each, from the same initial weights. inputs, cells, outputs: widths;
-    lr: one per student, (S,). nn.LSTM's second bias is held at 0, for it only doubles the first."""
+class Copier(nn.Module):
+    """An LSTM with a linear read-out: (T, B, inputs) -> (T, B, outputs). Weights are drawn as torch does by default; forget
+    gates are open at first (Jozefowicz et al. 2015, s. 2.2). nn.LSTM's second bias stays 0: it only doubles the first."""
+
+    def __init__(self, inputs: int, cells: int, outputs: int, seed: int) -> None:
+        super().__init__()
+        self.lstm, self.readout = nn.LSTM(inputs, cells), nn.Linear(cells, outputs)
+        g, biases = torch.Generator().manual_seed(seed), dict(self.lstm.named_parameters())
+        with torch.no_grad():
+            for p in self.parameters():
+                p.copy_((torch.rand(p.shape, generator=g) * 2 - 1) * cells**-0.5)
+            biases["bias_ih_l0"][cells : 2 * cells] = 1
+            biases["bias_hh_l0"].zero_().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.lstm(x)[0])
+
+
+class Copiers:
+    """Networks from the same initial weights, each with its own Adam. lr: one per student, (S,)."""
 
     def __init__(
         self, inputs: int, cells: int, outputs: int, seed: int, lr: Sequence[float], device: torch.device
     ) -> None:
         self.lr = list(lr)
-        self.nets = [nn.ModuleList([nn.LSTM(inputs, cells), nn.Linear(cells, outputs)]).to(device) for _ in lr]
-        for net in self.nets:
-            g = torch.Generator().manual_seed(substream(seed, WEIGHTS))
-            with torch.no_grad():
-                for p in net.parameters():  # torch's default for both layers
-                    p.copy_((torch.rand(p.shape, generator=g) * 2 - 1) * cells**-0.5)
-                net[0].bias_hh_l0.zero_()
-                net[0].bias_ih_l0[cells : 2 * cells] = 1  # remember at first     Jozefowicz et al. 2015, s. 2.2
-            net[0].bias_hh_l0.requires_grad_(False)
+        self.nets = [Copier(inputs, cells, outputs, seed).to(device) for _ in lr]
         self.trained = [[p for p in net.parameters() if p.requires_grad] for net in self.nets]
-        self.optimisers = [torch.optim.Adam(p, lr=r, fused=True) for p, r in zip(self.trained, lr, strict=True)]
-
-    def logits(self, s: int, x: Tensor) -> Tensor:
-        """x: (T, B, inputs) -> (T, B, outputs) of student s."""
-        lstm, readout = self.nets[s]
-        return readout(lstm(x)[0])
+        self.optimisers = [torch.optim.Adam(p, fused=True) for p in self.trained]
 
     def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
         """One step of Adam for every student, on its own gradient, cut to the norm CLIP. loss: (S,)."""
