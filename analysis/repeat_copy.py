@@ -78,8 +78,9 @@ def colors(final):
 
 
 def history(final):
-    """All evaluations of these students."""
-    return run.rows[run.rows["student"].isin(final["student"]) & (run.rows["status"] != "failed")]
+    """All evaluations of these students, each once though cells may share a student."""
+    rows = run.rows[run.rows["student"].isin(final["student"]) & (run.rows["status"] != "failed")]
+    return rows.drop_duplicates(["student", "step"])
 
 
 def of(final, schedule, metric):
@@ -172,7 +173,7 @@ for x, unit in BY.items():
             ax.grid(alpha=0.25)
     figure.supxlabel(unit, fontsize=10)
     figure.supylabel("exact validation sequences, %", fontsize=10)
-    figure.suptitle(heading(f"Every schedule against uniform (green), by {unit.split(',')[0]}"), fontsize=11)
+    figure.suptitle(heading(f"Every schedule against uniform (green), by {unit.split(',')[0]}, 95 % band"), fontsize=11)
     run.figure(figure, {"step": "schedules", "tokens": "schedules_by_tokens"}[x])
 
 # %% [markdown]

@@ -12,15 +12,15 @@ from typing import Any
 from studies.harness import Preset, Study, grid, loguniform
 
 SCHEDULES = (
-    "short_first",
-    "long_first",
-    "uniform",
-    "target_only",
-    "linear_window",
-    "combined",
-    "look_back_and_forward",
-    "bandit",
-)
+    "short_first", "long_first", "uniform", "target_only", "linear_window", "combined", "look_back_and_forward", "bandit",
+)  # fmt: skip
+
+
+def same(config):
+    """These follow no curriculum, so every ramp is one student."""
+    return {**config, "ramp": 0.5} if config["schedule"] in ("uniform", "target_only", "bandit") else config
+
+
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 
 STUDY = Study(
@@ -54,6 +54,7 @@ STUDY = Study(
     },
     lesson_table="tasks",
     tables={"lengths": ("length",)},
+    same=same,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -196,6 +196,13 @@ def test_a_student_of_a_pack_is_the_student_alone():
             assert [rows[s] for rows in together] == [rows[0] for rows in train(fresh(config))]
 
 
+def test_without_a_curriculum_every_ramp_is_the_same_student():
+    """What the study calls one student (`same`) is one."""
+    for schedule in ("uniform", "target_only", BANDIT):
+        assert train(fresh(variant(schedule=schedule))) == train(fresh(variant(schedule=schedule, ramp=0.9)))
+    assert train(fresh(variant(schedule="short_first"))) != train(fresh(variant(schedule="short_first", ramp=0.9)))
+
+
 def test_a_small_network_learns_to_copy_and_test_sequences_speak_only_at_the_end():
     students = fresh(variant(max_length=2, bits=1, cells=24, steps=250, lr=2e-2, batch_size=32))
     rows = [rows[0] for rows in train(students)]

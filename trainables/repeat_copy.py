@@ -70,7 +70,7 @@ def linear_window(progress: float, n: int) -> np.ndarray:
 
 
 def combined(progress: float, n: int) -> np.ndarray:
-    """Half the frontier alone ("naive"), half all lengths ("mix")        Zaremba, Sutskever 2014 (arXiv 1410.4615), s. 4"""
+    """Half the frontier alone ("naive"), half all lengths ("mix")        Zaremba, Sutskever 2014 (arXiv 1410.4615)"""
     c = frontier(progress, n)
     return 0.5 * _among(c, c, n) + 0.5 * _among(1, n, n)
 
@@ -91,7 +91,7 @@ BANDIT = "bandit"
 
 
 class Exp3S:
-    """A bandit over lengths that is paid in learning progress        Graves et al. 2017 (arXiv 1704.03003), s. 2.2, 3
+    """A bandit over lengths that is paid in learning progress        Graves et al. 2017 (arXiv 1704.03003)
 
     pi = (1 - epsilon) softmax(w) + epsilon / n. Its reward is the prediction gain per time step of the batch,
     (L(x, theta) - L(x, theta')) / tau, scaled so that the 20th and 80th percentiles of all rewards so far become -1 and 1,
@@ -353,7 +353,7 @@ class RepeatCopy(Pack):
 
 class Copier(nn.Module):
     """An LSTM with a linear read-out: (T, B, inputs) -> (T, B, outputs). Weights are drawn as torch does by default; forget
-    gates are open at first (Jozefowicz et al. 2015, s. 2.2). nn.LSTM's second bias stays 0: it only doubles the first."""
+    gates are open at first (Jozefowicz et al. 2015). nn.LSTM's second bias stays 0: it only doubles the first."""
 
     def __init__(self, inputs: int, cells: int, outputs: int, seed: int) -> None:
         super().__init__()

@@ -198,8 +198,8 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
     """Which variant there is of all these data sets, and a sentence that says why: ("full" or "sample", reason).
 
     `full` finds the files or fetches them. `auto` is full where that succeeds, and the sample where the data
-    are absent and cannot be fetched. Errors: DataError where `full` is impossible, where files are damaged
-    (under `auto` too), where a given root is not a folder.
+    are absent and cannot be fetched. Without data sets it is full: generated data are all there. Errors: DataError
+    where `full` is impossible, where files are damaged (under `auto` too), where a given root is not a folder.
     """
     if variant not in ("auto", "sample", "full"):
         raise DataError(f"--data {variant}: choose auto, sample or full")
