@@ -205,7 +205,7 @@ def rasters(name, metric, text, top):
 rasters("lengths", "val_exact", "Exact validation sequences by length and iteration, mean over seeds", 100)
 
 # %%
-rasters("shares", "share", "What was trained: share of every length in the batches, mean over seeds", 50)
+rasters("shares", "share", "What was trained: share of every length in the batches, mean over seeds", 30)
 
 
 # %% [markdown]
@@ -308,16 +308,11 @@ def by_length(final, schedule, metric, first, last):
     return tested.groupby("seed")[metric].mean()
 
 
-def area(final, schedule, x):
-    """Mean of val_exact over iterations, or over tokens up to the fewest that any schedule saw, by seed."""
-    table = history(final)
-    end = table.groupby("student")[x].max().min()
-    at = np.linspace(0, end, 200)
-    areas = {}
-    for seed, line in table[table["schedule"] == schedule].groupby("seed"):
-        line = line.sort_values(x)
-        areas[seed] = np.interp(at, [0, *line[x]], [0, *line["val_exact"]]).mean()
-    return pd.Series(areas, dtype=float)
+def along(final, schedule, x, at):
+    """val_exact of a schedule at points of "step" or "tokens": a line per seed, (seeds, points). Untrained it is 0."""
+    table = history(final[final["schedule"] == schedule]).sort_values(x)
+    lines = {seed: np.interp(at, [0, *line[x]], [0, *line["val_exact"]]) for seed, line in table.groupby("seed")}
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def bits_apart(d):
@@ -355,13 +350,23 @@ def asked_sentences(task, final):
         f"At the longest length alone ({task[0]}): {words.percent(statistics.interval(longest[0]))} against "
         f"{words.percent(statistics.interval(longest[1]))}, {words.points(d)}: {words.moves(d)}."
     )
-    steps = statistics.paired(*(area(final, s, "step") for s in ("short_first", "long_first")))
-    tokens = statistics.paired(*(area(final, s, "tokens") for s in ("short_first", "long_first")))
+    asked = final[final["schedule"].isin(["short_first", "long_first"])]
+    means = {}
+    for x in BY:
+        at = np.linspace(0, asked[x].min(), 200)
+        lines = [along(asked, s, x, at) for s in ("short_first", "long_first")]
+        means[x] = statistics.paired(*(line.mean(axis=1) for line in lines))
+    last = [line.iloc[:, -1] for line in lines]  # by tokens
+    equal = statistics.paired(*last)
     ratio = of(final, "long_first", "tokens") / of(final, "short_first", "tokens")
     yield (
-        f"While learning, the mean of the validation curve of exact sequences: short_first less long_first {words.points(steps)} by "
-        f"iterations ({words.moves(steps)}), {words.points(tokens)} by time steps up to the fewest that any schedule saw "
-        f"({words.moves(tokens)}); in as many iterations long_first saw {ratio.mean():.2f} times as many time steps."
+        f"In as many iterations long_first saw {ratio.mean():.2f} times as many time steps. After equally many "
+        f"({asked['tokens'].min() / 1e6:.2f} million) it is {words.percent(statistics.interval(last[0]))} against "
+        f"{words.percent(statistics.interval(last[1]))} exact validation sequences, {words.points(equal)}: {words.moves(equal)}."
+    )
+    yield (
+        f"Averaged over all of the validation curve, short_first less long_first is {words.points(means['step'])} "
+        f"by iterations ({words.moves(means['step'])}) and {words.points(means['tokens'])} by time steps ({words.moves(means['tokens'])})."
     )
 
 
