@@ -115,7 +115,7 @@ class Exp3S:
         r = np.clip(2 * (reward - low) / (high - low) - 1, -1, 1) if high > low else 0.0
         played = np.zeros(len(self.w))
         played[length - 1] = r / self.probabilities()[length - 1]
-        alpha = 1 / len(self.rewards)
+        alpha = 1 / (len(self.rewards) + 1)
         w = self.w + self.ETA * played
         e = np.exp(w - w.max())
         self.w = np.log((1 - alpha) * e + alpha * (e.sum() - e) / (len(e) - 1))
