@@ -149,8 +149,10 @@ for (task, final), block in zip(TASKS.items(), blocks, strict=True):
     asked = {s: c for s, c in colors(final).items() if s in ASKED} or colors(final)
     for ax, (metric, x) in zip(block, [(m, x) for m in QUALITIES for x in BY], strict=True):
         text, scale = QUALITIES[metric]
-        curves(over(final, x, metric, scale), x, metric, "schedule", asked, "", ax)
-        ax.set(ylim=(0, 1.05 * scale), xlabel=BY[x], ylabel=text)
+        table = over(final, x, metric, scale)
+        curves(table, x, metric, "schedule", asked, "", ax)
+        most = table.loc[table["schedule"].isin(asked), metric].max()  # a length not yet trained costs more than chance
+        ax.set(ylim=(0, 1.05 * max(scale, most)), xlabel=BY[x], ylabel=text)
         ax.grid(alpha=0.25)
     block[0].set_title(said(task), fontsize=10)
     block[0].legend(fontsize=9)
