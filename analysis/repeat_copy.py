@@ -411,7 +411,7 @@ def speed_sentence(final):
         values = table[table["schedule"] == schedule]
         i, t = statistics.interval(values["step"]), statistics.interval(values["tokens"] / 1e6)
         if i.n < len(values):
-            parts.append(f"{schedule} {f'{i.n} of {len(values)} seeds get' if i.n else 'no seed gets'} there")
+            parts.append(f"{schedule} never for {len(values) - i.n} of {words.count(len(values), 'seed')}")
         else:
             spread = f" ({i.low:.0f} to {i.high:.0f})" if i.n > 1 else ""
             parts.append(f"{schedule} {i.mean:.0f}{spread}, {t.mean:.2f} million")
@@ -430,6 +430,18 @@ def beyond_sentence(task, final):
     return (
         f"Beyond the longest trained length ({n + 1} to {2 * n}) the best schedule, {best}, gets {words.percent(exact[best])} exact test "
         f"sequences; one vector longer than trained, {nearest} gets {words.percent(one[nearest])}."
+    )
+
+
+def target_sentence(task, final):
+    if "target_only" not in set(final["schedule"]):
+        return
+    at, below = (
+        by_length(final, "target_only", "test_exact", *span) for span in ((task[0], task[0]), (1, task[0] - 1))
+    )
+    yield (
+        f"Trained on length {task[0]} alone, the network gets {words.percent(statistics.interval(at))} exact test sequences there and "
+        f"{words.percent(statistics.interval(below))} at lengths 1 to {task[0] - 1}."
     )
 
 
@@ -459,6 +471,10 @@ def published_sentences():
 
 
 def caveat_sentences():
+    yield (
+        "The learning rate falls to 0 over the training whatever the schedule, so what is admitted late is learnt in smaller "
+        "steps; and all schedules have the same settings unless the run says otherwise, tuned for none of them."
+    )
     if TUNED:
         yield f"Each schedule has the {', '.join(TUNED)} that validation chose for it."
     failed = run.rows[run.rows["status"] == "failed"].drop_duplicates("student")
@@ -479,6 +495,7 @@ def sentences():
         yield from against_uniform_sentence(final)
         yield speed_sentence(final)
         yield beyond_sentence(task, final)
+        yield from target_sentence(task, final)
         yield from bandit_sentence(task, final)
     yield from published_sentences()
     yield from caveat_sentences()

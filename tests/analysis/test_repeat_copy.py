@@ -83,7 +83,7 @@ def test_the_goal_names_who_reaches_it(said):
 def test_iterations_to_the_threshold_are_the_first_above_it_and_never_is_said(said):
     line = sentence(said, "Iterations, and time steps, to 95 %")
     assert "short_first 30 (30 to 30), 0.00 million" in line and "bandit 20" in line
-    assert "long_first no seed gets there" in line
+    assert "long_first never for 3 of 3 seeds" in line
 
 
 def test_long_sequences_cost_more_time_steps(said):
