@@ -25,7 +25,7 @@ BASE_COLUMNS: Mapping[str, type] = {
     "student": str,  # hash of the config; cells with the same mathematics share a student
     "seed": int,
     "preset": str,
-    "data": str,  # "sample" or "full"
+    "data": str,  # "sample" or "full"; generated data are full
     "status": str,  # one of STATUSES
     "error": str,  # null unless failed
     "step": int,

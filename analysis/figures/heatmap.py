@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from analysis.figures.scales import HOLE, MAP, dress, label, matching, positions
+from analysis.figures.scales import HOLE, MAP, dress, grid, label, matching, positions
 
 
 def heatmap(
@@ -56,6 +56,17 @@ def heatmap(
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
     ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns])
     ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else f"{v:g}" for v in rows])
+    return ax
+
+
+def raster(
+    table: pd.DataFrame, x: str, y: str, z: str, limits: tuple[float, float] = (0, 100), ax: Axes | None = None
+) -> Axes:
+    """Fields in colour alone, for planes with too many cells to number; a cell without a line stays blank."""
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    X, Y, Z = grid(table, x, y, z)
+    ax.pcolormesh(X, Y, Z, cmap=MAP, norm=Normalize(*limits), shading="nearest", rasterized=True)
+    ax.set(xlabel=label(x), ylabel=label(y))
     return ax
 
 

@@ -5,7 +5,7 @@ from matplotlib import pyplot, rc_context
 
 from analysis.figures.bars import bars
 from analysis.figures.curves import curves
-from analysis.figures.heatmap import heatmap, scatter
+from analysis.figures.heatmap import heatmap, raster, scatter
 from analysis.figures.interactive import interactive
 from analysis.figures.references import Reference, spread
 from analysis.figures.surface import surface
@@ -61,6 +61,17 @@ def test_a_heatmap_says_mean_half_interval_and_missing_seeds(table):
     table.loc[0, "n"] = 2
     texts = [t.get_text() for t in heatmap(table, *COLUMNS).texts]
     assert texts[0] == "80.0\n±1.0 n=2" and texts[1] == "80.5\n±1.0"
+
+
+def test_a_raster_has_a_field_per_cell_and_none_for_a_hole(table):
+    fields = raster(table.drop(index=[3]), *COLUMNS, limits=(0, 90)).collections[0]
+    values = fields.get_array()
+    assert values.shape == (3, 3) and np.isnan(np.ma.filled(values, np.nan)).sum() == 1 and fields.get_clim() == (0, 90)
+
+
+def test_curves_draw_the_groups_that_have_a_colour_in_that_order(table):
+    lines = curves(table, "temperature", "accuracy", "kd_weight", {1.0: "black", 0.0: "red"}).lines
+    assert [(line.get_label(), line.get_color()) for line in lines] == [("1", "black"), ("0", "red")]
 
 
 def test_points_of_a_search_are_drawn_as_points(table):

@@ -247,14 +247,16 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
     """Which variant there is of all these data sets, and a sentence that says why: ("full" or "sample", reason).
 
     `full` finds the files or fetches them. `auto` is full where that succeeds, and the sample where the data
-    are absent and cannot be fetched. Errors: DataError where `full` is impossible, where files are damaged
-    (under `auto` too), where a given root is not a folder.
+    are absent and cannot be fetched. Without data sets it is full: generated data are all there. Errors: DataError
+    where `full` is impossible, where files are damaged (under `auto` too), where a given root is not a folder.
     """
     if variant not in ("auto", "sample", "full"):
         raise DataError(f"--data {variant}: choose auto, sample or full")
     for dataset in datasets:
         if dataset not in get_args(Dataset):
             raise DataError(f"no data set is called {dataset}: choose {' or '.join(get_args(Dataset))}")
+    if not datasets:
+        return "full", "No data set: the data are generated."
     folder = _root(root)
     if variant == "sample":
         return "sample", "The shipped sample, as asked."
@@ -287,7 +289,7 @@ def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def describe(datasets: Sequence[str], variant: str, root: Path | None = None) -> str:
     """The data in the words of a subtitle; root as for the data sets, which says where CIFAR-10 comes from."""
-    return "; ".join(_described(dataset, variant, root) for dataset in datasets)
+    return "; ".join(_described(dataset, variant, root) for dataset in datasets) or "Generated data"
 
 
 def _described(dataset: str, variant: str, root: Path | None) -> str:
