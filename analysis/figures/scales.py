@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-LOG2 = frozenset({"temperature"})
+LOG2 = frozenset({"temperature", "l2"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
 
 MAP = "viridis"
@@ -19,7 +19,12 @@ MAP = "viridis"
 HOLE = "#D55E00"
 """Holes, and what must be found at once."""
 
-LABELS = {"temperature": "temperature T", "kd_weight": "kd_weight (λ)", "test_accuracy": "test accuracy, %"}
+LABELS = {
+    "temperature": "temperature T",
+    "kd_weight": "kd_weight (λ)",
+    "l2": "penalty l2",
+    "test_accuracy": "test accuracy, %",
+}
 
 
 def label(column: str) -> str:
