@@ -40,7 +40,7 @@ def named(features, components):
     return f"{components} {names[features]}" if features == "pca" else names[features]
 
 
-groups = {}
+groups: dict[str, pd.DataFrame] = {}
 for key, part in done.groupby(["features", "components"], sort=False):
     groups.setdefault(named(*key), part)
 order = [named(f, c) for f in run.info["axes"]["features"] for c in run.info["axes"]["components"]]
@@ -277,7 +277,7 @@ run.figure(figure, "wald")
 
 # %%
 low = min(a.mean for a in accuracy.values())
-colors = plt.cm.ScalarMappable(plt.Normalize(100 * low, 100), "viridis")
+scale = plt.cm.ScalarMappable(plt.Normalize(100 * low, 100), "viridis")
 figure, axes = plt.subplots(10, 10, figsize=(13, 13.6), gridspec_kw={"wspace": 0.04, "hspace": 0.04})
 figure.subplots_adjust(0.04, 0.02, 0.9, 0.9)
 for i, j in np.ndindex(10, 10):
@@ -288,7 +288,7 @@ for i, j in np.ndindex(10, 10):
         pixel_map(weight[j, i], kept, side, ax)
     else:
         value = 100 * accuracy[i, j].mean
-        face = colors.to_rgba(value)
+        face = scale.to_rgba(value)
         ax.set(facecolor=face, xticks=[], yticks=[], box_aspect=1)
         dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
         ax.text(
@@ -305,7 +305,7 @@ for i, j in np.ndindex(10, 10):
         ax.set_title(str(j), fontsize=13)
     if j == 0:
         ax.set_ylabel(str(i), fontsize=13, rotation=0, labelpad=12, va="center")
-figure.colorbar(colors, cax=figure.add_axes((0.92, 0.3, 0.015, 0.4)), label="test accuracy, %")
+figure.colorbar(scale, cax=figure.add_axes((0.92, 0.3, 0.015, 0.4)), label="test accuracy, %")
 figure.suptitle(f"45 pairs: weights below the diagonal, test accuracy above: {which}\n{run.subtitle}", fontsize=11.5)
 run.figure(figure, "mosaic")
 

@@ -53,6 +53,6 @@ def links(pairs: np.ndarray, strength: np.ndarray, kept: np.ndarray, side: int, 
     size = np.abs(strength) / np.abs(strength).max()
     colors = np.where(strength > 0, "#B2182B", "#2166AC")
     ax.add_collection(LineCollection(list(at), colors=list(colors), linewidths=0.6 + 2.2 * size, alpha=0.85))
-    ax.scatter(*at.reshape(-1, 2).T, s=5, color="black", zorder=3)
+    ax.scatter(at[..., 0].ravel(), at[..., 1].ravel(), s=5, color="black", zorder=3)
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), xticks=[], yticks=[], aspect="equal")
     return ax
