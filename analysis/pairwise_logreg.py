@@ -288,7 +288,7 @@ for i, j in np.ndindex(10, 10):
         pixel_map(weight[j, i], kept, side, ax)
     else:
         value = 100 * accuracy[i, j].mean
-        face = scale.to_rgba(value)
+        face = plt.get_cmap("viridis")(scale.norm(value))
         ax.set(facecolor=face, xticks=[], yticks=[], box_aspect=1)
         dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
         ax.text(
