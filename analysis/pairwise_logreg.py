@@ -160,7 +160,7 @@ run.figure(figure, "correlation_maps")
 # correlation matrix with a ridge, since it is nearly singular).
 
 # %%
-RIDGE, LINKS = 0.01, 120
+RIDGE, LINKS, FAR = 0.01, 120, 40
 often = class_means.mean(0) > 0.02  # pixels that are hardly ever inked correlate by a handful of digits
 partial = statistics.partial_correlations(correlation, RIDGE)
 above = np.triu_indices(len(kept), 1)
@@ -180,12 +180,12 @@ figure, axes = plt.subplots(1, 4, figsize=(20, 6), layout="constrained")
 strongest = {}
 for ax, (title, (values, allowed)) in zip(axes, selections.items(), strict=True):
     candidates = np.flatnonzero(allowed)
-    top = candidates[np.argsort(-np.abs(values[candidates]))[:LINKS]]
+    top = candidates[np.argsort(-np.abs(values[candidates]))[: FAR if "apart" in title else LINKS]]
     strongest[title] = top
     ax.imshow(picture(class_means.mean(0), kept, side), cmap="Greys", alpha=0.45)
     links(pairs_of_pixels[top], values[top], kept, side, ax)
     ax.set_title(
-        f"{LINKS} {title}\n|r| {np.abs(values[top]).min():.2f} to {np.abs(values[top]).max():.2f}", fontsize=10.5
+        f"{len(top)} {title}\n|r| {np.abs(values[top]).min():.2f} to {np.abs(values[top]).max():.2f}", fontsize=10.5
     )
 figure.suptitle(
     f"Dependencies between pixels over the mean digit: red positive, blue negative\n{run.subtitle}", fontsize=11
@@ -244,7 +244,8 @@ figure.colorbar(image, ax=axes[1], shrink=0.9, label="weight / standard error")
 for ax, text in zip(axes[:, 0], ("weights", "Wald z", "significant weights"), strict=True):
     ax.set_ylabel(text, fontsize=11)
 figure.suptitle(
-    f"Weights of the four hardest and two easiest pairs, test accuracy: {which}\n{run.subtitle}", fontsize=11
+    f"Weights of the four hardest and two easiest pairs, test accuracy, each map on its own scale: {which}\n{run.subtitle}",
+    fontsize=11,
 )
 run.figure(figure, "weights")
 
@@ -327,7 +328,7 @@ if listed:
             ax.set_visible(False)
         for ax, (_, e) in zip(row, worst.iterrows(), strict=False):
             digit(np.frombuffer(e["image"], np.uint8).reshape(28, 28), ax)
-            ax.set_title(f"{e['label']}, not {sum(p) - e['label']}\n{e['probability']:.2f}", fontsize=9)
+            ax.set_title(f"{e['label']} taken for {sum(p) - e['label']}\n{e['probability']:.2f}", fontsize=9)
         wrong = round((1 - accuracy[p].mean) * accuracy[p].n)
         row[0].set_ylabel(
             f"{p[0]} / {p[1]}\n{wrong} of {accuracy[p].n}\nwrong",
@@ -338,7 +339,7 @@ if listed:
             labelpad=8,
         )
     figure.suptitle(
-        f"Test digits that the hardest pairs get most wrong: label, the other digit, its probability\n{which}\n{run.subtitle}",
+        f"Test digits that the hardest pairs get most wrong, and the probability of the wrong answer\n{which}\n{run.subtitle}",
         fontsize=11,
     )
     run.figure(figure, "errors")

@@ -123,7 +123,9 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(uninterrupted, tmp_pa
     said = process.communicate(timeout=180)[1]
     assert process.returncode == 0, said
     assert_same_rows(rows(tmp_path), uninterrupted)
-    assert first and all(path.stat().st_mtime_ns == then for path, then in first.items()), "trained from the start again"
+    assert first and all(path.stat().st_mtime_ns == then for path, then in first.items()), (
+        "trained from the start again"
+    )
 
 
 def _title(process):
