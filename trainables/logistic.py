@@ -247,8 +247,7 @@ def line_search(
 def wald(problems: Problems, m: Sequence[Tensor], problem: int) -> Tensor:
     """Covariance of the estimated weights and intercept, (D, D) fp64: the inverse of n times the Hessian.
 
-    With a penalty that is the posterior covariance of Laplace's approximation, an upper bound of the covariance over
-    data sets, H^-1 J H^-1 with J the Hessian without penalty, which it meets as l2 -> 0.
+    With a penalty that is the posterior covariance of Laplace's approximation; see `sampling_errors`.
     """
     part = problems.only(torch.tensor([problem], device=problems.pairs.device))
     first, second = problems.of(m, problem)
@@ -258,6 +257,15 @@ def wald(problems: Problems, m: Sequence[Tensor], problem: int) -> Tensor:
         margins[k] = values[:, None]
     h = part.hessian(part.curvature(margins), 0).double()
     return torch.cholesky_inverse(torch.linalg.cholesky(h)) / part.n.double()
+
+
+def sampling_errors(covariance: Tensor, penalty: Tensor, n: Tensor) -> Tensor:
+    """Standard deviations of the weights over data sets, (D,), of a Wald covariance C: those of C J C, J the Fisher
+    information without the penalty, so C - C diag(n penalty) C. They belong to the weights that the penalty would give
+    on endless data, and meet the Wald errors as the penalty vanishes. J is the model's own (the sandwich of Huber 1967 has
+    the squared residuals), which is too large rather than too small where a penalty draws probabilities to 1/2."""
+    shrunk = covariance.square() @ (n * penalty).double()
+    return (covariance.diagonal() - shrunk).clamp(min=0).sqrt()
 
 
 def certificate(problems: Problems, w: Tensor, m: Sequence[Tensor], problem: int) -> tuple[float, float]:
@@ -417,7 +425,9 @@ class PairwiseLogistic(Pack):
             lines.append({**pair, **{k: v[i] for k, v in columns.items()}, "margin": lower, "margin_bound": upper})
             covariance = wald(problems, m, i)
             error = covariance.diagonal().sqrt()
-            weights.append({**pair, "weight": w[i].cpu().numpy(), "error": error.float().cpu().numpy()})
+            sampling = sampling_errors(covariance, problems.penalty[i], problems.n[i])
+            estimates = {"weight": w[i], "error": error, "sampling_error": sampling}
+            weights.append({**pair, **{name: v.float().cpu().numpy() for name, v in estimates.items()}})
             if i in hardest[:1]:
                 correlations.append({**pair, "correlation": packed(covariance / error / error[:, None], np.float16)})
         mean = lambda name: float(seen[name].mean())  # noqa: E731
@@ -451,7 +461,7 @@ def separability(problems: Problems, w: Tensor) -> list[dict]:
         for i, problem in enumerate(active.tolist()):
             lower, upper = certificate(problems, w, m, i)
             first, second = problems.pairs[i].tolist()
-            found[problem] = {"first": first, "second": second, "at_l2": round(float(problems.l2[i]), 12)}
+            found[problem] = {"first": first, "second": second, "at_l2": float(f"{problems.l2[i]:.6g}")}
             found[problem] |= {"margin": lower, "margin_bound": upper, "separable": lower > 0}
             if lower <= 0 and problems.l2[i] > 2 * FLOOR:
                 left.append(i)
