@@ -29,12 +29,16 @@ class Arguments:
     """folder of the data sets"""
     features: str = "pixels"
     """pixels, pooled or pca"""
-    l2: tuple[float, ...] = (0.1, 0.01, 0.001)
+    l2: tuple[float, ...] = (0.1, 0.01, 0.001, 0.0001)
     """penalties; scikit-learn's C is 1 / (n l2)"""
     solver: str = "lbfgs"
     """scikit-learn's solver"""
     max_iter: int = 2000
     """scikit-learn's limit; its tolerance is its default"""
+    dtype: str = "float64"
+    """of scikit-learn's features: float64 as its StandardScaler returns them, or float32, faster and less exact"""
+    gap: float = 1e-5
+    """how far above its minimum our objective may end"""
     threads: int = 1
     """of both"""
 
@@ -49,14 +53,17 @@ def main(a: Arguments) -> None:
     xs = sets.by_class(sets.train, seen)
     arrays = []
     for first, second in PAIRS:
-        x = torch.cat([xs[first], xs[second]])[:, :-1].numpy()
+        x = torch.cat([xs[first], xs[second]])[:, :-1].numpy().astype(a.dtype)
         arrays.append((x, np.repeat([0, 1], [len(xs[first]), len(xs[second])])))
-    print(f"{a.data} data, {xs[0].shape[1] - 1} features ({a.features}), {a.threads} thread(s) each", flush=True)
+    print(
+        f"{a.data} data, {xs[0].shape[1] - 1} features ({a.features}), {a.threads} thread(s) each, scikit-learn in {a.dtype}",
+        flush=True,
+    )
     for l2 in a.l2:
         problems = Problems(xs, torch.tensor(PAIRS), torch.full((len(PAIRS),), l2))
 
         def together(problems=problems):
-            return solve(problems, torch.zeros_like(problems.penalty))[0]
+            return solve(problems, torch.zeros_like(problems.penalty), a.gap)[0]
 
         def one_by_one(l2=l2):
             fits = [

@@ -78,7 +78,7 @@ class Problems:
 
     def margins(self, w: Tensor) -> list[Tensor]:
         """y (x w), (n_k, P_k) by class; w: (P, D)."""
-        return [x @ w[p].T * y for x, p, y in zip(self.xs, self.takes_part, self.y, strict=True)]
+        return [x @ (w[p] * y[:, None]).T for x, p, y in zip(self.xs, self.takes_part, self.y, strict=True)]
 
     def losses(self, m: Sequence[Tensor]) -> Tensor:
         """Mean log loss without the penalty, (P,)."""
@@ -92,12 +92,13 @@ class Problems:
 
     def gradient(self, m: Sequence[Tensor], w: Tensor) -> Tensor:
         """(P, D): l2 w - 1/n sum y sigmoid(-m) x."""
-        residuals = [-y * torch.sigmoid(-z) for y, z in zip(self.y, m, strict=True)]
+        residuals = [torch.sigmoid(-z) * -y for y, z in zip(self.y, m, strict=True)]
         return self._back(residuals) / self.n[:, None] + self.penalty * w
 
     def curvature(self, m: Sequence[Tensor]) -> list[Tensor]:
         """Weight of each image in the Hessian, sigmoid(m) sigmoid(-m) / n, (n_k, P_k) by class."""
-        return [torch.sigmoid(z) * torch.sigmoid(-z) / self.n[p] for z, p in zip(m, self.takes_part, strict=True)]
+        wrong = [torch.sigmoid(-z) for z in m]
+        return [q * (1 - q) / self.n[p] for q, p in zip(wrong, self.takes_part, strict=True)]
 
     def hessian_times(self, c: Sequence[Tensor], v: Tensor) -> Tensor:
         """(P, D) for v (P, D), without forming a Hessian."""
@@ -131,12 +132,14 @@ class Problems:
 def solve(problems: Problems, w: Tensor, gap: float = GAP, most: int = 100) -> tuple[Tensor, Tensor]:
     """The minimisers, (P, D), and the Newton steps that each took, (P,), from w (P, D).
 
-    gap: how far above their minimum the objectives may end. Newton's method; each system is solved by conjugate gradients with exact products, preconditioned by an inverse
-    Hessian of an earlier step in whatever precision is fastest. A problem that is done leaves the batch.
+    gap: how far above their minimum the objectives may end. L-BFGS goes as far as it quickly gets; Newton's method, whose
+    steps are few and dear, does the rest: each system is solved by conjugate gradients with exact products,
+    preconditioned by an inverse Hessian of an earlier step in whatever precision is fastest. A problem that is done
+    leaves the batch.
     """
-    w, steps = w.clone(), torch.zeros(len(w), dtype=torch.long, device=w.device)
+    w, steps = descend(problems, w, gap), torch.zeros(len(w), dtype=torch.long, device=w.device)
     active, inverse, rounds = torch.arange(len(w), device=w.device), None, 0
-    part, v, m = problems, w, problems.margins(w)
+    part, v, m = problems, w.clone(), problems.margins(w)
     for _ in range(most):
         g = part.gradient(m, v)
         tolerance = (2 * gap * part.l2).sqrt()
@@ -145,17 +148,59 @@ def solve(problems: Problems, w: Tensor, gap: float = GAP, most: int = 100) -> t
             break
         if not left.all():
             active, g, v, tolerance = active[left], g[left], v[left], tolerance[left]
-            part, m = problems.only(active), problems.only(active).margins(v)
+            m = [z[:, left[p]] for z, p in zip(m, part.takes_part, strict=True)]
+            part = problems.only(active)
             inverse = None if inverse is None else inverse[left]
         c = part.curvature(m)
         if inverse is None or rounds > REFRESH:
             inverse = preconditioner(part, c)
         direction, rounds = conjugate_gradients(part, c, g, inverse, tolerance)
-        length, m = line_search(part, m, v, direction, g)
+        length, m = line_search(part, m, c, v, direction, g)
         v = v + length[:, None] * direction
         w[active] = v
         steps[active] += 1
     return w, steps
+
+
+MEMORY, DESCENTS = 10, 60  # of L-BFGS: steps that it remembers, and takes at most
+
+
+def descend(problems: Problems, w: Tensor, gap: float) -> Tensor:
+    """Weights (P, D) after at most DESCENTS steps of L-BFGS from w, each of two products with the images.
+
+    Liu & Nocedal 1989; Nocedal & Wright 2006, algorithm 7.4.
+    """
+    dot = lambda a, b: (a * b).sum(1, keepdim=True)  # noqa: E731
+    w, active, v = w.clone(), torch.arange(len(w), device=w.device), w.clone()
+    m = problems.margins(v)
+    g = problems.gradient(m, v)
+    moves: list[tuple[Tensor, Tensor, Tensor]] = []  # step s, change of gradient y, 1 / (s y)
+    for _ in range(DESCENTS):
+        left = g.norm(dim=1) > (2 * gap * problems.l2).sqrt()
+        if not left.any():
+            break
+        if not left.all():
+            active, v, g = active[left], v[left], g[left]
+            moves = [(s[left], y[left], r[left]) for s, y, r in moves]
+            m = [z[:, left[p]] for z, p in zip(m, problems.takes_part, strict=True)]
+            problems = problems.only(left.nonzero()[:, 0])
+        d, shares = -g, []
+        for s, y, r in reversed(moves):
+            shares.append(r * dot(s, d))
+            d = d - shares[-1] * y
+        if moves:
+            s, y, r = moves[-1]
+            d = d / (r * dot(y, y)).clamp(min=torch.finfo(d.dtype).tiny)
+        for (s, y, r), share in zip(moves, reversed(shares), strict=True):
+            d = d + (share - r * dot(y, d)) * s
+        length, m = line_search(problems, m, problems.curvature(m), v, d, g)
+        step, before = length[:, None] * d, g
+        v = v + step
+        w[active] = v
+        g = problems.gradient(m, v)
+        y = g - before
+        moves = [*moves, (step, y, 1 / dot(step, y).clamp(min=torch.finfo(d.dtype).tiny))][-MEMORY:]
+    return w
 
 
 REFRESH = 8  # more rounds of conjugate gradients than this cost more than a new preconditioner
@@ -228,13 +273,17 @@ def conjugate_gradients(
 
 
 def line_search(
-    problems: Problems, m: Sequence[Tensor], w: Tensor, direction: Tensor, g: Tensor
+    problems: Problems, m: Sequence[Tensor], c: Sequence[Tensor], w: Tensor, direction: Tensor, g: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Step lengths by halving, (P,), and the margins after the step. Armijo's rule, with room for rounding."""
+    """Step lengths, (P,), and the margins after the step: the minimum of the parabola along each direction, halved until
+    Armijo's rule holds, with room for rounding. All lengths share one product with the images."""
     along = problems.margins(direction)
     before, slope = problems.objective(m, w), (g * direction).sum(1)
+    bend = (problems.penalty * direction * direction).sum(1)
+    for p, weight, u in zip(problems.takes_part, c, along, strict=True):
+        bend.index_add_(0, p, (weight * u * u).sum(0))
+    length = -slope / bend.clamp(min=torch.finfo(w.dtype).tiny)
     room = 4 * torch.finfo(w.dtype).eps * before.abs().clamp(min=1e-3)
-    length = torch.ones_like(slope)
     for _ in range(30):
         after = [z + length[p] * u for z, u, p in zip(m, along, problems.takes_part, strict=True)]
         short = problems.objective(after, w + length[:, None] * direction) > before + 1e-4 * length * slope + room
