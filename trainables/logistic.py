@@ -28,7 +28,7 @@ CLASSES, SIDE = 10, 28
 PAIRS = list(combinations(range(CLASSES), 2))
 FEATURES = ("pixels", "pooled", "pca")
 HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
-GAP = 1e-6  # an objective is at most this far above its minimum, |gradient|^2 <= 2 l2 GAP by strong convexity in w
+GAP = 1e-6  # an objective is at most this far above its minimum
 FLOOR = 1e-8  # the weakest penalty at which a separating hyperplane is looked for
 HARDEST, SHOWN = 6, 24  # pairs whose misclassified digits are kept, and how many of each
 
@@ -95,6 +95,11 @@ class Problems:
         residuals = [torch.sigmoid(-z) * -y for y, z in zip(self.y, m, strict=True)]
         return self._back(residuals) / self.n[:, None] + self.penalty * w
 
+    def tolerance(self, gap: float) -> Tensor:
+        """Norm of the gradient at which f is at most `gap` above its minimum, by strong convexity in w, (P,); not below
+        what rounding leaves of a gradient."""
+        return (2 * gap * self.l2).sqrt().clamp(min=8 * torch.finfo(self.l2.dtype).eps)
+
     def curvature(self, m: Sequence[Tensor]) -> list[Tensor]:
         """Weight of each image in the Hessian, sigmoid(m) sigmoid(-m) / n, (n_k, P_k) by class."""
         wrong = [torch.sigmoid(-z) for z in m]
@@ -142,7 +147,7 @@ def solve(problems: Problems, w: Tensor, gap: float = GAP, most: int = 100) -> t
     part, v, m = problems, w.clone(), problems.margins(w)
     for _ in range(most):
         g = part.gradient(m, v)
-        tolerance = (2 * gap * part.l2).sqrt()
+        tolerance = part.tolerance(gap)
         left = g.norm(dim=1) > tolerance
         if not left.any():
             break
@@ -176,7 +181,7 @@ def descend(problems: Problems, w: Tensor, gap: float) -> Tensor:
     g = problems.gradient(m, v)
     moves: list[tuple[Tensor, Tensor, Tensor]] = []  # step s, change of gradient y, 1 / (s y)
     for _ in range(DESCENTS):
-        left = g.norm(dim=1) > (2 * gap * problems.l2).sqrt()
+        left = g.norm(dim=1) > problems.tolerance(gap)
         if not left.any():
             break
         if not left.all():
@@ -212,17 +217,12 @@ def preconditioner(problems: Problems, c: Sequence[Tensor]) -> Tensor:
     """Inverse Hessians, (P, D, D): roughly, for only the speed of the solution depends on them."""
     size = problems.penalty.shape[1]
     inverse = problems.penalty.new_empty(len(problems.pairs), size, size)
-    alike = all(bool((weight == weight[0]).all()) for weight in c)  # at w = 0: a product per class serves all
     with fast_products():
-        grams = [x.T @ x for x in problems.xs] if alike else []
         for problem, pair in enumerate(problems.pairs.tolist()):
             h = torch.diag(problems.penalty[problem])
             parts = problems.of(c, problem)
             least = FORGOTTEN * max(part.max() for part in parts)
             for k, part in zip(pair, parts, strict=True):
-                if alike:
-                    h += part[0] * grams[k]
-                    continue
                 seen = part > least
                 rows = problems.xs[k][seen] * part[seen, None].sqrt()
                 h.addmm_(rows.T, rows)
