@@ -480,20 +480,20 @@ def dependency_sentences():
 
 def separability_sentences():
     for name, found in separable.items():
-        part = groups[name]
-        counts = proofs[proofs["student"].isin(part["student"])].groupby(["seed", "first", "second"])["separable"].any()
-        counts = counts.groupby("seed").sum()
+        proof = proofs[proofs["student"].isin(groups[name]["student"])]
+        counts = proof.groupby(["seed", "first", "second"])["separable"].any().groupby("seed").sum()
         low, high = int(counts.min()), int(counts.max())
-        text = f"**Separable with {name}**: {low if low == high else f'{low} to {high} (by seed)'} of 45 pairs"
-        if found.any():
-            text += " have a separating hyperplane on the training digits, so no finite maximum-likelihood solution; what is reported is the penalised one"
         rest = found.index[~found]
+        few = f"all but {pair_list(rest)}" if len(rest) < 23 else pair_list(found.index[found])
+        text = f"**Separable with {name}**: {low if low == high else f'{low} to {high} (by seed)'} of 45 pairs"
+        text += f" ({few}; one seed)" if found.any() and len(rest) else ""
+        if found.any():
+            text += ": a hyperplane separates their training digits, so they have no finite maximum-likelihood solution, and what is reported is the penalised one"
         if len(rest):
-            line = proofs[proofs["student"].isin(part["student"])].set_index(["first", "second"])
-            bound = line.loc[list(rest), "margin_bound"].max()
+            of = proof.set_index(["first", "second"]).loc[list(rest)]
             text += (
-                f"; for {pair_list(rest)} none was found down to l2 = {line.loc[list(rest), 'at_l2'].min():.0e}, and none can have a margin "
-                f"above {bound:.2g} standard deviations"
+                f". For the others none was found down to l2 = {of['at_l2'].min():.0e}; by the distance of points in their convex "
+                f"hulls none has a margin above {of['margin_bound'].max():.2g} standard deviations (median {of['margin_bound'].median():.1g})"
             )
         yield text + "."
 
