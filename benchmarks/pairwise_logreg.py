@@ -4,8 +4,8 @@
 
 Both get the same standardised features in memory, the same penalties and as many threads, and start from zero weights. Ours
 forms no problem's images anew: it keeps them by class. Printed for each penalty: seconds of both, their ratio (also in
-processor time, which a busy machine disturbs less), and by how much the worst of the 45
-objectives exceeds the better one of the two.
+processor time, which a busy machine disturbs less), and by how much the worst of the 45 objectives exceeds the better one of
+the two.
 """
 
 from __future__ import annotations
