@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-LOG2 = frozenset({"temperature", "probe_temperature"})
+LOG2 = frozenset({"temperature", "probe_temperature", "l2"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
 
 LOG2_FROM_0 = frozenset({"training_step"})
@@ -26,6 +26,7 @@ LABELS = {
     "temperature": "temperature T",
     "probe_temperature": "probe temperature T",
     "kd_weight": "kd_weight (λ)",
+    "l2": "penalty l2",
     "test_accuracy": "test accuracy, %",
 }
 

@@ -1,0 +1,51 @@
+"""What tells two digits apart, and how sure can a linear model be?
+
+Binary logistic regression on all 45 pairs of MNIST classes, by features and penalty. Asked: the accuracy of each pair, the
+covariance of the features and of the estimated weights, and which dependencies in the feature space are significant. A pair
+minimises its mean log loss + l2/2 |w|^2 (scikit-learn's C is 1 / (n l2)) on standardised features.
+
+    python studies/pairwise_logreg.py
+"""
+
+from typing import Any
+
+from studies.harness import Preset, Study, grid, loguniform
+
+
+def same(config):
+    """Only principal components are counted."""
+    return config if config["features"] == "pca" else {**config, "components": 64}
+
+
+positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
+features = ("pixels", "pooled", "pca")
+
+STUDY = Study(
+    name="pairwise_logreg",
+    question=__doc__,
+    trainable="trainables.logistic:PairwiseLogistic",
+    metric="val_accuracy",
+    mode="max",
+    metrics=("train_loss", "val_accuracy", "test_accuracy", "worst_test_accuracy", "vote_accuracy"),
+    trials={
+        "features": grid(*features, choices=features, help="Pixels, means of 2 x 2 pixels, or principal components; constant ones are dropped, all are standardised."),
+        "components": grid(64, help="Principal components that pca keeps.", **positive),
+    },
+    students={
+        "l2": grid(1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, help="Penalty on the mean loss of a pair; scikit-learn's C is 1 / (n l2).", search=loguniform(1e-5, 1), **positive),
+        "seed": grid(0, 1, 2, help="Which 5,000 of the 60,000 training digits are held out for validation."),
+    },
+    presets={
+        "smoke": Preset("seconds, to see that all works", core_seconds=0.6, axes={"features": ("pooled",), "l2": (0.1, 1e-3), "seed": (0, 1)}),
+        "course": Preset("what the assignment asks: about 5 minutes on two cores with the full data", core_seconds=8.0),
+        "paper": Preset("a finer path, more components, ten folds", core_seconds=20.0, axes={
+            "components": (16, 64, 256), "l2": tuple(10 ** (-k / 3) for k in range(16)), "seed": tuple(range(10))}, pack=16),
+    },
+    lesson_table="features",
+    tables={"pairs": ("first", "second"), "weights": ("first", "second"), "weight_correlations": ("first", "second"),
+            "errors": ("first", "second", "position"), "separability": ("first", "second")},
+    same=same,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    STUDY.main()
