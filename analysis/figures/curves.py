@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,20 @@ from matplotlib.axes import Axes
 from analysis.figures.scales import LOG2, MAP, dress, label, positions
 
 
-def curves(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = None) -> Axes:
+def curves(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    group: str,
+    ax: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+) -> Axes:
     """y over x, a line per value of `group` (colours in the order of its values), the interval as a band.
 
-    Ticks at the grid points where x is geometric, at matplotlib's choice elsewhere. Holes break the line.
+    colors: of the groups by name, in the order they are to be drawn; those that the table has not are left out. Ticks at the grid points where x is geometric, at matplotlib's choice elsewhere. Holes break the line.
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
-    for name, color, line in _groups(table, x, group):
+    for name, color, line in _groups(table, x, group, colors):
         at = positions(line[x], x)
         ax.plot(at, line[y], color=color, marker="o", markersize=3.5, linewidth=1.5, label=name)
         ax.fill_between(at, line["low"].astype(float), line["high"].astype(float), color=color, alpha=0.14, linewidth=0)
@@ -40,9 +47,15 @@ def dots(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = None
     return ax
 
 
-def _groups(table: pd.DataFrame, x: str, group: str) -> Iterator[tuple[str, Any, pd.DataFrame]]:
+def _groups(
+    table: pd.DataFrame, x: str, group: str, colors: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Any, pd.DataFrame]]:
     """Name, colour and lines of each group, in the order of the groups and of x."""
     names = list(dict.fromkeys(table[group].sort_values()))
-    for name, color in zip(names, colormaps[MAP](np.linspace(0, 0.88, len(names))), strict=True):
+    shades: Any = colormaps[MAP](np.linspace(0, 0.88, len(names)))
+    if colors is not None:
+        names = [name for name in colors if name in names]
+        shades = [colors[name] for name in names]
+    for name, color in zip(names, shades, strict=True):
         text = f"{name:g}" if isinstance(name, float | int | np.number) else str(name)
         yield text, color, table[table[group] == name].sort_values(x)
