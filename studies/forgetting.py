@@ -21,7 +21,10 @@ def same(config):
     hidden units and one layer, its readout; five tasks start from an untrained network."""
     c = dict(config)
     if c["network"] == "logistic":
-        c |= {"width": 0, "remedy": {"freeze_first": "freeze_readout", "freeze_features": "none"}.get(c["remedy"], c["remedy"])}
+        c |= {
+            "width": 0,
+            "remedy": {"freeze_first": "freeze_readout", "freeze_features": "none"}.get(c["remedy"], c["remedy"]),
+        }
     if c["strength"] == 0 or c["remedy"] == "none":
         c |= {"remedy": "none", "strength": 0.0}
     elif c["remedy"].startswith("freeze"):
@@ -46,11 +49,11 @@ STUDY = Study(
     trials={
         "tasks": grid("two", choices=("two", "five"), help="0/1 learnt before and 2/3 watched, or all five pairs in turn."),
         "network": grid("mlp", "cnn", "logistic", choices=NETWORKS, help="The network, with two outputs."),
-        "width": grid(64, help="Units per hidden layer; a CNN has width/8 and width/4 channels before them.", valid=lambda v: v >= 8, must="8 or more"),
+        "width": grid(32, help="Units per hidden layer; a CNN has width/8 and width/4 channels before them.", valid=lambda v: v >= 8, must="8 or more"),
         "optimiser": grid("adam", choices=OPTIMISERS, help="Of the fine-tuning."),
         "old_steps": grid(300, help="Batches of 128 that the first of two tasks is learnt by (Adam, lr 0.001).", **positive),
-        "steps": grid(300, help="Batches per task.", **positive),
-        "batch_size": grid(128, help="New digits per batch; rehearsal brings as many old ones.", **positive),
+        "steps": grid(200, help="Batches per task.", **positive),
+        "batch_size": grid(64, help="New digits per batch; rehearsal brings as many old ones.", **positive),
         "memory": grid(110, help="Old digits kept for rehearsal; 110 are 1 % of the digits 0 and 1.", **positive),
     },
     students={
@@ -64,9 +67,9 @@ STUDY = Study(
         "smoke": Preset("a few seconds, to see that all works", core_seconds=0.1, pack=40, axes={"network": ("mlp", "logistic"), "width": (16,), "old_steps": (20,), "steps": (20,), "strength": (1.0, 100.0), "seed": (0, 1)}),
         "course": Preset("what the assignment asks, with ten seeds, on the full data", core_seconds=1.0, pack=40),
         "rates": Preset("no remedy: learning rate, optimiser, network and width", core_seconds=0.6, pack=40, axes={
-            "remedy": ("none",), "strength": (0.0,), "optimiser": OPTIMISERS, "lr": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "width": (16, 64, 256)}),
+            "remedy": ("none",), "strength": (0.0,), "optimiser": OPTIMISERS, "lr": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "width": (16, 64)}),
         "five": Preset("five tasks on the protocol of Hsu et al. 2018, MLP 2 x 400", core_seconds=9.0, pack=10, axes={
-            "tasks": ("five",), "network": ("mlp",), "width": (400,), "steps": (375,), "memory": (1100, 4400),
+            "tasks": ("five",), "network": ("mlp",), "width": (400,), "steps": (375,), "batch_size": (128,), "memory": (1100, 4400),
             "remedy": ("none", "l2", "ewc", "lwf", "rehearsal"), "strength": (1.0, 10.0, 100.0), "seed": tuple(range(5))},
             sample={"steps": (40,), "memory": (110, 440)}),
         "paper": Preset("wider networks, a finer grid, twenty seeds: for GPUs", core_seconds=60.0, pack=40, axes={
