@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import binom
 
-from analysis.statistics import Interval, interval
+from analysis.statistics import LEVEL, Interval
 
 
 def half_life(steps: Sequence[float], accuracy: Sequence[float], start: float, chance: float = 0.5) -> float:
@@ -34,9 +35,16 @@ def area(steps: Sequence[float], accuracy: Sequence[float]) -> float:
     return float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0])
 
 
-def geometric(values: Sequence[float]) -> Interval:
-    """Geometric mean of positive numbers and its interval, Student's t on their logarithms; n = 0 if one is infinite."""
-    if not all(map(math.isfinite, values)):
+def median(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Median (in `mean`) and its interval without a distribution, between two order statistics; values may be inf, and then
+    so may its ends. NaN ends where n is too small for the level (below 6 for 95 %).
+
+    x_(k) to x_(n + 1 - k) misses the median with probability 2 P(Binomial(n, 1/2) < k).     Thompson 1936, Ann. Math. Stat. 7
+    """
+    x = np.sort(np.asarray(values, dtype=float))
+    n = len(x)
+    if not n:
         return Interval(math.nan, math.nan, math.nan, 0)
-    of = interval(map(math.log, values))
-    return Interval(math.exp(of.mean), math.exp(of.low), math.exp(of.high), of.n)
+    middle = float(x[n // 2]) if n % 2 else float((x[n // 2 - 1] + x[n // 2]) / 2)
+    k = int(binom.ppf((1 - level) / 2, n, 0.5))  # the least with P(B <= k) >= (1 - level) / 2, so P(B < k) is less
+    return Interval(middle, float(x[k - 1]), float(x[n - k]), n) if k else Interval(middle, math.nan, math.nan, n)

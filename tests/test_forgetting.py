@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.decay import area, geometric, half_life
+from analysis.decay import area, half_life, median
 from trainables.core import data
 from trainables.core.batches import batch_index
 from trainables.core.losses import cross_entropy, distillation
@@ -167,6 +167,12 @@ def test_a_student_of_a_pack_is_the_student_alone(datasets, network):
         assert apart(weights(together, s), weights(alone, 0)) < 1e-4
 
 
+def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(datasets):
+    _, rows = train([variant(remedy="l2", strength=1e30, optimiser="sgd"), variant(optimiser="sgd")], datasets)
+    assert [row["status"] for row in rows[-2:]] == ["failed", "done"]
+    assert "test_accuracy" not in rows[-2] and rows[-1]["probe_accuracy"] > 0.9
+
+
 @pytest.mark.parametrize("tasks", ["two", "five"])
 def test_a_resumed_trial_is_the_same_trial(datasets, tasks):
     pack = [variant(tasks=tasks, steps=6, memory=20, remedy=r, strength=1.0) for r in ("l2", "ewc", "lwf", "rehearsal")]
@@ -222,8 +228,16 @@ def test_half_life_is_where_a_known_curve_crosses_half():
     assert half_life([1, 10], [0.9, 0.8], 1.0) == math.inf
     assert half_life([1, 10], [0.5, 0.5], 1.0) == pytest.approx(0.5), "gone within the first step"
     assert half_life([1, 10, 100], [0.9, 0.5, 0.9], 1.0) < 10, "the first crossing, whatever comes back"
-    life = geometric([10.0, 1000.0])
-    assert life.mean == pytest.approx(100) and life.n == 2 and geometric([10.0, math.inf]).n == 0
+
+
+def test_the_median_has_an_interval_though_some_seeds_never_forget():
+    """Ten seeds: the second and the ninth, which miss the median with probability 22 / 1024."""
+    life = median([10.0, 20, 30, 40, 50, 60, 70, 80, math.inf, math.inf])
+    assert (life.mean, life.low, life.high, life.n) == (55, 20, math.inf, 10)
+    assert median([math.inf] * 10).mean == math.inf and math.isnan(median([1.0] * 5).low) and median([7.0]).mean == 7
+    rng = np.random.default_rng(0)
+    found = [median(rng.exponential(size=10)) for _ in range(1000)]
+    assert np.mean([i.low <= math.log(2) <= i.high for i in found]) == pytest.approx(1 - 22 / 1024, abs=0.015)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ NETWORKS = ("logistic", "mlp", "cnn")
 FROZEN = {"freeze_first": slice(0, 1), "freeze_features": slice(0, -1), "freeze_readout": slice(-1, None)}
 REMEDIES = ("none", "l2", "ewc", "lwf", "rehearsal", *FROZEN)
 PROBED = 2000  # training digits that a linear probe is fitted on
-PER_DECADE = {"two": 5, "five": 1}  # evaluations in a factor of ten of the iterations
+PER_DECADE = {"two": 5, "five": 0.8}  # evaluations in a factor of ten of the iterations
 
 
 @dataclass(frozen=True)
@@ -172,17 +172,15 @@ class Forgetting(Pack):
         self.uses = {r: bool(s.any()) for r, s in self.strength.items()}
         self.first_task = 1 if c.tasks == "two" else 0
         self.memories = [_shuffled(pool, c.seed, k) for k, pool in enumerate(self.sets.pools)]
-        self.position = torch.zeros(
-            len(self.sets.images), dtype=torch.long, device=self.device
-        )  # of a digit in its pool
+        # of every digit in its pool
+        self.position = torch.zeros(len(self.sets.images), dtype=torch.long, device=self.device)
         for pool in self.sets.pools:
             self.position[pool] = torch.arange(len(pool), device=self.device)
         self.old = [p.detach().clone() for p in self.students.parameters]  # weights after the previous task
         self.importance = [torch.zeros_like(p) for p in self.old]
         self.centre = [p.clone() for p in self.old]
-        self.answers = torch.zeros(
-            0, device=self.device
-        )  # logits of the previous network on the task's digits, (S, N, 2)
+        # logits of the previous network on the task's digits, (S, N, 2)
+        self.answers = torch.zeros(0, device=self.device)
 
     def column_of(self, name: str, value: str) -> Tensor:
         """1 for the students whose field has this value, else 0; (S,)."""
@@ -364,7 +362,8 @@ def probe(students: Population, sets: Splits) -> Tensor:
     gram = train.transpose(1, 2) @ train
     ridge = 1e-3 * gram.diagonal(dim1=1, dim2=2).mean(1)
     identity = torch.eye(gram.shape[-1], device=gram.device)
-    w = torch.linalg.solve(gram + ridge[:, None, None] * identity, train.transpose(1, 2) @ target)
+    # unchecked: a diverged student is to fail alone
+    w, _ = torch.linalg.solve_ex(gram + ridge[:, None, None] * identity, train.transpose(1, 2) @ target)
     right = ((test @ w)[..., 0] > 0) == (sets.test_digits[of] % 2 == 1)
     return right.float().mean(1)
 
