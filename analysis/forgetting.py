@@ -45,6 +45,8 @@ rows["method"] = rows["remedy"] + np.where(
     several & (rows["remedy"] == "rehearsal"), " " + rows["memory"].astype(str), ""
 )
 rows.loc[rows["network"] == "logistic", "width"] = 0
+rows.loc[rows["remedy"] == "none", "strength"] = 0.0
+rows.loc[rows["remedy"].str.startswith("freeze"), "strength"] = 1.0
 for pair in range(5):  # digits of a pair count alike, whatever their numbers
     rows[f"task_{pair}"] = rows[[f"accuracy_{2 * pair}", f"accuracy_{2 * pair + 1}"]].mean(axis=1, skipna=False)
 varying = [name for name in SETTING if rows[name].nunique() > 1]
@@ -284,7 +286,7 @@ if shown:
         ax.set(ylim=(0, 102), ylabel="test accuracy on 0 and 1, %")
         ax.set_title(setting.name, fontsize=10.5)
         ax.legend(fontsize=7.5, loc="lower left")
-    figure.suptitle(title("The readout forgets what the features still know"), fontsize=11)
+    figure.suptitle(title("0 and 1: what the readout says, and what a probe reads from the features"), fontsize=11)
     run.figure(figure, "probe")
 
 # %% [markdown]
@@ -389,9 +391,8 @@ if rates:
 def life_words(setting, method):
     life, end = median(list(setting.decays(method)["half_life"])), int(setting.rows["step"].max() - setting.offset)
     value, low, high = (f"{v:.0f}" if math.isfinite(v) else f"beyond {end}" for v in (life.mean, life.low, life.high))
-    return f"median half-life {value} iterations" + (
-        "" if math.isnan(life.low) else f" (95 % interval {low} to {high})"
-    )
+    between = f"{low} to {high}" if math.isfinite(life.low) else low
+    return f"median half-life {value} iterations" + ("" if math.isnan(life.low) else f" (95 % interval {between})")
 
 
 def setting_sentences(setting):
@@ -433,21 +434,29 @@ def setting_sentences(setting):
 
 
 def digit_sentences(setting):
-    losses = {d: setting.start(f"accuracy_{d}") - setting.by_seed("none", f"accuracy_{d}") for d in (0, 1)}
-    difference = statistics.paired(losses[0], losses[1])
-    if difference.n < 2:
-        yield f"**{setting.name}**: one seed does not tell which of 0 and 1 suffers."
-        return
-    more = 0 if difference.mean > 0 else 1
-    told = "but the seeds do not tell it from equal loss" if difference.low <= 0 <= difference.high else "beyond noise"
-    pulled = {n: statistics.interval(setting.start(f"pull_{more}_{n}")) for n in (2, 3)}
-    worst = min(pulled, key=lambda n: pulled[n].mean)
+    loss = {d: setting.start(f"accuracy_{d}") - setting.by_seed("none", f"accuracy_{d}") for d in (0, 1)}
+    more = int(loss[1].mean() > loss[0].mean())
+    difference = statistics.paired(loss[more], loss[1 - more])
+    told = "beyond noise" if difference.low > 0 else "which the seeds do not tell from equal losses"
+    pulls = {d: {n: setting.start(f"pull_{d}_{n}").mean() for n in (2, 3)} for d in (0, 1)}
+    due = min(pulls, key=lambda d: sum(pulls[d].values()))
+    worst = min(pulls[due], key=pulls[due].get)
+    lives = {d: first_losses(setting, d) for d in (0, 1)}
+    first = sum(lives[due][seed] < lives[1 - due][seed] for seed in lives[due])
+    called = {n: 1 - setting.start(f"accuracy_{n}").mean() for n in (2, 3)}
     yield (
-        f"**{setting.name}**: at the end {more} has lost more, by {words.points(statistics.Interval(abs(difference.mean), *sorted((abs(difference.low), abs(difference.high))), difference.n)) if difference.low * difference.high > 0 else words.points(difference)}, {told}. "
-        f"Before the first step a {worst} pulls its margin by {pulled[worst].mean:.0f} per unit of learning rate "
-        f"({pulled[worst].low:.0f} to {pulled[worst].high:.0f}), a {5 - worst} by {pulled[5 - worst].mean:.0f} ({pulled[5 - worst].low:.0f} to {pulled[5 - worst].high:.0f}); the old "
-        f"network calls {100 * (1 - setting.start('accuracy_3').mean()):.0f} % of the 3s class 0 and {100 * (1 - setting.start('accuracy_2').mean()):.0f} % of the 2s class 1."
+        f"**{setting.name}**: without a remedy {more} ends with the larger loss, by {words.points(difference)}, {told}. The old "
+        f"network calls {100 * called[2]:.0f} % of the 2s class 1 and {100 * called[3]:.0f} % of the 3s class 0, wrongly; one step on the {worst}s "
+        f"moves the margin of {due} by {pulls[due][worst]:.0f} per unit of learning rate, so {due} should go first: it is the first to "
+        f"lose 5 points in {first} of {len(lives[due])} seeds."
     )
+
+
+def first_losses(setting, digit):
+    """Iterations until 5 points of the accuracy on a digit are lost, by seed."""
+    known, column = setting.start(f"accuracy_{digit}"), f"accuracy_{digit}"
+    lines = setting.best("none").dropna(subset=[column]).sort_values("step").groupby("seed")
+    return {seed: half_life(line["step"], line[column], known[seed], known[seed] - 0.1) for seed, line in lines}
 
 
 def probe_sentences(setting):
