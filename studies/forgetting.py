@@ -17,17 +17,15 @@ REMEDIES = ("none", "l2", "ewc", "lwf", "rehearsal", "freeze_first", "freeze_fea
 
 
 def same(config):
-    """A remedy of strength 0 is none; layers are frozen or not; only rehearsal keeps a memory; logistic regression has no
-    hidden units and one layer, its readout; five tasks start from an untrained network."""
+    """A remedy of strength 0 is none; layers are frozen or not; only rehearsal keeps a memory; logistic regression has one
+    layer, its readout; five tasks start from an untrained network."""
     c = dict(config)
     if c["network"] == "logistic":
-        c |= {
-            "width": 0,
-            "remedy": {"freeze_first": "freeze_readout", "freeze_features": "none"}.get(c["remedy"], c["remedy"]),
-        }
+        c["width"], one = 0, {"freeze_first": "freeze_readout", "freeze_features": "none"}
+        c["remedy"] = one.get(c["remedy"], c["remedy"])
     if c["strength"] == 0 or c["remedy"] == "none":
         c |= {"remedy": "none", "strength": 0.0}
-    elif c["remedy"].startswith("freeze"):
+    if c["remedy"].startswith("freeze"):
         c["strength"] = 1.0
     c["memory"] *= c["remedy"] == "rehearsal"
     c["old_steps"] *= c["tasks"] == "two"
@@ -40,7 +38,6 @@ STUDY = Study(
     name="forgetting",
     question=__doc__,
     trainable="trainables.forgetting:Forgetting",
-    datasets=("mnist",),
     metric="val_accuracy",
     mode="max",
     lesson_table="starts",
