@@ -22,10 +22,10 @@ def curves(
     marker: str = "o",
     ax: Axes | None = None,
 ) -> Axes:
-    """y over x, a line per value of `group`, the interval as a band. colors: of the groups that are drawn, in order; by
-    default all, coloured in the order of their values.
+    """y over x, a line per value of `group` (colours in the order of its values), the interval as a band.
 
-    Ticks at the grid points where x is geometric, at matplotlib's choice elsewhere. Holes break the line.
+    colors: of the groups by name, in the order they are to be drawn; those that the table has not are left out. Ticks at
+    the grid points where x is geometric, at matplotlib's choice elsewhere. Holes break the line.
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
     for name, color, line in _groups(table, x, group, colors):
@@ -54,8 +54,10 @@ def _groups(
 ) -> Iterator[tuple[str, Any, pd.DataFrame]]:
     """Name, colour and lines of each group, in the order of the groups and of x."""
     names = list(dict.fromkeys(table[group].sort_values()))
-    for name, color in (
-        colors or dict(zip(names, colormaps[MAP](np.linspace(0, 0.88, len(names))), strict=True))
-    ).items():
+    shades: Any = colormaps[MAP](np.linspace(0, 0.88, len(names)))
+    if colors is not None:
+        names = [name for name in colors if name in names]
+        shades = [colors[name] for name in names]
+    for name, color in zip(names, shades, strict=True):
         text = f"{name:g}" if isinstance(name, float | int | np.number) else str(name)
         yield text, color, table[table[group] == name].sort_values(x)

@@ -54,15 +54,23 @@ class Pack:
 
     def evaluations(self) -> list[int]:
         """The steps after which is measured, ascending; 0 is before the first, the last is the end of the training."""
-        return [round(self.common.steps * (i + 1) / 4) for i in range(4)]
+        return [round(self.total_steps * (i + 1) / 4) for i in range(4)]
 
     def rate(self, fraction: float) -> float:
         """Multiplier of the learning rates at a fraction of the training."""
         return warmup_linear(fraction)
 
+    def update(self, loss: Tensor, rate: float) -> None:
+        """One step of all students. loss: (S,); rate: multiplier of the learning rates."""
+        self.students.step(loss, rate)
+
+    @property
+    def total_steps(self) -> int:
+        return self.common.steps
+
     @property
     def finished(self) -> bool:
-        return self.done_steps >= self.common.steps
+        return self.done_steps >= self.total_steps
 
     def step(self) -> list[dict]:
         """Train up to the next evaluation and return one row per student, in the order of the pack."""
@@ -72,7 +80,7 @@ class Pack:
         while self.done_steps < until:
             loss = self.loss(self.done_steps)
             losses.append(loss.detach())
-            self.students.step(loss, self.rate(self.done_steps / self.common.steps))
+            self.update(loss, self.rate(self.done_steps / self.total_steps))
             self.done_steps += 1
         self.measured = until
         rows = self._rows(torch.stack(losses or [self.loss(0).detach()]).mean(0).cpu())
@@ -83,7 +91,7 @@ class Pack:
         values = {name: column.tolist() for name, column in self.measure().items()}
         rows = []
         for s, (loss, tables) in enumerate(zip(train_loss.tolist(), self.tables(), strict=True)):
-            row: dict[str, Any] = {"step": self.done_steps, "fraction": self.done_steps / self.common.steps}
+            row: dict[str, Any] = {"step": self.done_steps, "fraction": self.done_steps / self.total_steps}
             if np.isfinite(loss):
                 status = "done" if self.finished else "running"
                 row |= {"status": status, "train_loss": loss, **{name: v[s] for name, v in values.items()}}

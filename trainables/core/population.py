@@ -21,13 +21,15 @@ from torch import Tensor
 from trainables.core.nets import Conv, Layer, Linear
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 class Population:
-    """S networks of one graph with Adam, each with its own learning rate and initial weights.
+    """S networks of one graph with Adam or plain SGD, each with its own learning rate and initial weights.
 
     layers: the graph with its classifier; shape: one input, (C, H, W) or (D,); seeds, lr: one per student, (S,).
     precision: of the products, "fp32" or "bf16"; parameters, losses and Adam's moments stay in fp32.
+    optimiser: "adam" or "sgd".
     Two students with one seed start from the same weights. Students never see each other: a student of a population
     takes the steps it would take alone.
     """
@@ -42,6 +44,7 @@ class Population:
         precision: str = "fp32",
         mode: str | None = None,
         dtype: torch.dtype = torch.float32,
+        optimiser: str = "adam",
     ) -> None:
         self.layers, self.shape, self.device = tuple(layers), shape, torch.device(device)
         self.mode = mode or ("stacked" if self.device.type == "cuda" else "loop")
@@ -57,20 +60,21 @@ class Population:
         self._groups = _by_value(self.lr)
         if len(self._groups) == 1:
             tensors = [self.parameters]
-        else:  # views of the stacked parameters: one group of Adam per distinct learning rate
+        else:  # views of the stacked parameters: one group per distinct learning rate
             tensors = [[p.detach()[s] for p in self.parameters for s in group] for group in self._groups.values()]
         fused = dtype == torch.float32
-        self.optimiser = torch.optim.Adam(
+        self.optimiser: torch.optim.Optimizer = OPTIMISERS[optimiser](
             [{"params": t, "lr": lr} for t, lr in zip(tensors, self._groups, strict=True)], fused=fused
         )
 
     def __len__(self) -> int:
         return len(self.lr)
 
-    def logits(self, x: Tensor, training: bool = True) -> Tensor:
+    def logits(self, x: Tensor, training: bool = True, taps: list[Tap] | None = None) -> Tensor:
         """x: one batch for all students, (B, C, H, W) or (B, D) -> logits (S, B, classes), in the parameters' type.
 
         training: batch normalisation by the batch, whose statistics are gathered; else by those gathered so far.
+        taps: receives every layer's input and its products, which gradients can be asked of.
         """
         S = len(self)
         if isinstance(self.layers[0], Linear):
@@ -83,22 +87,35 @@ class Population:
                 norm = None
                 if layer.norm:
                     norm = (next(statistics), next(statistics), next(params), next(params), training)
-                h = self._convolve(layer, h, w, b, norm, first=i == 0)
+                h = self._convolve(layer, h, w, b, norm, i == 0, taps)
             else:
-                h = torch.baddbmm(b, _flat(h, S), w)
+                given = _flat(h, S)
+                h = torch.baddbmm(b, given, w)
+                if taps is not None:
+                    taps.append((given, h))
                 if i + 1 < len(self.layers):
                     h = F.relu(h)
         assert isinstance(h, Tensor)
         return h.to(self.parameters[0].dtype)
 
     def _convolve(
-        self, layer: Conv, h: Tensor | list[Tensor], w: Tensor, b: Tensor, norm: Norm | None, first: bool
+        self,
+        layer: Conv,
+        h: Tensor | list[Tensor],
+        w: Tensor,
+        b: Tensor,
+        norm: Norm | None,
+        first: bool,
+        taps: list[Tap] | None,
     ) -> Tensor | list[Tensor]:
         S = len(self)
         if self.mode == "stacked":
             assert isinstance(h, Tensor)
             flat = norm and (norm[0].flatten(), norm[1].flatten(), norm[2].flatten(), norm[3].flatten(), norm[4])
-            return _after(layer, _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else S), flat)
+            wide = _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else S)
+            if taps is not None:
+                taps.append((h, wide))
+            return _after(layer, wide, flat)
         inputs = [h] * S if isinstance(h, Tensor) else h
         # unbind, not indexing: the backward of S indexings would fill S tensors of all students
         norms = (
@@ -107,13 +124,15 @@ class Population:
         if (
             first and self.cast == torch.bfloat16
         ):  # one wide convolution of the shared input: faster in bf16, slower in fp32
-            hs = _conv(layer, inputs[0], w.flatten(0, 1), b.flatten()).split(layer.channels, 1)
+            hs = [*_conv(layer, inputs[0], w.flatten(0, 1), b.flatten()).split(layer.channels, 1)]
         else:
             hs = [_conv(layer, *each) for each in zip(inputs, w.unbind(0), b.unbind(0), strict=True)]
+        if taps is not None:
+            taps.append((inputs, hs))
         return [_after(layer, *each) for each in zip(hs, norms, strict=True)]
 
     def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
-        """One step of Adam for all students. loss: (S,); lr_scale multiplies every learning rate.
+        """One step of the optimiser for all students. loss: (S,); lr_scale multiplies every learning rate.
 
         The sum of the losses is only a way to call `backward` once: a student whose loss is NaN stays in its slice.
         """
@@ -205,6 +224,11 @@ def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> in
             activations += layer.units
     return 4 * (5 * numbers + 3 * batch * activations)
 
+
+# Of one layer: its input and its products, before normalisation and ReLU. Of a Linear (S, B, D) and (S, B, units); of a Conv
+# a list with (B, C, H, W) of each student, or in stacked mode one tensor with the channels of all, (B, S C, H, W), where
+# the first input is shared and stays (B, C, H, W).
+Tap = tuple[Tensor | list[Tensor], Tensor | list[Tensor]]
 
 # Of one batch normalisation: running mean, running variance, scale, shift; whether it is trained.
 Norm = tuple[Tensor, Tensor, Tensor, Tensor, bool]
