@@ -78,7 +78,22 @@ def main(a: Arguments) -> None:
     datasets = {"mnistm": data.load("mnistm", a.data, a.data_root)}
     arrays, sets = datasets["mnistm"], Splits(datasets["mnistm"], torch.device("cpu"))
     base = Config(
-        "target", "all", 1, "none", "none", "cnn_small", "cnn", 1500, a.precision, a.steps, 128, 3e-3, 1.0, 0.0, 0
+        "target",
+        "all",
+        1,
+        "none",
+        "none",
+        "none",
+        "cnn_small",
+        "cnn",
+        1500,
+        a.precision,
+        a.steps,
+        128,
+        3e-3,
+        1.0,
+        0.0,
+        0,
     )
     configs = [
         replace(base, precision="fp32", temperature=T, kd_weight=w, seed=s)

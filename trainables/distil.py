@@ -3,8 +3,8 @@
 A teacher is trained on a source domain (MNIST); students are trained on a target domain (MNIST-M) by
 (1 - kd_weight) CE + kd_weight T^2 KL(teacher || student)      Hinton et al. 2015 (arXiv 1503.02531), section 2.
 Two ways to adapt without target labels come on top: the teacher's batch-normalisation statistics are re-estimated on the
-target images (AdaBN, arXiv 1603.04779), and the student of a round becomes the teacher of the next, which keeps its
-confident answers only (self-training, class-balanced as in Zou et al. 2018, arXiv 1810.07911).
+target images (AdaBN, arXiv 1603.04779), and the student of a round becomes the teacher of the next, from the confident
+answers only (self-training, class-balanced as in Zou et al. 2018, arXiv 1810.07911).
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ CLASSES, SHAPE = 10, (3, 28, 28)
 TRANSFER, LABELLED, TEACHER, ROUND, INVERSION = range(5)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
 ROUND_TEMPERATURE, ROUND_LR = 1.0, 3e-3  # of students that become teachers
+SHARPENING = 0.5  # the temperature at which their answers are taken, as in MixMatch (arXiv 1905.02249)
 HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 VIEWS, LEVELS = ("target", "source"), ("source_test_accuracy", "target_test_accuracy")
-ADAPTATIONS, AUGMENTATIONS = ("none", "batch_norm"), ("none", "inversion")
+ADAPTATIONS, FILTERS, AUGMENTATIONS = ("none", "batch_norm"), ("none", "confident"), ("none", "inversion")
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Config:
     teacher_view: which image the teacher is shown, "target" (the MNIST-M image itself) or "source" (the clean digit
     behind it). target_labels: how many MNIST-M labels the student has, a count or "all"; the other digits serve
     unlabelled. adaptation: of a teacher with batch normalisation, "none" or "batch_norm" (statistics re-estimated on the
-    MNIST-M training images). rounds: 1, the student of that teacher; r + 1, of the student of round r, from its confident
-    answers. augmentation: of the student's images, "none" or "inversion" (of the colours, of every second image, at
+    MNIST-M training images). rounds: 1, the student of that teacher; r + 1, of the student of round r, whose answers
+    are sharpened. filtering: which of the answers teach, "none" (all do) or "confident" (of each class the surest). augmentation: of the student's images, "none" or "inversion" (of the colours, of every second image, at
     random), which keeps the label. temperature T > 0; kd_weight, the lambda of the loss, in [0, 1]. lr: peak learning rate of Adam.
     steps, batch_size: training length in batches and their size in images. seed: initial weights, order of the data,
     choice of the labelled digits, and which teacher.
@@ -54,6 +55,7 @@ class Config:
     target_labels: str
     rounds: int
     adaptation: str
+    filtering: str
     augmentation: str
     network: str
     teacher: str
@@ -80,6 +82,7 @@ class Config:
                 self.adaptation == "none" or self.teacher not in NETWORKS or normalised(self.teacher),
                 f"adaptation {self.adaptation} needs a teacher with batch normalisation, which {self.teacher} has not",
             ),
+            (self.filtering in FILTERS, f"filtering is one of {', '.join(FILTERS)}, not {self.filtering!r}"),
             (
                 self.augmentation in AUGMENTATIONS,
                 f"augmentation is one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}",
@@ -172,12 +175,19 @@ class Distillation(Pack):
             shown = pack.sets.images if student.teacher_view == "target" else pack.sets.digits
             numbers = {"source_test_accuracy": row["source_accuracy"], "target_test_accuracy": row["test_accuracy"]}
             numbers |= {"seconds": pack.seconds}
-            logits = pack.students.answers(shown, prepare)[0].cpu().numpy()
+            logits = pack.students.answers(shown, prepare)[0].cpu().numpy() / SHARPENING
             return {"answers": logits} | {name: np.asarray(value) for name, value in numbers.items()}
 
         graphs = [repr(graph(name, CLASSES)) for name in (student.network, student.teacher)]
         content = _content(datasets["mnistm"])
-        key = {"recipe": 1, **asdict(student), "graphs": graphs, "held_out": HELD_OUT, "data": content}
+        key = {
+            "recipe": 1,
+            **asdict(student),
+            "sharpening": SHARPENING,
+            "graphs": graphs,
+            "held_out": HELD_OUT,
+            "data": content,
+        }
         made = cached("student", key, make)
         about = {name: value for name, value in asdict(student).items() if isinstance(value, str | int)}
         about |= {"rounds": student.rounds + 1}  # the round it teaches in
@@ -202,10 +212,10 @@ class Distillation(Pack):
         self.sets = Splits(datasets["mnistm"], self.device)
         self.answers = torch.from_numpy(np.array(answers[c.teacher_view])).to(self.device)
         train = self.sets.train
-        self.pool = train if c.rounds == 1 else confident(self.answers, train, share_kept(c.rounds))
+        self.pool = train if c.filtering == "none" else confident(self.answers, train, share_kept(c.rounds))
         count = len(train) if c.target_labels == "all" else int(c.target_labels)
         self.labelled = None  # every digit
-        if count < len(train) or (c.rounds > 1 and (self.kd_weight < 1).any()):
+        if count < len(train) or (len(self.pool) < len(train) and (self.kd_weight < 1).any()):
             self.labelled = balanced(self.sets.labels, train, count, c.seed, LABELLED)
 
     def shown(self, index: Tensor, step: int) -> Tensor:
@@ -271,8 +281,8 @@ def prepare(x: Tensor) -> Tensor:
 
 
 def share_kept(rounds: int) -> float:
-    """The share of the training images that a round keeps: 30 % in the second, a tenth more in each later one, at most 80."""
-    return min(0.1 * (rounds + 1), 0.8)
+    """The share of the training images that a round keeps: 30 % in the first, a tenth more in each later one, at most 80."""
+    return min(0.1 * (rounds + 2), 0.8)
 
 
 def confident(answers: Tensor, pool: Tensor, share: float) -> Tensor:
