@@ -33,7 +33,9 @@ from analysis.regimes import PLANE, by_seed, select, split
 
 run = page.start("mnistm_kd")
 ONE_ROUND = {"rounds": 1, "adaptation": "none", "filtering": "none", "augmentation": "none"}
-several = [name for name in ONE_ROUND if name in run.rows and run.rows[name].nunique() > 1]
+UNLABELLED = {"kd_weight": 1, "teacher_view": "target"}
+several = any(name in run.rows and run.rows[name].nunique() > 1 for name in ONE_ROUND)
+several = several and not select(records.final(run.rows), UNLABELLED).empty
 regimes = split(
     select(run.rows, ONE_ROUND) if several else run.rows, ["teacher_view", "target_labels"], run.info.get("axes", {})
 )
@@ -211,7 +213,7 @@ VARIANTS = {"none": "{}", "batch_norm": "{}, re-estimated"}
 
 def unlabelled():
     """Students that saw no target label, each once, and the columns that tell their cells apart."""
-    done = select(records.final(run.rows), {"kd_weight": 1, "teacher_view": "target"})
+    done = select(records.final(run.rows), UNLABELLED)
     rest = [
         name for name in run.rows.attrs["axes"] if name not in (*CHAIN, *PLANE, "teacher_view", "target_labels", "seed")
     ]
@@ -224,31 +226,32 @@ def variant(table):
     return [VARIANTS[a].format(teacher) for a, teacher in zip(table["adaptation"], table["teacher"], strict=True)]
 
 
-def by_rule(cells):
+def by_rule(keys):
     """Of each cell but for T, the students at the T of the largest mean RULE."""
-    others = [name for name in cells if name != "temperature"]
-    means = chains.groupby(cells)[RULE].mean().reset_index()
-    best = means.loc[means.groupby(others)[RULE].idxmax(), cells]
-    return chains.merge(best, on=cells)
+    others = [name for name in keys if name != "temperature"]
+    means = chains.groupby(keys)[RULE].mean().reset_index()
+    best = means.loc[means.groupby(others)[RULE].idxmax(), keys]
+    return chains.merge(best, on=keys)
 
 
 if several:
-    chains, cells = unlabelled()
-    chosen = by_rule(cells)
+    chains, keys = unlabelled()
+    picked = by_rule(keys)
     seen = dict.fromkeys(chains["augmentation"].sort_values(ascending=False))
     start = select(lessons, {"rounds": 1}).assign(rounds=0)
     figure, axes = plt.subplots(
         1, len(seen), figsize=(7.6 * len(seen), 5), squeeze=False, sharey=True, layout="constrained"
     )
     for augmentation, ax in zip(seen, axes[0], strict=True):
-        part = select(chosen, {"augmentation": augmentation})
+        part = select(picked, {"augmentation": augmentation})
         levels = start.rename(columns={"target_test_accuracy": METRIC})
         both = pd.concat([levels[["teacher", "adaptation", "rounds", "seed", METRIC]], part])
         table = statistics.summarise(both.assign(variant=variant(both)), ["variant", "rounds"], METRIC)
         table[["mean", "low", "high"]] *= 100
         curves(table.rename(columns={"mean": METRIC}), "rounds", METRIC, "variant", ax=ax)
         ax.set(ylim=(0, 100), xticks=sorted(table["rounds"].unique()), xlabel="rounds (0: the teacher itself)")
-        ax.set_title(f"augmentation {augmentation}", fontsize=10.5)
+        filtering = " and ".join(map(str, part["filtering"].unique()))
+        ax.set_title(f"augmentation {augmentation}, filtering {filtering}", fontsize=10.5)
         lines(published(*PUBLISHED), ax)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, title="teacher", loc="outside lower center", ncols=len(names))
@@ -261,8 +264,8 @@ if several:
 
 # %%
 if several:
-    without, with_labels = (statistics.stands_out(chains, cells, choose, METRIC) for choose in (RULE, "val_accuracy"))
-    table = statistics.summarise(chains, cells, METRIC).merge(chains.groupby(cells)[RULE].mean().reset_index())
+    without, with_labels = (statistics.stands_out(chains, keys, choose, METRIC) for choose in (RULE, "val_accuracy"))
+    table = statistics.summarise(chains, keys, METRIC).merge(chains.groupby(keys)[RULE].mean().reset_index())
     table[["mean", "low", "high"]] *= 100
     names = [f"{v}, {a}" for v, a in zip(variant(table), table["augmentation"], strict=True)]
     figure, ax = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
@@ -270,7 +273,7 @@ if several:
     for verdict, marker, text in ((without, "*", "chosen by the rule"), (with_labels, "s", "by validation labels")):
         at = select(table, verdict.best)
         size = 260 if marker == "*" else 150
-        ax.scatter(at[RULE], at["mean"], size, "none", marker, edgecolors="black", linewidths=1.4, label=text, zorder=5)
+        ax.scatter(at[RULE], at["mean"], size, c="none", marker=marker, edgecolors="black", label=text, zorder=5)
     ax.set(ylim=(0, 100), xlabel="information of the answers on validation images, nats (no label read)")
     lines(published("DANN"), ax)
     figure.legend(
@@ -420,21 +423,22 @@ def rounds_sentences():
         return
     reported = {"the rule, which reads no label, chooses": without, "validation labels would choose": with_labels}
     for plain in [a for a in seen if len(seen) > 1 and a == "none"]:  # what rounds and adaptation give by themselves
-        alone = statistics.stands_out(select(chains, {"augmentation": plain}), cells, RULE, METRIC)
+        alone = statistics.stands_out(select(chains, {"augmentation": plain}), keys, RULE, METRIC)
         reported = {"among students without augmentation the rule chooses": alone, **reported}
     for who, verdict in reported.items():
         accuracy = by_seed(select(chains, verdict.best), METRIC)
         yield (
             f"Without target labels: {who} {chain_words(verdict.best)}; test accuracy "
             f"{words.percent(statistics.interval(accuracy))}, seeds from {100 * accuracy.min():.1f} to "
-            f"{100 * accuracy.max():.1f} %: {against_dann(accuracy)}."
+            f"{100 * accuracy.max():.1f} %: {against_dann(accuracy)}. On test {len(verdict.ties)} of "
+            f"{words.count(verdict.rivals, 'rival')} cannot be told from it (paired t, Holm-corrected)."
         )
     a, b = (by_seed(select(chains, v.best), METRIC) for v in (without, with_labels))
     if without.best != with_labels.best:
         yield f"What the rule lacks against validation labels: {words.points(statistics.paired(a, b))}, paired by seed."
     else:
         yield "The rule chooses what validation labels would have chosen."
-    means = chains.groupby(cells)[[RULE, METRIC]].mean()
+    means = chains.groupby(keys)[[RULE, METRIC]].mean()
     if len(means) > 2:
         rank = means[RULE].corr(means[METRIC], method="spearman")
         yield f"Over the {len(means)} cells the rank correlation of the rule's measure with test accuracy is {rank:.2f}."
@@ -446,9 +450,9 @@ def rounds_sentences():
 
 def changes(axis, before, after, held):
     """What one axis changes, for each combination of the others that the run has; T as the rule chooses it."""
-    others = [name for name in cells if name not in (axis, "temperature", "rounds")]
+    others = [name for name in keys if name not in (axis, "temperature", "rounds")]
     told = []
-    for values, part in select(chosen, held).groupby(others, sort=False):
+    for values, part in select(picked, held).groupby(others, sort=False):
         a, b = (by_seed(select(part, {axis: value}), METRIC) for value in (after, before))
         if before != after and len(a.index.intersection(b.index)):
             where = ", ".join(f"{k} {v}" for k, v in zip(others, values, strict=True))

@@ -13,14 +13,12 @@ from typing import Any
 from studies.harness import Preset, Study, grid, loguniform, uniform
 from trainables.core.nets import normalised
 
-
 TRAINING = 55_000  # digits of the full data set, without those held out
 UNTAUGHT = {"temperature": 1.0, "teacher_view": "target", "adaptation": "none", "rounds": 1, "filtering": "none"}
 
 
 def same(config):
-    """kd_weight 0 asks no teacher, so all that is the teacher's is one; kd_weight 1 reads no label; more labels than there
-    are is all of them; a teacher without batch normalisation has no statistics to adapt."""
+    """kd_weight 0 hears no teacher; 1 reads no label; a teacher without batch normalisation has no statistics to adapt."""
     if config["kd_weight"] == 0:
         config = {**config, **UNTAUGHT}
     if config["kd_weight"] == 1 or (config["target_labels"] != "all" and int(config["target_labels"]) >= TRAINING):
@@ -68,8 +66,7 @@ STUDY = Study(
         "course": Preset("what the assignment asks: 24 minutes on two cores with the full data, less with the sample", core_seconds=8.5, sample={"steps": (400,), "teacher_steps": (600,)}),
         "unlabelled": Preset("adaptation without target labels: 8 minutes on two cores with the full data", core_seconds=3.0, axes={
             "teacher_view": ("target",), "target_labels": ("all",), "kd_weight": (1.0,), "temperature": (1.0, 4.0), "seed": tuple(range(5)),
-            "rounds": (1, 3), "filtering": ("confident",), "teacher": ("cnn", "cnn_norm"), "adaptation": ("none", "batch_norm"), "augmentation": ("none", "inversion"), "precision": ("bf16",)},
-            sample={"steps": (400,), "teacher_steps": (600,)}),
+            "rounds": (1, 3), "filtering": ("confident",), "teacher": ("cnn", "cnn_norm"), "adaptation": ("none", "batch_norm"), "augmentation": ("none", "inversion"), "precision": ("bf16",)}, sample={"steps": (400,), "teacher_steps": (600,)}),
         "paper": Preset("a finer grid, larger networks, longer training: for GPUs", core_seconds=400.0, pack=8, axes={
             "network": ("cnn_pool",), "temperature": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
             "kd_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0), "target_labels": ("100", "500", "2000", "all"),
