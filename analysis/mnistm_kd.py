@@ -362,12 +362,14 @@ def tie_sentence(verdict):
 
 
 def edge_sentence(regime, cell):
-    grid = regime.done["temperature"]
-    if cell["kd_weight"] == 0 or grid.nunique() < 3 or cell["temperature"] not in (grid.min(), grid.max()):
-        return ""
-    return (
-        f" This T is at the edge of what was tried ({grid.min():.3g} to {grid.max():.3g}): better ones may lie outside."
-    )
+    """Warns where better cells may lie outside of what was tried; at 0 and 1 a weight has come to the end of its range."""
+    edges = []
+    for name, symbol in (("temperature", "T"), ("kd_weight", "kd_weight")):
+        grid = regime.done[name]
+        at_end = cell["kd_weight"] == 0 or (name == "kd_weight" and cell[name] == 1)
+        if not at_end and grid.nunique() >= 3 and cell[name] in (grid.min(), grid.max()):
+            edges.append(f" This {symbol} is at the edge of what was tried ({grid.min():.3g} to {grid.max():.3g})")
+    return "".join(f"{edge}: better ones may lie outside." for edge in edges)
 
 
 def readings_sentences():
