@@ -43,10 +43,11 @@ class Config:
 
     teacher_view: which image the teacher is shown, "target" (the MNIST-M image itself) or "source" (the clean digit
     behind it). target_labels: how many MNIST-M labels the student has, a count or "all"; the other digits serve
-    unlabelled. adaptation: of a teacher with batch normalisation, "none" or "batch_norm" (statistics re-estimated on the
-    MNIST-M training images). rounds: 1, the student of that teacher; r + 1, of the student of round r, whose answers
-    are sharpened. filtering: which of the answers teach, "none" (all do) or "confident" (of each class the surest). augmentation: of the student's images, "none" or "inversion" (of the colours, of every second image, at
-    random), which keeps the label. temperature T > 0; kd_weight, the lambda of the loss, in [0, 1]. lr: peak learning rate of Adam.
+    unlabelled. rounds: 1, a student of the teacher; r + 1, of the student of round r, whose answers are sharpened.
+    adaptation: of a teacher with batch normalisation, "none" or "batch_norm" (statistics re-estimated on the MNIST-M
+    training images). filtering: which answers teach, "none" (all do) or "confident" (the surest of each class).
+    augmentation: of the student's images, "none" or "inversion" (of the colours of every second one, at random), which
+    keeps the label. temperature T > 0; kd_weight, the lambda of the loss, in [0, 1]. lr: peak learning rate of Adam.
     steps, batch_size: training length in batches and their size in images. seed: initial weights, order of the data,
     choice of the labelled digits, and which teacher.
     """
@@ -173,27 +174,22 @@ class Distillation(Pack):
             if row["status"] == "failed":
                 raise ValueError(f"the student of round {student.rounds} came to nothing: {row['error']}")
             shown = pack.sets.images if student.teacher_view == "target" else pack.sets.digits
-            numbers = {"source_test_accuracy": row["source_accuracy"], "target_test_accuracy": row["test_accuracy"]}
-            numbers |= {"seconds": pack.seconds}
-            logits = pack.students.answers(shown, prepare)[0].cpu().numpy() / SHARPENING
-            return {"answers": logits} | {name: np.asarray(value) for name, value in numbers.items()}
+            numbers = (row["source_accuracy"], row["test_accuracy"], pack.seconds)
+            measured = {name: np.asarray(n) for name, n in zip((*LEVELS, "seconds"), numbers, strict=True)}
+            return {"answers": pack.students.answers(shown, prepare)[0].cpu().numpy() / SHARPENING} | measured
 
-        graphs = [repr(graph(name, CLASSES)) for name in (student.network, student.teacher)]
-        content = _content(datasets["mnistm"])
-        key = {
-            "recipe": 1,
-            **asdict(student),
+        depends = {
+            "graphs": [repr(graph(name, CLASSES)) for name in (student.network, student.teacher)],
             "sharpening": SHARPENING,
-            "graphs": graphs,
             "held_out": HELD_OUT,
-            "data": content,
         }
-        made = cached("student", key, make)
+        made = cached(
+            "student", {"recipe": 1, **asdict(student), **depends, "data": _content(datasets["mnistm"])}, make
+        )
         about = {name: value for name, value in asdict(student).items() if isinstance(value, str | int)}
-        about |= {"rounds": student.rounds + 1}  # the round it teaches in
-        return {student.teacher_view: made["answers"]}, about | {
-            name: float(made[name]) for name in (*LEVELS, "seconds")
-        }
+        about["rounds"] = student.rounds + 1  # the round it teaches in
+        levels = {name: float(made[name]) for name in (*LEVELS, "seconds")}
+        return {student.teacher_view: made["answers"]}, about | levels
 
     @staticmethod
     def student_bytes(config: Config) -> int:
