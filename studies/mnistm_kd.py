@@ -41,6 +41,7 @@ STUDY = Study(
     metric="val_accuracy",
     mode="max",
     metrics=("train_loss", "val_accuracy", "val_entropy", "val_information", "test_accuracy", "source_accuracy"),
+    tables={"answers": ()},
     trials={
         "teacher_view": grid("target", "source", choices=("target", "source"), help="Image the teacher is shown: the MNIST-M image itself, or the clean digit behind it."),
         "target_labels": grid("500", "all", valid=count_or_all, must="a count above 0, or all", help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled."),

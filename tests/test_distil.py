@@ -109,6 +109,14 @@ def test_without_target_labels_none_is_read(datasets, answers):
         assert torch.equal(weights(a, 0), weights(b, 0))
 
 
+def test_what_students_without_labels_name_is_kept_and_nobody_elses(datasets, answers):
+    students, rows = train([PLAIN, variant(kd_weight=1.0)], datasets, answers)
+    assert not any("tables" in row for row in rows[:-1])
+    named = torch.tensor([int(k) for k in rows[-1]["tables"]["answers"][0]["named"]])
+    right = (named == students.sets.labels[students.sets.val]).float().mean()
+    assert right.item() == pytest.approx(rows[-1]["val_accuracy"])
+
+
 def test_a_round_keeps_the_surest_answers_as_many_of_each_class_named():
     g = torch.Generator().manual_seed(0)
     answers, pool = torch.randn(1000, 10, generator=g) * 3, torch.arange(100, 1000)

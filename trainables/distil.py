@@ -238,8 +238,9 @@ class Distillation(Pack):
     def measure(self) -> dict[str, Tensor]:
         sets, students = self.sets, self.students
         z = students.answers(sets.images[sets.val], prepare)
+        self.named = z.argmax(-1)
         metrics = {
-            "val_accuracy": (z.argmax(-1) == sets.labels[sets.val]).float().mean(1),
+            "val_accuracy": (self.named == sets.labels[sets.val]).float().mean(1),
             "val_entropy": entropy(z),
             "val_information": information(z),
         }
@@ -247,6 +248,14 @@ class Distillation(Pack):
             metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
             metrics["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, prepare)
         return metrics
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        """At the end, what students that saw no label name each validation image, as a string of digits: where no label may
+        choose, students can be asked whether they agree."""
+        if not self.finished:
+            return super().tables()
+        named = ["".join(map(str, row)) for row in self.named.tolist()]
+        return [{"answers": [{"named": n}]} if c.kd_weight == 1 else {} for c, n in zip(self.pack, named, strict=True)]
 
 
 class Splits:
