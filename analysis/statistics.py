@@ -71,6 +71,16 @@ def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
     return Difference(i.mean, i.low, i.high, i.n, p)
 
 
+def kappa(a: np.ndarray, b: np.ndarray) -> float:
+    """Agreement of two raters beyond chance, (p_o - p_e) / (1 - p_e)        Cohen 1960, Educ. Psychol. Meas. 20:37-46
+
+    a, b: the class that each names, (N,). 1: they agree on everything; 0: as two who answer apart would, also where both
+    name one class alone.
+    """
+    chance = sum(float((a == k).mean() * (b == k).mean()) for k in np.unique(a))
+    return (float((a == b).mean()) - chance) / (1 - chance) if chance < 1 else 0.0
+
+
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """p values corrected for their number, in the same order; NaN counts as 1.     Holm 1979, Scand. J. Stat. 6:65-70"""
     raw = np.nan_to_num(np.asarray(p, dtype=float), nan=1.0)

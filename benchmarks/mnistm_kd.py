@@ -77,7 +77,24 @@ def main(a: Arguments) -> None:
     name = torch.cuda.get_device_name() if a.device == "cuda" else f"{workers} cores"
     datasets = {"mnistm": data.load("mnistm", a.data, a.data_root)}
     arrays, sets = datasets["mnistm"], Splits(datasets["mnistm"], torch.device("cpu"))
-    base = Config("target", "all", "cnn_small", "cnn", 1500, a.precision, a.steps, 128, 3e-3, 1.0, 0.0, 0)
+    base = Config(
+        "target",
+        "all",
+        1,
+        "none",
+        "none",
+        "none",
+        "cnn_small",
+        "cnn",
+        1500,
+        a.precision,
+        a.steps,
+        128,
+        3e-3,
+        1.0,
+        0.0,
+        0,
+    )
     configs = [
         replace(base, precision="fp32", temperature=T, kd_weight=w, seed=s)
         for T in a.plain_temperature for w in a.plain_kd_weight for s in range(a.seeds)

@@ -11,15 +11,19 @@ readings of "the teacher's answer" and with few or all target labels. The loss i
 from typing import Any
 
 from studies.harness import Preset, Study, grid, loguniform, uniform
+from trainables.core.nets import normalised
+
+TRAINING = 55_000  # digits of the full data set, without those held out
+UNTAUGHT = {"temperature": 1.0, "teacher_view": "target", "adaptation": "none", "rounds": 1, "filtering": "none"}
 
 
 def same(config):
-    """kd_weight 0 asks no teacher, so every temperature and view is one student; kd_weight 1 reads no label."""
+    """kd_weight 0 hears no teacher; 1 reads no label; a teacher without batch normalisation has no statistics to adapt."""
     if config["kd_weight"] == 0:
-        return {**config, "temperature": 1.0, "teacher_view": "target"}
-    if config["kd_weight"] == 1:
-        return {**config, "target_labels": "all"}
-    return config
+        config = {**config, **UNTAUGHT}
+    if config["kd_weight"] == 1 or (config["target_labels"] != "all" and int(config["target_labels"]) >= TRAINING):
+        config = {**config, "target_labels": "all"}
+    return config if normalised(config["teacher"]) else {**config, "adaptation": "none"}
 
 
 def count_or_all(value):
@@ -27,7 +31,7 @@ def count_or_all(value):
 
 
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
-networks = ("cnn_small", "cnn", "cnn_pool")
+networks = ("cnn_small", "cnn", "cnn_norm", "cnn_pool")
 
 STUDY = Study(
     name="mnistm_kd",
@@ -36,10 +40,15 @@ STUDY = Study(
     datasets=("mnistm",),
     metric="val_accuracy",
     mode="max",
-    metrics=("train_loss", "val_accuracy", "test_accuracy", "source_accuracy"),
+    metrics=("train_loss", "val_accuracy", "val_entropy", "val_information", "test_accuracy", "source_accuracy"),
+    tables={"answers": ()},
     trials={
         "teacher_view": grid("target", "source", choices=("target", "source"), help="Image the teacher is shown: the MNIST-M image itself, or the clean digit behind it."),
         "target_labels": grid("500", "all", valid=count_or_all, must="a count above 0, or all", help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled."),
+        "rounds": grid(1, help="1: students of the teacher; r + 1: of the student of round r.", **positive),
+        "filtering": grid("none", choices=("none", "confident"), help="confident: of the teacher's answers only the surest teach, as many of each class; more in each round."),
+        "adaptation": grid("none", choices=("none", "batch_norm"), help="batch_norm: the statistics of the teacher's batch normalisation re-estimated on MNIST-M."),
+        "augmentation": grid("none", choices=("none", "inversion"), help="inversion: the student sees every second image, drawn at random, in inverted colours."),
         "network": grid("cnn_small", choices=networks, help="The student's network."),
         "teacher": grid("cnn", choices=networks, help="The teacher's network."),
         "teacher_steps": grid(1500, help="Length of the teacher's training, in batches of 128.", **positive),
@@ -56,6 +65,9 @@ STUDY = Study(
     presets={
         "smoke": Preset("half a minute, to see that all works", core_seconds=0.4, axes={"temperature": (1.0, 8.0), "kd_weight": (0.0, 0.5, 1.0), "steps": (40,), "teacher_steps": (80,), "seed": (0, 1)}),
         "course": Preset("what the assignment asks: 24 minutes on two cores with the full data, less with the sample", core_seconds=8.5, sample={"steps": (400,), "teacher_steps": (600,)}),
+        "unlabelled": Preset("adaptation without target labels: 8 minutes on two cores with the full data", core_seconds=3.0, axes={
+            "teacher_view": ("target",), "target_labels": ("all",), "kd_weight": (1.0,), "temperature": (1.0, 4.0), "seed": tuple(range(5)),
+            "rounds": (1, 3), "filtering": ("confident",), "teacher": ("cnn", "cnn_norm"), "adaptation": ("none", "batch_norm"), "augmentation": ("none", "inversion"), "precision": ("bf16",)}, sample={"steps": (400,), "teacher_steps": (600,)}),
         "paper": Preset("a finer grid, larger networks, longer training: for GPUs", core_seconds=400.0, pack=8, axes={
             "network": ("cnn_pool",), "temperature": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
             "kd_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0), "target_labels": ("100", "500", "2000", "all"),

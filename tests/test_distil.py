@@ -7,10 +7,10 @@ import torch
 from trainables import distil
 from trainables.core import data
 from trainables.core.batches import balanced, batch_index
-from trainables.distil import Config, Distillation, Splits
+from trainables.distil import Config, Distillation, Splits, confident
 
 PLAIN = Config(
-    teacher_view="target", target_labels="500", network="cnn_small", teacher="cnn_small", teacher_steps=6,
+    teacher_view="target", target_labels="500", rounds=1, adaptation="none", filtering="none", augmentation="none", network="cnn_small", teacher="cnn_small", teacher_steps=6,
     precision="fp32", steps=8, batch_size=32, lr=3e-3, temperature=4.0, kd_weight=0.5, seed=0,
 )  # fmt: skip
 
@@ -79,6 +79,83 @@ def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, ans
     assert apart(weights(a, 0), weights(b, 0)) > 1e-2
 
 
+def test_a_round_is_taught_by_the_student_of_the_round_before_and_made_once(datasets, monkeypatch):
+    config = variant(rounds=3, filtering="confident", augmentation="inversion", temperature=4.0, lr=1e-4)
+    before = Distillation.lesson(config)
+    assert (before.rounds, before.kd_weight, before.augmentation) == (2, 1.0, "inversion")
+    assert before == Distillation.lesson(dataclasses.replace(config, kd_weight=1.0, temperature=1.0)), "one for a pack"
+    assert Distillation.lesson(Distillation.lesson(before)) == Distillation.lesson(PLAIN)
+    made, row = Distillation.prepare(before, datasets, "cpu")
+    pool_answers = Distillation.prepare(Distillation.lesson(before), datasets, "cpu")[0]
+    student = train([before], datasets, pool_answers)[0]
+    shown = student.sets.images
+    assert np.array_equal(
+        made["target"], student.students.answers(shown, distil.prepare)[0].numpy() / distil.SHARPENING
+    )
+    assert row["rounds"] == 3 and 0 <= row["target_test_accuracy"] <= 1
+    monkeypatch.setattr(Distillation, "step", lambda *_: pytest.fail("trained again"))
+    assert np.array_equal(Distillation.prepare(before, datasets, "cpu")[0]["target"], made["target"])
+
+
+def test_without_target_labels_none_is_read(datasets, answers):
+    """At kd_weight 1, in any round: students of other labels are the same students."""
+    rng = np.random.default_rng(0)
+    other = {"mnistm": {**datasets["mnistm"], "train_labels": rng.permutation(datasets["mnistm"]["train_labels"])}}
+    for rounds in (1, 2):
+        config = variant(
+            rounds=rounds, filtering="confident", kd_weight=1.0, target_labels="all", augmentation="inversion"
+        )
+        a, b = (train([config], d, answers)[0] for d in (datasets, other))
+        assert torch.equal(weights(a, 0), weights(b, 0))
+
+
+def test_what_students_without_labels_name_is_kept_and_nobody_elses(datasets, answers):
+    students, rows = train([PLAIN, variant(kd_weight=1.0)], datasets, answers)
+    assert not any("tables" in row for row in rows[:-1])
+    named = torch.tensor([int(k) for k in rows[-1]["tables"]["answers"][0]["named"]])
+    right = (named == students.sets.labels[students.sets.val]).float().mean()
+    assert right.item() == pytest.approx(rows[-1]["val_accuracy"])
+
+
+def test_a_round_keeps_the_surest_answers_as_many_of_each_class_named():
+    g = torch.Generator().manual_seed(0)
+    answers, pool = torch.randn(1000, 10, generator=g) * 3, torch.arange(100, 1000)
+    kept = confident(answers, pool, 0.4)
+    surest, named = answers.softmax(-1).max(-1)
+    assert named[kept].bincount().tolist() == [36] * 10 and set(kept.tolist()) <= set(pool.tolist())
+    left = torch.tensor(sorted(set(pool.tolist()) - set(kept.tolist())))
+    for k in range(10):
+        assert surest[kept[named[kept] == k]].min() >= surest[left[named[left] == k]].max()
+    assert torch.equal(confident(answers, pool, 10.0), pool)
+    assert [distil.share_kept(r) for r in (1, 2, 9)] == pytest.approx([0.3, 0.4, 0.8])
+
+
+def test_labels_are_not_filtered(datasets, answers):
+    """The confident images are the teacher's; the labelled ones are not filtered by it."""
+    students = Distillation([variant(filtering="confident", target_labels="all")], datasets, answers, "cpu")
+    assert len(students.pool) < len(students.sets.train) and torch.equal(students.labelled, students.sets.train)
+    few = Distillation([variant(filtering="confident")], datasets, answers, "cpu").labelled
+    assert torch.equal(few, Distillation([PLAIN], datasets, answers, "cpu").labelled)
+
+
+def test_inversion_is_of_the_colours_and_of_some_images(datasets, answers):
+    students = Distillation([variant(augmentation="inversion")], datasets, answers, "cpu")
+    index = students.sets.train[:64]
+    plain, seen = students.sets.target(index), students.shown(index, 0)
+    inverted = distil.prepare(255 - students.sets.images[index])
+    turned = (seen == plain).flatten(1).all(1)
+    assert 16 < turned.sum() < 48 and torch.allclose(seen[~turned], inverted[~turned], atol=1e-6)
+    assert torch.equal(seen, students.shown(index, 0)) and not torch.equal(seen, students.shown(index, 1))
+
+
+def test_an_adapted_teacher_has_the_same_weights_and_other_answers(datasets):
+    lesson = Distillation.lesson(variant(teacher="cnn_norm", teacher_steps=2))
+    plain, row = Distillation.prepare(lesson, datasets, "cpu")
+    adapted, other = Distillation.prepare(dataclasses.replace(lesson, adaptation="batch_norm"), datasets, "cpu")
+    assert row["seconds"] == other["seconds"] and (row["adaptation"], other["adaptation"]) == ("none", "batch_norm")
+    assert not np.allclose(plain["target"], adapted["target"])
+
+
 def test_validation_digits_are_never_trained_on(datasets):
     sets = Splits(datasets["mnistm"], torch.device("cpu"))
     assert not set(sets.train.tolist()) & set(sets.val.tolist())
@@ -127,7 +204,8 @@ def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(datasets, a
 @pytest.mark.parametrize(
     ("change", "word"),
     [({"temperature": 0.0}, "temperature"), ({"kd_weight": 1.5}, "kd_weight"), ({"teacher_view": "both"}, "teacher_view"),
-     ({"target_labels": "none"}, "target_labels"), ({"network": "resnet"}, "network"), ({"steps": 0}, "steps")],
+     ({"target_labels": "none"}, "target_labels"), ({"network": "resnet"}, "network"), ({"steps": 0}, "steps"), ({"rounds": 0}, "rounds"),
+     ({"adaptation": "batch_norm"}, "batch normalisation"), ({"augmentation": "flip"}, "augmentation"), ({"filtering": "some"}, "filtering")],
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):

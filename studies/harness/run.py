@@ -84,7 +84,14 @@ class Run:
             chosen = o.axes.get("dataset") or self.study.presets[o.preset].axes.get("dataset", axis.values)
             self.datasets = tuple(dict.fromkeys((*before, *chosen))) if o.extend or not before else before
         try:
-            variant, why = data.resolve(o.data, self.datasets, o.data_root)
+            with data.offline() if o.dry_run else contextlib.nullcontext():
+                wanted = "full" if o.dry_run and o.data == "auto" else o.data
+                variant, why = data.resolve(wanted, self.datasets, o.data_root)
+        except data.DataMissing as missing:
+            if not o.dry_run:
+                raise InputError(str(missing)) from None
+            otherwise = ", else the shipped sample" if o.data == "auto" else ""
+            return "full", f"The full data, if a run can download them{otherwise}: {missing}."
         except data.DataError as error:
             raise InputError(str(error)) from None
         if variant == "sample" and o.data == "auto" and o.data_root:

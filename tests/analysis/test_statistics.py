@@ -135,3 +135,13 @@ def test_the_share_of_the_gap_is_nought_at_source_only_and_one_at_the_oracle():
     assert st.share_of_gap(high, low, high).tolist() == [1, 1]
     assert st.share_of_gap(high, high, low).isna().all()
     assert st.share_of_gap(high.drop(0), low, high).tolist() == [1]
+
+
+def test_kappa_is_agreement_beyond_chance():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(10, size=(2, 20_000))
+    assert st.kappa(a, a) == 1 and abs(st.kappa(a, b)) < 0.02
+    assert st.kappa(a * 0, b * 0) == 0 and st.kappa(a * 0, b) == pytest.approx(0)
+    # 45 of 50 by hand: p_o = .9, p_e = .5 * .6 + .5 * .4
+    x, y = np.repeat([0, 1], 25), np.repeat([0, 1, 1, 0], [25, 20, 0, 5])
+    assert st.kappa(x, y) == pytest.approx((0.9 - 0.5) / 0.5)

@@ -141,3 +141,17 @@ def test_a_gpu_population_agrees_with_the_cpu():
     x = next(batches(CNN, 1))[0]
     on_gpu = Population(NORM, SHAPES[NORM], (0, 1, 2), LR, device="cuda", dtype=torch.float64)
     assert torch.allclose(on_gpu.logits(x.cuda()).cpu(), population(NORM, "loop").logits(x), atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["loop", "stacked"])
+def test_reestimated_statistics_are_those_of_the_new_inputs(mode):
+    """Then normalising by them is normalising by the batch, save that torch gathers the variance of n - 1 numbers."""
+    x = 1 + 3 * torch.randn(64, 3, 12, 12, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    once, twice = population(NORM, mode), population(NORM, mode)
+    start = [p.detach().clone() for p in once.parameters]
+    once.reestimate(x, lambda part: part)
+    twice.reestimate(torch.cat([x, x]), lambda part: part, batch=len(x))
+    assert all(torch.equal(p, q) for p, q in zip(start, once.parameters, strict=True))
+    assert all(torch.allclose(a, b) for a, b in zip(once.statistics, twice.statistics, strict=True))
+    by_statistics, by_batch = (once.logits(x, training=training) for training in (False, True))
+    assert torch.allclose(by_batch, by_statistics, rtol=0, atol=1e-3)

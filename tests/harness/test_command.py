@@ -111,3 +111,28 @@ def test_the_study_and_its_trainable_agree_on_the_config():
 def test_input_errors_have_one_line():
     with pytest.raises(InputError):
         STUDY.axes["steps"].parse("steps", ["1.5"])
+
+
+@pytest.mark.parametrize(("data", "otherwise"), [("auto", True), ("full", False)])
+def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, otherwise, capsys, tmp_path, monkeypatch):
+    from trainables.core import data as datasets
+
+    monkeypatch.setattr(datasets, "_answering", lambda *_: pytest.fail("a mirror was asked"))
+    assert main(STUDY, ["--dry-run", "--data", data, "--data-root", str(tmp_path), "--storage", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert "if a run can download them" in said and ("else the shipped sample" in said) == otherwise
+    assert "MNIST is not in" in said and not list(tmp_path.iterdir())
+
+
+def test_configs_with_the_same_mathematics_are_one_student():
+    cell = {name: axis.values[-1] for name, axis in STUDY.axes.items()} | {"kd_weight": 0.5, "target_labels": "all"}
+    student = lambda **changes: STUDY.cell({**cell, **changes}).student  # noqa: E731
+    assert student(target_labels="55000") == student(target_labels="60000") == student()
+    assert student(target_labels="54999") != student() and student(rounds=2) != student(filtering="confident")
+    assert student(adaptation="batch_norm") == student(), "this teacher has no statistics"
+    assert student(adaptation="batch_norm", teacher="cnn_norm") != student(teacher="cnn_norm")
+    assert student(kd_weight=1.0, target_labels="500") == student(kd_weight=1.0)
+    untaught = student(kd_weight=0.0)
+    for changes in ({"rounds": 3}, {"filtering": "confident"}, {"adaptation": "batch_norm"}, {"temperature": 2.0}):
+        assert student(kd_weight=0.0, **changes) == untaught
+    assert student(kd_weight=0.0, augmentation="inversion") != untaught, "what the student sees is its own"

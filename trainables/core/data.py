@@ -28,6 +28,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -562,6 +563,8 @@ def _fetch_once(root: Path, present: Callable[[], bool], download: Callable[[Pat
 
     Errors: DataMissing, in the words `sought`, where the network or the folder does not allow it; DataError.
     """
+    if _OFFLINE.get():
+        raise DataMissing(f"{sought}, and nothing is downloaded now")
     from filelock import FileLock
 
     staging = root / ".download"
@@ -616,6 +619,19 @@ def _answering(mirrors: Sequence[str], name: str) -> list[str]:
     if good := [mirror for mirror in mirrors if not trouble[mirror]]:
         return good
     raise OSError("; ".join(f"{mirror}: {reason}" for mirror, reason in trouble.items()))
+
+
+_OFFLINE = ContextVar("offline", default=False)
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Inside, nothing is downloaded: what is absent is missing."""
+    before = _OFFLINE.set(True)
+    try:
+        yield
+    finally:
+        _OFFLINE.reset(before)
 
 
 @contextmanager

@@ -36,6 +36,11 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
 }
 
 
+def normalised(network: str) -> bool:
+    """Whether a named network has batch normalisation, and so statistics that can be re-estimated."""
+    return any(isinstance(layer, Conv) and layer.norm for layer in NETWORKS[network])
+
+
 def graph(network: str, classes: int) -> tuple[Layer, ...]:
     """The layers of a named network with its classifier."""
     return (*NETWORKS[network], Linear(classes))

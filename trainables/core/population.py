@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trainables.core.nets import Conv, Layer, Linear
 
+MOMENTUM = 0.1  # of batch normalisation's running statistics: the share of the newest batch
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -161,6 +162,23 @@ class Population:
         """Logits on all inputs, (S, N, classes). x: (N, ...); prepare: x -> network input."""
         return torch.cat([self.logits(prepare(xb), training=False) for xb in x.split(self.chunk)], dim=1)
 
+    @torch.no_grad()
+    def reestimate(self, x: Tensor, prepare, batch: int = 1000) -> None:
+        """The statistics of every batch normalisation taken from other inputs, the weights kept: adaptive batch
+        normalisation, Li et al. 2016 (arXiv 1603.04779). Each is the mean over the batches of what a batch has.
+
+        x: all inputs (N, ...); prepare: x -> network input.
+        """
+        totals = [torch.zeros_like(s) for s in self.statistics]
+        for xb in x.split(batch):
+            for s in self.statistics:
+                s.zero_()  # so that MOMENTUM times the batch's own is left
+            self.logits(prepare(xb), training=True)
+            for total, s in zip(totals, self.statistics, strict=True):
+                total += s * (len(xb) / (MOMENTUM * len(x)))
+        for total, s in zip(totals, self.statistics, strict=True):
+            s.copy_(total)
+
     def state_dict(self) -> dict:
         """Everything a resumed population needs, as copies."""
         return {
@@ -241,7 +259,7 @@ def _conv(layer: Conv, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) -> Tens
 def _after(layer: Conv, h: Tensor, norm: Norm | None) -> Tensor:
     """What follows the products of a convolution."""
     if norm:
-        h = F.batch_norm(h, *norm)
+        h = F.batch_norm(h, *norm, MOMENTUM)
     if layer.pool > 1:  # before the ReLU: the same result on fewer numbers
         h = F.max_pool2d(h, layer.pool)
     return F.relu(h)
