@@ -27,7 +27,8 @@ BEYOND = 2  # the test goes up to so many times the longest trained length
 CLIP = 1.0  # norm of a student's gradient, at most
 
 
-# Schedules: the probability of every length, (max_length,), shortest first
+# Schedules: the probability of every length 1..n, (n,). progress: how much of a curriculum's ramp is over, 0 to 1; the ramp is
+# a share of the training, so a schedule is a function of the fraction of training alone
 
 
 def _among(first: int, last: int, n: int) -> np.ndarray:
