@@ -106,7 +106,7 @@ class Setting:
         known, lines = self.start("task_0"), {}
         for seed, line in self.best(method).dropna(subset=["task_0"]).sort_values("step").groupby("seed"):
             line = line[line["step"] > self.offset]
-            curve = line["step"] - self.offset, line["task_0"]
+            curve = list(line["step"] - self.offset), list(line["task_0"])
             lines[seed] = {
                 "half_life": half_life(*curve, known[seed]),
                 "area": area(*curve),
@@ -314,8 +314,8 @@ if plain:
         middle.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         pulls = [(o, n, statistics.interval(setting.start(f"pull_{o}_{n}"))) for o in (0, 1) for n in (2, 3)]
         for x, (o, _, pull) in enumerate(pulls):
-            half = 0 if math.isnan(pull.low) else pull.high - pull.mean
-            right.bar(x, pull.mean, yerr=half, capsize=3, color=DIGITS[str(o)])
+            whisker = 0 if math.isnan(pull.low) else pull.high - pull.mean
+            right.bar(x, pull.mean, yerr=whisker, capsize=3, color=DIGITS[str(o)])
         right.set_xticks(range(4), [f"{n} on {o}" for o, n, _ in pulls])
         right.axhline(0, color="0.3", linewidth=0.8)
         right.set(ylabel="change of the old margin / lr")
@@ -421,8 +421,8 @@ def setting_sentences(setting):
         )
         if method in pairs and pairs[method].n > 1:
             kept = "keeps more than none" if pairs[method].mean > 0 else "keeps less than none"
-            verdict = kept if corrected[method] < 0.05 else "not told from none"
-            said.append(f"; against none {words.points(pairs[method])} on 0 and 1: {verdict}")
+            told = kept if corrected[method] < 0.05 else "not told from none"
+            said.append(f"; against none {words.points(pairs[method])} on 0 and 1: {told}")
         yield "".join(said) + f"; {life_words(setting, method)}."
         first = False
     best = pd.concat([setting.best(m, setting.done) for m in setting.chosen])
@@ -440,7 +440,7 @@ def digit_sentences(setting):
     told = "beyond noise" if difference.low > 0 else "which the seeds do not tell from equal losses"
     pulls = {d: {n: setting.start(f"pull_{d}_{n}").mean() for n in (2, 3)} for d in (0, 1)}
     due = min(pulls, key=lambda d: sum(pulls[d].values()))
-    worst = min(pulls[due], key=pulls[due].get)
+    worst = min(pulls[due], key=lambda n: pulls[due][n])
     lives = {d: first_losses(setting, d) for d in (0, 1)}
     first = sum(lives[due][seed] < lives[1 - due][seed] for seed in lives[due])
     called = {n: 1 - setting.start(f"accuracy_{n}").mean() for n in (2, 3)}
@@ -456,7 +456,9 @@ def first_losses(setting, digit):
     """Iterations until 5 points of the accuracy on a digit are lost, by seed."""
     known, column = setting.start(f"accuracy_{digit}"), f"accuracy_{digit}"
     lines = setting.best("none").dropna(subset=[column]).sort_values("step").groupby("seed")
-    return {seed: half_life(line["step"], line[column], known[seed], known[seed] - 0.1) for seed, line in lines}
+    return {
+        seed: half_life(list(line["step"]), list(line[column]), known[seed], known[seed] - 0.1) for seed, line in lines
+    }
 
 
 def probe_sentences(setting):

@@ -272,9 +272,8 @@ class Forgetting(Pack):
         for name, k in (("old_loss", 0), ("new_loss", task)):
             of = sets.test_digits // 2 == k
             metrics[name] = cross_entropy(z[:, of], sets.test_digits[of] % 2)
-        moved = sum((p - old).square().flatten(1).sum(1) for p, old in zip(students.parameters, self.old, strict=True))
-        size = sum(old.square().flatten(1).sum(1) for old in self.old)
-        metrics["distance"] = (moved / size).sqrt()
+        flat, old = (torch.cat([p.flatten(1) for p in of], 1) for of in (students.parameters, self.old))
+        metrics["distance"] = (flat - old).norm(dim=1) / old.norm(dim=1)
         if self.done_steps in self.evaluations()[::-3]:
             metrics["probe_accuracy"] = probe(students, sets)
         return metrics
