@@ -24,6 +24,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import AutoLocator, ScalarFormatter
 
 from analysis import page, records, statistics, words
 from analysis.figures.bars import bars
@@ -293,6 +294,8 @@ if several:
         at = select(table, verdict.best)
         size = 260 if marker == "*" else 150
         ax.scatter(at[RULE], at["mean"], size, c="none", marker=marker, edgecolors="black", label=text, zorder=5)
+    ax.xaxis.set_major_locator(AutoLocator())
+    ax.xaxis.set_major_formatter(ScalarFormatter())
     measure = "agreement of seeds, Cohen's κ" if RULE != SECOND else "information of the answers, nats"
     ax.set(ylim=(0, 100), xlabel=f"{measure}, on validation images (no label read)")
     lines(published("DANN"), ax)
