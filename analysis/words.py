@@ -17,10 +17,12 @@ def percent(value: Interval) -> str:
 
 
 def points(value: Interval) -> str:
-    """`+4.1 points (+3.2 to +5.0)`"""
+    """`+4.1 points (+3.2 to +5.0)`; with a second digit where one would round to 0"""
+    digits = 1 if abs(value.mean) >= 0.0005 else 2
+    mean, low, high = (f"{100 * v:+.{digits}f}" for v in (value.mean, value.low, value.high))
     if math.isnan(value.low):
-        return f"{100 * value.mean:+.1f} points (n = {value.n}, no interval)"
-    return f"{100 * value.mean:+.1f} points ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
+        return f"{mean} points (n = {value.n}, no interval)"
+    return f"{mean} points ({low} to {high})"
 
 
 def share(value: Interval) -> str:
