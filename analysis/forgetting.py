@@ -375,8 +375,8 @@ if rates:
         ax.legend(fontsize=8)
     figure.suptitle(
         title(
-            "Half-life without a remedy: geometric mean, 95 % interval",
-            "points are missing where not every seed lost half of it",
+            "Half-life without a remedy: median over seeds, 95 % interval",
+            "points are missing where half of the seeds or more did not lose half of it",
         ),
         fontsize=11,
     )
@@ -469,10 +469,10 @@ def probe_sentences(setting):
         if setting.five
         else f" (untrained features: {words.percent(statistics.interval(setting.start('probe_untrained')))})"
     )
-    where = "mostly in the readout, not in the features" if gap.low > 0 else "not told from the readout"
+    where = "so the readout lost more than the features" if gap.low > 0 else "not told from the readout"
     yield (
         f"**{setting.name}**: without a remedy a linear probe still reads 0 and 1 from the features at "
-        f"{words.percent(statistics.interval(last['probe_accuracy']))}{untrained}, {words.points(gap)} above the readout: what is lost is {where}."
+        f"{words.percent(statistics.interval(last['probe_accuracy']))}{untrained}, {words.points(gap)} above the readout: {where}."
     )
 
 
@@ -498,14 +498,6 @@ def rate_sentences():
         )
 
 
-def caveats():
-    if run.info.get("data") == "sample":
-        yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
-    failed = rows[rows["status"] == "failed"]["student"].nunique()
-    if failed:
-        yield f"{failed} of {rows['student'].nunique()} students failed and are holes, not low points: {rows.loc[rows['status'] == 'failed', 'error'].iloc[0]}."
-
-
 said = [line for setting in shown for line in setting_sentences(setting)]
 said += [line for setting in plain for line in digit_sentences(setting)]
 said += [
@@ -516,4 +508,4 @@ said += [
 ]
 said += [line for setting in five for line in five_sentences(setting)]
 said += list(rate_sentences()) if rates else []
-run.close([*said, *caveats()])
+run.close([*said, *run.caveats()])

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import page, statistics, words
+from analysis import page, records, statistics
 from analysis.figures.curves import curves
 from analysis.figures.heatmap import heatmap
 from analysis.figures.interactive import interactive
@@ -31,6 +31,7 @@ run = page.start("kd_gradients")
 NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 PAPER = "Hinton et al. 2015"
 gradients = run.table("gradients").rename(columns={"step": "training_step"})
+gradients = gradients[gradients["student"].isin(records.final(run.rows)["student"])]
 apart = [
     a for a in run.rows.attrs["axes"] if a not in ("dataset", "temperature", "seed") and gradients[a].nunique() > 1
 ]
@@ -338,13 +339,7 @@ def caveat_sentences():
         f"−2 may stay just outside the interval at any T; therefore a slope whose interval lies within {NEAR} of the law counts as "
         "following it."
     )
-    if run.info.get("data") == "sample":
-        yield "The data are the small shipped sample."
-    failed = run.rows.loc[run.rows["status"] == "failed", "student"].nunique()
-    if failed:
-        yield f"{words.count(failed, 'student')} of {run.rows['student'].nunique()} failed and are left out."
-    if run.info.get("status") not in ("done", None):
-        yield f"The run's status is {run.info['status']}."
+    yield from run.caveats()
 
 
 run.close(

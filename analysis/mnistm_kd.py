@@ -497,23 +497,7 @@ def caveat_sentences():
         f"Published for comparison: DANN {100 * PUBLISHED['DANN']:.2f} %, which is {100 * dann.iloc[0]:.1f} % of the gap by the "
         f"formula used here on the accuracies of its table (the table prints 52.9 %), with no target label; {PAPER}, Table 2."
     )
-    if run.info.get("data") == "sample":
-        yield "The data are the small shipped sample: compare with the published numbers in kind, not in size."
-    failed = run.rows[run.rows["status"] == "failed"].drop_duplicates("student")
-    failed = failed[~failed["student"].isin(run.rows.loc[run.rows["status"] == "done", "student"])]
-    if len(failed):
-        lost = [
-            f"{s['teacher_view']} view, {s['target_labels']} labels, {words.cell(s)}, seed {s['seed']} ({s['error']})"
-            for s in failed.to_dict("records")
-        ]
-        total = run.rows["student"].nunique()
-        yield f"{len(failed)} of {total} students failed and are holes, not low points: {words.listing(lost)}."
-    stopped = run.rows.loc[run.rows["status"] == "stopped", "student"].nunique()
-    if stopped:
-        yield f"{words.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
-    if run.info.get("status") not in ("done", None):
-        done = run.rows.loc[run.rows["status"] == "done", "student"].nunique()
-        yield f"The run's status is {run.info['status']}: {done} of {run.info.get('students', '?')} students are done."
+    yield from run.caveats()
 
 
 run.close(

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,29 @@ class Page:
         figure.write_html(path, include_plotlyjs=True, config={"displaylogo": False})
         link = f'<a href="figures/{path.name}">{caption}</a> (to turn; opens offline)'
         _show({"text/html": link, "text/plain": path.name}, figure=path.name)
+
+    def caveats(self) -> Iterator[str]:
+        """What every page says at its end: a small data set, students without a result, a run that has not ended."""
+        from analysis import words
+
+        rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
+        if self.info.get("data") == "sample" and self.info.get("datasets"):
+            yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
+        failed = rows[(rows["status"] == "failed") & ~rows["student"].isin(done)].drop_duplicates("student")
+        if len(failed):
+            varied = [axis for axis in rows.attrs["axes"] if rows[axis].nunique() > 1]
+            lost = [
+                ", ".join(f"{axis} {s[axis]}" for axis in varied) + f" ({s['error']})"
+                for s in failed.to_dict("records")
+            ]
+            total = rows["student"].nunique()
+            yield f"{len(failed)} of {total} students failed and are holes, not low points: {words.listing(lost)}."
+        stopped = rows.loc[rows["status"] == "stopped", "student"].nunique()
+        if stopped:
+            yield f"{words.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
+        if self.info.get("status") not in ("done", None):
+            asked = self.info.get("students", "?")
+            yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done."
 
     def close(self, sentences: Iterable[str]) -> None:
         """The page's last words: shown here and printed by the script."""

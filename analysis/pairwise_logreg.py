@@ -498,16 +498,6 @@ def separability_sentences():
         yield text + "."
 
 
-def caveat_sentences():
-    if run.info.get("data") == "sample":
-        yield "The data are the small shipped sample: few digits are easier to separate than many."
-    failed = run.rows[run.rows["status"] == "failed"].drop_duplicates("student")
-    if len(failed):
-        yield f"{words.count(len(failed), 'student')} failed and are holes: {words.listing(list(failed['error']))}."
-    if run.info.get("status") not in ("done", None):
-        yield f"The run's status is {run.info['status']}: {done['student'].nunique()} of {run.info.get('students', '?')} students are done."
-
-
 run.close(
     [
         *feature_sentences(),
@@ -517,6 +507,6 @@ run.close(
         *significance_sentences(),
         *dependency_sentences(),
         *separability_sentences(),
-        *caveat_sentences(),
+        *run.caveats(),
     ]
 )

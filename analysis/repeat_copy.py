@@ -477,12 +477,7 @@ def caveat_sentences():
     )
     if TUNED:
         yield f"Each schedule has the {', '.join(TUNED)} that validation chose for it."
-    failed = run.rows[run.rows["status"] == "failed"].drop_duplicates("student")
-    if len(failed):
-        lost = [f"{s['schedule']}, seed {s['seed']} ({s['error']})" for s in failed.to_dict("records")]
-        yield f"{words.count(len(failed), 'student')} failed and are holes, not low points: {words.listing(lost)}."
-    if run.info.get("status") not in ("done", None):
-        yield f"The run's status is {run.info['status']}: {done['student'].nunique()} of {run.info.get('students', '?')} students are done."
+    yield from run.caveats()
 
 
 def sentences():

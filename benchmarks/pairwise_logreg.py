@@ -19,7 +19,7 @@ import torch
 import tyro
 
 from trainables.core import data
-from trainables.logistic import PAIRS, Config, Problems, Splits, solve, view
+from trainables.logistic import GAP, PAIRS, Config, Problems, Splits, solve, view
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Arguments:
     """scikit-learn's limit; its tolerance is its default"""
     dtype: str = "float64"
     """of scikit-learn's features: float64 as its StandardScaler returns them, or float32, faster and less exact"""
-    gap: float = 1e-5
+    gap: float = GAP
     """how far above its minimum our objective may end"""
     threads: int = 1
     """of both"""

@@ -7,9 +7,10 @@ the factor T^2. Asked: where the theory's (q - p)/T becomes (z - v)/(N T^2), so 
     python studies/kd_gradients.py --num-gpus 4
 """
 
+import math
 from typing import Any
 
-from studies.harness import Preset, Study, grid, loguniform, uniform
+from studies.harness import Preset, Study, grid, uniform
 
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 datasets = ("mnist", "fashion_mnist", "cifar10")
@@ -32,7 +33,7 @@ STUDY = Study(
         "doublings": grid(11, help="Gradients are probed at T = 0.5, 1, 2, ...: so many times doubled.", **positive),
     },
     students={
-        "temperature": grid(0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, help="T that a student is trained at.", search=loguniform(0.5, 256), **positive),
+        "temperature": grid(0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, help="T that a student is trained at, one of the probes.", valid=lambda v: v >= 0.5 and math.log2(v).is_integer(), must="0.5, 1, 2, 4 or another power of two"),
         "kd_weight": grid(0.5, help="lambda, weight of the distillation term in training.", search=uniform(0, 1), valid=lambda v: 0 <= v <= 1, must="in [0, 1]"),
         "lr": grid(3e-3, help="Adam's peak learning rate.", **positive),
         "seed": grid(0, 1, 2, help="Initial weights, order of the data, and teacher."),

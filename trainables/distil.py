@@ -140,16 +140,8 @@ class Distillation(Pack):
         """
         if isinstance(lesson, Config):
             return cls._prepare_round(lesson, datasets, device)
-        depends = {
-            "network": repr(graph(lesson.network, CLASSES)),
-            "lr": TEACHER_LR,
-            "batch": TEACHER_BATCH,
-            "held_out": HELD_OUT,
-        }
         mnistm = datasets["mnistm"]
-        if normalised(lesson.network):  # its answers as it is and adapted are made together
-            depends["adaptation"] = 1
-        key = {"recipe": 2, **depends, "steps": lesson.steps, "seed": lesson.seed, "data": _content(mnistm)}
+        key = {**_recipe(lesson.network), "steps": lesson.steps, "seed": lesson.seed, "data": _content(mnistm)}
         made = cached("teacher", key, lambda: _teach(lesson, mnistm, device))
         prefix = "" if lesson.adaptation == "none" else f"{lesson.adaptation}_"
         about = {
@@ -179,12 +171,13 @@ class Distillation(Pack):
             return {"answers": pack.students.answers(shown, prepare)[0].cpu().numpy() / SHARPENING} | measured
 
         depends = {
-            "graphs": [repr(graph(name, CLASSES)) for name in (student.network, student.teacher)],
+            "graph": repr(graph(student.network, CLASSES)),
             "sharpening": SHARPENING,
-            "held_out": HELD_OUT,
+            "shares": [share_kept(r + 1) for r in range(student.rounds)],
+            "teacher": _recipe(student.teacher),
         }
         made = cached(
-            "student", {"recipe": 1, **asdict(student), **depends, "data": _content(datasets["mnistm"])}, make
+            "student", {"recipe": 2, **asdict(student), **depends, "data": _content(datasets["mnistm"])}, make
         )
         about = {name: value for name, value in asdict(student).items() if isinstance(value, str | int)}
         about["rounds"] = student.rounds + 1  # the round it teaches in
@@ -340,6 +333,18 @@ def _answers(teacher: Population, sets: Splits) -> dict[str, np.ndarray]:
     for level, images in (("source_test_accuracy", sets.test_digits), ("target_test_accuracy", sets.test_images)):
         made[level] = teacher.accuracy(images, sets.test_labels, prepare)[0].cpu().numpy()
     return made
+
+
+def _recipe(network: str) -> dict[str, object]:
+    """All that a teacher's training depends on, save its length, its seed and the data."""
+    recipe = {
+        "recipe": 2,
+        "network": repr(graph(network, CLASSES)),
+        "lr": TEACHER_LR,
+        "batch": TEACHER_BATCH,
+        "held_out": HELD_OUT,
+    }
+    return recipe | ({"adaptation": 1} if normalised(network) else {})  # as it is and adapted are made together
 
 
 def _content(arrays: Arrays) -> dict[str, str]:

@@ -480,8 +480,12 @@ class PairwiseLogistic(Pack):
             if i in hardest[:1]:
                 correlations.append({**pair, "correlation": packed(covariance / error / error[:, None], np.float16)})
         mean = lambda name: float(seen[name].mean())  # noqa: E731
+        left = int((seen["gradient"] > 2 * problems.tolerance(GAP)).sum())  # twice: rounding
+        ended = (
+            {"status": "failed", "error": f"{left} of the 45 problems did not converge"} if left else {"status": "done"}
+        )
         return {
-            "step": int(steps.max()), "fraction": 1.0, "status": "done", "train_loss": mean("train_loss"),
+            "step": int(steps.max()), "fraction": 1.0, **ended, "train_loss": mean("train_loss"),
             "val_accuracy": mean("val_accuracy"), "test_accuracy": mean("test_accuracy"),
             "worst_test_accuracy": float(seen["test_accuracy"].min()), "vote_accuracy": self.sets.vote(self.view, w),
             "tables": {

@@ -54,7 +54,7 @@ class Pack:
 
     def evaluations(self) -> list[int]:
         """The steps after which is measured, ascending; 0 is before the first, the last is the end of the training."""
-        return [round(self.total_steps * (i + 1) / 4) for i in range(4)]
+        return sorted({max(1, round(self.total_steps * (i + 1) / 4)) for i in range(4)})
 
     def rate(self, fraction: float) -> float:
         """Multiplier of the learning rates at a fraction of the training."""
