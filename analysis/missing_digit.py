@@ -203,7 +203,7 @@ if singles:
                 )
     for ax, what in zip(axes, ("the omitted digit", "the other digits"), strict=True):
         ax.set_yscale("log")
-        ax.set_ylim(bottom=0.05)
+        ax.set_ylim(bottom=0.3)
         ax.yaxis.set_major_formatter("{x:g}")
         ax.grid(axis="y", which="both", linewidth=0.3)
         ax.set_ylabel(f"test errors on {what}, %")

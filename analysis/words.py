@@ -21,7 +21,6 @@ def points(value: Interval, digits: int = 1) -> str:
     """`+4.1 points (+3.2 to +5.0)`; with a further digit where so many would round to 0"""
     digits += abs(value.mean) < 0.5 * 10.0 ** -(digits + 2)
     mean, low, high = (f"{100 * v:+.{digits}f}" for v in (value.mean, value.low, value.high))
-    mean, low, high = (f"{100 * v:+.{digits}f}" for v in (value.mean, value.low, value.high))
     if math.isnan(value.low):
         return f"{mean} points (n = {value.n}, no interval)"
     return f"{mean} points ({low} to {high})"
