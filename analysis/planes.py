@@ -27,7 +27,7 @@ class Planes:
     """Draws into a run. All values are in per cent.
 
     below: the axis whose values lie below each other (the others lie side by side); title: a regime in words; best: the
-    cell that validation chose there, or None.
+    cell that validation chose there, or None; digits: of the numbers in heatmaps.
     """
 
     run: Page
@@ -35,6 +35,7 @@ class Planes:
     below: str
     title: Callable[[Regime], str]
     best: Callable[[Regime], Mapping[str, Any] | None]
+    digits: int = 1
 
     def panels(self, height: float, width: float = 6.6, layout: Any = "constrained", **kwargs: Any):
         """A figure with one panel per regime, and its axes in the order of the regimes."""
@@ -50,9 +51,10 @@ class Planes:
         return figure, [axes[place] for place in places]
 
     def span(self, metric: str) -> tuple[float, float]:
-        """Whole tens around all means: one colour scale for all regimes."""
+        """Round numbers (with one decimal: tens) around all means: one colour scale for all regimes."""
         values = pd.concat([regime.plane(metric)[metric] for regime in self.regimes]).dropna()
-        return 10 * (values.min() // 10), 10 * -(-values.max() // 10)
+        unit = 10 ** (2 - self.digits)
+        return unit * (values.min() // unit), unit * -(-values.max() // unit)
 
     def surfaces(
         self, metric: str, heading: str, references: Levels, more: Levels | None = None, note: str = "",
@@ -86,8 +88,11 @@ class Planes:
         figure, axes = self.panels(4.4)
         for regime, ax in zip(self.regimes, axes, strict=True):
             table = regime.plane(metric)
-            draw = scatter if scattered(table, *PLANE) else heatmap
-            draw(table, *PLANE, metric, best=self.best(regime), limits=limits, ax=ax)
+            best = self.best(regime)
+            if scattered(table, *PLANE):
+                scatter(table, *PLANE, metric, best=best, limits=limits, ax=ax)
+            else:
+                heatmap(table, *PLANE, metric, best=best, limits=limits, ax=ax, digits=self.digits)
             ax.set_title(self.title(regime), fontsize=10.5)
         colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
         figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)

@@ -9,16 +9,17 @@ from typing import Any
 from analysis.statistics import Interval
 
 
-def percent(value: Interval) -> str:
+def percent(value: Interval, digits: int = 1) -> str:
     """`81.7 % (95 % interval 81.2 to 82.1, n = 3)`"""
+    mean, low, high = (f"{100 * v:.{digits}f}" for v in (value.mean, value.low, value.high))
     if math.isnan(value.low):
-        return f"{100 * value.mean:.1f} % (n = {value.n})"
-    return f"{100 * value.mean:.1f} % (95 % interval {100 * value.low:.1f} to {100 * value.high:.1f}, n = {value.n})"
+        return f"{mean} % (n = {value.n})"
+    return f"{mean} % (95 % interval {low} to {high}, n = {value.n})"
 
 
-def points(value: Interval) -> str:
-    """`+4.1 points (+3.2 to +5.0)`; with a second digit where one would round to 0"""
-    digits = 1 if abs(value.mean) >= 0.0005 else 2
+def points(value: Interval, digits: int = 1) -> str:
+    """`+4.1 points (+3.2 to +5.0)`; with a further digit where so many would round to 0"""
+    digits += abs(value.mean) < 0.5 * 10.0 ** -(digits + 2)
     mean, low, high = (f"{100 * v:+.{digits}f}" for v in (value.mean, value.low, value.high))
     if math.isnan(value.low):
         return f"{mean} points (n = {value.n}, no interval)"

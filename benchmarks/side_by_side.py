@@ -104,22 +104,23 @@ def train_plainly(
     config: Any,
     device: str,
     report: Callable[[dict], object] = lambda row: None,
+    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
 ) -> dict:
     """Distil one student as a tutorial would; its last row. loss(student logits, teacher logits, labels); parts: train,
     val and those that the last evaluation looks at."""
     student, teacher = student.to(device), teacher.to(device).eval()
-    adam = torch.optim.Adam(student.parameters(), lr=config.lr)
+    trained = optimiser([{"params": student.parameters(), "lr": config.lr}])
     step, row = 0, {}
     while step < config.steps:
         for x, y in loader(parts["train"], config.batch_size, True):
             x, y = x.to(device), y.to(device)
-            adam.param_groups[0]["lr"] = config.lr * warmup_linear(step / config.steps)
+            trained.param_groups[0]["lr"] = config.lr * warmup_linear(step / config.steps)
             with torch.no_grad():
                 t = teacher(x)
             value = loss(student(x), t, y)
-            adam.zero_grad()
+            trained.zero_grad()
             value.backward()
-            adam.step()
+            trained.step()
             step += 1
             if step == config.steps or step % (config.steps // 4 or 1) == 0:
                 seen = [name for name in parts if name != "train"] if step == config.steps else ["val"]

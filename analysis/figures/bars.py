@@ -12,8 +12,9 @@ from analysis.figures.scales import label
 
 
 def bars(
-    table: pd.DataFrame, name: str, value: str, hue: str | None = None, limit: float = 100, ax: Axes | None = None
-) -> Axes:
+    table: pd.DataFrame, name: str, value: str, hue: str | None = None, limit: float = 100, ax: Axes | None = None,
+    digits: int = 1,
+) -> Axes:  # fmt: skip
     """Horizontal bars from 0 on an axis that ends at `limit`, the first line on top, each with its number.
 
     hue: a column of colours. Lines without an interval (low is NaN) have no whisker.
@@ -29,7 +30,7 @@ def bars(
     colors = table[hue] if hue else ["0.6"] * len(table)
     for y, mean, width, color in zip(at, table[value], half, colors, strict=True):
         dark = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) < 0.6
-        text = f"{mean:.1f}" + (f" ±{width:.1f}" if width else "")
+        text = f"{mean:.{digits}f}" + (f" ±{width:.{digits}f}" if width else "")
         inside = mean + width > 0.85 * limit
         ax.annotate(
             text, (mean - width if inside else mean + width, y), (-6 if inside else 6, 0), textcoords="offset points",

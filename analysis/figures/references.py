@@ -11,16 +11,22 @@ from matplotlib.axes import Axes
 
 @dataclass(frozen=True)
 class Reference:
-    """A level in the unit of the value axis. source: where it is published (drawn dashed); empty if it is ours."""
+    """A level in the unit of the value axis. source: where it is published (drawn dashed); empty if it is ours.
+    digits: of ours."""
 
     label: str
     value: float
     source: str = ""
     color: str = "0.25"
+    digits: int = 1
 
     @property
     def text(self) -> str:
-        return f"{self.label} {self.value:.4g} (published)" if self.source else f"{self.label} {self.value:.1f}"
+        return (
+            f"{self.label} {self.value:.4g} (published)"
+            if self.source
+            else f"{self.label} {self.value:.{self.digits}f}"
+        )
 
     @property
     def style(self) -> str:

@@ -28,6 +28,7 @@ LABELS = {
     "kd_weight": "kd_weight (λ)",
     "l2": "penalty l2",
     "test_accuracy": "test accuracy, %",
+    "test_error": "test errors, %",
 }
 
 

@@ -33,3 +33,8 @@ def distillation(z: Tensor, t: Tensor, temperature: Tensor) -> Tensor:
 def mixed(hard: Tensor, soft: Tensor, kd_weight: Tensor) -> Tensor:
     """(1 - kd_weight) hard + kd_weight soft; all (S,). The convex convention: at 1 no label is read."""
     return (1 - kd_weight) * hard + kd_weight * soft
+
+
+def added(hard: Tensor, soft: Tensor, kd_weight: Tensor) -> Tensor:
+    """hard + kd_weight soft; all (S,). The additive convention: labels are read at every weight, which has no upper end."""
+    return hard + kd_weight * soft

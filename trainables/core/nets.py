@@ -31,8 +31,7 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
     "cnn": (Conv(32, 5, stride=2), Conv(64, 3, stride=2), Linear(128)),
     "cnn_norm": (Conv(32, 5, stride=2, norm=True), Conv(64, 3, stride=2, norm=True), Linear(128)),
     "cnn_pool": (Conv(16, 5, pool=2), Conv(32, 5, pool=2)),
-    "mlp_600": (Linear(600), Linear(600)),
-    "mlp_1200": (Linear(1200), Linear(1200)),
+    **{f"mlp_{units}": (Linear(units), Linear(units)) for units in (30, 300, 600, 800, 1200)},
 }
 
 

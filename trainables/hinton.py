@@ -1,0 +1,326 @@
+"""Distillation from MNIST to MNIST, as in Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), section 3.
+
+The loss is additive, CE + kd_weight T^2 C, or convex, (1 - kd_weight) CE + kd_weight T^2 C. The assignment's C is the
+cross-entropy - sum p log q at temperature T; KL, which is used here, is less by the entropy of p, which no weight moves:
+the gradient is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.core import data
+from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.cache import cached, digest
+from trainables.core.losses import added, cross_entropy, distillation, mixed
+from trainables.core.nets import NETWORKS, graph
+from trainables.core.pack import Pack
+from trainables.core.population import OPTIMISERS, PRECISIONS, Population, footprint
+from trainables.core.schedules import warmup_linear
+
+CLASSES, SHAPE = 10, (28 * 28,)
+TRANSFER, FEW, TEACHER, NOISE = range(4)  # purposes that draw random numbers
+CONVENTIONS = {"additive": added, "convex": mixed}
+HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
+TEACHER_NETWORK, TEACHER_BATCH, TEACHER_LR = "mlp_1200", 128, 1e-3
+BIASES = np.arange(-4.0, 20.01, 0.25)  # shifts of the omitted digits' biases that are tried
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a teacher is regularised. dropout: of inputs and of hidden units; max_norm: of the weights into a hidden unit;
+    jitter: largest shift of an image, in pixels."""
+
+    dropout: tuple[float, float] = (0.0, 0.0)
+    max_norm: float = float("inf")
+    jitter: int = 0
+
+
+TEACHERS = {
+    "plain": Recipe(),
+    # max-norm: squared length 15, as in Hinton et al. 2012 (arXiv 1207.0580), appendix A. Their dropout, 0.2 and 0.5, is
+    # for thousands of passes; in tens of passes it underfits.
+    "regularised": Recipe(dropout=(0.1, 0.4), max_norm=15**0.5, jitter=2),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student.
+
+    convention: "additive" or "convex", how kd_weight (lambda) mixes both terms. train_size: how many digits the student
+    sees, a count or "all". network: the student's; teacher: the recipe of its teacher of two layers of 1,200;
+    teacher_steps: its training in batches. optimiser: "adam", or "sgd" without momentum, to whom a larger loss is a larger
+    step. lr: peak learning rate. steps, batch_size: training length in batches and their size. temperature T > 0;
+    kd_weight >= 0. seed: initial weights, order of the data, which digits, and which teacher.
+    """
+
+    convention: str
+    train_size: str
+    network: str
+    teacher: str
+    teacher_steps: int
+    precision: str
+    optimiser: str
+    steps: int
+    batch_size: int
+    lr: float
+    temperature: float
+    kd_weight: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        size = self.train_size
+        for holds, what in (
+            (self.convention in CONVENTIONS, f"convention is additive or convex, not {self.convention!r}"),
+            (size == "all" or (size.isdecimal() and int(size) > 0), f"train_size is a count or all, not {size!r}"),
+            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
+            (self.teacher in TEACHERS, f"teacher is one of {', '.join(TEACHERS)}, not {self.teacher!r}"),
+            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
+            (self.optimiser in OPTIMISERS, f"optimiser is adam or sgd, not {self.optimiser!r}"),
+            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
+            (self.kd_weight >= 0, f"kd_weight must not be below 0, not {self.kd_weight}"),
+            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
+            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
+            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
+        ):
+            if not holds:
+                raise ValueError(what)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One teacher: its recipe, training length in batches, and seed."""
+
+    recipe: str
+    steps: int
+    seed: int
+
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class MnistDistillation(Pack):
+    """Students of MNIST and of a teacher of MNIST. datasets: {"mnist": its arrays}."""
+
+    config_type: ClassVar[type] = Config
+
+    @staticmethod
+    def lesson(config: Config) -> Teacher:
+        """What must be prepared before a student can be trained: its teacher's answers."""
+        return Teacher(config.teacher, config.teacher_steps, config.seed)
+
+    @staticmethod
+    def prepare(lesson: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """The teacher's logits on every training image as it is, without jitter, (N, 10), and its row for the `teachers`
+        table. Trained once; a second run finds the answers in the cache."""
+        depends = {
+            "network": repr(graph(TEACHER_NETWORK, CLASSES)),
+            "recipe": repr(TEACHERS[lesson.recipe]),
+            "lr": TEACHER_LR,
+            "batch": TEACHER_BATCH,
+            "held_out": HELD_OUT,
+        }
+        mnist = datasets["mnist"]
+        key = {**depends, "version": 1, "steps": lesson.steps, "seed": lesson.seed}
+        key["data"] = {name: digest(mnist[name]) for name in sorted(mnist)}
+        answers = cached("hinton", key, lambda: _teach(lesson, mnist, device))
+        metrics = {name: float(value) for name, value in answers.items() if value.ndim == 0}
+        row = {"teacher": lesson.recipe, "teacher_steps": lesson.steps, "seed": lesson.seed, **metrics}
+        return {"logits": answers["logits"]}, row
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        """Memory that one more student takes on the device, in bytes."""
+        return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size, 1000 // 3))
+
+    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(pack, device)
+        c = self.common
+        if c.convention == "convex" and max(each.kd_weight for each in pack) > 1:
+            raise ValueError("kd_weight must not be above 1 in the convex convention")
+        self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
+        self.students = Population(
+            graph(c.network, CLASSES), SHAPE, [c.seed] * len(pack), [c.lr for c in pack], self.device, c.precision,
+            optimiser=c.optimiser,
+        )  # fmt: skip
+        self.sets = Splits(datasets["mnist"], self.device)
+        self.answers = torch.from_numpy(np.array(answers["logits"])).to(self.device)
+        self.transfer = self.sets.train
+        if c.train_size != "all":
+            self.transfer = balanced(self.sets.labels, self.sets.train, int(c.train_size), c.seed, FEW)
+
+    def evaluations(self) -> list[int]:
+        """Half-way and at the end: a test costs as much as dozens of steps."""
+        return sorted({(self.common.steps + 1) // 2, self.common.steps})
+
+    def loss(self, step: int) -> Tensor:
+        c, sets = self.common, self.sets
+        index = batch_index(self.transfer, c.batch_size, step, c.seed, stream=TRANSFER)
+        z = self.students.logits(prepare(sets.images[index]))
+        hard, soft = cross_entropy(z, sets.labels[index]), distillation(z, self.answers[index], self.temperature)
+        return CONVENTIONS[c.convention](hard, soft, self.kd_weight)
+
+    def measure(self) -> dict[str, Tensor]:
+        sets, students = self.sets, self.students
+        metrics = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
+        if self.finished:
+            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
+        return metrics
+
+
+@dataclass(frozen=True)
+class MissingConfig(Config):
+    """One student whose transfer set lacks digits. omitted: these digits, such as "3" or "01234569", or "none"."""
+
+    omitted: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        digits = self.omitted
+        if digits != "none" and not (digits.isdecimal() and len(set(digits)) == len(digits) < CLASSES):
+            raise ValueError(f"omitted is some of the ten digits, or none, not {digits!r}")
+
+
+class MissingDigit(MnistDistillation):
+    """Students whose transfer set lacks all images of some digits; validation and test have them."""
+
+    config_type = MissingConfig
+
+    def __init__(self, pack: Sequence[MissingConfig], datasets: Mapping, answers: Arrays, device: str) -> None:
+        super().__init__(pack, datasets, answers, device)
+        c = self.common
+        self.omitted = torch.tensor([c.omitted != "none" and str(k) in c.omitted for k in range(CLASSES)]).to(device)
+        self.transfer = self.transfer[~self.omitted[self.sets.labels[self.transfer]]]
+
+    def measure(self) -> dict[str, Tensor]:
+        if not self.finished:
+            return super().measure()
+        self.logits = {split: self.students.answers(x, prepare) for split, (x, _) in self._parts().items()}
+        return {f"{k}_accuracy": (z.argmax(-1) == self._parts()[k][1]).float().mean(1) for k, z in self.logits.items()}
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        """At the end, on validation and on test: `digits`, errors by digit; `biases`, errors on omitted and on other digits
+        once the biases of the omitted digits are raised by a shift. Lowering those of all others is the same."""
+        if not self.finished:
+            return super().tables()
+        found: list[dict[str, list[dict]]] = [{"digits": [], "biases": []} for _ in self.pack]
+        for split, z in self.logits.items():  # (S, N, 10)
+            y = self._parts()[split][1]
+            of_digit = F.one_hot(y, CLASSES).float()  # (N, 10)
+            images = of_digit.sum(0).tolist()
+            wrong = (z.argmax(-1) != y).float() @ of_digit  # (S, 10)
+            curves = bias_errors(z, y, self.omitted, torch.from_numpy(BIASES).to(z))
+            for tables, by_digit, (missing, others) in zip(found, wrong.tolist(), curves.tolist(), strict=True):
+                tables["digits"] += [
+                    {"split": split, "digit": k, "images": int(images[k]), "errors": int(by_digit[k])}
+                    for k in range(CLASSES)
+                ]
+                if self.omitted.any():
+                    tables["biases"] += [
+                        {"split": split, "bias": float(b), "omitted_errors": int(m), "other_errors": int(o)}
+                        for b, m, o in zip(BIASES, missing, others, strict=True)
+                    ]
+        return [{name: rows for name, rows in tables.items() if rows} for tables in found]
+
+    def _parts(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Images and labels by split."""
+        sets = self.sets
+        return {"val": (sets.images[sets.val], sets.labels[sets.val]), "test": (sets.test_images, sets.test_labels)}
+
+
+def bias_errors(z: Tensor, y: Tensor, omitted: Tensor, shifts: Tensor) -> Tensor:
+    """Errors on images of omitted digits and of the others, (S, 2, shifts), once each shift is added to the logits of the
+    omitted digits.
+
+    z: (S, N, 10); y: (N,); omitted: (10,) bool; shifts ascend. An image is right while its digit's logit leads: one
+    margin between the best omitted and the best other logit tells from which shift on, so that no shift is tried.
+    """
+    low = torch.finfo(z.dtype).min
+    inside, outside = z.masked_fill(~omitted, low), z.masked_fill(omitted, low)
+    margin = (outside.max(-1).values - inside.max(-1).values)[..., None]  # (S, N, 1)
+    raised = shifts > margin  # an omitted digit leads (S, N, shifts)
+    among = torch.where(omitted[y], inside.argmax(-1) == y, outside.argmax(-1) == y)[..., None]  # right on its own side
+    missing = omitted[y][:, None]
+    wrong = ~(among & (raised == missing))
+    return torch.stack([(wrong & missing).sum(1), (wrong & ~missing).sum(1)], dim=1)
+
+
+class Splits:
+    """MNIST as tensors on one device, with the training digits split into train and validation."""
+
+    def __init__(self, mnist: Arrays, device: torch.device) -> None:
+        # copied: shared arrays are read-only
+        tensor = lambda name: torch.from_numpy(np.array(mnist[name])).to(device)  # noqa: E731
+        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
+        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
+        n = len(self.labels)
+        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
+        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
+
+
+def prepare(x: Tensor) -> Tensor:
+    """uint8 images (B, 28, 28) to (B, 784) in [-1, 1]: mean and deviation 0.5 of pixels in [0, 1]."""
+    return x.flatten(1).float().div_(127.5).sub_(1)
+
+
+def jittered(x: Tensor, pixels: int, g: torch.Generator) -> Tensor:
+    """Each image moved by up to `pixels` to each side, every move alike likely, black coming in; x: (B, H, W)."""
+    B, H, W = x.shape
+    padded = F.pad(x, (pixels,) * 4)
+    dy, dx = torch.randint(0, 2 * pixels + 1, (2, B, 1), generator=g).to(x.device)
+    rows, columns = dy + torch.arange(H, device=x.device), dx + torch.arange(W, device=x.device)  # (B, H), (B, W)
+    return padded[torch.arange(B, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def dropped(h: Tensor, rate: float, g: torch.Generator) -> Tensor:
+    """h without a share `rate` of its numbers, the rest scaled up to the same mean."""
+    if rate == 0:
+        return h
+    return h * (torch.rand(h.shape, generator=g) >= rate).to(h).div_(1 - rate)
+
+
+@torch.no_grad()
+def bound(weights: Sequence[Tensor], max_norm: float) -> None:
+    """Scale down what comes into a unit to the length `max_norm`, in place; weights: (S, in, out) each."""
+    for w in weights:
+        w.mul_((max_norm / w.norm(dim=1, keepdim=True)).clamp(max=1))
+
+
+def train_teacher(lesson: Teacher, sets: Splits, device: torch.device | str) -> Population:
+    """A trained teacher, a population of one. Its start is drawn apart from the students' of the same seed."""
+    recipe, seed = TEACHERS[lesson.recipe], substream(lesson.seed, TEACHER)
+    teacher = Population(graph(TEACHER_NETWORK, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
+    hidden = teacher.parameters[:-2:2]
+    g = torch.Generator().manual_seed(substream(lesson.seed, NOISE))
+    for step in range(lesson.steps):
+        index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
+        x = sets.images[index]
+        h = prepare(jittered(x, recipe.jitter, g) if recipe.jitter else x)[None]  # (1, B, 784)
+        for i in range(0, len(teacher.parameters), 2):
+            w, b = teacher.parameters[i : i + 2]
+            h = torch.baddbmm(b, dropped(F.relu(h) if i else h, recipe.dropout[i > 0], g), w)
+        teacher.step(cross_entropy(h, sets.labels[index]), warmup_linear(step / lesson.steps))
+        if recipe.max_norm < float("inf"):
+            bound(hidden, recipe.max_norm)
+    return teacher
+
+
+def _teach(lesson: Teacher, mnist: Arrays, device: str) -> dict[str, np.ndarray]:
+    """A trained teacher's logits on all training images, and its accuracies."""
+    start = time.perf_counter()
+    sets = Splits(mnist, torch.device(device))
+    teacher = train_teacher(lesson, sets, device)
+    logits = teacher.answers(sets.images, prepare)[0]
+    found = {"logits": logits}
+    found["val_accuracy"] = (logits[sets.val].argmax(-1) == sets.labels[sets.val]).float().mean()
+    found["test_accuracy"] = teacher.accuracy(sets.test_images, sets.test_labels, prepare)[0]
+    return {k: v.cpu().numpy() for k, v in found.items()} | {"seconds": np.asarray(time.perf_counter() - start)}
