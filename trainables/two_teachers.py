@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import data, pools
+from trainables.core import data, generator, pools
 from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, digest
 from trainables.core.losses import cross_entropy
@@ -28,6 +28,7 @@ from trainables.core.schedules import warmup_linear
 CLASSES, HALF, SHAPE = 10, 5, (1, 28, 28)
 TRANSFER, TEACHER, POOL = range(3)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
+GENERATOR_BATCH = 128
 HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 INPUTS = ("real", "fashion", "noise", "strokes", "generator")
 LIFTINGS = ("zeros", "mask", "confidence", "energy")
@@ -50,6 +51,7 @@ class Config:
     network: str
     teacher: str
     teacher_steps: int
+    generator_steps: int
     precision: str
     steps: int
     batch_size: int
@@ -69,7 +71,10 @@ class Config:
             (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
             (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
+            (
+                min(self.steps, self.teacher_steps, self.generator_steps) > 0,
+                "steps, teacher_steps and generator_steps must be above 0",
+            ),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
         ):
             if not holds:
@@ -84,6 +89,7 @@ class Lesson:
     pool: int
     network: str
     steps: int
+    generator_steps: int  # 0 where the pool needs no generator
     seed: int
 
 
@@ -150,7 +156,8 @@ class TwoTeachers(Pack):
     @staticmethod
     def lesson(config: Config) -> Lesson:
         """What must be prepared before a student can be trained: both teachers, the pool and their answers to it."""
-        return Lesson(config.inputs, config.pool, config.teacher, config.teacher_steps, config.seed)
+        generator_steps = config.generator_steps if config.inputs == "generator" else 0
+        return Lesson(config.inputs, config.pool, config.teacher, config.teacher_steps, generator_steps, config.seed)
 
     @staticmethod
     def prepare(lesson: Lesson, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
@@ -265,7 +272,7 @@ class Teachers:
         return torch.stack([teacher.answers(images, prepare)[0] for teacher in self.both])
 
     def accuracies(self) -> dict[str, float]:
-        """On test: each teacher on its own half, and both joined without a student."""
+        """On test: each teacher on its own half, both joined without a student, and the first half's share of the digits."""
         x, y = self.digits.test_images, self.digits.test_labels
         first, second = self.answers(x)
         own = {
@@ -273,7 +280,8 @@ class Teachers:
             "second_test_accuracy": (HALF + second.argmax(-1) == y)[y >= HALF],
         }
         both = {f"joined_{how}_test_accuracy": joined(first, second, how) == y for how in JOINED}
-        return {name: float(right.float().mean()) for name, right in (own | both).items()}
+        rights = own | both | {"first_share": y < HALF}
+        return {name: float(right.float().mean()) for name, right in rights.items()}
 
 
 def _pool(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers) -> np.ndarray:
@@ -281,11 +289,22 @@ def _pool(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers) ->
     seed = substream(lesson.seed, POOL)
     if lesson.inputs in ("real", "fashion"):
         d = teachers.digits
-        known = d.images[d.train].cpu().numpy() if lesson.inputs == "real" else datasets["fashion_mnist"]["train_images"]
+        known = (
+            d.images[d.train].cpu().numpy() if lesson.inputs == "real" else datasets["fashion_mnist"]["train_images"]
+        )
         return np.asarray(known)[np.random.default_rng(seed).permutation(len(known))[: lesson.pool]]
     key = {"recipe": 1, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
-    make = {"noise": pools.noise, "strokes": pools.strokes}[lesson.inputs]
-    return cached("pool", key, lambda: {"images": make(lesson.pool, seed)})["images"]
+    if lesson.inputs == "generator":
+        key |= {"steps": lesson.generator_steps, "batch": GENERATOR_BATCH, "teachers": teachers.key}
+
+    def make() -> dict[str, np.ndarray]:
+        if lesson.inputs != "generator":
+            return {"images": {"noise": pools.noise, "strokes": pools.strokes}[lesson.inputs](lesson.pool, seed)}
+        student = Population(graph("cnn_small", CLASSES), SHAPE, [seed], [generator.LR], teachers.device)
+        made = generator.pool(teachers.both, student, lesson.pool, GENERATOR_BATCH, lesson.generator_steps, seed)
+        return {"images": made}
+
+    return cached("pool", key, make)["images"]
 
 
 def _entropy(p: Tensor) -> float:
