@@ -18,7 +18,7 @@
 #
 # **How five classes are put on ten outputs** (`lifting`): `zeros`, the assignment's plain loss: a teacher says 0 for the classes
 # it does not know; `mask`: each teacher speaks about its own classes only; `confidence`, `energy`: as zeros, but per image the
-# teacher that knows it better speaks louder, by its largest probability or by its logits' logsumexp, with λ as the prior.
+# teacher that knows it better speaks louder, by the odds of its first answer or by its logits' logsumexp, with λ as the prior.
 #
 # T, λ and the lifting are chosen on held-out digits of MNIST with labels. The setting has no such digits, so the page also shows
 # a cell that was fixed before anything was measured. Every number is a mean over seeds with Student's 95 % interval.

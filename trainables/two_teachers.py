@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.core import data, generator, pools
+from trainables.core.augment import written_otherwise
 from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, digest
 from trainables.core.losses import cross_entropy
@@ -27,7 +28,7 @@ from trainables.core.schedules import warmup_linear
 
 CLASSES, HALF, SHAPE = 10, 5, (1, 28, 28)
 TRANSFER, TEACHER, POOL = range(3)  # purposes that draw random numbers
-TEACHER_LR, TEACHER_BATCH = 3e-3, 128
+TEACHER_LR, TEACHER_BATCH, SMOOTHING = 3e-3, 128, 0.1
 GENERATOR_BATCH = 128
 HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 INPUTS = ("real", "fashion", "noise", "strokes", "generator")
@@ -102,7 +103,7 @@ def two_teachers(z: Tensor, first: Tensor, second: Tensor, T: Tensor, kd_weight:
     z: student logits (S, B, 10); first, second: logits (B, 5) of the teachers of 0-4 and of 5-9; T, kd_weight: (S,).
     zeros       q = softmax(z/T) over all ten: a teacher says 0 for the classes that it does not know. v = kd_weight
     mask        q_k = softmax over the classes of teacher k alone, which says nothing about the others. v = kd_weight
-    confidence  q as for zeros; v_b by how sure each teacher is, its largest probability
+    confidence  q as for zeros; v_b by how sure each teacher is, the odds of its first answer
     energy      q as for zeros; v_b by logsumexp(teacher k / T), the (negative) energy
     Returns (S,), in nats.
     """
@@ -119,18 +120,24 @@ def share(first: Tensor, second: Tensor, T: Tensor, kd_weight: Tensor, lifting: 
     """v (S, B), the first teacher's part in each example; the second has the rest.
 
     kd_weight w where the lifting does not weigh; else Bayes' rule with prior w, w e1 / (w e1 + (1 - w) e2), where e_k is
-    the evidence that the image belongs to teacher k. For `energy` e_k = sum exp(logits / T): with w = 1/2 the student is
-    taught the softmax over both teachers' logits side by side.
+    the evidence that the image belongs to teacher k. For `confidence` e_k = p / (1 - p), p the largest probability at
+    temperature 1. For `energy` e_k = sum exp(logits / T): with w = 1/2 the student is taught the softmax over both
+    teachers' logits side by side.
     """
     w = kd_weight[:, None]
     if lifting in ("zeros", "mask"):
         return w.expand(-1, len(first))
-    t = T[:, None, None]
     if lifting == "confidence":
-        evidence = [F.log_softmax(answer / t, -1).amax(-1) for answer in (first, second)]
+        evidence = [_log_odds(answer) for answer in (first, second)]
     else:
-        evidence = [(answer / t).logsumexp(-1) for answer in (first, second)]
+        evidence = [(answer / T[:, None, None]).logsumexp(-1) for answer in (first, second)]
     return torch.sigmoid(torch.logit(w) + evidence[0] - evidence[1])
+
+
+def _log_odds(t: Tensor) -> Tensor:
+    """log p / (1 - p) of the largest probability, from logits (B, C): exact where p rounds to 1."""
+    ordered = t.sort(-1, descending=True).values
+    return ordered[:, 0] - ordered[:, 1:].logsumexp(-1)
 
 
 JOINED = {
@@ -244,7 +251,7 @@ class Teachers:
         self.digits = Digits(mnist, self.device)
         layers = graph(lesson.network, HALF)
         self.key = {
-            "recipe": 1, "network": repr(layers), "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT,
+            "recipe": 2, "smoothing": SMOOTHING, "network": repr(layers), "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT,
             "steps": lesson.steps, "seed": lesson.seed, "data": {name: digest(mnist[name]) for name in sorted(mnist)},
         }  # fmt: skip
         self.both = []
@@ -257,12 +264,15 @@ class Teachers:
             self.both.append(teacher)
 
     def _train(self, teacher: Population, half: int) -> dict[str, np.ndarray]:
-        """Plain supervised training on the digits of one half."""
-        d = self.digits
+        """Supervised training on the digits of one half, written otherwise at every step, with smoothed labels: both make
+        a teacher less sure of digits that it does not know, which is all that tells whom to believe."""
+        d, g = self.digits, torch.Generator().manual_seed(substream(self.lesson.seed, TEACHER, half))
         own = d.train[d.labels[d.train] // HALF == half]
         for step in range(self.lesson.steps):
             i = batch_index(own, TEACHER_BATCH, step, self.lesson.seed, stream=TEACHER)
-            loss = cross_entropy(teacher.logits(prepare(d.images[i])), d.labels[i] - half * HALF)
+            x = written_otherwise(prepare(d.images[i]), g, SHAPE[1])
+            log_q = F.log_softmax(teacher.logits(x), -1)
+            loss = (1 - SMOOTHING) * cross_entropy(log_q, d.labels[i] - half * HALF) - SMOOTHING * log_q.mean((1, 2))
             teacher.step(loss, warmup_linear(step / self.lesson.steps))
         arrays = [p.detach().cpu().numpy() for p in (*teacher.parameters, *teacher.statistics)]
         return {f"{i:02d}": array for i, array in enumerate(arrays)}

@@ -14,18 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.core.augment import written_otherwise
 from trainables.core.nets import Conv
 from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
 
-LATENT, LR = 64, 2e-3
+SIDE, LATENT, LR = 28, 64, 2e-3
 WARM = 0.3  # share of the training after which what is made is kept
 
 
 class Generator(nn.Module):
-    """(noise (B, 64), class (B,)) -> a field (B, 1, 14, 14), whose sigmoid is how white each place is.
+    """(noise (B, 64), class (B,)) -> a field (B, 1, 14, 14), whose tanh is how white each place is.
 
-    Half of the resolution, enlarged smoothly: that and the ranges of `placed` are all that it knows of images.
+    Half of the resolution, enlarged smoothly: that, and that things may be written otherwise, is all that it knows of images.
     """
 
     def __init__(self, classes: int) -> None:
@@ -42,17 +43,6 @@ class Generator(nn.Module):
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         code = torch.cat([noise, F.one_hot(label, self.classes)], 1)
         return self.grow(self.start(code).view(-1, 48, 7, 7))
-
-
-def placed(field: Tensor, g: torch.Generator) -> Tensor:
-    """Fields (B, 1, 14, 14) as images (B, 1, 28, 28) in [-1, 1], each turned by up to 10 degrees, scaled by up to a tenth
-    and moved by up to 2 pixels: teachers that know digits know them so too."""
-    draw = lambda limit: (torch.rand(len(field), generator=g) * 2 - 1) * limit  # noqa: E731
-    angle, zoom, right, down = draw(np.pi / 18), 1 + draw(0.1), draw(2 / 14), draw(2 / 14)
-    cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    theta = torch.stack([cos, -sin, right, sin, cos, down], 1).view(-1, 2, 3).to(field.device)
-    grid = F.affine_grid(theta, [len(field), 1, 28, 28], align_corners=False)
-    return F.grid_sample(field, grid, mode="bicubic", padding_mode="border", align_corners=False).tanh()
 
 
 def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
@@ -98,7 +88,7 @@ def pool(
     kept: list[Tensor] = []
     for step in range(steps):
         noise, labels_here = torch.randn(batch, LATENT, generator=g).to(device), labels.to(device)
-        x = placed(generator(noise, labels_here), g)
+        x = written_otherwise(generator(noise, labels_here), g, SIDE, "bicubic").tanh()
         parts = [
             slice(int((labels < k * each).sum()), int((labels < (k + 1) * each).sum())) for k in range(len(teachers))
         ]
