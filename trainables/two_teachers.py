@@ -176,17 +176,16 @@ class TwoTeachers(Pack):
         teachers = Teachers(lesson, datasets["mnist"], device)
         images = _pool(lesson, datasets, teachers)
         answers = teachers.answers(torch.from_numpy(images).to(teachers.device))
-        claims = torch.cat(list(answers), -1).softmax(-1)  # (N, 10)
+        said, sure = joined(*answers, "probability"), answers.softmax(-1).amax((0, 2))  # (N,) each
         row = {
             "inputs": lesson.inputs, "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed,
             "images": len(images), **teachers.accuracies(),
-            "class_entropy": _entropy(claims.argmax(-1).bincount(minlength=CLASSES) / len(images)),
-            "answer_entropy": float(-(claims * claims.clamp_min(1e-12).log()).sum(-1).mean()),
+            "distinct_images": len(np.unique(images.reshape(len(images), -1), axis=0)),
             "seconds": time.perf_counter() - start,
         }  # fmt: skip
         shown = [
-            {"inputs": lesson.inputs, "seed": lesson.seed, "number": i, "said": int(claims[i].argmax()),
-             "probability": float(claims[i].max()), "image": images[i].tobytes()}
+            {"inputs": lesson.inputs, "seed": lesson.seed, "number": i, "said": int(said[i]),
+             "probability": float(sure[i]), "image": images[i].tobytes()}
             for i in range(min(SHOWN, len(images)))
         ]  # fmt: skip
         return {"images": images, "answers": answers.cpu().numpy()}, {**row, "tables": {"images": shown}}
@@ -295,14 +294,23 @@ class Teachers:
 
 
 def _pool(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers) -> np.ndarray:
-    """(N, 28, 28) uint8, N = lesson.pool, or fewer where a data set has no more. Only `real` looks at MNIST's images."""
+    """(N, 28, 28) uint8, N = lesson.pool: of images that were found or made, as many of each class as the teachers see.
+
+    Only `real` looks at MNIST's images. The others have few of some classes, which a student would then hardly name.
+    """
     seed = substream(lesson.seed, POOL)
-    if lesson.inputs in ("real", "fashion"):
-        d = teachers.digits
-        known = (
-            d.images[d.train].cpu().numpy() if lesson.inputs == "real" else datasets["fashion_mnist"]["train_images"]
-        )
-        return np.asarray(known)[np.random.default_rng(seed).permutation(len(known))[: lesson.pool]]
+    found = _found(lesson, datasets, teachers, seed)
+    first, second = teachers.answers(torch.from_numpy(found).to(teachers.device))
+    said = joined(first, second, "probability").cpu().numpy()
+    return found[even(said, lesson.pool, np.random.default_rng(seed))]
+
+
+def _found(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers, seed: int) -> np.ndarray:
+    """Images to choose from, (M, 28, 28) uint8; where they have to be made, made once and cached."""
+    if lesson.inputs == "real":
+        return teachers.digits.images[teachers.digits.train].cpu().numpy()
+    if lesson.inputs == "fashion":
+        return np.asarray(datasets["fashion_mnist"]["train_images"])
     key = {"recipe": 1, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
     if lesson.inputs == "generator":
         key |= {"steps": lesson.generator_steps, "batch": GENERATOR_BATCH, "teachers": teachers.key}
@@ -317,9 +325,14 @@ def _pool(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers) ->
     return cached("pool", key, make)["images"]
 
 
-def _entropy(p: Tensor) -> float:
-    """In nats. p: (C,)."""
-    return float(-(p * p.clamp_min(1e-12).log()).sum())
+def even(said: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` indices into `said` (M,), as many of each value as of any other: the members of a rare one are repeated, each
+    as often as the next; in random order."""
+    dealt = []
+    for members in (np.flatnonzero(said == value) for value in np.unique(said)):
+        order = rng.permutation(members)
+        dealt.append(np.resize(order, -(-count // len(np.unique(said)))))
+    return rng.permutation(np.concatenate(dealt))[:count]
 
 
 def prepare(x: Tensor) -> Tensor:

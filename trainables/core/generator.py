@@ -20,13 +20,14 @@ from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
 
 SIDE, LATENT, LR = 28, 64, 2e-3
+MARGIN, BLACK = 2, -2.0  # what MNIST leaves free round its digits, in cells of two pixels; a field that is black
 WARM = 0.3  # share of the training after which what is made is kept
 
 
 class Generator(nn.Module):
     """(noise (B, 64), class (B,)) -> a field (B, 1, 14, 14), whose tanh is how white each place is.
 
-    Half of the resolution, enlarged smoothly: that, and that things may be written otherwise, is all that it knows of images.
+    Its prior: half of the resolution, enlarged smoothly; a black margin; and that things may be written otherwise.
     """
 
     def __init__(self, classes: int) -> None:
@@ -42,7 +43,8 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, label: Tensor) -> Tensor:
         code = torch.cat([noise, F.one_hot(label, self.classes)], 1)
-        return self.grow(self.start(code).view(-1, 48, 7, 7))
+        field = self.grow(self.start(code).view(-1, 48, 7, 7))
+        return F.pad(field[..., MARGIN:-MARGIN, MARGIN:-MARGIN], [MARGIN] * 4, value=BLACK)
 
 
 def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
@@ -68,14 +70,15 @@ def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
 
 def pool(
     teachers: Sequence[Population], student: Population, count: int, batch: int, steps: int, seed: int,
-    statistics: float = 5.0, adversary: float = 0.5,
+    statistics: float = 5.0, adversary: float = 0.5, variety: float = 10.0,
 ) -> np.ndarray:  # fmt: skip
     """`count` images (count, 28, 28) uint8 of a generator while it learns, from WARM of its training on.
 
     teachers: each one network with C classes, on its device; student: one network with all classes of all teachers, which
     learns along and is then forgotten. The generator's loss is
     CE(class, softmax over all teachers' logits) + statistics * gap to each teacher's statistics, by its own classes
-    - adversary * KL(teachers || student).
+    - adversary * KL(teachers || student) - variety * the mean difference of neighbours in the batch, mostly of one class,
+    the last two up to a limit.
     """
     device, each = teachers[0].device, teachers[0].layers[-1].units
     classes = each * len(teachers)
@@ -84,30 +87,25 @@ def pool(
         torch.manual_seed(seed)
         generator = Generator(classes).to(device)
     adam = torch.optim.Adam(generator.parameters(), lr=LR, betas=(0.5, 0.999), fused=True)
-    labels = torch.arange(batch).mul(classes).div(batch, rounding_mode="floor")  # as many of each, in order
+    labels = torch.arange(batch).mul(classes).div(batch, rounding_mode="floor").to(device)  # as many of each, in order
+    owner = labels // each
+    parts = [slice(int((owner < k).sum()), int((owner <= k).sum())) for k in range(len(teachers))]
     kept: list[Tensor] = []
     for step in range(steps):
-        noise, labels_here = torch.randn(batch, LATENT, generator=g).to(device), labels.to(device)
-        x = written_otherwise(generator(noise, labels_here), g, SIDE, "bicubic").tanh()
-        parts = [
-            slice(int((labels < k * each).sum()), int((labels < (k + 1) * each).sum())) for k in range(len(teachers))
-        ]
+        field = generator(torch.randn(batch, LATENT, generator=g).to(device), labels)
+        apart = (field[1:].tanh() - field[:-1].tanh()).abs().mean((1, 2, 3)).clamp(max=0.3).mean()
+        x = written_otherwise(field, g, SIDE, "bicubic").tanh()
         heard = [listen(teacher, x, part) for teacher, part in zip(teachers, parts, strict=True)]
         log_p = F.log_softmax(torch.cat([logits for logits, _ in heard], 1), 1)
-        log_q = F.log_softmax(student.logits(x)[0], 1)
-        doubt = (log_p.exp() * (log_p - log_q)).sum(1).mean()
-        loss = (
-            F.nll_loss(log_p, labels_here) + statistics * sum(gap for _, gap in heard) - adversary * doubt.clamp(max=2)
-        )
-        rate = warmup_linear(step / steps)
-        for group in adam.param_groups:
-            group["lr"] = LR * max(rate, 0.1)
+        doubt = (log_p.exp() * (log_p - F.log_softmax(student.logits(x)[0], 1))).sum(1).mean().clamp(max=2)
+        gaps = torch.stack([gap for _, gap in heard]).sum()
+        loss = F.nll_loss(log_p, labels) + statistics * gaps - adversary * doubt - variety * apart
+        adam.param_groups[0]["lr"] = LR * warmup_linear(step / steps)
         weights = list(generator.parameters())
         for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
             weight.grad = gradient
         adam.step()
-        still = x.detach()
-        log_p = log_p.detach()
+        still, log_p = x.detach(), log_p.detach()
         student.step((log_p.exp() * (log_p - F.log_softmax(student.logits(still), -1))).sum(-1).mean(-1))
         if step >= WARM * steps:
             kept.append(still[:, 0].add(1).mul(127.5).round().byte().cpu())
