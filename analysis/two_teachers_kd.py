@@ -40,7 +40,7 @@ PLAIN, FIXED = (
     "zeros",
     {"lifting": "energy", "temperature": 4.0, "kd_weight": 0.5},
 )  # fixed before anything was measured
-PUBLISHED = "DAFL: one teacher of all digits, LeNet-5 to half of it [arXiv 1904.01186's repository]", 0.982
+PUBLISHED = "DAFL: one teacher of all digits, LeNet-5 to half of it [arXiv 1904.01186, repository]", 0.982
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#B35900", "#007A5A", "#9E4F80", "0.55"
 ENTITLED = {
     "real": "real images, unlabelled (upper bound)", "generator": "images of a generator", "strokes": "drawn strokes",
@@ -96,7 +96,8 @@ def planes(which, suffix, columns):
 
 # %% [markdown]
 # ## The images
-# Twenty of every sort, and the digit that both teachers' logits side by side make of each, with its probability in per cent.
+# Twenty of every sort, and the digit that the surer teacher sees in each, with its probability in per cent. From what was found or
+# made, as many are taken of each digit as the teachers see.
 
 # %%
 images = run.table("images")
@@ -109,7 +110,8 @@ if len(images):
             ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
             ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
         if place % 20 == 0:
-            ax.text(-0.05, 1.28, ENTITLED[name], transform=ax.transAxes, fontsize=11, fontweight="bold")
+            heading = ax.text(-0.05, 1.28, ENTITLED[name], transform=ax.transAxes, fontsize=11, fontweight="bold")
+            heading.set_in_layout(False)  # it may lie over its neighbours' column
     figure.get_layout_engine().set(hspace=0.06)
     figure.suptitle(f"What the teachers are asked about, and what they say\n{run.subtitle}", fontsize=11)
     run.figure(figure, "images")
@@ -168,7 +170,7 @@ for name in groups:
 # between the teachers joined without a student and the published neighbour, which has one teacher of all digits.
 
 # %%
-ladder = [(PUBLISHED[0], statistics.interval([PUBLISHED[1]]), "0.85")]
+ladder = [(PUBLISHED[0].replace(": ", ":\n", 1), statistics.interval([PUBLISHED[1]]), "0.85")]
 ladder += [(f"no student: both teachers joined by {how}", statistics.interval(v), GREY) for how, v in JOINED.items()]
 for name, verdict in verdicts.items():
     color, pale = (ORANGE, "#E8C49A") if name == "real" else (BLUE, "#A9CDE3")
@@ -180,7 +182,7 @@ rungs = sorted(((n, 100 * i.mean, 100 * i.low, 100 * i.high, c) for n, i, c in l
 table = pd.DataFrame(rungs, columns=["name", METRIC, "low", "high", "color"])
 figure, ax = plt.subplots(figsize=(11, 0.5 * len(table) + 1), layout="constrained")
 bars(table, "name", METRIC, hue="color", ax=ax)
-ax.set_title(f"Test accuracy on all ten digits\n{run.subtitle}", fontsize=10.5)
+figure.suptitle(f"Test accuracy on all ten digits\n{run.subtitle}", fontsize=10.5)
 run.figure(figure, "ladder")
 
 # %% [markdown]

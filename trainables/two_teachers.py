@@ -296,13 +296,19 @@ class Teachers:
 def _pool(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers) -> np.ndarray:
     """(N, 28, 28) uint8, N = lesson.pool: of images that were found or made, as many of each class as the teachers see.
 
-    Only `real` looks at MNIST's images. The others have few of some classes, which a student would then hardly name.
+    Only `real` looks at MNIST's images. The others have few of some classes, which a student would then hardly name; so
+    that these are not a few images many times, all of the others are written otherwise, each by its own amounts.
     """
     seed = substream(lesson.seed, POOL)
     found = _found(lesson, datasets, teachers, seed)
     first, second = teachers.answers(torch.from_numpy(found).to(teachers.device))
     said = joined(first, second, "probability").cpu().numpy()
-    return found[even(said, lesson.pool, np.random.default_rng(seed))]
+    chosen = found[even(said, lesson.pool, np.random.default_rng(seed))]
+    if lesson.inputs == "real":
+        return chosen
+    g = torch.Generator().manual_seed(seed)
+    moved = [written_otherwise(prepare(part), g, SHAPE[1]) for part in torch.from_numpy(chosen).split(1000)]
+    return torch.cat(moved)[:, 0].add(1).mul(127.5).round().byte().numpy()
 
 
 def _found(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers, seed: int) -> np.ndarray:
@@ -311,7 +317,7 @@ def _found(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers, s
         return teachers.digits.images[teachers.digits.train].cpu().numpy()
     if lesson.inputs == "fashion":
         return np.asarray(datasets["fashion_mnist"]["train_images"])
-    key = {"recipe": 1, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
+    key = {"recipe": 4, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
     if lesson.inputs == "generator":
         key |= {"steps": lesson.generator_steps, "batch": GENERATOR_BATCH, "teachers": teachers.key}
 

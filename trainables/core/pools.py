@@ -28,8 +28,8 @@ def noise(count: int, seed: int) -> np.ndarray:
 def strokes(count: int, seed: int) -> np.ndarray:
     """One or two pen strokes per image: smooth curves through random points, in a box of 20 pixels in the middle.
 
-    Its prior: how people write, white ink on black, few long lines of one width, of the size and in the place where MNIST
-    has its digits. No digit is drawn on purpose.
+    Its prior: how people write, white ink on black, few long lines of one width, often from the top down, of the size and in
+    the place where MNIST has its digits. No digit is drawn on purpose.
     """
     from PIL import Image, ImageDraw
 
@@ -37,7 +37,7 @@ def strokes(count: int, seed: int) -> np.ndarray:
     zoom = 4  # drawn large and averaged down, for smooth edges
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for image in images:
-        curves = [_curve(rng.random((n, 2))) for n in rng.integers(2, 8, rng.choice((1, 2), p=(0.6, 0.4)))]
+        curves = [_curve(_points(rng, n)) for n in rng.integers(2, 8, rng.choice((1, 2), p=(0.6, 0.4)))]
         points, width = np.concatenate(curves), rng.uniform(1.8, 4.0)
         low, extent = points.min(0), np.ptp(points, axis=0)
         box = (INK - width) * np.array([rng.uniform(0.3, 1), 1])  # digits are rather tall than wide
@@ -48,6 +48,14 @@ def strokes(count: int, seed: int) -> np.ndarray:
             draw.line([*map(tuple, placed)], fill=255, width=round(width * zoom), joint="curve")
         image[:] = np.asarray(canvas.reduce(zoom))
     return images
+
+
+def _points(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Uniform in the unit square, (count, 2); in every second stroke roughly from the top down, as people write."""
+    points = rng.random((count, 2))
+    if rng.random() < 0.5:
+        points[:, 1] = np.sort(points[:, 1]) + 0.15 * rng.normal(size=count)
+    return points
 
 
 def _curve(points: np.ndarray, pieces: int = 8) -> np.ndarray:
