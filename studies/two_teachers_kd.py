@@ -39,7 +39,7 @@ STUDY = Study(
         "network": grid("cnn_small_norm", choices=networks, help="The student's network."),
         "teacher": grid("cnn_norm", choices=networks, help="The teachers' network."),
         "teacher_steps": grid(600, help="Length of a teacher's training, in batches of 128.", **positive),
-        "generator_steps": grid(700, help="Length of the generator's training, in batches of 128.", **positive),
+        "generator_steps": grid(1000, help="Length of the generator's training, in batches of 128.", **positive),
         "precision": grid("fp32", choices=("fp32", "bf16"), help="Precision of the students' products; bf16 is faster where the processor has it (Xeon with AMX, GPUs)."),
         "steps": grid(200, help="Length of a student's training, in batches.", **positive),
         "batch_size": grid(128, help="Images per batch.", valid=lambda v: v > 1, must="above 1"),
