@@ -27,6 +27,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis import page, statistics, words
 from analysis.figures.bars import bars
@@ -103,7 +104,9 @@ def planes(which, suffix, columns):
 images = run.table("images")
 if len(images):
     shown = images[images["seed"] == images["seed"].min()]
-    figure, axes = plt.subplots(2 * len(groups), 10, figsize=(10.5, 2.35 * len(groups) + 0.8), layout="constrained")
+    figure, axes = plt.subplots(
+        2 * len(groups), 10, figsize=(10.5, 2.35 * len(groups) + 0.8), layout=ConstrainedLayoutEngine(hspace=0.06)
+    )
     for place, (name, ax) in enumerate(zip(np.repeat(groups, 20), axes.flat, strict=True)):
         ax.axis("off")
         for _, picture in shown[(shown["inputs"] == name) & (shown["number"] == place % 20)].iterrows():
@@ -112,7 +115,6 @@ if len(images):
         if place % 20 == 0:
             heading = ax.text(-0.05, 1.28, ENTITLED[name], transform=ax.transAxes, fontsize=11, fontweight="bold")
             heading.set_in_layout(False)  # it may lie over its neighbours' column
-    figure.get_layout_engine().set(hspace=0.06)
     figure.suptitle(f"What the teachers are asked about, and what they say\n{run.subtitle}", fontsize=11)
     run.figure(figure, "images")
 

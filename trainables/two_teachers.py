@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -176,7 +177,7 @@ class TwoTeachers(Pack):
         teachers = Teachers(lesson, datasets["mnist"], device)
         images = _pool(lesson, datasets, teachers)
         answers = teachers.answers(torch.from_numpy(images).to(teachers.device))
-        said, sure = joined(*answers, "probability"), answers.softmax(-1).amax((0, 2))  # (N,) each
+        said, sure = joined(answers[0], answers[1], "probability"), answers.softmax(-1).amax((0, 2))  # (N,) each
         row = {
             "inputs": lesson.inputs, "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed,
             "images": len(images), **teachers.accuracies(),
@@ -256,7 +257,7 @@ class Teachers:
         self.both = []
         for half in range(2):
             teacher = Population(layers, SHAPE, [substream(lesson.seed, TEACHER, half)], [TEACHER_LR], self.device)
-            kept = cached("half-teacher", {**self.key, "half": half}, lambda t=teacher, h=half: self._train(t, h))
+            kept = cached("half-teacher", {**self.key, "half": half}, partial(self._train, teacher, half))
             with torch.no_grad():
                 for mine, saved in zip([*teacher.parameters, *teacher.statistics], kept.values(), strict=True):
                     mine.copy_(torch.from_numpy(saved))

@@ -80,8 +80,8 @@ def pool(
     - adversary * KL(teachers || student) - variety * the mean difference of neighbours in the batch, mostly of one class,
     the last two up to a limit.
     """
-    device, each = teachers[0].device, teachers[0].layers[-1].units
-    classes = each * len(teachers)
+    device, classes = teachers[0].device, student.parameters[-1].shape[-1]
+    each = classes // len(teachers)
     g = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
