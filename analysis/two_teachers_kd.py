@@ -27,7 +27,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis import page, statistics, words
 from analysis.figures.bars import bars
@@ -104,17 +103,14 @@ def planes(which, suffix, columns):
 images = run.table("images")
 if len(images):
     shown = images[images["seed"] == images["seed"].min()]
-    figure, axes = plt.subplots(
-        2 * len(groups), 10, figsize=(10.5, 2.35 * len(groups) + 0.8), layout=ConstrainedLayoutEngine(hspace=0.06)
-    )
-    for place, (name, ax) in enumerate(zip(np.repeat(groups, 20), axes.flat, strict=True)):
-        ax.axis("off")
-        for _, picture in shown[(shown["inputs"] == name) & (shown["number"] == place % 20)].iterrows():
-            ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
-            ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
-        if place % 20 == 0:
-            heading = ax.text(-0.05, 1.28, ENTITLED[name], transform=ax.transAxes, fontsize=11, fontweight="bold")
-            heading.set_in_layout(False)  # it may lie over its neighbours' column
+    figure = plt.figure(figsize=(10.5, 2.6 * len(groups) + 0.8), layout="constrained")
+    for name, strip in zip(groups, figure.subfigures(len(groups), 1, squeeze=False)[:, 0], strict=True):
+        strip.suptitle(ENTITLED[name], x=0.01, ha="left", fontsize=11, fontweight="bold")
+        for place, ax in enumerate(strip.subplots(2, 10).flat):
+            ax.axis("off")
+            for _, picture in shown[(shown["inputs"] == name) & (shown["number"] == place)].iterrows():
+                ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
+                ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
     figure.suptitle(f"What the teachers are asked about, and what they say\n{run.subtitle}", fontsize=11)
     run.figure(figure, "images")
 
@@ -172,7 +168,7 @@ for name in groups:
 # between the teachers joined without a student and the published neighbour, which has one teacher of all digits.
 
 # %%
-ladder = [(PUBLISHED[0].replace(": ", ":\n", 1), statistics.interval([PUBLISHED[1]]), "0.85")]
+ladder = [(PUBLISHED[0].replace(", ", ",\n", 1), statistics.interval([PUBLISHED[1]]), "0.85")]
 ladder += [(f"no student: both teachers joined by {how}", statistics.interval(v), GREY) for how, v in JOINED.items()]
 for name, verdict in verdicts.items():
     color, pale = (ORANGE, "#E8C49A") if name == "real" else (BLUE, "#A9CDE3")
