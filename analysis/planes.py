@@ -27,7 +27,8 @@ class Planes:
     """Draws into a run. All values are in per cent.
 
     below: the axis whose values lie below each other (the others lie side by side); title: a regime in words; best: the
-    cell that validation chose there, or None; digits: of the numbers in heatmaps.
+    cell that validation chose there, or None. digits: of the numbers in heatmaps. columns: the regimes one after another
+    instead, so many in a line. suffix: of the files' names, where a page draws several groups of regimes.
     """
 
     run: Page
@@ -36,16 +37,20 @@ class Planes:
     title: Callable[[Regime], str]
     best: Callable[[Regime], Mapping[str, Any] | None]
     digits: int = 1
+    columns: int = 0
+    suffix: str = ""
 
     def panels(self, height: float, width: float = 6.6, layout: Any = "constrained", **kwargs: Any):
         """A figure with one panel per regime, and its axes in the order of the regimes."""
         rows = list(dict.fromkeys(r.axes[self.below] for r in self.regimes))
         others = [{**r.axes, self.below: None} for r in self.regimes]
         columns = [other for i, other in enumerate(others) if other not in others[:i]]
-        shape = len(rows), len(columns)
+        places = [(rows.index(r.axes[self.below]), columns.index(o)) for r, o in zip(self.regimes, others, strict=True)]
+        if self.columns:
+            places = [divmod(i, self.columns) for i in range(len(self.regimes))]
+        shape = max(row for row, _ in places) + 1, max(column for _, column in places) + 1
         size = width * shape[1], height * shape[0]
         figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
-        places = [(rows.index(r.axes[self.below]), columns.index(o)) for r, o in zip(self.regimes, others, strict=True)]
         for place in set(product(*map(range, shape))) - set(places):
             axes[place].set_visible(False)
         return figure, [axes[place] for place in places]
@@ -58,10 +63,10 @@ class Planes:
 
     def surfaces(
         self, metric: str, heading: str, references: Levels, more: Levels | None = None, note: str = "",
-        limits: tuple[float, float] = (0, 100),
+        limits: tuple[float, float] = (0, 100), turn: bool = True,
     ) -> None:  # fmt: skip
-        """surfaces.png, all on the same axes, and each as HTML to turn. references: planes of both; more: further planes
-        where there is room, in the HTML; note: a last line under the title."""
+        """surfaces.png, all on the same axes, and each as HTML to turn unless told not to. references: planes of both;
+        more: further planes where there is room, in the HTML; note: a last line under the title."""
         # no layout engine sees the planes' names
         figure, axes = self.panels(5.8, 7.3, None, subplot_kw={"projection": "3d"})
         width, height = figure.get_size_inches()
@@ -73,8 +78,8 @@ class Planes:
             ax.set_zlabel(name)
             ax.set_title(self.title(regime), fontsize=11)
         figure.suptitle("\n".join(filter(None, (heading, self.run.subtitle, note))), fontsize=11)
-        self.run.figure(figure, "surfaces")
-        for regime in self.regimes:
+        self.run.figure(figure, "surfaces" + self.suffix)
+        for regime in self.regimes if turn else ():
             title = f"{heading}: {self.title(regime)}\n{self.run.subtitle}"
             against = [*references(regime), *(more(regime) if more else ())]
             turned = interactive(
@@ -97,7 +102,7 @@ class Planes:
         colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
         figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)
         figure.suptitle(f"{heading}\n{self.run.subtitle}", fontsize=11)
-        self.run.figure(figure, name)
+        self.run.figure(figure, name + self.suffix)
 
     def over_temperature(self, metric: str, heading: str, references: Levels, note: str = "", top: float = 100) -> None:
         """curves.png: one line per weight with its interval; unlike surfaces and bars it may start above zero."""
@@ -122,4 +127,4 @@ class Planes:
         figure.legend(handles, names, title="kd_weight (λ)", loc="outside lower center", ncols=len(names))
         said = f"{heading} over the temperature, mean and 95 % interval"
         figure.suptitle("\n".join(filter(None, (said, self.run.subtitle, note))), fontsize=11)
-        self.run.figure(figure, "curves")
+        self.run.figure(figure, "curves" + self.suffix)

@@ -28,6 +28,7 @@ Layer = Conv | Linear
 NETWORKS: dict[str, tuple[Layer, ...]] = {
     # name: layers before the last Linear(classes)
     "cnn_small": (Conv(16, 5, stride=2), Conv(32, 3, stride=2), Linear(64)),
+    "cnn_small_norm": (Conv(16, 5, stride=2, norm=True), Conv(32, 3, stride=2, norm=True), Linear(64)),
     "cnn": (Conv(32, 5, stride=2), Conv(64, 3, stride=2), Linear(128)),
     "cnn_norm": (Conv(32, 5, stride=2, norm=True), Conv(64, 3, stride=2, norm=True), Linear(128)),
     "cnn_pool": (Conv(16, 5, pool=2), Conv(32, 5, pool=2)),

@@ -1,0 +1,25 @@
+"""Images that show the same thing otherwise, in whole batches."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TURN, ZOOM, SHEAR, SHIFT = 0.25, 0.15, 0.3, 2 / 14  # radians; shares; half a side is 1, so 2 of 28 pixels
+
+
+def written_otherwise(x: Tensor, g: torch.Generator, size: int, mode: str = "bilinear") -> Tensor:
+    """Every image turned, stretched either way, slanted and moved by its own amounts, uniform up to those above.
+
+    x: (B, C, H, W) -> (B, C, size, size); what comes in over the edge is as the edge. g: draws on the CPU.
+    """
+    turn, zoom_x, zoom_y, slant, right, down = (torch.rand(6, len(x), generator=g) * 2 - 1).unbind()
+    angle, zoom_x, zoom_y = TURN * turn, 1 + ZOOM * zoom_x, 1 + ZOOM * zoom_y
+    rows = (
+        zoom_x * angle.cos(), zoom_x * (SHEAR * slant - angle.sin()), SHIFT * right,
+        zoom_y * angle.sin(), zoom_y * angle.cos(), SHIFT * down,
+    )  # fmt: skip
+    theta = torch.stack(rows, 1).view(-1, 2, 3).to(x.device)
+    places = F.affine_grid(theta, [len(x), x.shape[1], size, size], align_corners=False)
+    return F.grid_sample(x, places, mode, padding_mode="border", align_corners=False)
