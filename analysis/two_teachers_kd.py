@@ -39,10 +39,8 @@ from analysis.planes import Planes
 from analysis.regimes import PLANE, by_seed, select, split
 
 METRIC = "test_accuracy"
-PLAIN, FIXED = (
-    "zeros",
-    {"lifting": "energy", "temperature": 4.0, "kd_weight": 0.5},
-)
+PLAIN = "zeros"
+FIXED = {"lifting": PLAIN, "temperature": 4.0, "kd_weight": 0.5}
 PUBLISHED = "DAFL: one teacher of all digits, LeNet-5 to half of it [arXiv 1904.01186, repository]", 0.982
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#B35900", "#007A5A", "#9E4F80", "0.55"
 ENTITLED = {
@@ -289,18 +287,7 @@ def caveat_sentences():
         f"{100 * PUBLISHED[1]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real "
         "images do not bring the student to its teachers' level."
     )
-    if run.info.get("data") == "sample":
-        yield "The data are the small shipped sample: compare with the published number in kind, not in size."
-    rows = run.rows
-    failed = rows[rows["status"] == "failed"].drop_duplicates("student")
-    failed = failed[~failed["student"].isin(rows.loc[rows["status"] == "done", "student"])]
-    if len(failed):
-        lost = [f"{s['inputs']}, {named(s)}, seed {s['seed']} ({s['error']})" for s in failed.to_dict("records")]
-        total = rows["student"].nunique()
-        yield f"{len(failed)} of {total} students failed and are holes, not low points: {words.listing(lost)}."
-    if run.info.get("status") not in ("done", None):
-        finished = rows.loc[rows["status"] == "done", "student"].nunique()
-        yield f"The run's status is {run.info['status']}: {finished} of {run.info.get('students', '?')} students are done."
+    yield from run.caveats()
 
 
 run.close(
