@@ -92,7 +92,7 @@ def named(cell):
 
 
 def planes(which, suffix, columns):
-    return Planes(run, which, "inputs", title, lambda regime: chosen.get(regime.name), columns, suffix)
+    return Planes(run, which, "inputs", title, lambda regime: chosen.get(regime.name), columns=columns, suffix=suffix)
 
 
 # %% [markdown]
