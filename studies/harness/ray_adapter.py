@@ -97,6 +97,7 @@ class StudyTrial(tune.Trainable):
         return {
             "rows": tuple(rows),  # a tuple: TensorBoard's logger would draw a list as a histogram
             "evaluation": evaluation,
+            "percent": 100 * min(row.get("fraction", 1.0) for row in rows),
             metric: sum(values) / len(values),
             f"best_{metric}": best(values),
             "finished": finished,
@@ -308,7 +309,8 @@ def _naming(study: Study, plans: Mapping[str, Trial], searched: Search | None):
 def _asha():
     from ray.tune.schedulers import ASHAScheduler
 
-    return ASHAScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
+    # judged at a quarter and at half of the training, however often a study looks
+    return ASHAScheduler(time_attr="percent", max_t=100, grace_period=25, reduction_factor=2)
 
 
 def _optuna(study: Study, searched: Search, folder: RunFolder):
