@@ -122,9 +122,8 @@ class Population:
         norms = (
             [(*parts, norm[4]) for parts in zip(*(p.unbind(0) for p in norm[:4]), strict=True)] if norm else [None] * S
         )
-        if (
-            first and self.cast == torch.bfloat16
-        ):  # one wide convolution of the shared input: faster in bf16, slower in fp32
+        # one wide convolution of the shared input is faster in bf16, slower in fp32, and slower where its slices are pooled
+        if first and self.cast == torch.bfloat16 and layer.pool == 1:
             hs = [*_conv(layer, inputs[0], w.flatten(0, 1), b.flatten()).split(layer.channels, 1)]
         else:
             hs = [_conv(layer, *each) for each in zip(inputs, w.unbind(0), b.unbind(0), strict=True)]
