@@ -170,8 +170,8 @@ if len(singles) > 1:
 
 # %% [markdown]
 # ## All digits
-# Above: errors on the omitted digit, in per cent of its test images. Below: errors on the nine others. Logarithmic, since some are
-# twenty times others; crosses are the paper's for digit 3 (its last was chosen on test).
+# Above: errors on the omitted digit, in per cent of its test images. Below: errors on the nine others. The former on a logarithmic
+# axis, since some are twenty times others; crosses are the paper's for digit 3 (its last was chosen on test).
 
 # %%
 PUBLISHED = {
@@ -202,11 +202,12 @@ if singles:
                     markersize=8,
                 )
     for ax, what in zip(axes, ("the omitted digit", "the other digits"), strict=True):
-        ax.set_yscale("log")
-        ax.set_ylim(bottom=0.3)
-        ax.yaxis.set_major_formatter("{x:g}")
         ax.grid(axis="y", which="both", linewidth=0.3)
         ax.set_ylabel(f"test errors on {what}, %")
+    axes[0].set_yscale("log")
+    axes[0].set_ylim(bottom=0.3)
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[1].set_ylim(bottom=0)
     axes[1].set_xticks(range(len(singles)), singles)
     axes[1].set_xlabel("digit omitted from the transfer set")
     handles, names = axes[0].get_legend_handles_labels()
