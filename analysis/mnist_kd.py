@@ -189,16 +189,7 @@ def regime_sentence(regime):
     share = statistics.share_of_gap(-errors, -alone, -above)
     if len(share) and share.notna().all():
         said.append(f"; it closes {words.share(statistics.interval(share))} of the gap between Student and Teacher")
-    return "".join(said) + ". " + tie_sentence(verdict) + edge_sentence(regime, verdict.best)
-
-
-def tie_sentence(verdict):
-    if verdict.n < 2 or not verdict.rivals:
-        return ""
-    if verdict.stands_out:
-        return f"It stands out from its {words.count(verdict.rivals, 'rival')} (paired t, Holm-corrected)."
-    ties = words.listing([words.cell(cell) for cell in verdict.ties])
-    return f"It is a tie with {len(verdict.ties)} of {words.count(verdict.rivals, 'rival')} (paired t, Holm-corrected): {ties}."
+    return "".join(said) + ". " + words.verdict(verdict) + edge_sentence(regime, verdict.best)
 
 
 def edge_sentence(regime, cell):

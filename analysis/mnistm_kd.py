@@ -364,24 +364,7 @@ def regime_sentence(regime):
     elif verdict.best["kd_weight"] > 0:
         difference = statistics.paired(accuracy, baseline)
         said.append(f"; against labels only {words.points(difference)}, paired by seed: {words.moves(difference)}")
-    return "".join(said) + ". " + tie_sentence(verdict) + edge_sentence(regime, verdict.best)
-
-
-def tie_sentence(verdict):
-    if not verdict.rivals:
-        return "It has no rival."
-    lead = f"it leads the runner-up ({words.cell(verdict.runner_up)}) by {words.points(verdict.lead)} on test"
-    if verdict.n < 2:
-        return f"One seed says nothing about noise, so this is no verdict: {lead}."
-    if verdict.stands_out:
-        return (
-            f"The winner stands out from its {words.count(verdict.rivals, 'rival')} (paired t, Holm-corrected): {lead}."
-        )
-    ties = words.listing([words.cell(cell) for cell in verdict.ties])
-    return (
-        f"It is a tie: with {verdict.n} seeds, {len(verdict.ties)} of {words.count(verdict.rivals, 'rival')} cannot be told "
-        f"from it (paired t, Holm-corrected; uncorrected {verdict.uncorrected_ties}): {ties}; {lead}."
-    )
+    return "".join(said) + ". " + words.verdict(verdict) + edge_sentence(regime, verdict.best)
 
 
 def edge_sentence(regime, cell):

@@ -239,7 +239,7 @@ def input_sentence(name):
             f"; against the teachers joined by {best_joined}, the best way to join them here, {words.points(difference)}, "
             f"paired by seed: {words.moves(difference)}"
         )
-    said.append(f". {tie_sentence(verdict)}")
+    said.append(f". {words.verdict(verdict, named, 3)}")
     cells = done[name].groupby("lifting")["kd_weight"].count().index
     plain_cells = select(done[name], {"lifting": PLAIN})
     if PLAIN in cells and verdict.best["lifting"] != PLAIN:
@@ -249,21 +249,6 @@ def input_sentence(name):
     if len(fixed):
         said.append(f" Without any choice, at {named(FIXED)}: {percent(fixed)}.")
     return "".join(said)
-
-
-def tie_sentence(verdict):
-    if not verdict.rivals:
-        return "It has no rival."
-    lead = f"it leads the runner-up ({named(verdict.runner_up)}) by {words.points(verdict.lead)} on test"
-    if verdict.n < 2:
-        return f"One seed says nothing about noise, so this is no verdict: {lead}."
-    if verdict.stands_out:
-        return f"It stands out from its {words.count(verdict.rivals, 'rival')} (paired t, Holm-corrected): {lead}."
-    ties = words.listing([named(cell) for cell in verdict.ties], 3)
-    return (
-        f"It is a tie: with {verdict.n} seeds, {len(verdict.ties)} of {words.count(verdict.rivals, 'rival')} cannot be told "
-        f"from it (paired t, Holm-corrected; uncorrected {verdict.uncorrected_ties}): {ties}; {lead}."
-    )
 
 
 def summary_sentences():

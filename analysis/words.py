@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.statistics import Interval
+from analysis.statistics import Interval, Verdict
 
 
 def percent(value: Interval, digits: int = 1) -> str:
@@ -58,3 +58,20 @@ def moves(value: Interval) -> str:
     if value.low <= 0 <= value.high:
         return "not distinguishable from no difference"
     return "a gain" if value.low > 0 else "a loss"
+
+
+def verdict(value: Verdict, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
+    """What a choice is worth: it stands out, it is a tie (the first `most` rivals are named), or nobody can know."""
+    if value.lead is None or value.runner_up is None:
+        return "It has no rival."
+    rivals = count(value.rivals, "rival")
+    lead = f"it leads the runner-up ({name(value.runner_up)}) by {points(value.lead)} on test"
+    if value.n < 2:
+        return f"One seed says nothing about noise, so this is no verdict: {lead}."
+    if value.stands_out:
+        return f"It stands out from its {rivals} (paired t, Holm-corrected): {lead}."
+    ties = listing([name(tied) for tied in value.ties], most)
+    return (
+        f"It is a tie: with {value.n} seeds, {len(value.ties)} of {rivals} cannot be told from it (paired t, "
+        f"Holm-corrected; uncorrected {value.uncorrected_ties}): {ties}; {lead}."
+    )

@@ -49,7 +49,7 @@ def main(a: Arguments) -> None:
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(a.threads)
-    sets = Splits({**data.load("mnist", a.data, a.data_root)}, 0, torch.device("cpu"))
+    sets = Splits({**data.load("mnist", a.data, a.data_root)}, "cpu")
     seen = view(Config(a.features, 64, 1.0, 0), sets.images[sets.train])
     xs = sets.by_class(sets.train, seen)
     arrays = []

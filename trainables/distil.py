@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core import data
+from trainables.core import splits
 from trainables.core.batches import balanced, batch_index, substream
-from trainables.core.cache import cached, digest
+from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.metrics import entropy, information
 from trainables.core.nets import NETWORKS, graph, normalised
@@ -32,7 +32,6 @@ TRANSFER, LABELLED, TEACHER, ROUND, INVERSION = range(5)  # purposes that draw r
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
 ROUND_TEMPERATURE, ROUND_LR = 1.0, 3e-3  # of students that become teachers
 SHARPENING = 0.5  # the temperature at which their answers are taken, as in MixMatch (arXiv 1905.02249)
-HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 VIEWS, LEVELS = ("target", "source"), ("source_test_accuracy", "target_test_accuracy")
 ADAPTATIONS, FILTERS, AUGMENTATIONS = ("none", "batch_norm"), ("none", "confident"), ("none", "inversion")
 
@@ -141,7 +140,7 @@ class Distillation(Pack):
         if isinstance(lesson, Config):
             return cls._prepare_round(lesson, datasets, device)
         mnistm = datasets["mnistm"]
-        key = {**_recipe(lesson.network), "steps": lesson.steps, "seed": lesson.seed, "data": _content(mnistm)}
+        key = {**_recipe(lesson.network), "steps": lesson.steps, "seed": lesson.seed, "data": content(mnistm)}
         made = cached("teacher", key, lambda: _teach(lesson, mnistm, device))
         prefix = "" if lesson.adaptation == "none" else f"{lesson.adaptation}_"
         about = {
@@ -176,9 +175,7 @@ class Distillation(Pack):
             "shares": [share_kept(r + 1) for r in range(student.rounds)],
             "teacher": _recipe(student.teacher),
         }
-        made = cached(
-            "student", {"recipe": 2, **asdict(student), **depends, "data": _content(datasets["mnistm"])}, make
-        )
+        made = cached("student", {"recipe": 2, **asdict(student), **depends, "data": content(datasets["mnistm"])}, make)
         about = {name: value for name, value in asdict(student).items() if isinstance(value, str | int)}
         about["rounds"] = student.rounds + 1  # the round it teaches in
         levels = {name: float(made[name]) for name in (*LEVELS, "seconds")}
@@ -251,21 +248,12 @@ class Distillation(Pack):
         return [{"answers": [{"named": n}]} if c.kd_weight == 1 else {} for c, n in zip(self.pack, named, strict=True)]
 
 
-class Splits:
-    """The data sets as tensors on one device, with the training digits split into train and validation."""
+class Splits(splits.Splits):
+    """MNIST-M with the clean digit behind every image: digits, test_digits (N, 28, 28)."""
 
-    def __init__(self, datasets: Arrays, device: torch.device) -> None:
-        tensor = lambda name: torch.from_numpy(np.asarray(datasets[name])).to(device)  # noqa: E731
-        self.images, self.digits, self.labels = (
-            tensor("train_images"),
-            tensor("train_digits"),
-            tensor("train_labels").long(),
-        )
-        self.test_images, self.test_digits = tensor("test_images"), tensor("test_digits")
-        self.test_labels = tensor("test_labels").long()
-        n = len(self.labels)
-        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
-        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
+    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+        super().__init__(arrays, device)
+        self.digits, self.test_digits = (splits.shared(arrays[f"{part}_digits"], device) for part in ("train", "test"))
 
     def target(self, index: Tensor) -> Tensor:
         return prepare(self.images[index])
@@ -342,10 +330,6 @@ def _recipe(network: str) -> dict[str, object]:
         "network": repr(graph(network, CLASSES)),
         "lr": TEACHER_LR,
         "batch": TEACHER_BATCH,
-        "held_out": HELD_OUT,
+        "held_out": splits.HELD_OUT,
     }
     return recipe | ({"adaptation": 1} if normalised(network) else {})  # as it is and adapted are made together
-
-
-def _content(arrays: Arrays) -> dict[str, str]:
-    return {name: digest(arrays[name]) for name in sorted(arrays)}

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import data
+from trainables.core import splits
 from trainables.core.batches import batch_index, substream
-from trainables.core.cache import cached, digest
+from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation
 from trainables.core.nets import Conv, Layer, Linear
 from trainables.core.pack import Pack
@@ -33,7 +33,6 @@ from trainables.core.population import OPTIMISERS, Population, Tap, footprint
 from trainables.core.schedules import log_spaced
 
 CLASSES, LWF_TEMPERATURE, FISHER_DIGITS = 2, 2.0, 1000
-HELD_OUT = 1 / 12  # share of the training digits that only choose
 OLD_LR, OLD_BATCH = 1e-3, 128  # of the training on the first task, where that comes before the study
 MEMORY, REHEARSE, START = 100, 101, 102  # purposes that draw random numbers, beside the tasks 0, 1, ...
 NETWORKS = ("logistic", "mlp", "cnn")
@@ -106,21 +105,18 @@ def layers(network: str, width: int) -> tuple[Layer, ...]:
     return (*hidden[network], Linear(CLASSES))
 
 
-class Splits:
+class Splits(splits.Splits):
     """The digits of a study on one device, split into tasks. Five tasks are padded to 32 x 32, as in their benchmark."""
 
     def __init__(self, tasks: str, arrays: Arrays, device: torch.device | str) -> None:
         self.pad, self.count = (2, 5) if tasks == "five" else (0, 2)
         self.shape = (1, 28 + 2 * self.pad, 28 + 2 * self.pad)
-        tensor = lambda name: torch.from_numpy(np.asarray(arrays[name])).to(device)  # noqa: E731
-        self.images, self.digits = tensor("train_images"), tensor("train_labels").long()
-        keep = tensor("test_labels").long() < 2 * self.count
-        self.test_images, self.test_digits = tensor("test_images")[keep], tensor("test_labels").long()[keep]
-        n = len(self.digits)
-        train, val = (torch.from_numpy(part).to(device) for part in data.holdout(n, round(n * HELD_OUT), seed=0))
-        self.pools = [train[self.digits[train] // 2 == k] for k in range(self.count)]
-        self.val = val[self.digits[val] < 2 * self.count]
-        self.labels = self.digits % 2
+        super().__init__(arrays, device)
+        self.digits, self.labels = self.labels, self.labels % 2
+        keep = self.test_labels < 2 * self.count
+        self.test_images, self.test_digits = self.test_images[keep], self.test_labels[keep]
+        self.pools = [self.train[self.digits[self.train] // 2 == k] for k in range(self.count)]
+        self.val = self.val[self.digits[self.val] < 2 * self.count]
 
     def prepare(self, x: Tensor) -> Tensor:
         """uint8 (B, 28, 28) to floats (B, 1, H, W) of about zero mean and unit variance when padded to 32 x 32."""
@@ -145,8 +141,8 @@ class Forgetting(Pack):
         """The start's parameters, one student's, and its row for the `starts` table."""
         mnist = datasets["mnist"]
         key = {
-            "recipe": 1, "lr": OLD_LR, "batch": OLD_BATCH, "held_out": HELD_OUT, "start": repr(lesson),
-            "network": repr(layers(lesson.network, lesson.width)), "data": {k: digest(mnist[k]) for k in sorted(mnist)},
+            "recipe": 1, "lr": OLD_LR, "batch": OLD_BATCH, "held_out": splits.HELD_OUT, "start": repr(lesson),
+            "network": repr(layers(lesson.network, lesson.width)), "data": content(mnist),
         }  # fmt: skip
         known = cached("forgetting", key, lambda: _learn(lesson, mnist, device))
         about = {name: float(value) for name, value in known.items() if not name.startswith("parameter")}

@@ -16,20 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import data
 from trainables.core.batches import batch_index, substream
-from trainables.core.cache import cached, digest
+from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.nets import NETWORKS, Conv, graph
 from trainables.core.pack import Pack
 from trainables.core.population import Population, footprint
 from trainables.core.schedules import warmup_linear
+from trainables.core.splits import HELD_OUT, Splits
 
 CLASSES = 10
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
 TRANSFER, TEACHER, PROBE = range(3)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
-HELD_OUT = 1 / 12  # share of the training images that are validated and probed on
 PROBED = 128  # images of the probe batch
 COLDEST = 0.5  # the lowest probe temperature
 
@@ -100,7 +99,7 @@ class Gradients(Pack):
         arrays = datasets[lesson.dataset]
         recipe = {"recipe": 1, "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT}
         depends = {"network": repr(graph(lesson.network, CLASSES)), "steps": lesson.steps, "seed": lesson.seed}
-        key = {**recipe, **depends, "data": {name: digest(arrays[name]) for name in sorted(arrays)}}
+        key = {**recipe, **depends, "data": content(arrays)}
         answers = cached("gradients-teacher", key, lambda: _teach(lesson, arrays, device))
         measured = {name: float(value) for name, value in answers.items() if value.ndim == 0}
         row = {"dataset": lesson.dataset, "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed}
@@ -109,8 +108,9 @@ class Gradients(Pack):
     @staticmethod
     def student_bytes(config: Config) -> int:
         """Memory that one more student takes on the device, in bytes."""
-        shape = (3, 32, 32) if config.dataset == "cifar10" else (1, 28, 28)
-        return footprint(graph(config.network, CLASSES), shape, max(config.batch_size, PROBED, 1000 // 3))
+        return footprint(
+            graph(config.network, CLASSES), shape(config.dataset), max(config.batch_size, PROBED, 1000 // 3)
+        )
 
     def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(pack, device)
@@ -119,7 +119,7 @@ class Gradients(Pack):
         self.sets = Splits(datasets[c.dataset], self.device)
         layers = graph(c.network, CLASSES)
         lr = [c.lr for c in pack]
-        self.students = Population(layers, self.sets.shape, [c.seed] * len(pack), lr, self.device)
+        self.students = Population(layers, shape(c.dataset), [c.seed] * len(pack), lr, self.device)
         self.names = [f"{i} {'conv' if isinstance(layer, Conv) else 'linear'}" for i, layer in enumerate(layers, 1)]
         self.answers = torch.from_numpy(np.array(answers["logits"])).to(self.device)
         self.probe = batch_index(self.sets.val, PROBED, 0, seed=0, stream=PROBE)  # the same for every student and seed
@@ -205,17 +205,9 @@ def _is_weight(p: Tensor) -> bool:
     return p.dim() == 5 or (p.dim() == 3 and p.shape[1] > 1)
 
 
-class Splits:
-    """A data set as tensors on one device, with the training images split into train and validation."""
-
-    def __init__(self, arrays: Arrays, device: torch.device) -> None:
-        tensor = lambda name: torch.from_numpy(np.asarray(arrays[name])).to(device)  # noqa: E731
-        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
-        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
-        self.shape = tuple(prepare(self.images[:1]).shape[1:])
-        n = len(self.labels)
-        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
-        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
+def shape(dataset: str) -> tuple[int, int, int]:
+    """Of one prepared image."""
+    return (3, 32, 32) if dataset == "cifar10" else (1, 28, 28)
 
 
 def prepare(x: Tensor) -> Tensor:
@@ -227,7 +219,9 @@ def prepare(x: Tensor) -> Tensor:
 def taught(lesson: Teacher, sets: Splits) -> Population:
     """A teacher after its training. Its start is drawn apart from the students' of the same seed."""
     layers = graph(lesson.network, CLASSES)
-    teacher = Population(layers, sets.shape, [substream(lesson.seed, TEACHER)], [TEACHER_LR], sets.images.device)
+    teacher = Population(
+        layers, shape(lesson.dataset), [substream(lesson.seed, TEACHER)], [TEACHER_LR], sets.images.device
+    )
     for step in range(lesson.steps):
         index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
         loss = cross_entropy(teacher.logits(prepare(sets.images[index])), sets.labels[index])

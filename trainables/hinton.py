@@ -17,19 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import data
 from trainables.core.batches import balanced, batch_index, substream
-from trainables.core.cache import cached, digest
+from trainables.core.cache import cached, content
 from trainables.core.losses import added, cross_entropy, distillation, mixed
 from trainables.core.nets import NETWORKS, graph
 from trainables.core.pack import Pack
 from trainables.core.population import OPTIMISERS, PRECISIONS, Population, footprint
 from trainables.core.schedules import warmup_linear
+from trainables.core.splits import HELD_OUT, Splits
 
 CLASSES, SHAPE = 10, (28 * 28,)
 TRANSFER, FEW, TEACHER, NOISE = range(4)  # purposes that draw random numbers
 CONVENTIONS = {"additive": added, "convex": mixed}
-HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 TEACHER_NETWORK, TEACHER_BATCH, TEACHER_LR = "mlp_1200", 128, 1e-3
 BIASES = np.arange(-4.0, 20.01, 0.25)  # shifts of the omitted digits' biases that are tried
 
@@ -131,7 +130,7 @@ class MnistDistillation(Pack):
         }
         mnist = datasets["mnist"]
         key = {**depends, "version": 1, "steps": lesson.steps, "seed": lesson.seed}
-        key["data"] = {name: digest(mnist[name]) for name in sorted(mnist)}
+        key["data"] = content(mnist)
         answers = cached("hinton", key, lambda: _teach(lesson, mnist, device))
         metrics = {name: float(value) for name, value in answers.items() if value.ndim == 0}
         row = {"teacher": lesson.recipe, "teacher_steps": lesson.steps, "seed": lesson.seed, **metrics}
@@ -252,19 +251,6 @@ def bias_errors(z: Tensor, y: Tensor, omitted: Tensor, shifts: Tensor) -> Tensor
     missing = omitted[y][:, None]
     wrong = ~(among & (raised == missing))
     return torch.stack([(wrong & missing).sum(1), (wrong & ~missing).sum(1)], dim=1)
-
-
-class Splits:
-    """MNIST as tensors on one device, with the training digits split into train and validation."""
-
-    def __init__(self, mnist: Arrays, device: torch.device) -> None:
-        # copied: shared arrays are read-only
-        tensor = lambda name: torch.from_numpy(np.array(mnist[name])).to(device)  # noqa: E731
-        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
-        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
-        n = len(self.labels)
-        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
-        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
 
 
 def prepare(x: Tensor) -> Tensor:

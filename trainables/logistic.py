@@ -21,13 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, softplus
 
-from trainables.core import data
+from trainables.core import splits
 from trainables.core.pack import Pack
 
 CLASSES, SIDE = 10, 28
 PAIRS = list(combinations(range(CLASSES), 2))
 FEATURES = ("pixels", "pooled", "pca")
-HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 GAP = 1e-6  # an objective is at most this far above its minimum
 FLOOR = 1e-8  # the weakest penalty at which a separating hyperplane is looked for
 HARDEST, SHOWN = 6, 24  # pairs whose misclassified digits are kept, and how many of each
@@ -403,7 +402,7 @@ class PairwiseLogistic(Pack):
         covariance: of the features before they are standardised, over the training digits, (F, F) float32 bytes; kept,
         mean, deviation: their positions on the grid of side `side` and their moments.
         """
-        sets = Splits(datasets["mnist"], lesson.seed, torch.device(device))
+        sets = Splits(datasets["mnist"], device, lesson.seed)
         seen = view(Config(lesson.features, lesson.components, 1.0, lesson.seed), sets.images[sets.train])
         x = flat(sets.images[sets.train], seen.pooled)
         constant = x.shape[1] - len(seen.kept)
@@ -426,7 +425,7 @@ class PairwiseLogistic(Pack):
 
     def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(pack, device)
-        self.sets = Splits(datasets["mnist"], self.common.seed, self.device)
+        self.sets = Splits(datasets["mnist"], self.device, self.common.seed)
         self.view = view(self.common, self.sets.images[self.sets.train])
         self.pairs = torch.tensor(PAIRS, device=self.device)
         self.weights: Tensor | None = None  # (S, 45, D + 1), once solved
@@ -526,15 +525,8 @@ def separability(problems: Problems, w: Tensor) -> list[dict]:
     return [found[i] for i in range(len(found))]
 
 
-class Splits:
-    """MNIST as tensors on one device, the training digits split into train and validation by the seed."""
-
-    def __init__(self, arrays: Arrays, seed: int, device: torch.device) -> None:
-        tensor = lambda name: torch.from_numpy(np.array(arrays[name])).to(device)  # noqa: E731
-        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
-        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
-        train, val = data.holdout(len(self.labels), round(len(self.labels) * HELD_OUT), seed)
-        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
+class Splits(splits.Splits):
+    """MNIST, the training digits split by the seed; and what 45 weight vectors make of them."""
 
     def by_class(self, index: Tensor, view: View) -> list[Tensor]:
         """Features by class, (n_k, D + 1) each."""

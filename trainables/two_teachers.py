@@ -17,21 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import data, generator, pools
+from trainables.core import generator, pools
 from trainables.core.augment import written_otherwise
 from trainables.core.batches import batch_index, substream
-from trainables.core.cache import cached, digest
+from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import NETWORKS, graph
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import warmup_linear
+from trainables.core.splits import HELD_OUT, Splits
 
 CLASSES, HALF, SHAPE = 10, 5, (1, 28, 28)
 TRANSFER, TEACHER, POOL = range(3)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH, SMOOTHING = 3e-3, 128, 0.1
 GENERATOR_BATCH = 128
-HELD_OUT = 1 / 12  # share of the training digits that only choose: 5,000 of 60,000
 INPUTS = ("real", "fashion", "noise", "strokes", "generator")
 LIFTINGS = ("zeros", "mask", "confidence", "energy")
 SHOWN = 40  # images of each pool that are kept to be looked at
@@ -206,7 +206,7 @@ class TwoTeachers(Pack):
         self.images = torch.from_numpy(np.array(answers["images"])).to(self.device)
         self.first, self.second = torch.from_numpy(np.array(answers["answers"])).to(self.device)
         self.all = torch.arange(len(self.images), device=self.device)
-        self.digits = Digits(datasets["mnist"], self.device)
+        self.digits = Splits(datasets["mnist"], self.device)
 
     def loss(self, step: int) -> Tensor:
         c = self.common
@@ -231,28 +231,16 @@ class TwoTeachers(Pack):
         return metrics
 
 
-class Digits:
-    """MNIST as tensors on one device, the training digits split into train and validation."""
-
-    def __init__(self, arrays: Arrays, device: torch.device) -> None:
-        tensor = lambda name: torch.from_numpy(np.asarray(arrays[name])).to(device)  # noqa: E731
-        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
-        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
-        n = len(self.labels)
-        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
-        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
-
-
 class Teachers:
     """The teacher of 0 to 4 and the teacher of 5 to 9, trained each on its own digits alone, or read from the cache."""
 
     def __init__(self, lesson: Lesson, mnist: Arrays, device: str) -> None:
         self.lesson, self.device = lesson, torch.device(device)
-        self.digits = Digits(mnist, self.device)
+        self.digits = Splits(mnist, self.device)
         layers = graph(lesson.network, HALF)
         self.key = {
             "recipe": 2, "smoothing": SMOOTHING, "network": repr(layers), "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT,
-            "steps": lesson.steps, "seed": lesson.seed, "data": {name: digest(mnist[name]) for name in sorted(mnist)},
+            "steps": lesson.steps, "seed": lesson.seed, "data": content(mnist),
         }  # fmt: skip
         self.both = []
         for half in range(2):

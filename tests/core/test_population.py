@@ -69,26 +69,27 @@ def train(population, layers, count=6, T=T, weight=WEIGHT, dtype=torch.float64):
     return population
 
 
-def population(layers, mode, lr=LR, seeds=(0, 1, 2), dtype=torch.float64):
-    return Population(layers, SHAPES[layers], seeds, lr, mode=mode, dtype=dtype)
+def population(layers, mode, lr=LR, seeds=(0, 1, 2), dtype=torch.float64, optimiser="adam"):
+    return Population(layers, SHAPES[layers], seeds, lr, mode=mode, dtype=dtype, optimiser=optimiser)
 
 
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 @pytest.mark.parametrize("mode", ["loop", "stacked"])
 @pytest.mark.parametrize("layers", [CNN, NORM, MLP], ids=["cnn", "norm", "mlp"])
-def test_a_population_takes_the_steps_of_students_trained_alone(layers, mode):
+def test_a_population_takes_the_steps_of_students_trained_alone(layers, mode, optimiser):
     start = initial(layers, SHAPES[layers], (0, 1, 2), torch.device("cpu"), torch.float64)
-    trained = train(population(layers, mode), layers)
+    trained = train(population(layers, mode, optimiser=optimiser), layers)
     x = next(batches(layers, 1))[0]
     for s in range(3):
         student = Alone(layers, [p.detach()[s] for p in start])
-        adam = torch.optim.Adam(student.parameters(), lr=LR[s])
+        alone = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser](student.parameters(), lr=LR[s])
         for i, (xb, t, y) in enumerate(batches(layers, 6)):
             z = student(xb)
             kl = F.kl_div(F.log_softmax(z / T[s], 1), F.softmax(t / T[s], 1), reduction="batchmean")
-            adam.param_groups[0]["lr"] = LR[s] * (1 - i / 6)
-            adam.zero_grad()
+            alone.param_groups[0]["lr"] = LR[s] * (1 - i / 6)
+            alone.zero_grad()
             ((1 - WEIGHT[s]) * F.cross_entropy(z, y) + WEIGHT[s] * T[s] ** 2 * kl).backward()
-            adam.step()
+            alone.step()
         student.eval()
         assert torch.allclose(trained.logits(x, training=False)[s], student(x), rtol=0, atol=1e-9)
 

@@ -67,6 +67,11 @@ def cached(
         return arrays
 
 
+def content(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What a key needs to say of a data set: the digest of each of its arrays."""
+    return {name: digest(arrays[name]) for name in sorted(arrays)}
+
+
 def digest(*arrays: np.ndarray) -> str:
     """sha256 over the types, shapes and values of the arrays, as hex."""
     total = hashlib.sha256()

@@ -258,7 +258,7 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
             raise DataError(f"no data set is called {dataset}: choose {' or '.join(get_args(Dataset))}")
     if not datasets:
         return "full", "No data set: the data are generated."
-    folder = _root(root)
+    folder, elsewhere = _root(root), ""
     if variant == "sample":
         return "sample", "The shipped sample, as asked."
     try:
@@ -266,6 +266,8 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
             _idx_set("MNIST", folder)
         if "fashion_mnist" in datasets:
             _idx_set("FashionMNIST", folder)
+            found = _ensure_idx("FashionMNIST", folder)
+            elsewhere = "" if found.is_relative_to(folder) else f" and {found}"
         if "cifar10" in datasets:
             _ensure_cifar(folder)
         if "mnistm" in datasets:
@@ -274,7 +276,7 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
         if variant == "full":
             raise
         return "sample", f"The shipped sample, since the full data are not at hand: {missing}."
-    return "full", f"The full data, from {folder}."
+    return "full", f"The full data, from {folder}{elsewhere}."
 
 
 def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
