@@ -201,7 +201,7 @@ def with_best_intercepts(problems: Problems, w: Tensor, m: Sequence[Tensor]) -> 
 
 
 MEMORY, DESCENTS = 10, 40  # of L-BFGS: steps that it remembers, and takes at most
-FEW = 1 / 10  # of the problems: so many are left to Newton's method
+FEW = 1 / 20  # of the problems: so many are left to Newton's method
 Move = tuple[Tensor, Tensor, Tensor]  # step s, change of the gradient y, 1 / (s y)
 
 
