@@ -102,8 +102,8 @@ class Problems:
         return self._back(residuals) / self.n[:, None] + self.penalty * w
 
     def tolerance(self, gap: float) -> Tensor:
-        """Norm of the gradient at which f is at most `gap` above its minimum, by strong convexity in w, (P,); not below
-        what rounding leaves of a gradient."""
+        """Norm of the gradient at which f is at most `gap` above its minimum, (P,), where the intercept is at its best:
+        by strong convexity in the weights. Not below what rounding leaves of a gradient."""
         return (2 * gap * self.l2).sqrt().clamp(min=8 * torch.finfo(self.l2.dtype).eps)
 
     def curvature(self, m: Sequence[Tensor]) -> list[Tensor]:
@@ -201,7 +201,6 @@ def with_best_intercepts(problems: Problems, w: Tensor, m: Sequence[Tensor]) -> 
 
 
 MEMORY, DESCENTS = 10, 40  # of L-BFGS: steps that it remembers, and takes at most
-FEW = 1 / 20  # of the problems: so many are left to Newton's method
 Move = tuple[Tensor, Tensor, Tensor]  # step s, change of the gradient y, 1 / (s y)
 
 
@@ -218,8 +217,7 @@ def descend(
     tolerance, moves, m = problems.tolerance(gap), list(moves), problems.margins(w)
     g = problems.gradient(m, w)
     for _ in range(most):
-        left = g.norm(dim=1) > tolerance
-        if left.sum() <= FEW * len(w):
+        if (g.norm(dim=1) <= tolerance).all():
             break
         d, shares = -g, []
         for s, y, r in reversed(moves):
@@ -231,7 +229,6 @@ def descend(
             d = torch.where(scale > 0, scale, 1.0) * d
         for (s, y, r), share in zip(moves, reversed(shares), strict=True):
             d = d + (share - r * dot(y, d)) * s
-        d = torch.where(left[:, None], d, 0.0)
         length, m = line_search(problems, m, problems.curvature(m), w, d, g)
         before = w, g
         w, m = with_best_intercepts(problems, w + length[:, None] * d, m)
