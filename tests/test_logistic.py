@@ -48,6 +48,13 @@ def solved(p, **how):
     return solve(p, torch.zeros_like(p.penalty), **how)[0]
 
 
+def finished(pack):
+    """The rows of a pack's last step."""
+    while not pack.finished:
+        rows = pack.step()
+    return rows
+
+
 def cloud(n, centre, seed):
     """Images of a class of normal features with their column of ones, fp64."""
     x = torch.randn(n, len(centre), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -67,6 +74,15 @@ def test_the_optimum_is_scikit_learns(digits, l2):
         theirs = torch.from_numpy(np.append(reference.coef_, reference.intercept_)).to(w)[None]
         one = p.only(torch.tensor([i]))
         assert float(ours[i]) == pytest.approx(float(one.objective(one.margins(theirs), theirs)), abs=1e-5)
+
+
+@pytest.mark.parametrize("l2", [1.0, 1e-4])
+def test_an_objective_ends_no_further_above_its_minimum_than_asked(digits, l2):
+    exact = problems([x.double() for x in digits], PAIRS, l2)
+    value = lambda w: exact.objective(exact.margins(w.double()), w.double())  # noqa: E731
+    least = value(solved(exact, gap=1e-12))
+    for gap in (1e-3, 1e-5):
+        assert (value(solved(problems(digits, PAIRS, l2), gap=gap)) - least).max() <= gap
 
 
 def test_the_gradient_is_that_of_the_objective_and_vanishes_at_the_optimum(digits):
@@ -163,9 +179,10 @@ def test_features_are_standardised_and_constant_ones_are_dropped(datasets):
     assert c.shape == (64, 64) and (c - torch.eye(64)).abs().max() < 1e-3
 
 
-def test_a_student_of_a_pack_is_the_student_alone_and_rows_come_in_its_order(datasets):
+def test_a_student_of_a_pack_is_the_student_alone_and_rows_come_in_its_order(datasets, monkeypatch):
+    monkeypatch.setattr(logistic, "FLOOR", 1.0)  # separability is another test's
     pack = [variant(l2=v) for v in (1e-2, 1.0, 0.1)]
-    together = PairwiseLogistic(pack, datasets, {}, "cpu").step()
+    together = finished(PairwiseLogistic(pack, datasets, {}, "cpu"))
     for config, row in zip(pack, together, strict=True):
         (alone,) = PairwiseLogistic([config], datasets, {}, "cpu").step()
         assert alone["train_loss"] == pytest.approx(row["train_loss"], abs=1e-5)
@@ -174,14 +191,21 @@ def test_a_student_of_a_pack_is_the_student_alone_and_rows_come_in_its_order(dat
     assert [("separability" in row["tables"]) for row in together] == [True, False, False]
 
 
-def test_a_resumed_pack_is_the_pack(datasets):
-    pack = PairwiseLogistic([PLAIN], datasets, {}, "cpu")
-    again = PairwiseLogistic([PLAIN], datasets, {}, "cpu")
-    again.load_state_dict(pack.state_dict())
+def test_a_pack_resumed_between_two_penalties_is_the_pack(datasets, monkeypatch):
+    monkeypatch.setattr(logistic, "FLOOR", 1.0)  # separability is another test's
+    configs = [variant(l2=v) for v in (1e-2, 1.0, 0.1)]
+    whole = PairwiseLogistic(configs, datasets, {}, "cpu")
+    rows = finished(whole)
+    interrupted, again = (PairwiseLogistic(configs, datasets, {}, "cpu") for _ in range(2))
+    interrupted.step()
+    again.load_state_dict(interrupted.state_dict())
     assert not again.finished
-    pack.step()
-    again.load_state_dict(pack.state_dict())
-    assert again.finished and torch.equal(again.weights, pack.weights)
+    for row, same in zip(rows, finished(again), strict=True):
+        assert row["tables"]["pairs"] == same["tables"]["pairs"]
+        assert {k: v for k, v in row.items() if k not in ("tables", "seconds")} == {
+            k: v for k, v in same.items() if k not in ("tables", "seconds")
+        }
+    assert torch.equal(again.weights, whole.weights) and again.seconds > interrupted.seconds
 
 
 def test_tables_hold_what_the_row_averages(datasets):

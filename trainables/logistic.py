@@ -10,7 +10,6 @@ kept by class and each product serves nine problems at once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,9 +74,17 @@ class Problems:
     def only(self, chosen: Tensor) -> Problems:
         return Problems(self.xs, self.pairs[chosen], self.l2[chosen])
 
+    def thinned(self, stride: int) -> Problems:
+        """The same of every so many images of each class."""
+        return Problems([x[::stride].contiguous() for x in self.xs], self.pairs, self.l2)
+
+    def rounded(self) -> Problems:
+        """The same with images in bf16."""
+        return Problems([x.bfloat16() for x in self.xs], self.pairs, self.l2)
+
     def margins(self, w: Tensor) -> list[Tensor]:
         """y (x w), (n_k, P_k) by class; w: (P, D)."""
-        return [x @ (w[p] * y[:, None]).T for x, p, y in zip(self.xs, self.takes_part, self.y, strict=True)]
+        return [self._seen(x, w[p] * y[:, None]) for x, p, y in zip(self.xs, self.takes_part, self.y, strict=True)]
 
     def losses(self, m: Sequence[Tensor]) -> Tensor:
         """Mean log loss without the penalty, (P,)."""
@@ -95,8 +102,8 @@ class Problems:
         return self._back(residuals) / self.n[:, None] + self.penalty * w
 
     def tolerance(self, gap: float) -> Tensor:
-        """Norm of the gradient at which f is at most `gap` above its minimum, by strong convexity in w, (P,); not below
-        what rounding leaves of a gradient."""
+        """Norm of the gradient at which f is at most `gap` above its minimum, (P,), where the intercept is at its best:
+        by strong convexity in the weights. Not below what rounding leaves of a gradient."""
         return (2 * gap * self.l2).sqrt().clamp(min=8 * torch.finfo(self.l2.dtype).eps)
 
     def curvature(self, m: Sequence[Tensor]) -> list[Tensor]:
@@ -106,7 +113,7 @@ class Problems:
 
     def hessian_times(self, c: Sequence[Tensor], v: Tensor) -> Tensor:
         """(P, D) for v (P, D), without forming a Hessian."""
-        inner = [x @ v[p].T * weight for x, p, weight in zip(self.xs, self.takes_part, c, strict=True)]
+        inner = [self._seen(x, v[p]) * weight for x, p, weight in zip(self.xs, self.takes_part, c, strict=True)]
         return self._back(inner) + self.penalty * v
 
     def hessian(self, c: Sequence[Tensor], problem: int) -> Tensor:
@@ -129,21 +136,33 @@ class Problems:
         """Sums over images, (P, D): x^T values of the two classes of each problem."""
         total = torch.zeros_like(self.penalty)
         for x, p, v in zip(self.xs, self.takes_part, values, strict=True):
-            total.index_add_(0, p, v.T @ x)
+            total.index_add_(0, p, (v.T.to(x.dtype) @ x).to(v.dtype))
         return total
+
+    @staticmethod
+    def _seen(x: Tensor, w: Tensor) -> Tensor:
+        """x w^T in the precision of w, multiplied in that of x."""
+        return (x @ w.T.to(x.dtype)).to(w.dtype)
 
 
 def solve(problems: Problems, w: Tensor, gap: float = GAP, most: int = 100) -> tuple[Tensor, Tensor]:
     """The minimisers, (P, D), and the Newton steps that each took, (P,), from w (P, D).
 
-    gap: how far above their minimum the objectives may end. L-BFGS goes as far as it quickly gets; Newton's method, whose
-    steps are few and dear, does the rest: each system is solved by conjugate gradients with exact products,
-    preconditioned by an inverse Hessian of an earlier step in whatever precision is fastest. A problem that is done
-    leaves the batch.
+    gap: how far above their minimum the objectives may end. L-BFGS goes as far as it quickly gets, from nothing on every
+    eighth image first. Newton's method, whose steps are few and dear, does the rest for the problems that are left: each
+    system is solved by conjugate gradients, preconditioned by an inverse Hessian of an earlier step. A problem that is
+    done leaves the batch. What need not be exact is done with images rounded to bf16 where such products are fast.
     """
-    w, steps = descend(problems, w, gap), torch.zeros(len(w), dtype=torch.long, device=w.device)
+    moves: list[Move] = []
+    fast = problems.rounded() if w.dtype == torch.float32 and multiplies_bf16(w.device) else problems
+    if not w.any():
+        w, _, moves = descend(fast.thinned(8), w, 10 * gap, moves)
+    w, m, moves = descend(fast, w, gap, moves)
+    if fast is not problems:
+        w, m, _ = descend(problems, w, gap, moves, DESCENTS // 4)
+    steps = torch.zeros(len(w), dtype=torch.long, device=w.device)
     active, inverse, rounds = torch.arange(len(w), device=w.device), None, 0
-    part, v, m = problems, w.clone(), problems.margins(w)
+    part, v = problems, w.clone()
     for _ in range(most):
         g = part.gradient(m, v)
         tolerance = part.tolerance(gap)
@@ -158,58 +177,70 @@ def solve(problems: Problems, w: Tensor, gap: float = GAP, most: int = 100) -> t
         c = part.curvature(m)
         if inverse is None or rounds > REFRESH:
             inverse = preconditioner(part, c)
-        direction, rounds = conjugate_gradients(part, c, g, inverse, tolerance)
+        direction, rounds = conjugate_gradients(fast.only(active), c, g, inverse, tolerance)
         length, m = line_search(part, m, c, v, direction, g)
-        v = v + length[:, None] * direction
+        v, m = with_best_intercepts(part, v + length[:, None] * direction, m)
         w[active] = v
         steps[active] += 1
     return w, steps
 
 
-MEMORY, DESCENTS = 10, 60  # of L-BFGS: steps that it remembers, and takes at most
+def with_best_intercepts(problems: Problems, w: Tensor, m: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Weights (P, D) and margins after a Newton step in the intercepts alone, which needs no product with the images.
+
+    What is left of the gradient is then that of min over b of f(w, b), a function as strongly convex as its penalty.
+    """
+    slope, bend = torch.zeros_like(problems.n), torch.zeros_like(problems.n)
+    for p, y, z in zip(problems.takes_part, problems.y, m, strict=True):
+        wrong = torch.sigmoid(-z)
+        slope.index_add_(0, p, -y * wrong.sum(0))
+        bend.index_add_(0, p, (wrong - wrong * wrong).sum(0))
+    shift = (-slope / bend.clamp(min=torch.finfo(w.dtype).tiny)).clamp(-0.1, 0.1)
+    w = torch.cat([w[:, :-1], w[:, -1:] + shift[:, None]], 1)
+    return w, [z + shift[p] * y for z, p, y in zip(m, problems.takes_part, problems.y, strict=True)]
 
 
-def descend(problems: Problems, w: Tensor, gap: float) -> Tensor:
-    """Weights (P, D) after at most DESCENTS steps of L-BFGS from w, each of two products with the images.
+MEMORY, DESCENTS = 10, 40  # of L-BFGS: steps that it remembers, and takes at most
+Move = tuple[Tensor, Tensor, Tensor]  # step s, change of the gradient y, 1 / (s y)
+
+
+def descend(
+    problems: Problems, w: Tensor, gap: float, moves: Sequence[Move], most: int = DESCENTS
+) -> tuple[Tensor, list[Tensor], list[Move]]:
+    """Weights (P, D) after at most so many steps of L-BFGS from w, each of two products with the images, their margins, and
+    the last moves, which go on from those of similar problems.
 
     Liu & Nocedal 1989; Nocedal & Wright 2006, algorithm 7.4.
     """
     dot = lambda a, b: (a * b).sum(1, keepdim=True)  # noqa: E731
-    w, active, v = w.clone(), torch.arange(len(w), device=w.device), w.clone()
-    m = problems.margins(v)
-    g = problems.gradient(m, v)
-    moves: list[tuple[Tensor, Tensor, Tensor]] = []  # step s, change of gradient y, 1 / (s y)
-    for _ in range(DESCENTS):
-        left = g.norm(dim=1) > problems.tolerance(gap)
-        if not left.any():
+    inverse = lambda a: torch.where(a > 0, 1 / a, 0.0)  # noqa: E731
+    tolerance, moves, m = problems.tolerance(gap), list(moves), problems.margins(w)
+    g = problems.gradient(m, w)
+    for _ in range(most):
+        if (g.norm(dim=1) <= tolerance).all():
             break
-        if not left.all():
-            active, v, g = active[left], v[left], g[left]
-            moves = [(s[left], y[left], r[left]) for s, y, r in moves]
-            m = [z[:, left[p]] for z, p in zip(m, problems.takes_part, strict=True)]
-            problems = problems.only(left.nonzero()[:, 0])
         d, shares = -g, []
         for s, y, r in reversed(moves):
             shares.append(r * dot(s, d))
             d = d - shares[-1] * y
         if moves:
-            s, y, r = moves[-1]
-            d = d / (r * dot(y, y)).clamp(min=torch.finfo(d.dtype).tiny)
+            s, y, _ = moves[-1]
+            scale = dot(s, y) * inverse(dot(y, y))
+            d = torch.where(scale > 0, scale, 1.0) * d
         for (s, y, r), share in zip(moves, reversed(shares), strict=True):
             d = d + (share - r * dot(y, d)) * s
-        length, m = line_search(problems, m, problems.curvature(m), v, d, g)
-        step, before = length[:, None] * d, g
-        v = v + step
-        w[active] = v
-        g = problems.gradient(m, v)
-        y = g - before
-        moves = [*moves, (step, y, 1 / dot(step, y).clamp(min=torch.finfo(d.dtype).tiny))][-MEMORY:]
-    return w
+        length, m = line_search(problems, m, problems.curvature(m), w, d, g)
+        before = w, g
+        w, m = with_best_intercepts(problems, w + length[:, None] * d, m)
+        g = problems.gradient(m, w)
+        s, y = w - before[0], g - before[1]
+        moves = [*moves, (s, y, inverse(dot(s, y)))][-MEMORY:]
+    return w, m, moves
 
 
 REFRESH = 8  # more rounds of conjugate gradients than this cost more than a new preconditioner
-MOST_ROUNDS = 200
-FORGOTTEN = 1e-4  # images with less than this share of the largest curvature play no part in a preconditioner
+MOST_ROUNDS = 16
+FORGOTTEN = 1e-3  # images with less than this share of the largest curvature play no part in a preconditioner
 
 
 def preconditioner(problems: Problems, c: Sequence[Tensor]) -> Tensor:
@@ -229,6 +260,13 @@ def preconditioner(problems: Problems, c: Sequence[Tensor]) -> Tensor:
             diagonal += 1e-6 * diagonal.mean()  # rounding must not make it indefinite
             inverse[problem] = torch.cholesky_inverse(torch.linalg.cholesky(h))
     return inverse
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether products of bf16 are faster there than those of fp32: then `fast_products` takes them."""
+    x = torch.full((64, 64), 1 + 2**-12, device=device)
+    with fast_products():
+        return device.type == "cuda" or bool((x @ x != 64 * x * x).any())
 
 
 @contextmanager
@@ -252,7 +290,7 @@ def conjugate_gradients(
     precondition = lambda r: torch.bmm(inverse, r[:, :, None])[:, :, 0]  # noqa: E731
     dot = lambda a, b: (a * b).sum(1)  # noqa: E731
     size = g.norm(dim=1)
-    goal = torch.maximum(size * size.sqrt().clamp(max=0.1), tolerance / 4)
+    goal = torch.maximum(size * size.sqrt().clamp(0.01, 0.1), tolerance / 4)
     p, r = torch.zeros_like(g), -g
     z = precondition(r)
     d, rz = z, dot(r, z)
@@ -385,11 +423,12 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class PairwiseLogistic(Pack):
-    """Students of one view and seed, from the strongest penalty to the weakest, each from the last one's weights.
-    datasets: {"mnist": its arrays}."""
+    """Students of one view and seed, from the strongest penalty to the weakest, each from the last one's weights: a step is
+    a penalty, after which all are measured; tables come with the last. datasets: {"mnist": its arrays}."""
 
     config_type = Config
     may_differ = frozenset({"l2"})
+    KEPT = ("weights", "losses", "newton_steps")  # by a checkpoint
 
     @staticmethod
     def lesson(config: Config) -> Lesson:
@@ -427,35 +466,73 @@ class PairwiseLogistic(Pack):
         super().__init__(pack, device)
         self.sets = Splits(datasets["mnist"], self.device, self.common.seed)
         self.view = view(self.common, self.sets.images[self.sets.train])
-        self.pairs = torch.tensor(PAIRS, device=self.device)
-        self.weights: Tensor | None = None  # (S, 45, D + 1), once solved
+        self.xs = self.sets.by_class(self.sets.train, self.view)
+        size = (len(pack), len(PAIRS), self.xs[0].shape[1])
+        self.weights = self.xs[0].new_zeros(size)
+        self.losses = self.weights.new_zeros(len(pack))
+        self.newton_steps = torch.zeros(size[:2], dtype=torch.long, device=self.device)
 
     @property
-    def finished(self) -> bool:
-        return self.weights is not None
+    def total_steps(self) -> int:
+        return len(self.pack)
 
-    def step(self) -> list[dict]:
-        """All optima, and one row per student in the order of the pack."""
-        xs = self.sets.by_class(self.sets.train, self.view)
-        found: dict[int, tuple[dict, float]] = {}
-        w = xs[0].new_zeros(len(PAIRS), xs[0].shape[1])
-        order = sorted(range(len(self.pack)), key=lambda s: -self.pack[s].l2)
-        weights = w.new_empty(len(self.pack), *w.shape)
-        for s in order:
-            start = time.perf_counter()
-            problems = Problems(xs, self.pairs, w.new_full((len(PAIRS),), self.pack[s].l2))
-            w, steps = solve(problems, w)
-            weights[s] = w
-            row = self._row(problems, w, steps)
-            if s == order[-1]:
-                row["tables"]["separability"] = separability(problems, w)
-            found[s] = row, time.perf_counter() - start
-        self.weights = weights
-        self.seconds = sum(seconds for _, seconds in found.values())
-        return [{**found[s][0], "seconds": found[s][1]} for s in range(len(self.pack))]
+    def evaluations(self) -> list[int]:
+        return list(range(1, self.total_steps + 1))
 
-    def _row(self, problems: Problems, w: Tensor, steps: Tensor) -> dict:
-        """A student's row with its lines of the further tables."""
+    def loss(self, step: int) -> Tensor:
+        """Mean losses, (S,), once the penalty number `step` from the strongest is solved: the weaker ones start there."""
+        order = self.column("l2").argsort(descending=True, stable=True).tolist()
+        s = order[step]
+        problems = self._problems(s)
+        w, self.newton_steps[s] = solve(problems, self.weights[s])
+        self.weights[order[step:]] = w
+        self.losses[order[step:]] = problems.losses(problems.margins(w)).mean()
+        return self.losses.clone()
+
+    def update(self, loss: Tensor, rate: float) -> None:
+        """Nothing: a loss is of weights that are solved for."""
+
+    def measure(self) -> dict[str, Tensor]:
+        found: dict[str, list[float]] = {}
+        for w in self.weights:
+            right, count = self.sets.right(self.sets.val, self.view, w)
+            values = {"val_accuracy": float((right / count).mean())}
+            if self.finished:
+                right, count = self.sets.right(None, self.view, w)
+                values |= {"test_accuracy": float((right / count).mean())}
+                values |= {"worst_test_accuracy": float((right / count).min())}
+                values |= {"vote_accuracy": self.sets.vote(self.view, w)}
+            for name, value in values.items():
+                found.setdefault(name, []).append(value)
+        return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        if not self.finished:
+            return super().tables()
+        found = [self._tables(*solved, steps) for solved, steps in zip(self._solved(), self.newton_steps, strict=True)]
+        weakest = min(range(len(self.pack)), key=lambda s: self.pack[s].l2)
+        found[weakest]["separability"] = separability(self._problems(weakest), self.weights[weakest])
+        return found
+
+    def _problems(self, s: int) -> Problems:
+        l2 = self.weights.new_full((len(PAIRS),), self.pack[s].l2)
+        return Problems(self.xs, torch.tensor(PAIRS, device=self.device), l2)
+
+    def _solved(self) -> list[tuple[Problems, Tensor]]:
+        return [(self._problems(s), w) for s, w in enumerate(self.weights)]
+
+    def _rows(self, train_loss: Tensor) -> list[dict]:
+        rows = super()._rows(train_loss)
+        if self.finished:
+            for row, (problems, w) in zip(rows, self._solved(), strict=True):
+                g = problems.gradient(problems.margins(w), w)
+                left = int((g.norm(dim=1) > 2 * problems.tolerance(GAP)).sum())  # twice: rounding
+                if left:
+                    row |= {"status": "failed", "error": f"{left} of the 45 problems did not converge"}
+        return rows
+
+    def _tables(self, problems: Problems, w: Tensor, steps: Tensor) -> dict[str, list[dict]]:
+        """A student's lines of the further tables."""
         m = problems.margins(w)
         seen = {"objective": problems.objective(m, w), "train_loss": problems.losses(m)}
         seen |= {"gradient": problems.gradient(m, w).norm(dim=1), "newton_steps": steps, "digits": problems.n.long()}
@@ -478,26 +555,17 @@ class PairwiseLogistic(Pack):
             weights.append({**pair, **{name: v.float().cpu().numpy() for name, v in estimates.items()}})
             if i in hardest[:1]:
                 correlations.append({**pair, "correlation": packed(covariance / error / error[:, None], np.float16)})
-        mean = lambda name: float(seen[name].mean())  # noqa: E731
-        left = int((seen["gradient"] > 2 * problems.tolerance(GAP)).sum())  # twice: rounding
-        ended = (
-            {"status": "failed", "error": f"{left} of the 45 problems did not converge"} if left else {"status": "done"}
-        )
-        return {
-            "step": int(steps.max()), "fraction": 1.0, **ended, "train_loss": mean("train_loss"),
-            "val_accuracy": mean("val_accuracy"), "test_accuracy": mean("test_accuracy"),
-            "worst_test_accuracy": float(seen["test_accuracy"].min()), "vote_accuracy": self.sets.vote(self.view, w),
-            "tables": {
-                "pairs": lines, "weights": weights, "weight_correlations": correlations,
-                "errors": [line for i in hardest for line in self.sets.errors(i, self.view, w)],
-            },
-        }  # fmt: skip
+        errors = [line for i in hardest for line in self.sets.errors(i, self.view, w)]
+        return {"pairs": lines, "weights": weights, "weight_correlations": correlations, "errors": errors}
 
     def state_dict(self) -> dict:
-        return {"weights": self.weights, "seconds": self.seconds}
+        counts = {"done_steps": self.done_steps, "measured": self.measured, "seconds": self.seconds}
+        return {**{name: getattr(self, name).clone() for name in self.KEPT}, **counts}
 
     def load_state_dict(self, state: dict) -> None:
-        self.weights, self.seconds = state["weights"], state["seconds"]
+        self.done_steps, self.measured, self.seconds = state["done_steps"], state["measured"], state["seconds"]
+        for name in self.KEPT:
+            getattr(self, name).copy_(state[name])
 
 
 def separability(problems: Problems, w: Tensor) -> list[dict]:
