@@ -22,14 +22,14 @@ from analysis.regimes import by_seed, select
 run = page.start("cifar10_transfer")
 EXPERIMENT = ["network", "weights", "unfreezing", "resolution", "train_size"]
 METRIC = "test_accuracy"
-OWN = ("resnet9_small", "resnet9")
+OWN, UNFREEZINGS = ("resnet9_small", "resnet9"), ("head", "last_block", "gradual", "all")
 done = records.final(run.rows).drop_duplicates("student")
 tried = [a for a in run.rows.attrs["axes"] if a not in (*EXPERIMENT, "seed")]  # the parameters of training
 sources = run.table("sources")
 
 
 def images_of(size):
-    """For sorting: the number of training images."""
+    """A number of training images, to sort by."""
     return 10**9 if size == "all" else int(size)
 
 
@@ -45,7 +45,13 @@ def experiments():
             **cell, "configs": len(cells), "seeds": seeds, "val": by_seed(seeds, "val_accuracy"), "test": by_seed(seeds, METRIC),
             "images": int(seeds["train_images"].iloc[0]),
         })  # fmt: skip
-    return sorted(found, key=lambda e: (e["network"] in OWN, e["network"], e["weights"], images_of(e["train_size"])))
+    return sorted(found, key=place)
+
+
+def place(e):
+    """Where an experiment stands in tables and figures: the own CNN last, few images before many."""
+    model = (e["network"] in OWN, e["network"], e["weights"])
+    return *model, images_of(e["train_size"]), UNFREEZINGS.index(e["unfreezing"]), e["resolution"]
 
 
 found = experiments()
@@ -164,7 +170,7 @@ lines(ANCHORS, ax)
 for label, color in COLORS.items():
     if (bars["color"] == color).any():
         ax.bar(0, 0, color=color, label={"own": "own CNN, random weights"}.get(label, f"{label} weights"))
-ax.legend(loc="upper left", fontsize=8.5, ncols=4, frameon=False, bbox_to_anchor=(0, 1.0))
+figure.legend(loc="outside lower center", ncols=4)
 figure.suptitle(f"Test accuracy on CIFAR-10, mean and 95 % interval\n{run.subtitle}", fontsize=11)
 run.figure(figure, "comparison")
 

@@ -9,6 +9,7 @@ the new head. Ours: the features of every image once, all heads as one populatio
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -98,8 +99,6 @@ def main(a: Arguments) -> None:
         for lr, decay in itertools.product(a.lr, a.weight_decay)
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as empty:  # the features are made here, not found
-        import os
-
         os.environ["STILLROOM_CACHE"] = empty
         start = time.monotonic()
         answers, _ = Transfer.prepare(Transfer.lesson(heads[0]), {"cifar10": arrays}, "cpu")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from trainables.core.data import DataError, answering, fetch_once
 from trainables.core.nets import FAMILIES
-from trainables.core.population import PRECISIONS
+from trainables.core.population import MOMENTUM, PRECISIONS
 
 # Mean and deviation of the channels that the weights were trained with
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -78,6 +78,9 @@ def build(network: str, classes: int, weights: str, seed: int) -> nn.Sequential:
         if weights != "random":
             state = load(network, weights)
             _fit(body if "stage_1.0.mean" in state else own, state, network, weights)
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = MOMENTUM  # some are made for months of training, ours is short
         torch.manual_seed(seed)  # the head does not depend on what the body has drawn
         with torch.no_grad():
             width = body.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
