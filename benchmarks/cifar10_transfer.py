@@ -68,7 +68,7 @@ def plain(c: Config, parts: dict) -> float:
     """One head the plain way; its test accuracy."""
     torch.manual_seed(c.seed)
     model = build(c.network, CLASSES, c.weights, c.seed)  # all of it frozen, in evaluation mode
-    body, head = model[:-1], model.head.requires_grad_(True)
+    body, head = model[:-1], model[-1].requires_grad_(True)
     optimiser = torch.optim.AdamW(head.parameters(), lr=c.lr, weight_decay=c.weight_decay)
     batches = torch.utils.data.DataLoader(Pictures(*parts["train"], c.resolution), c.batch_size, True, drop_last=True)
     step, steps = 0, c.passes * len(batches)

@@ -193,7 +193,7 @@ class Transfer(Pack):
             model = build(c.network, CLASSES, c.weights, c.seed)
             if c.head_start == "zero":
                 with torch.no_grad():
-                    for p in model.head.parameters():
+                    for p in model[-1].parameters():
                         p.zero_()
             self.students = Network(model, c.resolution, c.optimiser, c.lr, c.weight_decay, self.device, c.precision)
             self.stages = len(stages(model))

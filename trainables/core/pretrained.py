@@ -34,6 +34,9 @@ CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's own, fo
 class Normalised(nn.Module):
     """(x - mean) / deviation by channel. In the network, since it belongs to the weights. x: (B, 3, H, W) in [0, 1]."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
@@ -292,7 +295,8 @@ def architecture(model: nn.Sequential, resolution: int, depth: int = 3) -> list[
 
     found = torchinfo.summary(model, (1, 3, resolution, resolution), depth=depth, verbose=0, device="cpu", mode="eval")
     layers = found.summary_list[1:]  # the first is the network
-    rows, path = [], [""] * (depth + 1)
+    rows: list[dict] = []
+    path = [""] * (depth + 1)
     for i, layer in enumerate(layers):
         if layer.depth > depth:
             continue
