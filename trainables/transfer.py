@@ -274,6 +274,10 @@ def _features(model: torch.nn.Sequential, source: Source, images: Arrays, device
     for view in range(1, source.views):
         g = torch.Generator().manual_seed(substream(view, VIEW))
         # two views of "flip" are all there are: every image and its mirror image
-        views.append(of(train.flip(-1) if source.augmentation == "flip" else augmented(train, source.augmentation, g)))
+        changed = [
+            x.flip(-1) if source.augmentation == "flip" else augmented(x, source.augmentation, g)
+            for x in train.split(4096)
+        ]
+        views.append(of(torch.cat(changed)))
     made = {"train": np.stack(views), "test": of(test)}
     return made | {"seconds": np.asarray(time.perf_counter() - start)}

@@ -129,10 +129,14 @@ class Run:
 
     def _require(self) -> None:
         """InputError where something that the students start from is not at hand."""
-        if not self.plan.trials or not hasattr(cls := self.study.load(), "require"):
+        configs = [config for trial in self.plan.trials for config in trial.students]
+        if self.options.search == "optuna":
+            drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
+            configs = [{**fixed, **drawn} for fixed in self.plan.fields()]
+        if not configs or not hasattr(cls := self.study.load(), "require"):
             return
         try:
-            cls.require([cls.config_type(**config) for trial in self.plan.trials for config in trial.students])
+            cls.require([cls.config_type(**config) for config in configs])
         except ValueError as error:  # a config that makes no sense, or a DataError
             raise InputError(str(error)) from None
 
