@@ -90,6 +90,7 @@ def grid(
 class Preset:
     """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
 
+    grids: where the cells are no single grid but several side by side: of each, the axes that it has otherwise.
     core_seconds: training time of one student on one core of a Xeon of 2023, for the estimate of
     `--dry-run` until a run here has measured it. pack: the most students in one pack on a CPU.
     worker_mib: memory of one worker, in MiB.
@@ -98,6 +99,7 @@ class Preset:
     help: str
     axes: Mapping[str, tuple] = field(default_factory=dict)
     sample: Mapping[str, tuple] = field(default_factory=dict)
+    grids: Sequence[Mapping[str, tuple]] = ({},)
     core_seconds: float = 1.0
     pack: int = 8
     worker_mib: int = 1500
@@ -163,11 +165,17 @@ class Study:
 
         raise SystemExit(main(self, words))
 
-    def chosen(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> dict[str, tuple]:
-        """The values of every axis: the study's, the preset's, the sample's, then the command line's."""
+    def grids(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> list[dict[str, tuple]]:
+        """The values of every axis in each grid of the preset: the study's, the preset's, the grid's own, the sample's, then
+        the command line's."""
         p = self.presets[preset]
-        values = {name: axis.values for name, axis in self.axes.items()}
-        return {**values, **p.axes, **(p.sample if data == "sample" else {}), **overrides}
+        values = {name: axis.values for name, axis in self.axes.items()} | dict(p.axes)
+        sample = p.sample if data == "sample" else {}
+        return [{**values, **own, **sample, **overrides} for own in p.grids]
+
+    def chosen(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> dict[str, tuple]:
+        """All values that each axis has in the grids of a preset."""
+        return joined(self.grids(preset, data, overrides))
 
     def cells(self, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:
         """All grid points in the order of the axes; `points`, where given, stand in for the axes they name."""
@@ -230,6 +238,11 @@ class Study:
             limits = overrides.get(name)
             found[name] = replace(axis.search, low=min(limits), high=max(limits)) if limits else axis.search
         return found
+
+
+def joined(grids: Sequence[Mapping[str, tuple]]) -> dict[str, tuple]:
+    """All values of each axis, in the order in which the grids bring them."""
+    return {name: tuple(dict.fromkeys(v for each in grids for v in each[name])) for name in grids[0]}
 
 
 def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:
