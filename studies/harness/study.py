@@ -131,8 +131,8 @@ class Study:
 
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
-    stands for all configs with the same mathematics. metric: chosen on, never a test metric; metrics: all columns that
-    the trainable measures. datasets: names in `trainables.core.data`; where the study has an axis `dataset`, its values
+    stands for all configs with the same mathematics. alone: whether a student trains in a pack of one. metric: chosen on,
+    never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`; where the study has an axis `dataset`, its values
     are the names. lesson_table: where a row per prepared lesson (a teacher) is kept. tables: further tables, each
     with the columns that tell its rows apart beside the student and the step.
     """
@@ -147,6 +147,7 @@ class Study:
     students: Mapping[str, Axis]
     presets: Mapping[str, Preset]
     same: Callable[[Config], Config] = lambda config: config
+    alone: Callable[[Config], bool] = lambda config: False
     datasets: tuple[str, ...] = ("mnist",)
     lesson_table: str = "teachers"
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -199,7 +200,9 @@ class Study:
         """Packs of at most `most` students, as even as they come, the largest first. Each student once."""
         groups: dict[tuple, dict[str, Config]] = {}
         for config in map(self.same, configs):
-            groups.setdefault(self.pack_key(config), {})[student_hash(config)] = config
+            student = student_hash(config)
+            key = (*self.pack_key(config), student) if self.alone(config) else self.pack_key(config)
+            groups.setdefault(key, {})[student] = config
         packs = []
         for group in groups.values():
             students = list(group.values())

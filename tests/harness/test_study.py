@@ -1,5 +1,6 @@
 """The plan: axes, cells, students, packs. An arithmetic toy stands in for training."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -86,3 +87,26 @@ def test_axis_values_given_on_the_command_line_bound_the_search():
     assert set(TOY.searched({})) == {"temperature", "kd_weight"}
     assert TOY.searched({"temperature": (2.0, 4.0)})["temperature"].low == 2
     assert set(TOY.searched({"temperature": (2.0,)})) == {"kd_weight"}
+
+
+def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each():
+    presets = {
+        "two": Preset(
+            "two grids", grids=({"view": ("a",), "temperature": (1.0,)}, {"view": ("b",), "kd_weight": (0.5,)})
+        )
+    }
+    study = dataclasses.replace(TOY, presets=presets)
+    grids = study.grids("two", "full", {"seed": (7,)})
+    cells = [cell.config for values in grids for cell in study.cells(values)]
+    assert {(c["view"], c["temperature"], c["kd_weight"], c["seed"]) for c in cells} == {
+        *(("a", 1.0, w, 7) for w in (0.0, 0.5, 1.0)),
+        *(("b", t, 0.5, 7) for t in (1.0, 2.0, 4.0)),
+    }
+    assert study.chosen("two", "full", {})["view"] == ("a", "b")
+
+
+def test_students_that_train_alone_have_packs_of_one():
+    study = dataclasses.replace(TOY, alone=lambda config: config["view"] == "a")
+    packs = study.pack([c.config for c in study.cells(VALUES)], 100)
+    assert {len(pack) for pack in packs if pack[0]["view"] == "a"} == {1}
+    assert min(len(pack) for pack in packs if pack[0]["view"] == "b") > 1
