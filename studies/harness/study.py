@@ -132,9 +132,10 @@ class Study:
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
     stands for all configs with the same mathematics. alone: whether a student trains in a pack of one. metric: chosen on,
-    never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`; where the study has an axis `dataset`, its values
-    are the names. lesson_table: where a row per prepared lesson (a teacher) is kept. tables: further tables, each
-    with the columns that tell its rows apart beside the student and the step.
+    never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
+    where the study has an axis `dataset`, its values are the names. lesson_table: where a row per prepared lesson (a
+    teacher) is kept. tables: further tables, each with the columns that tell its rows apart beside the student and the
+    step.
     """
 
     name: str
