@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,7 +310,7 @@ class Run:
 
     def _resume_hint(self) -> str:
         where = "" if self.options.storage == "results" else f" --storage {shlex.quote(self.options.storage)}"
-        return f"to go on: python studies/{self.study.name}.py --resume {self.folder.run}{where}"
+        return f"to go on: {_interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
 
     def _end(self, stopped: bool, seconds: float) -> int:
         total = self.plan.total
@@ -354,3 +355,11 @@ class Run:
 
 def _as_interrupt(number, frame):
     raise KeyboardInterrupt
+
+
+def _interpreter() -> str:
+    """How this Python is called from here: python where that is it, else its path, such as .venv/bin/python."""
+    here = Path(sys.executable)
+    if shutil.which("python") == sys.executable:
+        return "python"
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
