@@ -39,3 +39,27 @@ def bars(
     ax.set_yticks(at, list(table[name]))
     ax.set(xlim=(0, limit), xlabel=label(value))
     return ax
+
+
+def columns(
+    table: pd.DataFrame, name: str, value: str, hue: str | None = None, limit: float = 100, ax: Axes | None = None,
+    digits: int = 1,
+) -> Axes:  # fmt: skip
+    """The same upright, the first line on the left, its name (which may have several lines) slanted below."""
+    ax = ax or pyplot.figure(figsize=(0.9 * len(table) + 2, 5)).add_subplot()
+    at = np.arange(len(table))
+    ax.bar(at, table[value], color=table[hue] if hue else "0.6", width=0.7)
+    half = ((table["high"] - table["low"]) / 2).fillna(0).to_numpy(dtype=float)
+    measured = half > 0
+    ax.errorbar(
+        at[measured], table[value][measured], yerr=half[measured], fmt="none", ecolor="black", capsize=3, linewidth=1.2
+    )
+    for x, mean, width in zip(at, table[value], half, strict=True):
+        text = f"{mean:.{digits}f}" + (f"\n±{width:.{digits}f}" if width else "")
+        ax.annotate(
+            text, (x, mean + width), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=8.5,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )  # fmt: skip
+    ax.set_xticks(at, list(table[name]), rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    ax.set(ylim=(0, limit), ylabel=label(value))
+    return ax

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from studies.harness import folder as folders
 from studies.harness import machine
 from studies.harness.arguments import Options
 from studies.harness.progress import duration
-from studies.harness.study import Cell, Config, InputError, Study, Trial, flag
+from studies.harness.study import Cell, Config, InputError, Study, Trial, flag, joined
 
 OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, figures
 
@@ -22,9 +23,9 @@ OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, fig
 class Plan:
     """The search space of one run, unfolded.
 
-    values: every axis's values; also: further grids, each by the axes where it differs; ranges: what a searcher draws from;
-    cells: grid points with the students that answer them; trials: what is left to train; total: how many different students
-    there are.
+    grids: every axis's values in each grid of the space; values: those of all grids; ranges: what a searcher draws
+    from; cells: grid points with the students that answer them; trials: what is left to train; total: how many different
+    students there are.
     """
 
     def __init__(
@@ -33,16 +34,17 @@ class Plan:
         """earlier: run.json of the run that is continued, or empty; statuses: what is known of its students."""
         self.study, self.options, self.data = study, options, data
         self.given = options.axes
-        before = {k: tuple(v) for k, v in earlier.get("axes", {}).items()}
-        self.also = [{k: tuple(v) for k, v in grid.items()} for grid in earlier.get("also", ())]
+        before = [{k: tuple(v) for k, v in each.items()} for each in earlier.get("grids", [earlier.get("axes", {})])]
         if options.resume:
-            self.values = before
+            self.grids = before
             self.given = {k: tuple(v) for k, v in earlier["given"].items()}
         elif options.extend:
-            self.values = {k: tuple(dict.fromkeys((*v, *options.axes.get(k, ())))) for k, v in before.items()}
+            self.grids = [
+                {k: tuple(dict.fromkeys((*v, *self.given.get(k, ())))) for k, v in each.items()} for each in before
+            ]
         else:
-            self.values = study.chosen(options.preset, data, options.axes)
-            self.also = study.further(options.preset, options.axes) if options.search == "grid" else []
+            self.grids = study.grids(options.preset, data, options.axes)
+        self.values = joined(self.grids)
         self.preset = study.presets[options.preset]
         self.ranges = study.searched(self.given) if options.search != "grid" else {}
         self.workers = self._workers()
@@ -84,9 +86,9 @@ class Plan:
         if o.search == "optuna":
             self.total = o.samples * len(self.values["seed"]) * len(self.fields())
             return
-        cells = study.cells(self.values, self._random_points() if o.search == "random" else None)
-        cells += [cell for grid in self.also for cell in study.cells({**self.values, **grid})]
-        self.cells = list({tuple(cell.config.values()): cell for cell in cells}.values())
+        points = self._random_points() if o.search == "random" else None
+        found = [cell for each in self.grids for cell in study.cells(each, points)]
+        self.cells = list({tuple(cell.config.values()): cell for cell in found}.values())
         self.total = len({cell.student for cell in self.cells})
         if o.scheduler == "asha":
             self.trials = study.config_trials(self.cells, self.finished)
@@ -95,11 +97,11 @@ class Plan:
 
     def fields(self) -> list[Config]:
         """Combinations of everything that is not searched, save the seeds, which are averaged: a searcher for each."""
-        combinations: list[Config] = [{}]
-        for name, values in self.values.items():
-            if name not in self.ranges and name != "seed":
-                combinations = [{**c, name: value} for c in combinations for value in values]
-        return combinations
+        found = []
+        for each in self.grids:
+            fixed = {k: v for k, v in each.items() if k not in self.ranges and k != "seed"}
+            found += [dict(zip(fixed, point, strict=True)) for point in itertools.product(*fixed.values())]
+        return list({tuple(field.values()): field for field in found}.values())
 
     def _pack(self) -> int:
         """Students side by side: on a GPU what its memory holds; on CPUs the preset's number, or fewer where every
@@ -141,7 +143,6 @@ class Plan:
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
-        axes += ["also " + "  ".join(f"{k} {_short(v)}" for k, v in grid.items()) for grid in self.also]
         plan = [f"{len(self.cells) or self.total} cells, {self.total} students"]
         plan += [f"{left} left"] if self.finished else []
         plan += [f"in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials"] if self.trials else []

@@ -109,6 +109,7 @@ class Run:
             return 0
         if self.data == "sample" and self.options.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
+        self._require()
         self.folder.create()
         with self._only_one():
             start = time.monotonic()
@@ -126,6 +127,19 @@ class Run:
                 with contextlib.suppress(folders.FolderError):
                     self.folder.write_json(self.info | {"status": "failed"})
                 raise
+
+    def _require(self) -> None:
+        """InputError where something that the students start from is not at hand."""
+        configs = [config for trial in self.plan.trials for config in trial.students]
+        if self.options.search == "optuna":
+            drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
+            configs = [{**fixed, **drawn} for fixed in self.plan.fields()]
+        if not configs or not hasattr(cls := self.study.load(), "require"):
+            return
+        try:
+            cls.require([cls.config_type(**config) for config in configs])
+        except ValueError as error:  # a config that makes no sense, or a DataError
+            raise InputError(str(error)) from None
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[None]:
@@ -155,7 +169,7 @@ class Run:
             **{name: getattr(o, name) for name in KEPT}, **{name: getattr(o, name) for name in WHERE},
             "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data,
             "data_description": data.describe(self.datasets, self.data, o.data_root),
-            "axes": self.plan.values, "also": self.plan.also, "given": self.plan.given, "trial_axes": list(self.study.trials),
+            "axes": self.plan.values, "grids": self.plan.grids, "given": self.plan.given, "trial_axes": list(self.study.trials),
             "student_axes": list(self.study.students), "datasets": self.datasets, "metric": self.study.metric, "mode": self.study.mode,
             "students": self.plan.total, "cells": len(self.plan.cells), "workers": self.plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
@@ -287,7 +301,7 @@ class Run:
 
     def record_lesson(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.data}
-        name = "-".join(str(v) for v in row.values() if isinstance(v, str | int))
+        name = "-".join(str(v) for v in row.values() if isinstance(v, str | int)).replace("/", "_")
         tables = {self.study.lesson_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
         for table, lines in tables.items():
             self.folder.write_rows(table, name, [{**known, **line} for line in lines])

@@ -92,8 +92,7 @@ def grid(
 class Preset:
     """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
 
-    also: further grids beside that one, each by the axes where it differs, such as a learning rate that one optimiser alone
-    needs; a searcher leaves them out.
+    grids: where the cells are no single grid but several side by side: of each, the axes that it has otherwise.
     core_seconds: training time of one student on one core of a Xeon of 2023, for the estimate of
     `--dry-run` until a run here has measured it. pack: the most students in one pack on a CPU.
     worker_mib: memory of one worker, in MiB.
@@ -102,7 +101,7 @@ class Preset:
     help: str
     axes: Mapping[str, tuple] = field(default_factory=dict)
     sample: Mapping[str, tuple] = field(default_factory=dict)
-    also: tuple[Mapping[str, tuple], ...] = ()
+    grids: Sequence[Mapping[str, tuple]] = ({},)
     core_seconds: float = 1.0
     pack: int = 8
     worker_mib: int = 1500
@@ -134,10 +133,11 @@ class Study:
 
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
-    stands for all configs with the same mathematics. metric: chosen on, never a test metric; metrics: all columns that
-    the trainable measures. datasets: names in `trainables.core.data`; where the study has an axis `dataset`, its values
-    are the names. lesson_table: where a row per prepared lesson (a teacher) is kept. tables: further tables, each
-    with the columns that tell its rows apart beside the student and the step.
+    stands for all configs with the same mathematics. alone: whether a student trains in a pack of one. metric: chosen on,
+    never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
+    where the study has an axis `dataset`, its values are the names. lesson_table: where a row per prepared lesson (a
+    teacher) is kept. tables: further tables, each with the columns that tell its rows apart beside the student and the
+    step.
     """
 
     name: str
@@ -150,6 +150,7 @@ class Study:
     students: Mapping[str, Axis]
     presets: Mapping[str, Preset]
     same: Callable[[Config], Config] = lambda config: config
+    alone: Callable[[Config], bool] = lambda config: False
     datasets: tuple[str, ...] = ("mnist",)
     lesson_table: str = "teachers"
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -168,24 +169,17 @@ class Study:
 
         raise SystemExit(main(self, words))
 
-    def chosen(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> dict[str, tuple]:
-        """The values of every axis: the study's, the preset's, the sample's, then the command line's."""
+    def grids(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> list[dict[str, tuple]]:
+        """The values of every axis in each grid of the preset: the study's, the preset's, the grid's own, the sample's, then
+        the command line's."""
         p = self.presets[preset]
-        values = {name: axis.values for name, axis in self.axes.items()}
-        return {**values, **p.axes, **(p.sample if data == "sample" else {}), **overrides}
+        values = {name: axis.values for name, axis in self.axes.items()} | dict(p.axes)
+        sample = p.sample if data == "sample" else {}
+        return [{**values, **own, **sample, **overrides} for own in p.grids]
 
-    def further(self, preset: str, overrides: Mapping[str, tuple]) -> list[dict[str, tuple]]:
-        """The preset's further grids as the command line leaves them: its words choose among theirs, its numbers replace
-        theirs. A grid that loses all its words of an axis is left out."""
-        grids = []
-        for further in self.presets[preset].also:
-            kept = dict(further)
-            for name in kept.keys() & overrides.keys():
-                given = overrides[name]
-                kept[name] = tuple(v for v in kept[name] if v in given) if self.axes[name].type is str else given
-            if all(kept.values()):
-                grids.append(kept)
-        return grids
+    def chosen(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> dict[str, tuple]:
+        """All values that each axis has in the grids of a preset."""
+        return joined(self.grids(preset, data, overrides))
 
     def cells(self, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:
         """All grid points in the order of the axes; `points`, where given, stand in for the axes they name."""
@@ -209,7 +203,9 @@ class Study:
         """Packs of at most `most` students, as even as they come, the largest first. Each student once."""
         groups: dict[tuple, dict[str, Config]] = {}
         for config in map(self.same, configs):
-            groups.setdefault(self.pack_key(config), {})[student_hash(config)] = config
+            student = student_hash(config)
+            key = (*self.pack_key(config), student) if self.alone(config) else self.pack_key(config)
+            groups.setdefault(key, {})[student] = config
         packs = []
         for group in groups.values():
             students = list(group.values())
@@ -248,6 +244,11 @@ class Study:
             limits = overrides.get(name)
             found[name] = replace(axis.search, low=min(limits), high=max(limits)) if limits else axis.search
         return found
+
+
+def joined(grids: Sequence[Mapping[str, tuple]]) -> dict[str, tuple]:
+    """All values of each axis, in the order in which the grids bring them."""
+    return {name: tuple(dict.fromkeys(v for each in grids for v in each[name])) for name in grids[0]}
 
 
 def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:

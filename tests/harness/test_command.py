@@ -117,7 +117,7 @@ def test_input_errors_have_one_line():
 def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, otherwise, capsys, tmp_path, monkeypatch):
     from trainables.core import data as datasets
 
-    monkeypatch.setattr(datasets, "_answering", lambda *_: pytest.fail("a mirror was asked"))
+    monkeypatch.setattr(datasets, "answering", lambda *_: pytest.fail("a mirror was asked"))
     assert main(STUDY, ["--dry-run", "--data", data, "--data-root", str(tmp_path), "--storage", str(tmp_path)]) == 0
     said = capsys.readouterr().err
     assert "if a run can download them" in said and ("else the shipped sample" in said) == otherwise

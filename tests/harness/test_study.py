@@ -92,29 +92,42 @@ def test_axis_values_given_on_the_command_line_bound_the_search():
     assert set(TOY.searched({"temperature": (2.0,)})) == {"kd_weight"}
 
 
-def test_the_command_line_chooses_words_and_replaces_numbers_of_further_grids():
-    more = {"view": ("b",), "temperature": (0.5,), "kd_weight": (1.0,)}
-    study = dataclasses.replace(TOY, presets={"course": Preset("two grids", also=(more,))})
-    assert study.further("course", {}) == [more]
-    assert study.further("course", {"view": ("a",)}) == [], "no view of the grid is asked for"
-    assert study.further("course", {"view": ("a", "b"), "temperature": (2.0, 4.0), "seed": (3,)}) == [
-        more | {"temperature": (2.0, 4.0)}
-    ]
-
-
 def test_a_plan_is_the_union_of_its_grids_and_a_resumed_one_is_the_same():
     study = dataclasses.replace(
-        TOY, presets={"course": Preset("two", also=({"view": ("b",), "temperature": (0.5, 1.0)},))}
+        TOY, presets={"course": Preset("two", grids=({}, {"view": ("b",), "temperature": (0.5, 1.0)}))}
     )
     options = parse(study, ["--address", "inline"])
     plan = Plan(study, options, "full", {}, {})
     points = {(c.config["view"], c.config["temperature"]) for c in plan.cells}
     assert points == {(v, t) for v in "ab" for t in (1.0, 2.0, 4.0)} | {("b", 0.5)}
     assert len(plan.cells) == len(points) * 3 * 2, "no cell twice, though (b, 1) is in both grids"
-    earlier = json.loads(json.dumps({"axes": plan.values, "also": plan.also, "given": plan.given}))
+    earlier = json.loads(json.dumps({"axes": plan.values, "grids": plan.grids, "given": plan.given}))
     resumed = Plan(TOY, parse(TOY, ["--resume", "latest"]), "full", earlier, {})
     assert resumed.cells == plan.cells
     extended = Plan(TOY, parse(TOY, ["--extend", "latest", "--seeds", "3"]), "full", earlier, {})
     assert {(c.config["view"], c.config["temperature"], c.config["seed"]) for c in extended.cells} == {
         (*point, seed) for point in points for seed in range(3)
     }
+
+
+def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each():
+    presets = {
+        "two": Preset(
+            "two grids", grids=({"view": ("a",), "temperature": (1.0,)}, {"view": ("b",), "kd_weight": (0.5,)})
+        )
+    }
+    study = dataclasses.replace(TOY, presets=presets)
+    grids = study.grids("two", "full", {"seed": (7,)})
+    cells = [cell.config for values in grids for cell in study.cells(values)]
+    assert {(c["view"], c["temperature"], c["kd_weight"], c["seed"]) for c in cells} == {
+        *(("a", 1.0, w, 7) for w in (0.0, 0.5, 1.0)),
+        *(("b", t, 0.5, 7) for t in (1.0, 2.0, 4.0)),
+    }
+    assert study.chosen("two", "full", {})["view"] == ("a", "b")
+
+
+def test_students_that_train_alone_have_packs_of_one():
+    study = dataclasses.replace(TOY, alone=lambda config: config["view"] == "a")
+    packs = study.pack([c.config for c in study.cells(VALUES)], 100)
+    assert {len(pack) for pack in packs if pack[0]["view"] == "a"} == {1}
+    assert min(len(pack) for pack in packs if pack[0]["view"] == "b") > 1

@@ -23,3 +23,25 @@ def written_otherwise(x: Tensor, g: torch.Generator, size: int, mode: str = "bil
     theta = torch.stack(rows, 1).view(-1, 2, 3).to(x.device)
     places = F.affine_grid(theta, [len(x), x.shape[1], size, size], align_corners=False)
     return F.grid_sample(x, places, mode, padding_mode="border", align_corners=False)
+
+
+def flipped(x: Tensor, g: torch.Generator) -> Tensor:
+    """Every image mirrored left to right with probability 1/2. x: (B, C, H, W). g: draws on the CPU."""
+    mirrored = (torch.rand(len(x), generator=g) < 0.5).to(x.device)
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+
+def shifted(x: Tensor, g: torch.Generator, most: int) -> Tensor:
+    """Every image moved by its own whole pixels, uniform in [-most, most] either way; what comes in is mirrored at the edge.
+    x: (B, C, H, W), uint8 or float. g: draws on the CPU."""
+    B, _, H, W = x.shape
+    down, right = torch.randint(-most, most + 1, (2, B, 1), generator=g).to(x.device)
+    rows = _mirrored(torch.arange(H, device=x.device) + down, H)  # (B, H)
+    columns = _mirrored(torch.arange(W, device=x.device) + right, W)  # (B, W)
+    each = torch.arange(B, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirrored(at: Tensor, n: int) -> Tensor:
+    """Places beyond an edge, reflected at it without repeating the edge: -1 -> 1, n -> n - 2."""
+    return (n - 1) - ((n - 1) - at.abs()).abs()

@@ -381,7 +381,7 @@ def _ensure_idx(title: str, root: Path) -> Path:
         return [name for name in IDX_FILES[title] if not (raw / name).exists()]
 
     def download(staging: Path) -> None:
-        mirrors = _answering(IDX_MIRRORS[title], "train-labels-idx1-ubyte.gz")
+        mirrors = answering(IDX_MIRRORS[title], "train-labels-idx1-ubyte.gz")
         from torchvision import datasets  # takes seconds, so not before somebody answers
 
         received = staging / title / "raw"
@@ -400,7 +400,7 @@ def _ensure_idx(title: str, root: Path) -> Path:
 
     if missing := absent():
         which = title if len(missing) == len(IDX_FILES[title]) else f"{title}'s {', '.join(missing)}"
-        _fetch_once(root, lambda: not absent(), download, f"{which} is not in {raw}")
+        fetch_once(root, lambda: not absent(), download, f"{which} is not in {raw}")
     return raw
 
 
@@ -408,7 +408,7 @@ def _ensure_cifar(root: Path) -> Path:
     """CIFAR-10's folder or zip, downloaded if need be. Errors: DataMissing; DataError for damage."""
 
     def download(staging: Path) -> None:
-        mirrors = _answering(CIFAR_MIRRORS, CIFAR_ARCHIVE)
+        mirrors = answering(CIFAR_MIRRORS, CIFAR_ARCHIVE)
         from torchvision.datasets.utils import download_url
 
         download_url(mirrors[0] + CIFAR_ARCHIVE, staging)
@@ -421,7 +421,7 @@ def _ensure_cifar(root: Path) -> Path:
         sought = (
             f"CIFAR-10 is not in {root} (cifar-10-batches-py, cifar10/{{train,test}}/<class>/*.jpg or cifar10_jpeg.zip)"
         )
-        _fetch_once(root, lambda: _find_cifar(root) is not None, download, sought)
+        fetch_once(root, lambda: _find_cifar(root) is not None, download, sought)
         place = _find_cifar(root)
         assert place is not None
     return place
@@ -474,7 +474,7 @@ def _ensure_photos(root: Path) -> Path:
     """BSDS500's folder or zip, downloaded if need be. Errors: DataMissing; DataError for damage."""
 
     def download(staging: Path) -> None:
-        mirrors = _answering(PHOTO_MIRRORS, PHOTO_ARCHIVE)
+        mirrors = answering(PHOTO_MIRRORS, PHOTO_ARCHIVE)
         from torchvision.datasets.utils import download_url
 
         download_url(mirrors[0] + PHOTO_ARCHIVE, staging)
@@ -491,7 +491,7 @@ def _ensure_photos(root: Path) -> Path:
 
     if (place := _find_photos(root)) is None:
         sought = f"BSDS500 is not in {root} (BSDS500/images, BSR/BSDS500/data/images or bsds500_images.zip)"
-        _fetch_once(root, lambda: _find_photos(root) is not None, download, sought)
+        fetch_once(root, lambda: _find_photos(root) is not None, download, sought)
         place = _find_photos(root)
         assert place is not None
     return place
@@ -560,7 +560,7 @@ def _content(jpegs: dict[str, bytes]) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(jpeg).digest() for jpeg in jpegs.values())).hexdigest()
 
 
-def _fetch_once(root: Path, present: Callable[[], bool], download: Callable[[Path], None], sought: str) -> None:
+def fetch_once(root: Path, present: Callable[[], bool], download: Callable[[Path], None], sought: str) -> None:
     """Calls `download` with an empty folder under the root, one process at a time, unless another was first.
 
     Errors: DataMissing, in the words `sought`, where the network or the folder does not allow it; DataError.
@@ -595,7 +595,7 @@ def _check_download(path: Path, algorithm: str, expected: str) -> None:
             raise DataError(f"{what}: try again, or put a good copy there by hand")
 
 
-def _answering(mirrors: Sequence[str], name: str) -> list[str]:
+def answering(mirrors: Sequence[str], name: str) -> list[str]:
     """The mirrors that answer for the file within PROBE_SECONDS, in their order. Errors: OSError if none.
 
     All are asked at once, in threads that nobody waits for: a name look-up has no timeout of its own.

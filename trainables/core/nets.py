@@ -44,3 +44,16 @@ def normalised(network: str) -> bool:
 def graph(network: str, classes: int) -> tuple[Layer, ...]:
     """The layers of a named network with its classifier."""
     return (*NETWORKS[network], Linear(classes))
+
+
+# Networks of torch.nn that core/pretrained.py builds, by family; named here because studies list them without torch.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "own": ("resnet9_small", "resnet9"),
+    "resnet": ("resnet18", "resnet34", "resnet50"),
+    "vgg": ("vgg11_bn", "vgg16_bn"),
+    "mobilenet": ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
+    "efficientnet": (
+        *("efficientnet_b0", "efficientnet_b1", "efficientnet_b2"),
+        *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+    ),
+}

