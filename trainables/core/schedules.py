@@ -30,3 +30,8 @@ def thawed(unfreezing: str, fraction: float, stages: int) -> int:
     if unfreezing in fixed:
         return min(fixed[unfreezing], stages)
     return min(stages, 1 + int(fraction / THAWED_BY * (stages - 1) + 1e-9))
+
+
+def rise(fraction: float, start: float, end: float) -> float:
+    """0 up to `start`, 1 from `end` on, linear between; at once where both are equal."""
+    return 1.0 if fraction >= end else max(0.0, (fraction - start) / (end - start))
