@@ -16,6 +16,7 @@ import itertools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import side_by_side
 import torch
@@ -25,13 +26,13 @@ import tyro
 from trainables import gradients
 from trainables.core import data
 from trainables.core.nets import graph
-from trainables.gradients import CLASSES, COLDEST, Config, Gradients, Splits, prepare
+from trainables.gradients import CLASSES, COLDEST, Config, Gradients, Splits, prepare, shape
 
 
 @dataclass
 class Arguments:
-    data: str = "full"
-    """full or sample"""
+    data: Literal["full", "sample"] = "full"
+    """which data"""
     data_root: Path | None = None
     """folder of the data sets"""
     dataset: str = "mnist"
@@ -66,8 +67,13 @@ def plain(number: int, report, configs: list[Config], parts: dict, teachers: dic
             z = student(x)
             z.retain_grad()
             (F.cross_entropy(z, y) if T is None else side_by_side.soft_loss(z, t, T) / T**2).backward()
+            assert z.grad is not None
             row[f"norm_{T}"] = len(x) * z.grad.norm(dim=1).mean().item()
-            row |= {f"{name}_{T}": p.grad.norm().item() for name, p in student.named_parameters() if p.dim() > 1}
+            row |= {
+                f"{name}_{T}": p.grad.norm().item()
+                for name, p in student.named_parameters()
+                if p.dim() > 1 and p.grad is not None
+            }
         report(row)
 
     return side_by_side.train_plainly(student, copy.deepcopy(teacher), loss, parts, c, "cpu", measured)
@@ -107,7 +113,7 @@ def main(a: Arguments) -> None:
 
     words = ["--data", a.data, "--dataset", a.dataset, "--seeds", a.seeds, "--steps", a.steps,
              "--teacher-steps", a.teacher_steps, "--temperature", *a.temperature]  # fmt: skip
-    words += ["--data-root", a.data_root] if a.data_root else []
+    words += ["--data-root", str(a.data_root)] if a.data_root else []
     rows, seconds, info = side_by_side.study_run("kd_gradients", words)
     side_by_side.compare(len(configs), plain_seconds, rows, seconds, info["workers"])
     print("test accuracy, %     plain               ours")
@@ -119,7 +125,7 @@ def main(a: Arguments) -> None:
     def pack(size: int) -> Gradients:
         return Gradients([replace(base, temperature=1.0 + i) for i in range(size)], datasets, answers, "cpu")
 
-    floor = side_by_side.products(graph(base.network, CLASSES), sets.shape, base.batch_size, "fp32", "cpu")
+    floor = side_by_side.products(graph(base.network, CLASSES), shape(a.dataset), base.batch_size, "fp32", "cpu")
     side_by_side.print_steps(pack, (info["pack"],), floor, a.steps, "cpu")
 
 

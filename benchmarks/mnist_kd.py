@@ -33,8 +33,8 @@ TEACHER_STEPS, OMITTED = 500, 3
 class Arguments:
     study: Literal["mnist_kd", "missing_digit"] = "mnist_kd"
     """which study"""
-    data: str = "full"
-    """full or sample"""
+    data: Literal["full", "sample"] = "full"
+    """which data"""
     data_root: Path | None = None
     """folder of the data sets"""
     steps: int = 430
@@ -103,7 +103,7 @@ def main(a: Arguments) -> None:
     ]
     words += ["--kd-weight", *((0, 0.05, 0.1, 0.2, 0.3, 0.4) if a.study == "mnist_kd" else (0.1, 0.4))]
     words += ["--omitted", "none", OMITTED] if a.study == "missing_digit" else []
-    words += ["--data-root", a.data_root] if a.data_root else []
+    words += ["--data-root", str(a.data_root)] if a.data_root else []
     rows, seconds, info = side_by_side.study_run(a.study, words)
     side_by_side.compare(len(configs), plain_seconds, rows, seconds, info["workers"])
     print("test accuracy, %     plain               ours")

@@ -18,7 +18,7 @@ import itertools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import side_by_side
@@ -29,13 +29,13 @@ import tyro
 from trainables import distil
 from trainables.core import data
 from trainables.core.nets import graph
-from trainables.distil import CLASSES, SHAPE, Config, Distillation, Splits
+from trainables.distil import CLASSES, SHAPE, Config, Distillation, Splits, Teacher
 
 
 @dataclass
 class Arguments:
-    data: str = "full"
-    """full or sample"""
+    data: Literal["full", "sample"] = "full"
+    """which data"""
     data_root: Path | None = None
     """folder of the data sets"""
     seeds: int = 3
@@ -105,6 +105,7 @@ def main(a: Arguments) -> None:
     teachers, training = {}, 0.0
     for s in range(a.seeds):
         lesson = Distillation.lesson(replace(base, seed=s))
+        assert isinstance(lesson, Teacher)  # not a round's student
         answers, row = Distillation.prepare(lesson, datasets, a.device)
         training += row["seconds"]
         teacher = distil.new_teacher(lesson, "cpu")  # once more, as a module: the plain way asks it in every step
@@ -121,7 +122,7 @@ def main(a: Arguments) -> None:
         "source": (np.repeat(arrays["test_digits"][..., None], 3, -1), arrays["test_labels"]),
     }
 
-    shared = {"configs": configs, "parts": parts, "teachers": teachers}
+    shared: dict[str, Any] = {"configs": configs, "parts": parts, "teachers": teachers}
     start = time.monotonic()
     if a.device == "cuda":
         warm = {**shared, "configs": [replace(configs[0], steps=20)]}  # the first kernels are slow to load
@@ -135,7 +136,7 @@ def main(a: Arguments) -> None:
     words = ["--data", a.data, "--seeds", a.seeds, "--teacher-view", "target", "source", "--target-labels", "all",
              "--steps", a.steps, "--precision", a.precision, "--temperature", *a.temperature,
              "--kd-weight", *a.kd_weight]  # fmt: skip
-    words += ["--data-root", a.data_root] if a.data_root else []
+    words += ["--data-root", str(a.data_root)] if a.data_root else []
     words += ["--address", "inline", "--num-gpus", "1"] if a.device == "cuda" else []
     rows, seconds, info = side_by_side.study_run("mnistm_kd", words)
     side_by_side.compare(len(configs), plain_seconds, rows, seconds, info["workers"])

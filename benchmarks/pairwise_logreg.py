@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from trainables.logistic import GAP, PAIRS, Config, Problems, Splits, solve, vie
 
 @dataclass
 class Arguments:
-    data: str = "full"
-    """full or sample"""
+    data: Literal["full", "sample"] = "full"
+    """which data"""
     data_root: Path | None = None
     """folder of the data sets"""
     features: str = "pixels"

@@ -60,6 +60,7 @@ def copied(population: Population) -> nn.Sequential:
     for part in net:
         if isinstance(part, nn.Conv2d):
             part.weight.copy_(next(weights)[0].permute(0, 3, 1, 2))
+            assert part.bias is not None
             part.bias.copy_(next(weights)[0])
             channels = part.out_channels
         elif isinstance(part, nn.Linear):
@@ -163,7 +164,7 @@ def on_tune(train: Callable[..., object], count: int, workers: int, **shared: An
             param_space={"number": tune.grid_search(list(range(count)))},
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         ).fit()
-        rows = [result.metrics for result in results]
+        rows = [results[i].metrics or {} for i in range(len(results))]
     ray.shutdown()
     return rows
 

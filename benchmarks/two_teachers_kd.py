@@ -14,6 +14,7 @@ import itertools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import side_by_side
 import torch
@@ -23,13 +24,13 @@ from torch import nn
 
 from trainables.core import data
 from trainables.core.nets import graph
-from trainables.two_teachers import CLASSES, HALF, SHAPE, Config, Digits, Teachers, TwoTeachers
+from trainables.two_teachers import CLASSES, HALF, SHAPE, Config, Splits, Teachers, TwoTeachers
 
 
 @dataclass
 class Arguments:
-    data: str = "full"
-    """full or sample"""
+    data: Literal["full", "sample"] = "full"
+    """which data"""
     data_root: Path | None = None
     """folder of the data sets"""
     seeds: int = 3
@@ -92,7 +93,7 @@ def main(a: Arguments) -> None:
     print(f"{a.steps} steps, {a.data} data, on {workers} cores", flush=True)
 
     prepare_process(1)
-    digits, teachers, pools = Digits(datasets["mnist"], torch.device("cpu")), {}, {}
+    digits, teachers, pools = Splits(datasets["mnist"], torch.device("cpu")), {}, {}
     for s in range(a.seeds):
         lesson = TwoTeachers.lesson(replace(base, seed=s))
         made, _ = TwoTeachers.prepare(lesson, datasets, "cpu")
@@ -110,7 +111,7 @@ def main(a: Arguments) -> None:
     words = ["--data", a.data, "--seeds", a.seeds, "--inputs", "strokes", "--lifting", "zeros", "--network", base.network,
              "--teacher", base.teacher, "--steps", a.steps, "--temperature", *a.temperature,
              "--kd-weight", *a.kd_weight]  # fmt: skip
-    words += ["--data-root", a.data_root] if a.data_root else []
+    words += ["--data-root", str(a.data_root)] if a.data_root else []
     rows, seconds, info = side_by_side.study_run("two_teachers_kd", words)
     side_by_side.compare(len(configs), plain_seconds, rows, seconds, info["workers"])
     print("test accuracy, %     plain               ours")
