@@ -25,9 +25,9 @@ def written_otherwise(x: Tensor, g: torch.Generator, size: int, mode: str = "bil
     return F.grid_sample(x, places, mode, padding_mode="border", align_corners=False)
 
 
-def flipped(x: Tensor, g: torch.Generator) -> Tensor:
-    """Every image mirrored left to right with probability 1/2. x: (B, C, H, W). g: draws on the CPU."""
-    mirrored = (torch.rand(len(x), generator=g) < 0.5).to(x.device)
+def flipped(x: Tensor, g: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Every image mirrored left to right with a probability. x: (B, C, H, W). g: draws on the CPU."""
+    mirrored = (torch.rand(len(x), generator=g) < probability).to(x.device)
     return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 
@@ -45,3 +45,32 @@ def shifted(x: Tensor, g: torch.Generator, most: int) -> Tensor:
 def _mirrored(at: Tensor, n: int) -> Tensor:
     """Places beyond an edge, reflected at it without repeating the edge: -1 -> 1, n -> n - 2."""
     return (n - 1) - ((n - 1) - at.abs()).abs()
+
+
+# Of photographs, at full strength: the share of the side that an image moves, the share by which brightness, contrast and
+# saturation change, and the side of the patch cut out, as a share (arXiv 1708.04552 has 16 of CIFAR-10's 32 pixels).
+MOVE, COLOUR, PATCH = 1 / 8, 0.4, 1 / 2
+
+
+def photographed_otherwise(x: Tensor, strength: float, g: torch.Generator) -> Tensor:
+    """Every second image mirrored, each moved, recoloured and partly covered by its own amounts, uniform up to those above
+    times `strength` in [0, 1]; at 0 nothing is changed.
+
+    x: (B, C, H, W) in [0, 1] -> the same. A patch is covered with the image's mean colour. g: draws on the CPU.
+    """
+    _, _, H, W = x.shape
+    x = shifted(flipped(x, g, strength / 2), g, round(strength * MOVE * min(H, W)))
+    u = torch.rand(5, len(x), generator=g).to(x.device)
+    brightness, contrast, saturation = strength * COLOUR * (2 * u[:3, :, None, None, None] - 1)
+    x = x + brightness * x
+    x = x + contrast * (x - x.mean((1, 2, 3), keepdim=True))
+    x = (x + saturation * (x - x.mean(1, keepdim=True))).clamp(0, 1)
+    covered = _within(H, u[3], strength)[:, :, None] & _within(W, u[4], strength)[:, None, :]
+    return torch.where(covered[:, None], x.mean((2, 3), keepdim=True), x)
+
+
+def _within(n: int, u: Tensor, strength: float) -> Tensor:
+    """Which of n places lie in a stretch of strength PATCH n of them around a place drawn by u, (B, n)."""
+    at, length = torch.arange(n, device=u.device), round(strength * PATCH * n)
+    first = (u * n).floor()[:, None] - length // 2
+    return (at >= first) & (at < first + length)
