@@ -29,7 +29,7 @@ from trainables.core.splits import Splits
 CLASSES = 10
 HEAD, TRAINING, VALIDATION, TEST, AUGMENTATION = range(5)  # purposes that draw random numbers
 WEIGHT_DECAY = 0.01  # of AdamW, torch's default
-EVALUATIONS = 8
+EVALUATIONS = 6
 FLIGHTS = 4  # of iterative augmentation: strength 0, 1/3, 2/3, 1
 RECORDED = 50  # moments of a training at which its schedules are recorded
 AUGMENTATIONS, UNFREEZINGS = ("none", "iterative", "full"), ("all", "gradual", "head")
