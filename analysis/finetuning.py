@@ -351,6 +351,18 @@ def effect_sentences(final):
                 f"No interaction is told from 0; the largest is {effect_words(largest[0])}, {words.points(largest[1])}, so what the "
                 "three things add is not shown to depend on each other."
             )
+        if single[0][1].n > 1:
+            yield conclusion(single)
+
+
+def conclusion(single):
+    """What the effects come to, in one sentence. single: of each thing its name, difference and corrected p."""
+    kinds = {"helps": [], "hurts": [], "is not told from doing nothing": []}
+    for effect, d, p in single:
+        kind = 2 if p >= 1 - statistics.LEVEL else int(d.mean < 0)
+        list(kinds.values())[kind].append(effect_words(effect))
+    told = [f"{' and '.join(names)}: {kind}" for kind, names in kinds.items() if names]
+    return f"So, with these labels and this length of training: {words.listing(told)}."
 
 
 def winner_sentence(final):
@@ -385,6 +397,15 @@ def published_sentence(final):
     )
 
 
+def tuned_sentences():
+    for setting, final in SETTINGS.items():
+        chosen = final.drop_duplicates("combination")
+        each = [f"{line['combination']} {', '.join(f'{line[a]:g}' for a in TUNED)}" for _, line in chosen.iterrows()]
+        tried = " and ".join(f"{a} of {', '.join(f'{v:g}' for v in sorted(run.rows[a].unique()))}" for a in TUNED)
+        where = f" ({setting})" if setting else ""
+        yield f"Validation chose for each combination its {tried}{where}: {words.listing(each, most=8)}. Better ones may lie outside."
+
+
 def sentences():
     for setting, final in SETTINGS.items():
         if setting:
@@ -395,7 +416,7 @@ def sentences():
         yield from cost_sentence(final)
     yield published_sentence(final)
     if TUNED:
-        yield f"Each combination has the {', '.join(TUNED)} that validation chose for it."
+        yield from tuned_sentences()
     else:
         yield "All combinations share one peak learning rate; it was not tuned for each of them."
     counts = sorted({int(n) for final in SETTINGS.values() for n in final["test_images"]})
