@@ -63,3 +63,32 @@ def erased(x: Tensor, side: int, g: torch.Generator, value: float = 0) -> Tensor
         (torch.arange(n, device=x.device) - p * n).abs() < side / 2 for n, p in zip((H, W), at, strict=True)
     )
     return x.masked_fill((near_y[:, :, None] & near_x[:, None, :])[:, None], value)
+
+
+# Of photographs, at full strength: the share of the side that an image moves, the share by which brightness, contrast and
+# saturation change, and the side of the patch cut out, as a share (arXiv 1708.04552 has 16 of CIFAR-10's 32 pixels).
+MOVE, COLOUR, PATCH = 1 / 8, 0.4, 1 / 2
+
+
+def photographed_otherwise(x: Tensor, strength: float, g: torch.Generator) -> Tensor:
+    """Every second image mirrored, each moved, recoloured and partly covered by its own amounts, uniform up to those above
+    times `strength` in [0, 1]; at 0 nothing is changed.
+
+    x: (B, C, H, W) in [0, 1] -> the same. A patch is covered with the image's mean colour. g: draws on the CPU.
+    """
+    _, _, H, W = x.shape
+    x = shifted(flipped(x, g, strength / 2), g, round(strength * MOVE * min(H, W)))
+    u = torch.rand(5, len(x), generator=g).to(x.device)
+    brightness, contrast, saturation = strength * COLOUR * (2 * u[:3, :, None, None, None] - 1)
+    x = x + brightness * x
+    x = x + contrast * (x - x.mean((1, 2, 3), keepdim=True))
+    x = (x + saturation * (x - x.mean(1, keepdim=True))).clamp(0, 1)
+    covered = _within(H, u[3], strength)[:, :, None] & _within(W, u[4], strength)[:, None, :]
+    return torch.where(covered[:, None], x.mean((2, 3), keepdim=True), x)
+
+
+def _within(n: int, u: Tensor, strength: float) -> Tensor:
+    """Which of n places lie in a stretch of strength PATCH n of them around a place drawn by u, (B, n)."""
+    at, length = torch.arange(n, device=u.device), round(strength * PATCH * n)
+    first = (u * n).floor()[:, None] - length // 2
+    return (at >= first) & (at < first + length)

@@ -263,8 +263,9 @@ def thaw(model: nn.Sequential, count: int) -> None:
 
 
 def resized(x: Tensor, resolution: int) -> Tensor:
-    """uint8 images (B, 3, H, W) to floats in [0, 1], (B, 3, resolution, resolution), bilinear."""
-    x = x.to(memory_format=torch.channels_last).float().div_(255)
+    """Images (B, 3, H, W), uint8 or floats in [0, 1], to floats in [0, 1], (B, 3, resolution, resolution), bilinear."""
+    x = x.to(memory_format=torch.channels_last)
+    x = x if x.is_floating_point() else x.float().div_(255)
     if x.shape[-1] == resolution:
         return x
     smaller = resolution < x.shape[-1]

@@ -1,0 +1,225 @@
+"""Fine-tuning of a pretrained network with three things on or off: iterative augmentation, iterative unfreezing, an adaptive
+learning rate.
+
+Unfreezing is that of ULMFiT (Howard & Ruder 2018, arXiv 1801.06146, section 3.3): the head is trained first, the stages below
+thaw one after another, and a stage learns at 1/discrimination of the rate of the one above it. Augmentation grows from none
+to full strength in stages. The rate follows one cycle (Smith 2018, arXiv 1803.09820), or falls where the validation loss
+stalls. All of them are functions of the fraction of the training, save the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.core.augment import photographed_otherwise
+from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.losses import cross_entropy
+from trainables.core.network import Network
+from trainables.core.pack import Pack
+from trainables.core.population import PRECISIONS
+from trainables.core.pretrained import build, family, resized, stages, weights_file
+from trainables.core.schedules import Plateau, one_cycle, stairs, thawed
+from trainables.core.splits import Splits
+
+CLASSES = 10
+HEAD, TRAINING, VALIDATION, TEST, AUGMENTATION = range(5)  # purposes that draw random numbers
+WEIGHT_DECAY = 0.01  # of AdamW, torch's default
+EVALUATIONS = 6
+FLIGHTS = 4  # of iterative augmentation: strength 0, 1/3, 2/3, 1
+RECORDED = 50  # moments of a training at which its schedules are recorded
+AUGMENTATIONS, UNFREEZINGS = ("none", "iterative", "full"), ("all", "gradual", "head")
+RATES, STATISTICS = ("constant", "one_cycle", "plateau"), ("kept", "batch")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student.
+
+    network, weights: as `core.pretrained.build` has them. resolution: side in pixels that images are enlarged to. train_size,
+    val_size, test_size: images to train on, to choose by and to report, as many of each class, or all where there are
+    fewer. augmentation: "none", "iterative" (in stages from none to full strength) or "full" (from the start). unfreezing:
+    "all" (every stage is trained from the start, at one rate), "gradual" (from the head down, see `schedules.thawed`; a stage has
+    1/discrimination of the rate of the one above it) or "head" (nothing else is trained). rate: "constant", "one_cycle" or "plateau". statistics: of batch normalisation in the trained stages, "kept" (those of the
+    weights) or "batch" (of the batch, gathered for the evaluations). lr: AdamW's peak rate, of the head. seed: training images,
+    their order and augmentation, first weights of the head.
+    """
+
+    network: str
+    weights: str
+    resolution: int
+    train_size: int
+    val_size: int
+    test_size: int
+    augmentation: str
+    unfreezing: str
+    rate: str
+    discrimination: float
+    statistics: str
+    precision: str
+    steps: int
+    batch_size: int
+    lr: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        family(self.network)
+        for name, allowed in (
+            ("augmentation", AUGMENTATIONS), ("unfreezing", UNFREEZINGS), ("rate", RATES), ("statistics", STATISTICS),
+            ("precision", tuple(PRECISIONS)),
+        ):  # fmt: skip
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for holds, what in (
+            (self.resolution >= 32, f"resolution must be at least 32, not {self.resolution}"),
+            (
+                min(self.train_size, self.val_size, self.test_size) > 0,
+                "train_size, val_size, test_size must be above 0",
+            ),
+            (self.discrimination >= 1, f"discrimination must be at least 1, not {self.discrimination}"),
+            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
+            (self.steps > 0, f"steps must be above 0, not {self.steps}"),
+            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
+        ):
+            if not holds:
+                raise ValueError(what)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights to start from."""
+
+    network: str
+    weights: str
+
+
+class FineTuning(Pack):
+    """One network that is fine-tuned. datasets: {"cifar10": its arrays}."""
+
+    config_type = Config
+    may_differ = frozenset()
+    students: Network  # type: ignore[assignment]  # a pack asks of its students what Network has
+
+    @staticmethod
+    def require(configs: Iterable[Config]) -> None:
+        """DataError where weights are not at hand and cannot be fetched."""
+        for network, weights in sorted({(c.network, c.weights) for c in configs}):
+            if weights != "random":
+                weights_file(network, weights)
+
+    @staticmethod
+    def lesson(config: Config) -> Source:
+        return Source(config.network, config.weights)
+
+    @staticmethod
+    def prepare(lesson: Source, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """The weights by the names of their parameters and buffers, read once, without the head; and their row for `networks`."""
+        model = build(lesson.network, CLASSES, lesson.weights, seed=0)
+        parts = stages(model)
+        count = {name: float(sum(p.numel() for p in stage.parameters())) for name, stage in parts.items()}
+        arrays = {name: t.numpy() for name, t in model.state_dict().items() if not name.startswith("head.")}
+        about = {"parameters": sum(count.values()), **{f"parameters_{name}": n for name, n in count.items()}}
+        return arrays, asdict(lesson) | about
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        """Memory that one more student takes on the device, in bytes: about 400 kept activations per pixel, and 25 M
+        parameters with their gradients and Adam's moments."""
+        return 4 * (400 * config.resolution**2 * max(config.batch_size, 64) + 4 * 25_000_000)
+
+    def __init__(self, pack: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
+        super().__init__(pack, device)
+        c = self.common
+        model = build(c.network, CLASSES, "random", substream(c.seed, HEAD))
+        weights = {name: torch.from_numpy(np.array(a)) for name, a in answers.items()}
+        model.load_state_dict({**model.state_dict(), **weights})
+        lower = c.discrimination if c.unfreezing == "gradual" else 1.0
+        rates = [lower**-depth for depth in range(len(model))]
+        self.students = Network(model, c.resolution, "adamw", c.lr, WEIGHT_DECAY, self.device, c.precision, rates)
+        self.plateau = Plateau()
+        self.lines: list[dict] = []  # of the table of schedules, since the last evaluation
+        sets = Splits(datasets["cifar10"], self.device)
+        tests = torch.arange(len(sets.test_labels), device=self.device)
+        self.sets = {  # images and labels by purpose
+            "train": _some(sets.images, sets.labels, sets.train, c.train_size, c.seed, TRAINING),
+            "val": _some(sets.images, sets.labels, sets.val, c.val_size, 0, VALIDATION),
+            "test": _some(sets.test_images, sets.test_labels, tests, c.test_size, 0, TEST),
+        }
+
+    def evaluations(self) -> list[int]:
+        return sorted({max(1, round(self.total_steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)})
+
+    def strength(self, fraction: float) -> float:
+        """Of the augmentation, in [0, 1]."""
+        kind = self.common.augmentation
+        return stairs(fraction, FLIGHTS) if kind == "iterative" else float(kind == "full")
+
+    def rate(self, fraction: float) -> float:
+        kind = self.common.rate
+        return one_cycle(fraction) if kind == "one_cycle" else self.plateau.scale if kind == "plateau" else 1.0
+
+    def shown(self, images: Tensor, step: int) -> Tensor:
+        """Training images as the network sees them in a step, (B, 3, resolution, resolution) in [0, 1]. images: (B, 3, H, W) uint8."""
+        c, strength = self.common, self.strength(step / self.total_steps)
+        x = images.float() / 255
+        if strength > 0:
+            g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION, step))
+            x = photographed_otherwise(x, strength, g)
+        return resized(x, c.resolution)
+
+    def loss(self, step: int) -> Tensor:
+        images, labels = self.sets["train"]
+        students, c = self.students, self.common
+        index = batch_index(torch.arange(len(labels)), c.batch_size, step, c.seed, stream=TRAINING)
+        students.thaw(thawed(c.unfreezing, step / self.total_steps, len(students.model)))
+        if c.statistics == "kept":
+            students.model.eval()  # batch normalisation alone differs: these networks have no dropout
+        return cross_entropy(students.logits(self.shown(images[index], step)), labels[index])
+
+    def update(self, loss: Tensor, rate: float) -> None:
+        super().update(loss, rate)
+        step = self.done_steps
+        if step * RECORDED // self.total_steps > (step - 1) * RECORDED // self.total_steps:
+            self._record(step)
+
+    def _record(self, step: int) -> None:
+        """Whether the step trained a stage, at what rate (0 where it was frozen), and how strong the augmentation was."""
+        students, strength = self.students, self.strength(step / self.total_steps)
+        rates = {id(p): group["lr"] for group in students.optimiser.param_groups for p in group["params"]}
+        for depth, (name, stage) in enumerate(stages(students.model).items()):
+            trained = [rates[id(p)] for p in stage.parameters() if p.grad is not None]
+            line = {"stage": name, "trained": int(bool(trained)), "rate_used": max(trained, default=0.0)}
+            self.lines.append({"at": step, "depth": depth, "strength": strength, **line})
+
+    def measure(self) -> dict[str, Tensor]:
+        images, labels = self.sets["val"]
+        z = self.students.answers(images)
+        loss = cross_entropy(z, labels)
+        self.plateau.look(float(loss))
+        metrics = {"val_loss": loss, "val_accuracy": (z.argmax(-1) == labels).float().mean(1)}
+        if self.finished:
+            metrics["test_accuracy"] = self.students.accuracy(*self.sets["test"])
+        counts = {f"{name}_images": torch.tensor([float(len(labels))]) for name, (_, labels) in self.sets.items()}
+        return metrics | counts
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        """What was trained at what rate since the last evaluation, stage by stage, as the optimiser had it."""
+        lines, self.lines = self.lines, []
+        return [{"schedules": lines}] if lines else [{}]
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "plateau": asdict(self.plateau)}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.plateau = Plateau(**state["plateau"])
+
+
+def _some(images: Tensor, labels: Tensor, pool: Tensor, count: int, seed: int, stream: int) -> tuple[Tensor, Tensor]:
+    """Images (uint8) and labels of `count` members of a pool, as many of each class; all of it where it has fewer."""
+    index = balanced(labels, pool, count, seed, stream)
+    return images[index], labels[index]
