@@ -21,7 +21,7 @@ from trainables.core import generator, pools
 from trainables.core.augment import written_otherwise
 from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
-from trainables.core.losses import cross_entropy
+from trainables.core.losses import cross_entropy, log_odds
 from trainables.core.nets import NETWORKS, graph
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
@@ -129,16 +129,10 @@ def share(first: Tensor, second: Tensor, T: Tensor, kd_weight: Tensor, lifting: 
     if lifting in ("zeros", "mask"):
         return w.expand(-1, len(first))
     if lifting == "confidence":
-        evidence = [_log_odds(answer) for answer in (first, second)]
+        evidence = [log_odds(answer) for answer in (first, second)]
     else:
         evidence = [(answer / T[:, None, None]).logsumexp(-1) for answer in (first, second)]
     return torch.sigmoid(torch.logit(w) + evidence[0] - evidence[1])
-
-
-def _log_odds(t: Tensor) -> Tensor:
-    """log p / (1 - p) of the largest probability, from logits (B, C): exact where p rounds to 1."""
-    ordered = t.sort(-1, descending=True).values
-    return ordered[:, 0] - ordered[:, 1:].logsumexp(-1)
 
 
 JOINED = {

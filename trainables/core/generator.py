@@ -3,6 +3,7 @@
 A conditional generator in the manner of DAFL (Chen et al. 2019, arXiv 1904.01186: one-hot answers, balanced classes) and
 ZSKT (Micaelli, Storkey 2019, arXiv 1905.09768: against a student that learns along), with the teachers' batch-norm
 statistics as in DeepInversion (Yin et al. 2020, arXiv 1912.08795). Several teachers: each class belongs to one of them.
+It holds a pen: what it makes are points, and a picture is the lines through them.
 """
 
 from __future__ import annotations
@@ -15,36 +16,77 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.core.augment import written_otherwise
+from trainables.core.losses import log_odds
 from trainables.core.nets import Conv
+from trainables.core.pools import INK, SIDE, curve
 from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
 
-SIDE, LATENT, LR = 28, 64, 2e-3
-MARGIN, BLACK = 2, -2.0  # what MNIST leaves free round its digits, in cells of two pixels; a field that is black
-WARM = 0.3  # share of the training after which what is made is kept
+LR, UNITS = 2e-3, 256
+POINTS, PIECES = 6, 5  # points of a stroke; straight pieces from one to the next
+TWO = 0.4  # share of drawings that have a second stroke
+EDGE = 0.3  # pixels over which ink fades into paper
+SURE = 0.2  # nats: a class that is seen as clearly as this is clear enough
 
 
 class Generator(nn.Module):
-    """(noise (B, 64), class (B,)) -> a field (B, 1, 14, 14), whose tanh is how white each place is.
+    """(random drawings (B, 26), class (B,)) -> drawings (B, 26), then drawn: (B, 1, 28, 28) in [-1, 1].
 
-    Its prior: half of the resolution, enlarged smoothly; a black margin; and that things may be written otherwise.
+    A drawing: 2 strokes of 6 points in [-1, 1]^2, a width, and whether the second stroke is there. The network moves the
+    points and changes the width; it begins by leaving all as it is, so that what it makes is as diverse as what it is given.
+    Its prior: lines of one width and of even brightness, in a box of 20 pixels in the middle.
     """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self.start = nn.Sequential(
-            nn.Linear(LATENT + classes, 48 * 7 * 7, bias=False), nn.BatchNorm1d(48 * 7 * 7), nn.ReLU()
+        numbers = 4 * POINTS + 1
+        self.hand = nn.Sequential(
+            nn.Linear(numbers + 1 + classes, UNITS), nn.ReLU(), nn.Linear(UNITS, UNITS), nn.ReLU(), nn.Linear(UNITS, numbers)
         )
-        self.grow = nn.Sequential(
-            nn.Upsample(scale_factor=2), nn.Conv2d(48, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 1, 3, padding=1),
-        )  # fmt: skip
+        nn.init.zeros_(self.hand[-1].weight)
+        nn.init.zeros_(self.hand[-1].bias)
+        line = torch.from_numpy(curve(np.eye(POINTS), PIECES)).float()
+        self.register_buffer("line", line)  # (dots, points): a smooth line is linear in its points
+        middle = torch.arange(SIDE) - (SIDE - 1) / 2
+        self.register_buffer("paper", torch.cartesian_prod(middle, middle).flip(1))  # (784, 2): x, y of every pixel
 
-    def forward(self, noise: Tensor, label: Tensor) -> Tensor:
-        code = torch.cat([noise, F.one_hot(label, self.classes)], 1)
-        field = self.grow(self.start(code).view(-1, 48, 7, 7))
-        return F.pad(field[..., MARGIN:-MARGIN, MARGIN:-MARGIN], [MARGIN] * 4, value=BLACK)
+    def forward(self, start: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Images, and how far each drawing was moved, (B,): the mean square over its numbers."""
+        move = self.hand(torch.cat([start, F.one_hot(label, self.classes)], 1))
+        drawing = start[:, :-1] + move
+        dots = self.line @ drawing[:, :-1].view(len(start), 2, POINTS, 2)  # (B, 2, dots, 2)
+        second = torch.where(start[:, -1, None, None] > 0, dots[:, 1], dots[:, 0])
+        return self.draw(torch.cat([dots[:, 0], second], 1), 2.9 + 1.1 * drawing[:, -1]), move.square().mean(1)
+
+    def draw(self, dots: Tensor, width: Tensor) -> Tensor:
+        """White lines on black, fitted into the box. dots: (B, D, 2), one stroke after the other; width: (B,), in pixels."""
+        width = width.clamp(1.5, 4.5)[:, None, None]
+        low, high = dots.amin(1, keepdim=True), dots.amax(1, keepdim=True)
+        scale = (INK - width) / (high - low).amax(-1, keepdim=True).clamp(min=0.1)
+        dots = (dots - (low + high) / 2) * scale
+        with torch.no_grad():  # the nearest dot of each pixel, by |d|^2 - 2 d.p
+            nearest = torch.baddbmm(dots.square().sum(-1)[:, None], self.paper.expand(len(dots), -1, -1), dots.mT, alpha=-2)
+            nearest = nearest.argmin(-1)
+            place = nearest % len(self.line)
+            before, after = nearest - (place > 0).long(), nearest + (place + 1 < len(self.line)).long()
+        at, *ends = (dots.gather(1, i[..., None].expand(-1, -1, 2)) for i in (nearest, before, after))  # (B, 784, 2) each
+        distance = torch.minimum(*(self.off_line(at, end) for end in ends))
+        ink = torch.sigmoid((width[..., 0] / 2 - distance) / EDGE)
+        return ink.mul(2).sub(1).view(-1, 1, SIDE, SIDE)
+
+    def off_line(self, a: Tensor, b: Tensor) -> Tensor:
+        """How far each pixel lies from the straight line between two places of its own, all (B, 784, 2)."""
+        along, out = b - a, self.paper - a
+        share = ((along * out).sum(-1) / along.square().sum(-1).clamp(min=1e-6)).clamp(0, 1)
+        return ((out - share[..., None] * along).square().sum(-1) + 1e-4).sqrt()
+
+
+def random_drawings(count: int, g: torch.Generator) -> Tensor:
+    """What a generator starts from, (count, 26)."""
+    start = torch.rand(count, 4 * POINTS + 2, generator=g) * 2 - 1
+    start[:, -1] = (start[:, -1] < 2 * TWO - 1).float()
+    return start
 
 
 def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
@@ -70,15 +112,15 @@ def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
 
 def pool(
     teachers: Sequence[Population], student: Population, count: int, batch: int, steps: int, seed: int,
-    statistics: float = 5.0, adversary: float = 0.5, variety: float = 10.0,
+    statistics: float = 1.0, adversary: float = 0.5, nearness: float = 0.3,
 ) -> np.ndarray:  # fmt: skip
-    """`count` images (count, 28, 28) uint8 of a generator while it learns, from WARM of its training on.
+    """`count` images (count, 28, 28) uint8 of a generator while it learns.
 
     teachers: each one network with C classes, on its device; student: one network with all classes of all teachers, which
-    learns along and is then forgotten. The generator's loss is
-    CE(class, softmax over all teachers' logits) + statistics * gap to each teacher's statistics, by its own classes
-    - adversary * KL(teachers || student) - variety * the mean difference of neighbours in the batch, mostly of one class,
-    the last two up to a limit.
+    learns along and is then forgotten. Both teachers answer together as q = [v_1 p_1, v_2 p_2], v_k in proportion to the odds
+    of teacher k's first answer. The generator's loss is
+    max(-log q_class, SURE) + statistics * gap to each teacher's statistics, by its own classes
+    - adversary * KL(q || student), up to a limit, + nearness * how far the random drawings are moved.
     """
     device, classes = teachers[0].device, student.parameters[-1].shape[-1]
     each = classes // len(teachers)
@@ -86,28 +128,28 @@ def pool(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = Generator(classes).to(device)
-    adam = torch.optim.Adam(generator.parameters(), lr=LR, betas=(0.5, 0.999), fused=True)
+    weights = list(generator.parameters())
+    adam = torch.optim.Adam(weights, lr=LR, betas=(0.5, 0.999), fused=True)
     labels = torch.arange(batch).mul(classes).div(batch, rounding_mode="floor").to(device)  # as many of each, in order
     owner = labels // each
     parts = [slice(int((owner < k).sum()), int((owner <= k).sum())) for k in range(len(teachers))]
-    kept: list[Tensor] = []
+    kept = torch.empty(steps, batch, SIDE, SIDE, dtype=torch.uint8)
     for step in range(steps):
-        field = generator(torch.randn(batch, LATENT, generator=g).to(device), labels)
-        apart = (field[1:].tanh() - field[:-1].tanh()).abs().mean((1, 2, 3)).clamp(max=0.3).mean()
-        x = written_otherwise(field, g, SIDE, "bicubic").tanh()
+        drawn, moved = generator(random_drawings(batch, g).to(device), labels)
+        x = written_otherwise(drawn, g, SIDE)
         heard = [listen(teacher, x, part) for teacher, part in zip(teachers, parts, strict=True)]
-        log_p = F.log_softmax(torch.cat([logits for logits, _ in heard], 1), 1)
-        doubt = (log_p.exp() * (log_p - F.log_softmax(student.logits(x)[0], 1))).sum(1).mean().clamp(max=2)
+        odds = F.log_softmax(torch.stack([log_odds(logits) for logits, _ in heard], 1), 1)  # (B, teachers)
+        log_q = torch.cat([v[:, None] + F.log_softmax(z, 1) for v, (z, _) in zip(odds.unbind(1), heard, strict=True)], 1)
+        doubt = (log_q.exp() * (log_q - F.log_softmax(student.logits(x)[0], 1))).sum(1).mean().clamp(max=2)
         gaps = torch.stack([gap for _, gap in heard]).sum()
-        loss = F.nll_loss(log_p, labels) + statistics * gaps - adversary * doubt - variety * apart
+        seen = F.nll_loss(log_q, labels, reduction="none").clamp(min=SURE).mean()
+        loss = seen + statistics * gaps - adversary * doubt + nearness * moved.mean()
         adam.param_groups[0]["lr"] = LR * warmup_linear(step / steps)
-        weights = list(generator.parameters())
         for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
             weight.grad = gradient
         adam.step()
-        still, log_p = x.detach(), log_p.detach()
-        student.step((log_p.exp() * (log_p - F.log_softmax(student.logits(still), -1))).sum(-1).mean(-1))
-        if step >= WARM * steps:
-            kept.append(still[:, 0].add(1).mul(127.5).round().byte().cpu())
-    order = torch.randperm(sum(map(len, kept)), generator=g)[:count]
-    return torch.cat(kept)[order].numpy()
+        log_q = log_q.detach()
+        student.step((log_q.exp() * (log_q - F.log_softmax(student.logits(x.detach()), -1))).sum(-1).mean(-1))
+        kept[step] = drawn.detach()[:, 0].add(1).mul(127.5).round().byte().cpu()
+    order = torch.randperm(steps * batch, generator=g)[:count]
+    return kept.flatten(0, 1)[order].numpy()

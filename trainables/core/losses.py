@@ -38,3 +38,9 @@ def mixed(hard: Tensor, soft: Tensor, kd_weight: Tensor) -> Tensor:
 def added(hard: Tensor, soft: Tensor, kd_weight: Tensor) -> Tensor:
     """hard + kd_weight soft; all (S,). The additive convention: labels are read at every weight, which has no upper end."""
     return hard + kd_weight * soft
+
+
+def log_odds(t: Tensor) -> Tensor:
+    """log p / (1 - p) of the largest probability, from logits (B, C): exact where p rounds to 1."""
+    ordered = t.sort(-1, descending=True).values
+    return ordered[:, 0] - ordered[:, 1:].logsumexp(-1)

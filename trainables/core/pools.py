@@ -37,7 +37,7 @@ def strokes(count: int, seed: int) -> np.ndarray:
     zoom = 4  # drawn large and averaged down, for smooth edges
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for image in images:
-        curves = [_curve(_points(rng, n)) for n in rng.integers(2, 8, rng.choice((1, 2), p=(0.6, 0.4)))]
+        curves = [curve(_points(rng, n)) for n in rng.integers(2, 8, rng.choice((1, 2), p=(0.6, 0.4)))]
         points, width = np.concatenate(curves), rng.uniform(1.8, 4.0)
         low, extent = points.min(0), np.ptp(points, axis=0)
         box = (INK - width) * np.array([rng.uniform(0.3, 1), 1])  # digits are rather tall than wide
@@ -58,11 +58,11 @@ def _points(rng: np.random.Generator, count: int) -> np.ndarray:
     return points
 
 
-def _curve(points: np.ndarray, pieces: int = 8) -> np.ndarray:
-    """A smooth line through all points (P, 2), in straight pieces: ((P - 1) pieces + 1, 2).    Catmull, Rom 1974"""
+def curve(points: np.ndarray, pieces: int = 8) -> np.ndarray:
+    """A smooth line through all points (P, D), in straight pieces: ((P - 1) pieces + 1, D).    Catmull, Rom 1974"""
     a = np.concatenate([2 * points[:1] - points[1:2], points[:-2]])
     d = np.concatenate([points[2:], 2 * points[-1:] - points[-2:-1]])
     b, c = points[:-1], points[1:]
     t = np.linspace(0, 1, pieces, endpoint=False)[:, None, None]
     line = b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d)))
-    return np.concatenate([line.transpose(1, 0, 2).reshape(-1, 2), points[-1:]])
+    return np.concatenate([line.transpose(1, 0, 2).reshape(-1, points.shape[1]), points[-1:]])
