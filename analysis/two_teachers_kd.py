@@ -8,10 +8,11 @@
 # **What the teachers are asked about** (`inputs`), and what each sort of image brings along:
 #
 # - `real`: MNIST's own training images, unlabelled. Not in the setting; the upper bound.
-# - `generator`: images of a network that is trained against the two teachers, to be claimed by exactly one of them (DAFL, arXiv
-#   1904.01186), to fool a student that learns along (ZSKT, arXiv 1905.09768) and to have the feature statistics that the
-#   teachers' batch normalisations gathered from their data (DeepInversion, arXiv 1912.08795). It brings smoothness, small turns
-#   and shifts; it needs the teachers' gradients and statistics, not their answers alone.
+# - `generator`: pictures of a network that holds a pen: it is given random strokes and a digit, and moves the strokes' points. It is
+#   trained against the two teachers, to be claimed by the one that owns the digit (DAFL, arXiv 1904.01186), to fool a student
+#   that learns along (ZSKT, arXiv 1905.09768) and to have the feature statistics that the teachers' batch normalisations
+#   gathered from their data (DeepInversion, arXiv 1912.08795). It brings what `strokes` bring, and needs the teachers' gradients
+#   and statistics, not their answers alone.
 # - `strokes`: random pen strokes, drawn by a program. They bring much: what writing looks like, its size and its place.
 # - `fashion`: Fashion-MNIST's training images: real, centred, but no lines and no digits.
 # - `noise`: random fields from coarse to fine, pushed to black and white. They bring smoothness alone.
@@ -22,9 +23,9 @@
 #
 # T, λ and the lifting are chosen on held-out digits of MNIST with labels. The setting has no such digits, so the page also shows
 # one cell that this choice has no part in: the plain loss at T = 4, λ = 0.5. How the teachers are trained (deformed digits, smoothed
-# labels), how strokes are drawn, the generator's loss and that pools hold as many of each class as of any other were settled in
-# probes with seed 0 that looked at test digits: of these, the accuracies are not independent. Every number is a mean over seeds
-# with Student's 95 % interval.
+# labels), how strokes are drawn and that pools hold as many of each class as of any other were settled in probes with seed 0 that
+# looked at test digits: of these, the accuracies are not independent. Of the generator one of four weightings of its loss was taken
+# on validation digits of seed 0. Every number is a mean over seeds with Student's 95 % interval.
 
 # %%
 import matplotlib.pyplot as plt

@@ -300,7 +300,7 @@ def _found(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers, s
         return teachers.digits.images[teachers.digits.train].cpu().numpy()
     if lesson.inputs == "fashion":
         return np.asarray(datasets["fashion_mnist"]["train_images"])
-    key = {"recipe": 4, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
+    key = {"recipe": 5, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
     if lesson.inputs == "generator":
         key |= {"steps": lesson.generator_steps, "batch": GENERATOR_BATCH, "teachers": teachers.key}
 

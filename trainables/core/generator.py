@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.core import pools
 from trainables.core.augment import written_otherwise
 from trainables.core.losses import log_odds
 from trainables.core.nets import Conv
-from trainables.core.pools import INK, SIDE, curve
+from trainables.core.pools import INK, SIDE, WIDTH, curve
 from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
 
 LR, UNITS = 2e-3, 256
 POINTS, PIECES = 6, 5  # points of a stroke; straight pieces from one to the next
-TWO = 0.4  # share of drawings that have a second stroke
 EDGE = 0.3  # pixels over which ink fades into paper
 SURE = 0.2  # nats: a class that is seen as clearly as this is clear enough
 
@@ -57,11 +57,11 @@ class Generator(nn.Module):
         drawing = start[:, :-1] + move
         dots = self.line @ drawing[:, :-1].view(len(start), 2, POINTS, 2)  # (B, 2, dots, 2)
         second = torch.where(start[:, -1, None, None] > 0, dots[:, 1], dots[:, 0])
-        return self.draw(torch.cat([dots[:, 0], second], 1), 2.9 + 1.1 * drawing[:, -1]), move.square().mean(1)
+        return self.draw(torch.cat([dots[:, 0], second], 1), drawing[:, -1]), move.square().mean(1)
 
     def draw(self, dots: Tensor, width: Tensor) -> Tensor:
-        """White lines on black, fitted into the box. dots: (B, D, 2), one stroke after the other; width: (B,), in pixels."""
-        width = width.clamp(1.5, 4.5)[:, None, None]
+        """White lines on black, fitted into the box. dots: (B, D, 2), one stroke after the other; width: (B,), in [-1, 1]."""
+        width = (WIDTH[0] + (WIDTH[1] - WIDTH[0]) * (width.clamp(-1.2, 1.2) + 1) / 2)[:, None, None]  # in pixels
         low, high = dots.amin(1, keepdim=True), dots.amax(1, keepdim=True)
         scale = (INK - width) / (high - low).amax(-1, keepdim=True).clamp(min=0.1)
         dots = (dots - (low + high) / 2) * scale
@@ -82,11 +82,21 @@ class Generator(nn.Module):
         return ((out - share[..., None] * along).square().sum(-1) + 1e-4).sqrt()
 
 
-def random_drawings(count: int, g: torch.Generator) -> Tensor:
-    """What a generator starts from, (count, 26)."""
-    start = torch.rand(count, 4 * POINTS + 2, generator=g) * 2 - 1
-    start[:, -1] = (start[:, -1] < 2 * TWO - 1).float()
-    return start
+def random_drawings(count: int, rng: np.random.Generator) -> Tensor:
+    """What a generator starts from, (count, 26): the drawings of `pools.strokes`, each stroke by 6 points along it."""
+    strokes = np.empty((2 * count, POINTS, 2))
+    numbers = rng.integers(*pools.POINTS, 2 * count)
+    for n in range(*pools.POINTS):
+        rows = np.flatnonzero(numbers == n)
+        along = pools.curve(np.eye(n), POINTS - 1)[:: n - 1]  # (6, n)
+        strokes[rows] = along @ pools.points(rng, len(rows), n)
+    strokes, second = strokes.reshape(count, 2, POINTS, 2), rng.random(count) < pools.TWO
+    strokes[:, 1] = np.where(second[:, None, None], strokes[:, 1], strokes[:, 0])
+    low, high = strokes.min((1, 2), keepdims=True), strokes.max((1, 2), keepdims=True)
+    box = np.stack([rng.uniform(*pools.SLIMNESS, count), np.ones(count)], 1)[:, None, None]
+    strokes = (2 * (strokes - low) / (high - low) - 1) * box
+    width = rng.uniform(-1, 1, count)
+    return torch.from_numpy(np.column_stack([strokes.reshape(count, -1), width, second])).float()
 
 
 def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
@@ -124,7 +134,7 @@ def pool(
     """
     device, classes = teachers[0].device, student.parameters[-1].shape[-1]
     each = classes // len(teachers)
-    g = torch.Generator().manual_seed(seed)
+    g, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = Generator(classes).to(device)
@@ -135,7 +145,7 @@ def pool(
     parts = [slice(int((owner < k).sum()), int((owner <= k).sum())) for k in range(len(teachers))]
     kept = torch.empty(steps, batch, SIDE, SIDE, dtype=torch.uint8)
     for step in range(steps):
-        drawn, moved = generator(random_drawings(batch, g).to(device), labels)
+        drawn, moved = generator(random_drawings(batch, rng).to(device), labels)
         x = written_otherwise(drawn, g, SIDE)
         heard = [listen(teacher, x, part) for teacher, part in zip(teachers, parts, strict=True)]
         odds = F.log_softmax(torch.stack([log_odds(logits) for logits, _ in heard], 1), 1)  # (B, teachers)

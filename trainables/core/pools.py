@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 
 SIDE, INK = 28, 20  # MNIST fits a digit into a box of 20 pixels and puts it in the middle of 28
+# Of random strokes: how many points one goes through (the end excluded); share of drawings that have a second one; width
+# in pixels; width of a drawing by its height.
+POINTS, TWO, WIDTH, SLIMNESS = (2, 8), 0.4, (1.8, 4.0), (0.3, 1)
 SCALES = (4, 6, 8, 11, 16, 28)  # cells along the side of the grids that noise is drawn on
 
 
@@ -37,25 +40,25 @@ def strokes(count: int, seed: int) -> np.ndarray:
     zoom = 4  # drawn large and averaged down, for smooth edges
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for image in images:
-        curves = [curve(_points(rng, n)) for n in rng.integers(2, 8, rng.choice((1, 2), p=(0.6, 0.4)))]
-        points, width = np.concatenate(curves), rng.uniform(1.8, 4.0)
-        low, extent = points.min(0), np.ptp(points, axis=0)
-        box = (INK - width) * np.array([rng.uniform(0.3, 1), 1])  # digits are rather tall than wide
+        curves = [curve(points(rng, 1, n)[0]) for n in rng.integers(*POINTS, rng.choice((1, 2), p=(1 - TWO, TWO)))]
+        places, width = np.concatenate(curves), rng.uniform(*WIDTH)
+        low, extent = places.min(0), np.ptp(places, axis=0)
+        box = (INK - width) * np.array([rng.uniform(*SLIMNESS), 1])  # digits are rather tall than wide
         canvas = Image.new("L", (SIDE * zoom, SIDE * zoom))
         draw = ImageDraw.Draw(canvas)
-        for curve in curves:
-            placed = zoom * (((curve - low) / extent - 0.5) * box + SIDE / 2)
+        for line in curves:
+            placed = zoom * (((line - low) / extent - 0.5) * box + SIDE / 2)
             draw.line([*map(tuple, placed)], fill=255, width=round(width * zoom), joint="curve")
         image[:] = np.asarray(canvas.reduce(zoom))
     return images
 
 
-def _points(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Uniform in the unit square, (count, 2); in every second stroke roughly from the top down, as people write."""
-    points = rng.random((count, 2))
-    if rng.random() < 0.5:
-        points[:, 1] = np.sort(points[:, 1]) + 0.15 * rng.normal(size=count)
-    return points
+def points(rng: np.random.Generator, count: int, number: int) -> np.ndarray:
+    """Uniform in the unit square, (count, number, 2); in every second stroke roughly from the top down, as people write."""
+    places = rng.random((count, number, 2))
+    down = rng.random(count) < 0.5
+    places[down, :, 1] = np.sort(places[down, :, 1], 1) + 0.15 * rng.normal(size=(down.sum(), number))
+    return places
 
 
 def curve(points: np.ndarray, pieces: int = 8) -> np.ndarray:
