@@ -122,7 +122,7 @@ def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
 
 def pool(
     teachers: Sequence[Population], student: Population, count: int, batch: int, steps: int, seed: int,
-    statistics: float = 1.0, adversary: float = 0.5, nearness: float = 0.3,
+    statistics: float = 4.0, adversary: float = 0.5, nearness: float = 0.3,
 ) -> np.ndarray:  # fmt: skip
     """`count` images (count, 28, 28) uint8 of a generator while it learns.
 
