@@ -42,7 +42,11 @@ class Generator(nn.Module):
         self.classes = classes
         numbers = 4 * POINTS + 1
         self.hand = nn.Sequential(
-            nn.Linear(numbers + 1 + classes, UNITS), nn.ReLU(), nn.Linear(UNITS, UNITS), nn.ReLU(), nn.Linear(UNITS, numbers)
+            nn.Linear(numbers + 1 + classes, UNITS),
+            nn.ReLU(),
+            nn.Linear(UNITS, UNITS),
+            nn.ReLU(),
+            nn.Linear(UNITS, numbers),
         )
         nn.init.zeros_(self.hand[-1].weight)
         nn.init.zeros_(self.hand[-1].bias)
@@ -66,11 +70,15 @@ class Generator(nn.Module):
         scale = (INK - width) / (high - low).amax(-1, keepdim=True).clamp(min=0.1)
         dots = (dots - (low + high) / 2) * scale
         with torch.no_grad():  # the nearest dot of each pixel, by |d|^2 - 2 d.p
-            nearest = torch.baddbmm(dots.square().sum(-1)[:, None], self.paper.expand(len(dots), -1, -1), dots.mT, alpha=-2)
+            nearest = torch.baddbmm(
+                dots.square().sum(-1)[:, None], self.paper.expand(len(dots), -1, -1), dots.mT, alpha=-2
+            )
             nearest = nearest.argmin(-1)
             place = nearest % len(self.line)
             before, after = nearest - (place > 0).long(), nearest + (place + 1 < len(self.line)).long()
-        at, *ends = (dots.gather(1, i[..., None].expand(-1, -1, 2)) for i in (nearest, before, after))  # (B, 784, 2) each
+        at, *ends = (
+            dots.gather(1, i[..., None].expand(-1, -1, 2)) for i in (nearest, before, after)
+        )  # (B, 784, 2) each
         distance = torch.minimum(*(self.off_line(at, end) for end in ends))
         ink = torch.sigmoid((width[..., 0] / 2 - distance) / EDGE)
         return ink.mul(2).sub(1).view(-1, 1, SIDE, SIDE)
@@ -149,7 +157,9 @@ def pool(
         x = written_otherwise(drawn, g, SIDE)
         heard = [listen(teacher, x, part) for teacher, part in zip(teachers, parts, strict=True)]
         odds = F.log_softmax(torch.stack([log_odds(logits) for logits, _ in heard], 1), 1)  # (B, teachers)
-        log_q = torch.cat([v[:, None] + F.log_softmax(z, 1) for v, (z, _) in zip(odds.unbind(1), heard, strict=True)], 1)
+        log_q = torch.cat(
+            [v[:, None] + F.log_softmax(z, 1) for v, (z, _) in zip(odds.unbind(1), heard, strict=True)], 1
+        )
         doubt = (log_q.exp() * (log_q - F.log_softmax(student.logits(x)[0], 1))).sum(1).mean().clamp(max=2)
         gaps = torch.stack([gap for _, gap in heard]).sum()
         seen = F.nll_loss(log_q, labels, reduction="none").clamp(min=SURE).mean()
