@@ -37,19 +37,18 @@ class Generator(nn.Module):
     Its prior: lines of one width and of even brightness, in a box of 20 pixels in the middle.
     """
 
+    line: Tensor
+    paper: Tensor
+
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
         numbers = 4 * POINTS + 1
-        self.hand = nn.Sequential(
-            nn.Linear(numbers + 1 + classes, UNITS),
-            nn.ReLU(),
-            nn.Linear(UNITS, UNITS),
-            nn.ReLU(),
-            nn.Linear(UNITS, numbers),
-        )
-        nn.init.zeros_(self.hand[-1].weight)
-        nn.init.zeros_(self.hand[-1].bias)
+        first, second = nn.Linear(numbers + 1 + classes, UNITS), nn.Linear(UNITS, UNITS)
+        move = nn.Linear(UNITS, numbers)
+        nn.init.zeros_(move.weight)
+        nn.init.zeros_(move.bias)
+        self.hand = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), move)
         line = torch.from_numpy(curve(np.eye(POINTS), PIECES)).float()
         self.register_buffer("line", line)  # (dots, points): a smooth line is linear in its points
         middle = torch.arange(SIDE) - (SIDE - 1) / 2
@@ -76,10 +75,9 @@ class Generator(nn.Module):
             nearest = nearest.argmin(-1)
             place = nearest % len(self.line)
             before, after = nearest - (place > 0).long(), nearest + (place + 1 < len(self.line)).long()
-        at, *ends = (
-            dots.gather(1, i[..., None].expand(-1, -1, 2)) for i in (nearest, before, after)
-        )  # (B, 784, 2) each
-        distance = torch.minimum(*(self.off_line(at, end) for end in ends))
+        pick = lambda places: dots.gather(1, places[..., None].expand(-1, -1, 2))  # noqa: E731
+        at = pick(nearest)  # (B, 784, 2)
+        distance = torch.minimum(self.off_line(at, pick(before)), self.off_line(at, pick(after)))
         ink = torch.sigmoid((width[..., 0] / 2 - distance) / EDGE)
         return ink.mul(2).sub(1).view(-1, 1, SIDE, SIDE)
 
@@ -135,7 +133,7 @@ def pool(
     """`count` images (count, 28, 28) uint8 of a generator while it learns.
 
     teachers: each one network with C classes, on its device; student: one network with all classes of all teachers, which
-    learns along and is then forgotten. Both teachers answer together as q = [v_1 p_1, v_2 p_2], v_k in proportion to the odds
+    learns along and is then forgotten. The teachers answer together as q = [v_1 p_1, v_2 p_2], v_k in proportion to the odds
     of teacher k's first answer. The generator's loss is
     max(-log q_class, SURE) + statistics * gap to each teacher's statistics, by its own classes
     - adversary * KL(q || student), up to a limit, + nearness * how far the random drawings are moved.
