@@ -6,22 +6,28 @@
 # loss is CE(new digits) + strength × remedy; the remedies are L2 towards the old weights, EWC (the same, weighted by the
 # Fisher information), LwF (the old network's answers on the new digits), rehearsal of a few old digits, and frozen layers.
 #
-# The strength of a remedy is chosen on validation by the mean accuracy over the tasks at the end; everything shown is
-# measured on test. Every number is a mean over seeds with Student's 95 % interval; differences are paired by seed.
+# The strength of a remedy is chosen on validation by the mean accuracy over the tasks at the end; a strength that lost seeds is
+# ranked on those it has left. Everything shown is measured on test. Every number is a mean over seeds with Student's 95 % interval;
+# differences are paired by seed.
 
 # %%
 import math
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from analysis import page, records, statistics, words
 from analysis.decay import area, half_life, median
 from analysis.figures.bars import bars
 from analysis.figures.curves import curves
 from analysis.figures.heatmap import heatmap
+from analysis.figures.interactive import interactive
+from analysis.figures.references import Reference
 from analysis.figures.scales import HOLE
+from analysis.figures.surface import surface
 
 run = page.start("forgetting")
 COLORS = {
@@ -30,11 +36,11 @@ COLORS = {
 }  # fmt: skip
 SETTING = ("tasks", "network", "width", "optimiser", "lr", "old_steps", "steps", "batch_size")
 PAPER = "arXiv 1810.12488, Table 2"
-# of the same protocol, mean over ten runs, in per cent; our name, or none where we have no such method
+# of the same protocol, mean over ten runs, in per cent; our optimiser and method, or none where we have no such method
 PUBLISHED = {
-    "Adam": (55.16, "none"), "SGD": (63.20, ""), "L2": (66.00, "l2"), "EWC": (58.85, "ewc"), "SI": (64.76, ""),
-    "MAS": (68.57, ""), "LwF": (71.02, "lwf"), "naive rehearsal": (95.16, "rehearsal 1100"),
-    "naive rehearsal-C": (97.11, "rehearsal 4400"), "offline": (98.59, ""),
+    "Adam": (55.16, ("adam", "none")), "SGD": (63.20, ("sgd", "none")), "L2": (66.00, ("adam", "l2")), "EWC": (58.85, ("adam", "ewc")),
+    "SI": (64.76, None), "MAS": (68.57, None), "LwF": (71.02, ("adam", "lwf")), "naive rehearsal": (95.16, ("adam", "rehearsal 1100")),
+    "naive rehearsal-C": (97.11, ("adam", "rehearsal 4400")), "offline": (98.59, None),
 }  # fmt: skip
 
 rows = run.rows.drop_duplicates(["student", "step"])  # cells that share a student are one
@@ -66,21 +72,49 @@ class Setting:
 
     def __init__(self, values: dict) -> None:
         self.values = values
-        here = rows["student"].isin(done["student"])  # neither failures nor what an interrupted run left half-way
-        for name, value in values.items():
-            here &= rows[name] == value
-        self.rows = rows[here]
+        here = rows[np.logical_and.reduce([rows[k] == v for k, v in values.items()])]
+        self.rows = here[here["student"].isin(done["student"])]  # neither failures nor what was left half-way
+        self.asked = here[["method", "strength"]].drop_duplicates()
         self.done = done[np.logical_and.reduce([done[k] == v for k, v in values.items()])]
-        means = self.done.groupby(["method", "strength"], sort=False)["val_accuracy"].mean()
-        self.chosen = {m: means[m].idxmax() for m in palette if m in means.index and means[m].notna().any()}
+        self.chosen = {m: self._strongest(m) for m in palette if m in set(self.done["method"])}
+        self.lost = [m for m in palette if m in set(here["method"]) and m not in self.chosen]
         self.five = values["tasks"] == "five"
         self.offset = values["steps"] if self.five else 0  # of the first step on new digits
+        self.last = ("task_4", "8 and 9") if self.five else ("task_1", "2 and 3")
+
+    def _strongest(self, method: str) -> float:
+        """The strength that validation chooses; one with failed seeds is compared on the seeds it has left."""
+        of_method = self.done[self.done["method"] == method].set_index("seed")
+        scores = statistics.scores({s: part["val_accuracy"] for s, part in of_method.groupby("strength")})
+        return max(scores, key=lambda strength: scores[strength])
+
+    @property
+    def scaled(self) -> list[str]:
+        """The methods that have a strength."""
+        return [m for m in self.chosen if m != "none" and not m.startswith("freeze")]
+
+    @property
+    def winner(self) -> str:
+        """The remedy with a strength that validation chooses."""
+        scores = statistics.scores({m: self.by_seed(m, "val_accuracy") for m in self.scaled})
+        return max(scores, key=lambda method: scores[method])
+
+    def plane(self, metric: str) -> pd.DataFrame:
+        """Every method with a strength: mean, low, high in per cent, n; NaN where no student is done. `remedy` numbers the
+        methods from below."""
+        cells = self.asked[self.asked["method"].isin(self.scaled)]
+        table = cells.merge(summary(self.done, ["method", "strength"], metric), how="left", on=["method", "strength"])
+        return table.assign(n=table["n"].fillna(0), remedy=[self.scaled[::-1].index(m) for m in table["method"]])
+
+    def named(self, *without: str) -> str:
+        """What tells this setting from the others of the run, without these axes."""
+        told = {k: self.values[k] for k in varying if k not in without and not (k == "width" and self.values[k] == 0)}
+        said = {k: v if isinstance(v, str) else f"{k} {v:g}" for k, v in told.items()}
+        return ", ".join(f"{v} tasks" if k == "tasks" else v for k, v in said.items())
 
     @property
     def name(self) -> str:
-        shown = [k for k in varying if k != "tasks" and not (k == "width" and self.values[k] == 0)]
-        return ", ".join(str(self.values[k]) if k == "network" else f"{k} {self.values[k]:g}" if k != "optimiser" else
-                         self.values[k] for k in shown) or self.values["network"]  # fmt: skip
+        return self.named() or self.values["network"]
 
     def best(self, method: str, table: pd.DataFrame | None = None) -> pd.DataFrame:
         table = self.rows if table is None else table
@@ -118,8 +152,10 @@ class Setting:
 combinations = rows[list(SETTING)].drop_duplicates()
 settings = [Setting(values) for values in combinations.to_dict("records")]
 settings = [s for s in settings if s.chosen]
-rates = len(settings) > 6  # a run over learning rates and widths: no room for a panel each
-shown = [] if rates else settings
+# a run over learning rates has figures of its own instead of a panel for each of what has no remedy
+rates = rows["lr"].nunique() > 2
+shown = [s for s in settings if not rates or set(s.chosen) != {"none"}]
+compared = [s for s in shown if s.scaled]
 
 
 def title(heading: str, note: str = "") -> str:
@@ -204,34 +240,61 @@ if shown:
 
 # %% [markdown]
 # ## Strength by remedy
-# Mean over the tasks, the first task, and the last, at the end. Outlined is what validation chose.
+# Mean over the tasks, the first task, and the last, at the end. As a table, where what validation chose is outlined, and as
+# surfaces over the same plane.
 
 # %%
-if shown:
+SURFACES = (("test_accuracy", "mean over tasks"), ("task_0", "0 and 1"))
+if compared:
+    columns = [[*SURFACES, setting.last] for setting in compared]
+    planes = {(s, metric): s.plane(metric) for s, of in zip(compared, columns, strict=True) for metric, _ in of}
+    colors = 10 * math.floor(min(plane[metric].min() for (_, metric), plane in planes.items()) / 10), 100
     figure, axes = plt.subplots(
-        len(shown), 3, figsize=(18, 3.4 * len(shown) + 1.2), squeeze=False, layout="constrained"
+        len(compared), 3, figsize=(18, 3.4 * len(compared) + 1.2), squeeze=False, layout="constrained"
     )
-    for setting, line in zip(shown, axes, strict=True):
-        scaled = [m for m in setting.chosen if m != "none" and not m.startswith("freeze")]
-        strengths = sorted(setting.done.loc[setting.done["method"].isin(scaled), "strength"].unique())
-        of_tasks = (
-            ("test_accuracy", "mean over tasks"),
-            ("task_0", "0 and 1"),
-            ("task_4", "8 and 9") if setting.five else ("task_1", "2 and 3"),
-        )
-        for ax, (metric, what) in zip(line, of_tasks, strict=True):
-            part = setting.done[setting.done["method"].isin(scaled)]
-            table = summary(part, ["method", "strength"], metric)
-            table["remedy"] = [scaled[::-1].index(m) for m in table["method"]]
-            heatmap(table, "strength", "remedy", metric, ax=ax)
-            for m in scaled:
-                cell = strengths.index(setting.chosen[m]) - 0.47, scaled[::-1].index(m) - 0.47
+    for setting, line, of in zip(compared, axes, columns, strict=True):
+        for ax, (metric, what) in zip(line, of, strict=True):
+            table = planes[setting, metric]
+            heatmap(table, "strength", "remedy", metric, limits=colors, ax=ax)
+            strengths = sorted(table["strength"].unique())
+            for y, m in enumerate(reversed(setting.scaled)):
+                cell = strengths.index(setting.chosen[m]) - 0.47, y - 0.47
                 ax.add_patch(plt.Rectangle(cell, 0.94, 0.94, fill=False, edgecolor=HOLE, linewidth=2.5, zorder=5))
-            ax.set_yticks(range(len(scaled)), scaled[::-1])
+            ax.set_yticks(range(len(setting.scaled)), setting.scaled[::-1])
             ax.set_title(f"{setting.name}: {what}", fontsize=10.5)
             ax.set_ylabel("")
     figure.suptitle(title("Test accuracy by remedy and strength, %: mean, half of the 95 % interval"), fontsize=11)
     run.figure(figure, "heatmaps")
+
+# %%
+if compared:
+    # no layout engine sees the planes' names
+    height = 5.4 * len(compared) + 1.3
+    figure, axes = plt.subplots(
+        len(compared), 3, figsize=(20, height), squeeze=False, subplot_kw={"projection": "3d"},
+        gridspec_kw={"left": 0.06, "right": 0.96, "bottom": 0.4 / height, "top": 1 - 1.3 / height, "wspace": 0.22, "hspace": 0.12},
+    )  # fmt: skip
+    for setting, line, of in zip(compared, axes, columns, strict=True):
+        names, winner = setting.scaled[::-1], setting.winner
+        best = {"strength": setting.chosen[winner], "remedy": names.index(winner)}
+        for ax, (metric, what) in zip(line, of, strict=True):
+            level = [Reference("none", 100 * setting.by_seed("none", metric).mean())] if "none" in setting.chosen else []
+            table = planes[setting, metric]
+            surface(table, "strength", "remedy", metric, level, best, colors=colors, ax=ax)
+            ax.set_yticks(range(len(names)), names, fontsize=8.5)
+            ax.set_ylabel("")
+            ax.set_zlabel("test accuracy, %")
+            ax.set_title(f"{setting.name}: {what}", fontsize=10.5)
+            if metric == "test_accuracy":
+                turned = interactive(
+                    table, "strength", "remedy", metric, title(f"{setting.name}: {what}"), level, best, colors=colors
+                )
+                turned.update_layout(scene_yaxis={"tickvals": list(range(len(names))), "ticktext": names})
+                name = "_".join(["surface", *re.findall(r"[\w.]+", setting.name)])
+                run.interactive(turned, name, f"The surface of {setting.name}")
+    note = "plane: no remedy; star: the remedy and strength that validation chose; strengths on a log axis"
+    figure.suptitle(title("Test accuracy over strength and remedy, mean and 95 % interval", note), fontsize=11)
+    run.figure(figure, "surfaces")
 
 # %% [markdown]
 # ## Half-lives
@@ -326,61 +389,103 @@ if plain:
 # %% [markdown]
 # ## Five tasks, beside the published table
 # Mean accuracy over the five tasks at the end. Pale bars are Hsu et al. 2018, Table 2, of the same protocol: five pairs
-# in turn, one head of two outputs, MLP 2 x 400 on 32 x 32 images, batches of 128, four epochs a task, Adam at 0.001 that keeps its
-# moments between tasks. Ours holds out 1/12 of the training digits to choose the strength.
+# in turn, one head of two outputs, MLP 2 x 400 on 32 x 32 images, batches of 128, four epochs a task, Adam at 0.001 (SGD at 0.01) that
+# keeps its moments between tasks, a memory of 1,100 or 4,400 digits. Where we differ: 1/12 of the training digits are held out
+# and choose the strength (their published code has one coefficient each, 0.5 for L2 and 100 for EWC, which are strengths 1 and 200 here);
+# rehearsal takes 128 old digits beside 128 new ones (theirs mixes both in batches of 128, so it takes twice as many steps); EWC
+# has the exact Fisher information of 1,000 digits (theirs squares gradients of whole batches at the predicted class).
 
 # %%
-five = [s for s in settings if s.five and s.values["network"] == "mlp"]
+RATES = {"adam": 1e-3, "sgd": 1e-2}  # theirs
+five = {
+    s.values["optimiser"]: s
+    for s in settings
+    if s.five and s.values["network"] == "mlp" and s.values["lr"] == RATES[s.values["optimiser"]]
+}
+beside = []
+for name, (value, ours) in PUBLISHED.items():
+    setting = five.get(ours[0]) if ours else None
+    if setting and ours[1] in setting.chosen:
+        beside.append((name, value, setting, ours[1], statistics.interval(setting.by_seed(ours[1], "test_accuracy"))))
+    else:
+        beside.append((name, value, None, "", statistics.interval([])))
 if five:
-    setting = five[0]
-    ladder = [
-        (f"{name} [{PAPER}]", statistics.interval([value / 100]), "0.85") for name, (value, _) in PUBLISHED.items()
-    ]
-    ladder += [
-        (setting.label(m), statistics.interval(setting.by_seed(m, "test_accuracy")), palette[m]) for m in setting.chosen
-    ]
-    rungs = sorted(((n, 100 * i.mean, 100 * i.low, 100 * i.high, c) for n, i, c in ladder), key=lambda rung: rung[1])
+    beside.sort(key=lambda line: line[1])
+    rungs = []
+    for name, value, setting, method, got in beside:
+        rungs.append((f"{name}, published", value, math.nan, math.nan, "0.85"))
+        if setting:
+            here = (100 * got.mean, 100 * got.low, 100 * got.high, palette[method])
+            rungs.append((f"{setting.values['optimiser']}, {setting.label(method)}", *here))
     table = pd.DataFrame(rungs, columns=["name", "test_accuracy", "low", "high", "color"])
-    figure, ax = plt.subplots(figsize=(10, 0.42 * len(table) + 1.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(10, 0.36 * len(table) + 1.4), layout="constrained")
     bars(table, "name", "test_accuracy", hue="color", ax=ax)
-    ax.set_title(title("Five tasks: mean test accuracy at the end"), fontsize=10.5)
+    ax.set_title(title("Five tasks: mean test accuracy at the end", f"pale: {PAPER}"), fontsize=10.5)
     run.figure(figure, "five")
+    lines = [
+        {
+            "published": name, "%": f"{value:.2f}", "ours": setting.label(method) if setting else "",
+            "mean, %": f"{100 * got.mean:.2f}" if setting else "",
+            "95 % interval": f"{100 * got.low:.2f} to {100 * got.high:.2f}" if got.n > 1 else "", "n": got.n or "",
+            "difference": f"{100 * got.mean - value:+.2f}" if setting else "",
+        }
+        for name, value, setting, method, got in beside
+    ]  # fmt: skip
+    display(pd.DataFrame(lines).style.hide(axis="index"))
 
 # %% [markdown]
-# ## Rates, optimisers, widths
-# Drawn where the run has many of them: half-life without a remedy over the learning rate.
+# ## Learning rates, optimisers, widths
+# Drawn where the run has many learning rates, for plain fine-tuning: how long the old lasts, and at what price the new is
+# learnt. Half-lives are medians over seeds.
 
 # %%
-if rates:
-    lives = []
-    for setting in settings:
-        if "none" in setting.chosen:
-            found = median(list(setting.decays("none")["half_life"]))
-            lives.append({**setting.values, "half_life": found.mean, "low": found.low, "high": found.high})
-    over_rates = pd.DataFrame(lives).replace(math.inf, math.nan)
-    networks = list(dict.fromkeys(over_rates["network"]))
-    figure, axes = plt.subplots(
-        1, len(networks), figsize=(5.6 * len(networks), 5), squeeze=False, sharey=True, layout="constrained"
-    )
-    for network, ax in zip(networks, axes.flat, strict=True):
-        for (optimiser, width), part in over_rates[over_rates["network"] == network].groupby(["optimiser", "width"]):
-            part = part.sort_values("lr")
-            shade = {0: "0.2"}.get(width) or plt.get_cmap("viridis")(0.85 * math.log2(width / 16) / 4)
-            style = "-" if optimiser == "adam" else "--"
-            name = f"{optimiser}, width {width:g}" if width else optimiser
-            ax.plot(part["lr"], part["half_life"], style, marker="o", markersize=4, color=shade, label=name)
-            ax.fill_between(part["lr"], part["low"], part["high"], color=shade, alpha=0.14, linewidth=0)
-        ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="half-life, iterations")
-        ax.set_title(network, fontsize=10.5)
-        ax.legend(fontsize=8)
-    figure.suptitle(
-        title(
-            "Half-life without a remedy: median over seeds, 95 % interval",
-            "points are missing where half of the seeds or more did not lose half of it",
-        ),
-        fontsize=11,
-    )
+plainly = [s for s in settings if "none" in s.chosen and not s.five] if rates else []
+groups: dict[str, dict[str, list[Setting]]] = {}  # by network, then by what else tells settings apart; they differ in lr
+for setting in sorted(plainly, key=lambda s: s.values["lr"]):
+    kind = setting.named("lr", "network") or setting.values["optimiser"]
+    groups.setdefault(setting.values["network"], {}).setdefault(kind, []).append(setting)
+if plainly:
+    end = max(s.values["steps"] for s in plainly)
+    figure, axes = plt.subplots(3, len(groups), figsize=(5.6 * len(groups), 11), squeeze=False, sharex=True, sharey="row", layout="constrained")  # fmt: skip
+    WHAT = {"half-life": "half-life, iterations", "task_0": "0 and 1 at the end, %", "task_1": "2 and 3 at the end, %"}
+    for (network, kinds), column in zip(groups.items(), axes.T, strict=True):
+        shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(kinds)))
+        for (metric, text), ax in zip(WHAT.items(), column, strict=True):
+            for (kind, drawn), shade in zip(kinds.items(), shades, strict=True):
+                found = [
+                    median(list(s.decays("none")["half_life"])) if metric == "half-life"
+                    else statistics.interval(100 * s.by_seed("none", metric))
+                    for s in drawn
+                ]  # fmt: skip
+                at, mean, low, high = zip(*((s.values["lr"], i.mean, i.low, i.high) for s, i in zip(drawn, found, strict=True)), strict=True)  # fmt: skip
+                mean, low, high = (np.where(np.isinf(v), 2 * end, v) for v in (mean, low, high))
+                ax.plot(at, mean, "--" if "sgd" in kind else "-", marker="o", markersize=4, color=shade, label=kind)
+                ax.fill_between(at, low, high, color=shade, alpha=0.14, linewidth=0)
+            ax.set(xscale="log", ylabel=text, ylim=None if metric == "half-life" else (0, 102))
+        column[0].set(yscale="log", ylim=(0.7, 3 * end), title=network)
+        column[0].axhline(end, color="0.8", linewidth=0.8, zorder=0)
+        column[0].legend(fontsize=8)
+        column[-1].set_xlabel("learning rate")
+    note = f"above the grey line: half of the seeds or more did not lose half within {end} iterations"
+    figure.suptitle(title("Plain fine-tuning over the learning rate, 95 % intervals", note), fontsize=11)
     run.figure(figure, "rates")
+
+# %%
+if plainly:
+    most = max(map(len, groups.values()))
+    figure, axes = plt.subplots(most, len(groups), figsize=(5.6 * len(groups), 3.5 * most + 1), squeeze=False, sharey=True, layout="constrained")  # fmt: skip
+    for (network, kinds), column in zip(groups.items(), axes.T, strict=True):
+        for (kind, drawn), ax in zip(kinds.items(), column, strict=False):
+            table = pd.concat([s.best("none") for s in drawn])
+            curves(summary(table, ["lr", "step"], "task_0"), "step", "task_0", "lr", ax=ax)
+            iterations(ax, drawn[0])
+            ax.set(ylim=(0, 102), ylabel="test accuracy on 0 and 1, %")
+            ax.set_title(f"{network}, {kind}", fontsize=10.5)
+            ax.legend(fontsize=7.5, title="learning rate", title_fontsize=8, loc="lower left")
+        for ax in column[len(kinds) :]:
+            ax.set_visible(False)
+    figure.suptitle(title("Plain fine-tuning: what is left of 0 and 1, by learning rate"), fontsize=11)
+    run.figure(figure, "rate_curves")
 
 # %% [markdown]
 # ## What came out
@@ -396,7 +501,7 @@ def life_words(setting, method):
 
 
 def setting_sentences(setting):
-    first, plain = True, "none" in setting.chosen
+    plain = "none" in setting.chosen
     head = f"**{setting.name}**"
     remedies = [m for m in setting.chosen if m != "none"]
     if plain:
@@ -424,12 +529,13 @@ def setting_sentences(setting):
             told = kept if corrected[method] < 0.05 else "not told from none"
             said.append(f"; against none {words.points(pairs[method])} on 0 and 1: {told}")
         yield "".join(said) + f"; {life_words(setting, method)}."
-        first = False
+    if setting.lost:
+        yield f"{head}: no student of {words.listing(setting.lost, most=8)} has a result."
     best = pd.concat([setting.best(m, setting.done) for m in setting.chosen])
     verdict = statistics.stands_out(best, ["method"], "val_accuracy", "test_accuracy")
-    if verdict.rivals and not first:
+    if verdict.rivals:
         ties = [t["method"] for t in verdict.ties]
-        tail = f"; a tie with {words.listing(ties)}" if ties else "; it stands out from all others"
+        tail = f"; a tie with {words.listing(ties, most=8)}" if ties else "; it stands out from all others"
         yield f"{head}: the best mean over tasks, by validation, is {verdict.best['method']}{tail}."
 
 
@@ -476,26 +582,43 @@ def probe_sentences(setting):
     )
 
 
-def five_sentences(setting):
-    for name, (value, ours) in PUBLISHED.items():
-        if ours in setting.chosen:
-            got = statistics.interval(setting.by_seed(ours, "test_accuracy"))
+def five_sentences():
+    for name, value, setting, method, got in beside:
+        if setting:
             yield (
-                f"Five tasks, {setting.label(ours)}: {words.percent(got)}; published for {name} {value:.2f} % ({PAPER}), "
-                f"a difference of {100 * got.mean - value:+.1f} points."
+                f"Five tasks, {setting.values['optimiser']}, {setting.label(method)}: {words.percent(got)}; published for {name} "
+                f"{value:.2f} % ({PAPER}), a difference of {100 * got.mean - value:+.1f} points."
             )
 
 
 def rate_sentences():
-    for keys, part in over_rates.groupby(["network", "optimiser"]):
-        finite = part.dropna(subset=["half_life"])
-        if len(finite) < 2:
-            continue
-        low, high = (finite.loc[finite["half_life"].agg(which)] for which in ("idxmin", "idxmax"))
-        yield (
-            f"{keys[0]}, {keys[1]}: half-lives from {low['half_life']:.0f} iterations (lr {low['lr']:g}, width {low['width']:g}) to "
-            f"{high['half_life']:.0f} (lr {high['lr']:g}, width {high['width']:g})."
-        )
+    for network, kinds in groups.items():
+        chosen = {}
+        for kind, drawn in kinds.items():
+            scores = statistics.scores({i: s.by_seed("none", "val_accuracy") for i, s in enumerate(drawn)})
+            best = chosen[kind] = drawn[max(scores, key=lambda i: scores[i])]
+            lives = {s.values["lr"]: median(list(s.decays("none")["half_life"])).mean for s in drawn}
+            short = min(lives, key=lambda lr: lives[lr])
+            kept = words.listing([f"{lr:g}" for lr, life in lives.items() if math.isinf(life)], most=9)
+            parts = [f"the shortest half-life is {lives[short]:.0f} iterations (lr {short:g})"] * math.isfinite(lives[short])
+            parts += [f"at lr {kept} half of the seeds or more keep more than half"] * bool(kept)
+            ends = [words.percent(statistics.interval(best.by_seed("none", m))) for m in ("task_0", "task_1")]
+            yield (
+                f"**{network}, {kind}**: {'; '.join(parts)}. Validation chooses lr {best.values['lr']:g}, where 0 and 1 end at "
+                f"{ends[0]} and 2 and 3 at {ends[1]}."
+            )
+        for kind, adam in chosen.items():
+            sgd = chosen.get(kind.replace("adam", "sgd"))
+            if "adam" in kind and sgd:
+                old, new = (statistics.paired(sgd.by_seed("none", m), adam.by_seed("none", m)) for m in ("task_0", "task_1"))
+                yield (
+                    f"**{network}, {kind}**: SGD less Adam, each at its chosen lr: {words.points(old)} on 0 and 1 ({words.moves(old)}), "
+                    f"{words.points(new)} on 2 and 3 ({words.moves(new)})."
+                )
+    yield (
+        f"{words.count(len(settings) - len(shown), 'setting')} of {len(settings)} have no remedy: they are lines under learning rates, "
+        "and the figures above have no panel of them."
+    )
 
 
 said = [line for setting in shown for line in setting_sentences(setting)]
@@ -506,6 +629,6 @@ said += [
     if "none" in setting.chosen and setting.values["network"] != "logistic"
     for line in probe_sentences(setting)
 ]
-said += [line for setting in five for line in five_sentences(setting)]
-said += list(rate_sentences()) if rates else []
+said += list(five_sentences()) if five else []
+said += list(rate_sentences()) if plainly else []
 run.close([*said, *run.caveats()])

@@ -40,7 +40,8 @@ THRESHOLD = 0.95
 # %% [markdown]
 # ## What is compared
 # Runs of different tasks (longest length, repeats, width) are never mixed. Where other axes vary too (learning rate, cells,
-# ...), each schedule has the setting that validation chose for it.
+# ...), each schedule has the setting that validation chose for it; a setting that lost seeds is ranked on
+# those it has left.
 
 # %%
 done = records.final(run.rows)
@@ -48,17 +49,19 @@ TUNED = [a for a in run.rows.attrs["axes"] if a not in (*TASK, "schedule", "seed
 
 
 def chosen():
-    """{task: rows of its students, of each schedule the setting with the best validation}, tasks in order."""
+    """{task: rows of its students, of each schedule the setting with the best validation}, tasks in order.
+
+    Best is most exact sequences, then fewest bits."""
     tasks = {}
     for task, part in done.groupby(TASK, sort=True):
         keep = []
         for schedule in (s for s in COLORS if s in set(part["schedule"])):
             cells = part[part["schedule"] == schedule]
             if TUNED:
-                means = cells.groupby(TUNED, sort=True)[["val_exact", "val_bits"]].mean()
-                best = means.sort_values(["val_exact", "val_bits"], ascending=[False, True]).index[0]
-                wanted = dict(zip(TUNED, best if isinstance(best, tuple) else (best,), strict=True))
-                cells = cells[(cells[TUNED] == pd.Series(wanted)).all(axis=1)]
+                parts = {key: part.set_index("seed") for key, part in cells.groupby(TUNED, sort=True)}
+                exact = statistics.scores({key: part["val_exact"] for key, part in parts.items()})
+                bits = statistics.scores({key: -part["val_bits"] for key, part in parts.items()})
+                cells = parts[max(exact, key=lambda key: (exact[key], bits[key]))].reset_index()
             keep.append(cells)
         tasks[task] = pd.concat(keep, ignore_index=True)
     return tasks

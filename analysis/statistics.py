@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,8 +163,8 @@ def stands_out(table: pd.DataFrame, cell: Sequence[str], choose: str, report: st
     groups = {key: group.set_index(seed).sort_index() for key, group in measured.groupby(list(cell), sort=True)}
     for key, group in groups.items():
         distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
-    scores = _scores({key: groups[key][choose] for key in distinct.values()})
-    ranked = sorted(scores, key=lambda key: -scores[key])
+    ranking = scores({key: groups[key][choose] for key in distinct.values()})
+    ranked = sorted(ranking, key=lambda key: -ranking[key])
     best, rivals = ranked[0], ranked[1:]
     leads = [paired(groups[best][report], groups[rival][report]) for rival in rivals]
     raw = np.nan_to_num([lead.p if lead.mean > 0 else 1.0 for lead in leads], nan=1.0)
@@ -180,9 +180,12 @@ def stands_out(table: pd.DataFrame, cell: Sequence[str], choose: str, report: st
     )
 
 
-def _scores(values: dict[tuple, pd.Series]) -> dict[tuple, float]:
-    """Means over seeds. A cell with fewer seeds than the fullest, which may have been the lucky ones, is ranked by its lead
-    on its own seeds over the best of the fullest."""
+def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
+    """What cells are ranked by, the more the better: means over seeds. values: a metric of each cell by seed, without NaN.
+
+    A cell with fewer seeds than the fullest, which may have been the lucky ones, is ranked by its lead on its own seeds
+    over the best of the fullest; without a seed in common it has no score.
+    """
     most = max(len(v) for v in values.values())
     full = {key: float(v.mean()) for key, v in values.items() if len(v) == most}
     first = max(full, key=lambda key: full[key])

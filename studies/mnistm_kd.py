@@ -40,7 +40,7 @@ STUDY = Study(
     datasets=("mnistm",),
     metric="val_accuracy",
     mode="max",
-    metrics=("train_loss", "val_accuracy", "val_entropy", "val_information", "test_accuracy", "source_accuracy"),
+    metrics=("train_loss", "val_accuracy", "val_information", "test_accuracy", "source_accuracy"),
     tables={"answers": ()},
     trials={
         "teacher_view": grid("target", "source", choices=("target", "source"), help="Image the teacher is shown: the MNIST-M image itself, or the clean digit behind it."),

@@ -21,7 +21,7 @@ from trainables.core import splits
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation, mixed
-from trainables.core.metrics import entropy, information
+from trainables.core.metrics import information
 from trainables.core.nets import NETWORKS, graph, normalised
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
@@ -231,7 +231,6 @@ class Distillation(Pack):
         self.named = z.argmax(-1)
         metrics = {
             "val_accuracy": (self.named == sets.labels[sets.val]).float().mean(1),
-            "val_entropy": entropy(z),
             "val_information": information(z),
         }
         if self.finished:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-LOG2 = frozenset({"temperature", "probe_temperature", "l2"})
+LOG2 = frozenset({"temperature", "probe_temperature", "l2", "strength"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
 
 LOG2_FROM_0 = frozenset({"training_step"})

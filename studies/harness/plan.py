@@ -22,8 +22,9 @@ OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, fig
 class Plan:
     """The search space of one run, unfolded.
 
-    values: every axis's values; ranges: what a searcher draws from; cells: grid points with the students that answer
-    them; trials: what is left to train; total: how many different students there are.
+    values: every axis's values; also: further grids, each by the axes where it differs; ranges: what a searcher draws from;
+    cells: grid points with the students that answer them; trials: what is left to train; total: how many different students
+    there are.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Plan:
         self.study, self.options, self.data = study, options, data
         self.given = options.axes
         before = {k: tuple(v) for k, v in earlier.get("axes", {}).items()}
+        self.also = [{k: tuple(v) for k, v in grid.items()} for grid in earlier.get("also", ())]
         if options.resume:
             self.values = before
             self.given = {k: tuple(v) for k, v in earlier["given"].items()}
@@ -40,6 +42,7 @@ class Plan:
             self.values = {k: tuple(dict.fromkeys((*v, *options.axes.get(k, ())))) for k, v in before.items()}
         else:
             self.values = study.chosen(options.preset, data, options.axes)
+            self.also = study.further(options.preset, options.axes) if options.search == "grid" else []
         self.preset = study.presets[options.preset]
         self.ranges = study.searched(self.given) if options.search != "grid" else {}
         self.workers = self._workers()
@@ -81,7 +84,9 @@ class Plan:
         if o.search == "optuna":
             self.total = o.samples * len(self.values["seed"]) * len(self.fields())
             return
-        self.cells = study.cells(self.values, self._random_points() if o.search == "random" else None)
+        cells = study.cells(self.values, self._random_points() if o.search == "random" else None)
+        cells += [cell for grid in self.also for cell in study.cells({**self.values, **grid})]
+        self.cells = list({tuple(cell.config.values()): cell for cell in cells}.values())
         self.total = len({cell.student for cell in self.cells})
         if o.scheduler == "asha":
             self.trials = study.config_trials(self.cells, self.finished)
@@ -136,6 +141,7 @@ class Plan:
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
+        axes += ["also " + "  ".join(f"{k} {_short(v)}" for k, v in grid.items()) for grid in self.also]
         plan = [f"{len(self.cells) or self.total} cells, {self.total} students"]
         plan += [f"{left} left"] if self.finished else []
         plan += [f"in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials"] if self.trials else []

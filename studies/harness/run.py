@@ -155,7 +155,7 @@ class Run:
             **{name: getattr(o, name) for name in KEPT}, **{name: getattr(o, name) for name in WHERE},
             "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data,
             "data_description": data.describe(self.datasets, self.data, o.data_root),
-            "axes": self.plan.values, "given": self.plan.given, "trial_axes": list(self.study.trials),
+            "axes": self.plan.values, "also": self.plan.also, "given": self.plan.given, "trial_axes": list(self.study.trials),
             "student_axes": list(self.study.students), "datasets": self.datasets, "metric": self.study.metric, "mode": self.study.mode,
             "students": self.plan.total, "cells": len(self.plan.cells), "workers": self.plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],

@@ -92,6 +92,8 @@ def grid(
 class Preset:
     """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
 
+    also: further grids beside that one, each by the axes where it differs, such as a learning rate that one optimiser alone
+    needs; a searcher leaves them out.
     core_seconds: training time of one student on one core of a Xeon of 2023, for the estimate of
     `--dry-run` until a run here has measured it. pack: the most students in one pack on a CPU.
     worker_mib: memory of one worker, in MiB.
@@ -100,6 +102,7 @@ class Preset:
     help: str
     axes: Mapping[str, tuple] = field(default_factory=dict)
     sample: Mapping[str, tuple] = field(default_factory=dict)
+    also: tuple[Mapping[str, tuple], ...] = ()
     core_seconds: float = 1.0
     pack: int = 8
     worker_mib: int = 1500
@@ -170,6 +173,19 @@ class Study:
         p = self.presets[preset]
         values = {name: axis.values for name, axis in self.axes.items()}
         return {**values, **p.axes, **(p.sample if data == "sample" else {}), **overrides}
+
+    def further(self, preset: str, overrides: Mapping[str, tuple]) -> list[dict[str, tuple]]:
+        """The preset's further grids as the command line leaves them: its words choose among theirs, its numbers replace
+        theirs. A grid that loses all its words of an axis is left out."""
+        grids = []
+        for further in self.presets[preset].also:
+            kept = dict(further)
+            for name in kept.keys() & overrides.keys():
+                given = overrides[name]
+                kept[name] = tuple(v for v in kept[name] if v in given) if self.axes[name].type is str else given
+            if all(kept.values()):
+                grids.append(kept)
+        return grids
 
     def cells(self, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:
         """All grid points in the order of the axes; `points`, where given, stand in for the axes they name."""

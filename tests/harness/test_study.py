@@ -1,9 +1,13 @@
 """The plan: axes, cells, students, packs. An arithmetic toy stands in for training."""
 
+import dataclasses
 import itertools
+import json
 
 import pytest
 
+from studies.harness.arguments import parse
+from studies.harness.plan import Plan
 from studies.harness.study import InputError, Preset, Study, grid, loguniform, student_hash, trial_of, uniform
 
 
@@ -86,3 +90,31 @@ def test_axis_values_given_on_the_command_line_bound_the_search():
     assert set(TOY.searched({})) == {"temperature", "kd_weight"}
     assert TOY.searched({"temperature": (2.0, 4.0)})["temperature"].low == 2
     assert set(TOY.searched({"temperature": (2.0,)})) == {"kd_weight"}
+
+
+def test_the_command_line_chooses_words_and_replaces_numbers_of_further_grids():
+    more = {"view": ("b",), "temperature": (0.5,), "kd_weight": (1.0,)}
+    study = dataclasses.replace(TOY, presets={"course": Preset("two grids", also=(more,))})
+    assert study.further("course", {}) == [more]
+    assert study.further("course", {"view": ("a",)}) == [], "no view of the grid is asked for"
+    assert study.further("course", {"view": ("a", "b"), "temperature": (2.0, 4.0), "seed": (3,)}) == [
+        more | {"temperature": (2.0, 4.0)}
+    ]
+
+
+def test_a_plan_is_the_union_of_its_grids_and_a_resumed_one_is_the_same():
+    study = dataclasses.replace(
+        TOY, presets={"course": Preset("two", also=({"view": ("b",), "temperature": (0.5, 1.0)},))}
+    )
+    options = parse(study, ["--address", "inline"])
+    plan = Plan(study, options, "full", {}, {})
+    points = {(c.config["view"], c.config["temperature"]) for c in plan.cells}
+    assert points == {(v, t) for v in "ab" for t in (1.0, 2.0, 4.0)} | {("b", 0.5)}
+    assert len(plan.cells) == len(points) * 3 * 2, "no cell twice, though (b, 1) is in both grids"
+    earlier = json.loads(json.dumps({"axes": plan.values, "also": plan.also, "given": plan.given}))
+    resumed = Plan(TOY, parse(TOY, ["--resume", "latest"]), "full", earlier, {})
+    assert resumed.cells == plan.cells
+    extended = Plan(TOY, parse(TOY, ["--extend", "latest", "--seeds", "3"]), "full", earlier, {})
+    assert {(c.config["view"], c.config["temperature"], c.config["seed"]) for c in extended.cells} == {
+        (*point, seed) for point in points for seed in range(3)
+    }
