@@ -534,9 +534,9 @@ def setting_sentences(setting):
     best = pd.concat([setting.best(m, setting.done) for m in setting.chosen])
     verdict = statistics.stands_out(best, ["method"], "val_accuracy", "test_accuracy")
     if verdict.rivals:
-        ties = [t["method"] for t in verdict.ties]
-        tail = f"; a tie with {words.listing(ties, most=8)}" if ties else "; it stands out from all others"
-        yield f"{head}: the best mean over tasks, by validation, is {verdict.best['method']}{tail}."
+        chosen = setting.label(verdict.best["method"])
+        told = words.verdict(verdict, lambda cell: cell["method"].replace("_", " "), most=8)
+        yield f"{head}: validation chooses {chosen} by the mean over tasks. {told}"
 
 
 def digit_sentences(setting):
