@@ -151,7 +151,8 @@ class Setting:
 
 combinations = rows[list(SETTING)].drop_duplicates()
 settings = [Setting(values) for values in combinations.to_dict("records")]
-settings = [s for s in settings if s.chosen]
+NETWORKS = ("mlp", "cnn", "logistic")
+settings = sorted((s for s in settings if s.chosen), key=lambda s: (s.five, NETWORKS.index(s.values["network"]), *(s.values[k] for k in SETTING[2:])))  # fmt: skip
 # a run over learning rates has figures of its own instead of a panel for each of what has no remedy
 rates = rows["lr"].nunique() > 2
 shown = [s for s in settings if not rates or set(s.chosen) != {"none"}]
@@ -269,16 +270,18 @@ if compared:
 # %%
 if compared:
     # no layout engine sees the planes' names
-    height = 5.4 * len(compared) + 1.3
+    height = 5.4 * len(compared) + 1.6
     figure, axes = plt.subplots(
         len(compared), 3, figsize=(20, height), squeeze=False, subplot_kw={"projection": "3d"},
-        gridspec_kw={"left": 0.06, "right": 0.96, "bottom": 0.4 / height, "top": 1 - 1.3 / height, "wspace": 0.22, "hspace": 0.12},
+        gridspec_kw={"left": 0.06, "right": 0.96, "bottom": 0.4 / height, "top": 1 - 1.6 / height, "wspace": 0.22, "hspace": 0.12},
     )  # fmt: skip
     for setting, line, of in zip(compared, axes, columns, strict=True):
         names, winner = setting.scaled[::-1], setting.winner
         best = {"strength": setting.chosen[winner], "remedy": names.index(winner)}
         for ax, (metric, what) in zip(line, of, strict=True):
-            level = [Reference("none", 100 * setting.by_seed("none", metric).mean())] if "none" in setting.chosen else []
+            level = (
+                [Reference("none", 100 * setting.by_seed("none", metric).mean())] if "none" in setting.chosen else []
+            )
             table = planes[setting, metric]
             surface(table, "strength", "remedy", metric, level, best, colors=colors, ax=ax)
             ax.set_yticks(range(len(names)), names, fontsize=8.5)
@@ -440,8 +443,10 @@ if five:
 
 # %%
 plainly = [s for s in settings if "none" in s.chosen and not s.five] if rates else []
-groups: dict[str, dict[str, list[Setting]]] = {}  # by network, then by what else tells settings apart; they differ in lr
-for setting in sorted(plainly, key=lambda s: s.values["lr"]):
+groups: dict[
+    str, dict[str, list[Setting]]
+] = {}  # by network, then by what else tells settings apart; they differ in lr
+for setting in plainly:
     kind = setting.named("lr", "network") or setting.values["optimiser"]
     groups.setdefault(setting.values["network"], {}).setdefault(kind, []).append(setting)
 if plainly:
@@ -462,7 +467,7 @@ if plainly:
                 ax.plot(at, mean, "--" if "sgd" in kind else "-", marker="o", markersize=4, color=shade, label=kind)
                 ax.fill_between(at, low, high, color=shade, alpha=0.14, linewidth=0)
             ax.set(xscale="log", ylabel=text, ylim=None if metric == "half-life" else (0, 102))
-        column[0].set(yscale="log", ylim=(0.7, 3 * end), title=network)
+        column[0].set(yscale="log", title=network)
         column[0].axhline(end, color="0.8", linewidth=0.8, zorder=0)
         column[0].legend(fontsize=8)
         column[-1].set_xlabel("learning rate")
@@ -495,9 +500,14 @@ if plainly:
 # %%
 def life_words(setting, method):
     life, end = median(list(setting.decays(method)["half_life"])), int(setting.rows["step"].max() - setting.offset)
-    value, low, high = (f"{v:.0f}" if math.isfinite(v) else f"beyond {end}" for v in (life.mean, life.low, life.high))
+    value, low, high = (brief(v) if math.isfinite(v) else f"beyond {end}" for v in (life.mean, life.low, life.high))
     between = f"{low} to {high}" if math.isfinite(life.low) else low
     return f"median half-life {value} iterations" + ("" if math.isnan(life.low) else f" (95 % interval {between})")
+
+
+def brief(iterations):
+    """`97`, `1.4`, `below 1`"""
+    return f"{iterations:.0f}" if iterations >= 9.95 else f"{iterations:.1f}" if iterations >= 1 else "below 1"
 
 
 def setting_sentences(setting):
@@ -599,8 +609,10 @@ def rate_sentences():
             best = chosen[kind] = drawn[max(scores, key=lambda i: scores[i])]
             lives = {s.values["lr"]: median(list(s.decays("none")["half_life"])).mean for s in drawn}
             short = min(lives, key=lambda lr: lives[lr])
-            kept = words.listing([f"{lr:g}" for lr, life in lives.items() if math.isinf(life)], most=9)
-            parts = [f"the shortest half-life is {lives[short]:.0f} iterations (lr {short:g})"] * math.isfinite(lives[short])
+            kept = ", ".join(f"{lr:g}" for lr, life in lives.items() if math.isinf(life))
+            parts = [f"the shortest half-life is {brief(lives[short])} iterations (lr {short:g})"] * math.isfinite(
+                lives[short]
+            )
             parts += [f"at lr {kept} half of the seeds or more keep more than half"] * bool(kept)
             ends = [words.percent(statistics.interval(best.by_seed("none", m))) for m in ("task_0", "task_1")]
             yield (
@@ -610,7 +622,9 @@ def rate_sentences():
         for kind, adam in chosen.items():
             sgd = chosen.get(kind.replace("adam", "sgd"))
             if "adam" in kind and sgd:
-                old, new = (statistics.paired(sgd.by_seed("none", m), adam.by_seed("none", m)) for m in ("task_0", "task_1"))
+                old, new = (
+                    statistics.paired(sgd.by_seed("none", m), adam.by_seed("none", m)) for m in ("task_0", "task_1")
+                )
                 yield (
                     f"**{network}, {kind}**: SGD less Adam, each at its chosen lr: {words.points(old)} on 0 and 1 ({words.moves(old)}), "
                     f"{words.points(new)} on 2 and 3 ({words.moves(new)})."
