@@ -39,8 +39,8 @@ PAPER = "arXiv 1810.12488, Table 2"
 # of the same protocol, mean over ten runs, in per cent; our optimiser and method, or none where we have no such method
 PUBLISHED = {
     "Adam": (55.16, ("adam", "none")), "SGD": (63.20, ("sgd", "none")), "L2": (66.00, ("adam", "l2")), "EWC": (58.85, ("adam", "ewc")),
-    "SI": (64.76, None), "MAS": (68.57, None), "LwF": (71.02, ("adam", "lwf")), "naive rehearsal": (95.16, ("adam", "rehearsal 1100")),
-    "naive rehearsal-C": (97.11, ("adam", "rehearsal 4400")), "offline": (98.59, None),
+    "SI": (64.76, ("", "")), "MAS": (68.57, ("", "")), "LwF": (71.02, ("adam", "lwf")), "naive rehearsal": (95.16, ("adam", "rehearsal 1100")),
+    "naive rehearsal-C": (97.11, ("adam", "rehearsal 4400")), "offline": (98.59, ("", "")),
 }  # fmt: skip
 
 rows = run.rows.drop_duplicates(["student", "step"])  # cells that share a student are one
@@ -249,14 +249,14 @@ SURFACES = (("test_accuracy", "mean over tasks"), ("task_0", "0 and 1"))
 if compared:
     columns = [[*SURFACES, setting.last] for setting in compared]
     planes = {(s, metric): s.plane(metric) for s, of in zip(compared, columns, strict=True) for metric, _ in of}
-    colors = 10 * math.floor(min(plane[metric].min() for (_, metric), plane in planes.items()) / 10), 100
+    span = 10 * math.floor(min(plane[metric].min() for (_, metric), plane in planes.items()) / 10), 100
     figure, axes = plt.subplots(
         len(compared), 3, figsize=(18, 3.4 * len(compared) + 1.2), squeeze=False, layout="constrained"
     )
     for setting, line, of in zip(compared, axes, columns, strict=True):
         for ax, (metric, what) in zip(line, of, strict=True):
             table = planes[setting, metric]
-            heatmap(table, "strength", "remedy", metric, limits=colors, ax=ax)
+            heatmap(table, "strength", "remedy", metric, limits=span, ax=ax)
             strengths = sorted(table["strength"].unique())
             for y, m in enumerate(reversed(setting.scaled)):
                 cell = strengths.index(setting.chosen[m]) - 0.47, y - 0.47
@@ -277,20 +277,20 @@ if compared:
     )  # fmt: skip
     for setting, line, of in zip(compared, axes, columns, strict=True):
         names, winner = setting.scaled[::-1], setting.winner
-        best = {"strength": setting.chosen[winner], "remedy": names.index(winner)}
+        star = {"strength": setting.chosen[winner], "remedy": names.index(winner)}
         for ax, (metric, what) in zip(line, of, strict=True):
             level = (
                 [Reference("none", 100 * setting.by_seed("none", metric).mean())] if "none" in setting.chosen else []
             )
             table = planes[setting, metric]
-            surface(table, "strength", "remedy", metric, level, best, colors=colors, ax=ax)
+            surface(table, "strength", "remedy", metric, level, star, colors=span, ax=ax)
             ax.set_yticks(range(len(names)), names, fontsize=8.5)
             ax.set_ylabel("")
             ax.set_zlabel("test accuracy, %")
             ax.set_title(f"{setting.name}: {what}", fontsize=10.5)
             if metric == "test_accuracy":
                 turned = interactive(
-                    table, "strength", "remedy", metric, title(f"{setting.name}: {what}"), level, best, colors=colors
+                    table, "strength", "remedy", metric, title(f"{setting.name}: {what}"), level, star, colors=span
                 )
                 turned.update_layout(scene_yaxis={"tickvals": list(range(len(names))), "ticktext": names})
                 name = "_".join(["surface", *re.findall(r"[\w.]+", setting.name)])
@@ -405,21 +405,20 @@ five = {
     for s in settings
     if s.five and s.values["network"] == "mlp" and s.values["lr"] == RATES[s.values["optimiser"]]
 }
-beside = []
-for name, (value, ours) in PUBLISHED.items():
-    setting = five.get(ours[0]) if ours else None
-    if setting and ours[1] in setting.chosen:
-        beside.append((name, value, setting, ours[1], statistics.interval(setting.by_seed(ours[1], "test_accuracy"))))
-    else:
-        beside.append((name, value, None, "", statistics.interval([])))
+beside: list[tuple[str, float, Setting | None, str, statistics.Interval]] = []
+for name, (value, (optimiser, method)) in PUBLISHED.items():
+    there = five.get(optimiser)
+    there = there if there and method in there.chosen else None
+    got = statistics.interval(there.by_seed(method, "test_accuracy") if there else [])
+    beside.append((name, value, there, method, got))
 if five:
     beside.sort(key=lambda line: line[1])
     rungs = []
-    for name, value, setting, method, got in beside:
+    for name, value, there, method, got in beside:
         rungs.append((f"{name}, published", value, math.nan, math.nan, "0.85"))
-        if setting:
+        if there:
             here = (100 * got.mean, 100 * got.low, 100 * got.high, palette[method])
-            rungs.append((f"{setting.values['optimiser']}, {setting.label(method)}", *here))
+            rungs.append((f"{there.values['optimiser']}, {there.label(method)}", *here))
     table = pd.DataFrame(rungs, columns=["name", "test_accuracy", "low", "high", "color"])
     figure, ax = plt.subplots(figsize=(10, 0.36 * len(table) + 1.4), layout="constrained")
     bars(table, "name", "test_accuracy", hue="color", ax=ax)
@@ -427,12 +426,12 @@ if five:
     run.figure(figure, "five")
     lines = [
         {
-            "published": name, "%": f"{value:.2f}", "ours": setting.label(method) if setting else "",
-            "mean, %": f"{100 * got.mean:.2f}" if setting else "",
+            "published": name, "%": f"{value:.2f}", "ours": there.label(method) if there else "",
+            "mean, %": f"{100 * got.mean:.2f}" if there else "",
             "95 % interval": f"{100 * got.low:.2f} to {100 * got.high:.2f}" if got.n > 1 else "", "n": got.n or "",
-            "difference": f"{100 * got.mean - value:+.2f}" if setting else "",
+            "difference": f"{100 * got.mean - value:+.2f}" if there else "",
         }
-        for name, value, setting, method, got in beside
+        for name, value, there, method, got in beside
     ]  # fmt: skip
     display(pd.DataFrame(lines).style.hide(axis="index"))
 
@@ -443,9 +442,8 @@ if five:
 
 # %%
 plainly = [s for s in settings if "none" in s.chosen and not s.five] if rates else []
-groups: dict[
-    str, dict[str, list[Setting]]
-] = {}  # by network, then by what else tells settings apart; they differ in lr
+# by network, then by what else tells settings apart; they differ in the learning rate
+groups: dict[str, dict[str, list[Setting]]] = {}
 for setting in plainly:
     kind = setting.named("lr", "network") or setting.values["optimiser"]
     groups.setdefault(setting.values["network"], {}).setdefault(kind, []).append(setting)
@@ -457,15 +455,17 @@ if plainly:
         shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(kinds)))
         for (metric, text), ax in zip(WHAT.items(), column, strict=True):
             for (kind, drawn), shade in zip(kinds.items(), shades, strict=True):
-                found = [
+                ends = [
                     median(list(s.decays("none")["half_life"])) if metric == "half-life"
                     else statistics.interval(100 * s.by_seed("none", metric))
                     for s in drawn
                 ]  # fmt: skip
-                at, mean, low, high = zip(*((s.values["lr"], i.mean, i.low, i.high) for s, i in zip(drawn, found, strict=True)), strict=True)  # fmt: skip
-                mean, low, high = (np.where(np.isinf(v), 2 * end, v) for v in (mean, low, high))
-                ax.plot(at, mean, "--" if "sgd" in kind else "-", marker="o", markersize=4, color=shade, label=kind)
-                ax.fill_between(at, low, high, color=shade, alpha=0.14, linewidth=0)
+                found = pd.DataFrame(
+                    [(s.values["lr"], i.mean, i.low, i.high) for s, i in zip(drawn, ends, strict=True)]
+                )
+                over, middle, low, high = (values for _, values in found.replace(math.inf, 2 * end).items())
+                ax.plot(over, middle, "--" if "sgd" in kind else "-", marker="o", markersize=4, color=shade, label=kind)
+                ax.fill_between(over, low, high, color=shade, alpha=0.14, linewidth=0)
             ax.set(xscale="log", ylabel=text, ylim=None if metric == "half-life" else (0, 102))
         column[0].set(yscale="log", title=network)
         column[0].axhline(end, color="0.8", linewidth=0.8, zorder=0)
@@ -593,10 +593,10 @@ def probe_sentences(setting):
 
 
 def five_sentences():
-    for name, value, setting, method, got in beside:
-        if setting:
+    for name, value, there, method, got in beside:
+        if there:
             yield (
-                f"Five tasks, {setting.values['optimiser']}, {setting.label(method)}: {words.percent(got)}; published for {name} "
+                f"Five tasks, {there.values['optimiser']}, {there.label(method)}: {words.percent(got)}; published for {name} "
                 f"{value:.2f} % ({PAPER}), a difference of {100 * got.mean - value:+.1f} points."
             )
 
