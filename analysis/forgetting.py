@@ -76,13 +76,13 @@ class Setting:
         self.rows = here[here["student"].isin(done["student"])]  # neither failures nor what was left half-way
         self.asked = here[["method", "strength"]].drop_duplicates()
         self.done = done[np.logical_and.reduce([done[k] == v for k, v in values.items()])]
-        self.chosen = {m: self._strongest(m) for m in palette if m in set(self.done["method"])}
+        self.chosen = {m: self._chosen_strength(m) for m in palette if m in set(self.done["method"])}
         self.lost = [m for m in palette if m in set(here["method"]) and m not in self.chosen]
         self.five = values["tasks"] == "five"
         self.offset = values["steps"] if self.five else 0  # of the first step on new digits
         self.last = ("task_4", "8 and 9") if self.five else ("task_1", "2 and 3")
 
-    def _strongest(self, method: str) -> float:
+    def _chosen_strength(self, method: str) -> float:
         """The strength that validation chooses; one with failed seeds is compared on the seeds it has left."""
         of_method = self.done[self.done["method"] == method].set_index("seed")
         scores = statistics.scores({s: part["val_accuracy"] for s, part in of_method.groupby("strength")})
@@ -616,7 +616,7 @@ def rate_sentences():
             parts += [f"at lr {kept} half of the seeds or more keep more than half"] * bool(kept)
             ends = [words.percent(statistics.interval(best.by_seed("none", m))) for m in ("task_0", "task_1")]
             yield (
-                f"**{network}, {kind}**: {'; '.join(parts)}. Validation chooses lr {best.values['lr']:g}, where 0 and 1 end at "
+                f"**{network}, {kind}**: {'; '.join(parts)}. By the mean over tasks validation chooses lr {best.values['lr']:g}, where 0 and 1 end at "
                 f"{ends[0]} and 2 and 3 at {ends[1]}."
             )
         for kind, adam in chosen.items():
@@ -626,7 +626,7 @@ def rate_sentences():
                     statistics.paired(sgd.by_seed("none", m), adam.by_seed("none", m)) for m in ("task_0", "task_1")
                 )
                 yield (
-                    f"**{network}, {kind}**: SGD less Adam, each at its chosen lr: {words.points(old)} on 0 and 1 ({words.moves(old)}), "
+                    f"**{network}, {kind}**: SGD less Adam, each at its chosen lr, uncorrected: {words.points(old)} on 0 and 1 ({words.moves(old)}), "
                     f"{words.points(new)} on 2 and 3 ({words.moves(new)})."
                 )
     yield (
