@@ -23,3 +23,37 @@ def written_otherwise(x: Tensor, g: torch.Generator, size: int, mode: str = "bil
     theta = torch.stack(rows, 1).view(-1, 2, 3).to(x.device)
     places = F.affine_grid(theta, [len(x), x.shape[1], size, size], align_corners=False)
     return F.grid_sample(x, places, mode, padding_mode="border", align_corners=False)
+
+
+def moved(x: Tensor, pixels: int, g: torch.Generator) -> Tensor:
+    """Every image moved by up to `pixels` either way along both sides, every move alike likely; what comes in is as the edge.
+
+    x: (B, C, H, W). g: draws on the CPU, here and below.
+    """
+    B, C, H, W = x.shape
+    down, right = torch.randint(-pixels, pixels + 1, (2, B, 1), generator=g).to(x.device)
+    rows = (torch.arange(H, device=x.device) + down).clamp(0, H - 1)[:, None, :, None].expand(-1, C, -1, W)
+    columns = (torch.arange(W, device=x.device) + right).clamp(0, W - 1)[:, None, None, :].expand(-1, C, H, -1)
+    return x.gather(2, rows).gather(3, columns)
+
+
+def mirrored(x: Tensor, g: torch.Generator) -> Tensor:
+    """Every second image, drawn at random, with left and right exchanged; x: (B, C, H, W)."""
+    chosen = torch.rand(len(x), 1, 1, 1, generator=g) < 0.5
+    return torch.where(chosen.to(x.device), x.flip(3), x)
+
+
+def recoloured(x: Tensor, g: torch.Generator, strength: float = 0.5) -> Tensor:
+    """Contrast and brightness of every image, and of its channels apart, changed by up to `strength`; x: (B, C, H, W) in [-1, 1]."""
+    contrast, brightness = (strength * (torch.rand(2, len(x), 1, 1, 1, generator=g) * 2 - 1)).to(x.device)
+    tint = (strength / 2 * (torch.rand(*x.shape[:2], 1, 1, generator=g) * 2 - 1)).to(x.device)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return ((x - mean) * (1 + contrast) + mean + brightness + tint).clamp(-1, 1)
+
+
+def erased(x: Tensor, side: int, g: torch.Generator, value: float = 0) -> Tensor:
+    """A square filled in, centred on any pixel and cut at the border (cutout).    DeVries, Taylor 2017 (arXiv 1708.04552)"""
+    _, _, H, W = x.shape
+    at = torch.rand(2, len(x), 1, generator=g).to(x.device)
+    near_y, near_x = ((torch.arange(n, device=x.device) - p * n).abs() < side / 2 for n, p in zip((H, W), at, strict=True))
+    return x.masked_fill((near_y[:, :, None] & near_x[:, None, :])[:, None], value)
