@@ -39,7 +39,7 @@ COLORS = {
 TAUGHT = ("pseudo_label", "self_training", "fixmatch")  # by their own answers
 METRIC = "test_error"
 PLANE = ("threshold", "labels")
-LEE, FIXMATCH = "Lee 2013, through a later table", "google-research/fixmatch"
+LEE, FIXMATCH = "Lee 2013, read in a later table", "arXiv 2001.07685"
 PUBLISHED = {  # test errors: data set, {labels: (name, error, source)}
     "mnist": {1000: ("Lee 2013 with a denoising autoencoder, 1,000 labels", 0.0346, LEE)},
     "cifar10": {
@@ -51,7 +51,11 @@ PUBLISHED = {  # test errors: data set, {labels: (name, error, source)}
 
 
 def title(regime):
-    rest = [f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in regime.axes.items() if k not in ("dataset", "network")]
+    rest = [
+        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+        for k, v in regime.axes.items()
+        if k not in ("dataset", "network")
+    ]
     return ", ".join([regime.axes["dataset"], regime.axes["network"], *rest])
 
 
@@ -75,7 +79,9 @@ def verdict(regime, labels, methods):
     found = cells(regime, labels, methods).dropna(subset=["val_accuracy", METRIC])
     if found.empty:
         return None
-    return statistics.stands_out(found.assign(accuracy=1 - found[METRIC]), ["method", "threshold"], "val_accuracy", "accuracy")
+    return statistics.stands_out(
+        found.assign(accuracy=1 - found[METRIC]), ["method", "threshold"], "val_accuracy", "accuracy"
+    )
 
 
 def chosen(regime, labels, method):
@@ -163,7 +169,9 @@ def outline(regime, method, ax):
         best = verdict(regime, labels, [method])
         if best:
             i = np.searchsorted(columns, best.best["threshold"])
-            ax.add_patch(Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, fill=False, edgecolor="#D55E00", linewidth=2.5, zorder=5))
+            ax.add_patch(
+                Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, fill=False, edgecolor="#D55E00", linewidth=2.5, zorder=5)
+            )
 
 
 for regime in regimes:
@@ -172,14 +180,22 @@ for regime in regimes:
         continue
     planes = {m: plane(regime, m, METRIC) for m in shown}
     top = 1.1 * max(float(p["high"].fillna(p[METRIC]).max()) for p in planes.values())
-    figure, axes = plt.subplots(1, len(shown), figsize=(7.2 * len(shown), 6.6), squeeze=False, subplot_kw={"projection": "3d"})
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(7.2 * len(shown), 6.6), squeeze=False, subplot_kw={"projection": "3d"}
+    )
     figure.subplots_adjust(0.09, 0.04, 0.97, 0.8, wspace=0.28)
     for method, ax in zip(shown, axes[0], strict=True):
         surface(planes[method], *PLANE, METRIC, references(regime), limits=(0, top), colors=(0, top), ax=ax)
         ax.set_zlabel("test errors, %")
         ax.set_title(method, fontsize=11)
         turned = interactive(
-            planes[method], *PLANE, METRIC, f"{method}: {title(regime)}\n{run.subtitle}", references(regime), limits=(0, top), colors=(0, top)
+            planes[method],
+            *PLANE,
+            METRIC,
+            f"{method}: {title(regime)}\n{run.subtitle}",
+            references(regime),
+            limits=(0, top),
+            colors=(0, top),
         )
         run.interactive(turned, f"surface_{method}{suffix(regime)}", f"{method}, {title(regime)}")
     figure.suptitle(f"Test errors over threshold and labels: {title(regime)}\n{run.subtitle}", fontsize=11)
@@ -221,7 +237,11 @@ def at_threshold(regime, rows):
     return rows[free | (rows["threshold"] == one_threshold(regime))].drop_duplicates(["student", "seed", "step"])
 
 
-QUALITY = {"passing": "pass the threshold, %", "passing_accuracy": "of these right, %", "pseudo_ece": "ECE of all answers, points"}
+QUALITY = {
+    "passing": "pass the threshold, %",
+    "passing_accuracy": "of these right, %",
+    "pseudo_ece": "ECE of all answers, points",
+}
 for regime in regimes:
     if not taught(regime):
         continue
@@ -235,7 +255,12 @@ for regime in regimes:
             curves(table.rename(columns={"mean": metric}), "step", metric, "method", COLORS, ax=ax)
             for rounds in part.loc[part["method"] == "self_training", "rounds"].unique():
                 for k in range(1, rounds + 1):
-                    ax.axvline(part["step"].max() * k / (rounds + 1), color=COLORS["self_training"], linestyle=":", linewidth=0.9)
+                    ax.axvline(
+                        part["step"].max() * k / (rounds + 1),
+                        color=COLORS["self_training"],
+                        linestyle=":",
+                        linewidth=0.9,
+                    )
             ax.set(xlabel="step", ylabel=said if ax is line[0] else "")
             if metric == "passing":
                 ax.set_title(f"{labels:,} labels", fontsize=10.5)
@@ -243,7 +268,9 @@ for regime in regimes:
         line[0].set_ylim(bottom=low)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
-    figure.suptitle(f"Pseudo-labels at threshold {one_threshold(regime):g}: {title(regime)}\n{run.subtitle}", fontsize=11)
+    figure.suptitle(
+        f"Pseudo-labels at threshold {one_threshold(regime):g}: {title(regime)}\n{run.subtitle}", fontsize=11
+    )
     run.figure(figure, f"quality{suffix(regime)}")
 
 # %% [markdown]
@@ -258,7 +285,11 @@ for regime in regimes:
     if calibration.empty or not taught(regime):
         continue
     final = at_threshold(regime, regime.done)[["student", "method", "labels", "seed", "pseudo_ece"]]
-    bins = calibration[calibration["split"] == "unlabelled"].drop(columns=["seed", "labels", "method"], errors="ignore").merge(final, on="student")
+    bins = (
+        calibration[calibration["split"] == "unlabelled"]
+        .drop(columns=["seed", "labels", "method"], errors="ignore")
+        .merge(final, on="student")
+    )
     figure, axes = panels(2, len(counts(regime)), 4.3, 3.1, sharex=True, sharey="row", height_ratios=(2, 1))
     for labels, above, below in zip(counts(regime), *axes, strict=True):
         part = bins[bins["labels"] == labels]
@@ -267,18 +298,37 @@ for regime in regimes:
             those = part[part["method"] == method]
             total = those.groupby("seed")["images"].sum().mean()
             seeds = those["seed"].nunique()
-            summed = those.assign(c=those["confidence"] * those["images"], a=those["accuracy"] * those["images"]).groupby("bin")[["images", "c", "a"]].sum()
+            summed = (
+                those.assign(c=those["confidence"] * those["images"], a=those["accuracy"] * those["images"])
+                .groupby("bin")[["images", "c", "a"]]
+                .sum()
+            )
             shown = summed[summed["images"] >= 10]
             ece = 100 * by_seed(select(final, {"labels": labels, "method": method}), "pseudo_ece").mean()
             above.plot(
                 100 * shown["c"] / shown["images"], 100 * shown["a"] / shown["images"], "o-", markersize=3.5, linewidth=1.4,
                 color=COLORS[method], label=f"{method}: ECE {ece:.1f}",
             )  # fmt: skip
-            below.plot(10 * summed.index + 5, 100 * summed["images"] / seeds / total, "o-", markersize=3, linewidth=1.2, color=COLORS[method])
-        above.set(title=f"{labels:,} labels", ylabel="accuracy, %" if above is axes[0][0] else "", ylim=(0, 103), xlim=(0, 103))
+            below.plot(
+                10 * summed.index + 5,
+                100 * summed["images"] / seeds / total,
+                "o-",
+                markersize=3,
+                linewidth=1.2,
+                color=COLORS[method],
+            )
+        above.set(
+            title=f"{labels:,} labels",
+            ylabel="accuracy, %" if above is axes[0][0] else "",
+            ylim=(0, 103),
+            xlim=(0, 103),
+        )
         above.legend(fontsize=7.5, loc="upper left")
         below.set(xlabel="confidence, %", ylabel="images, %" if below is axes[1][0] else "", yscale="log")
-    figure.suptitle(f"Reliability of the answers to unlabelled images, threshold {one_threshold(regime):g}: {title(regime)}\n{run.subtitle}", fontsize=11)
+    figure.suptitle(
+        f"Reliability of the answers to unlabelled images, threshold {one_threshold(regime):g}: {title(regime)}\n{run.subtitle}",
+        fontsize=11,
+    )
     run.figure(figure, f"calibration{suffix(regime)}")
 
 # %% [markdown]
@@ -311,7 +361,10 @@ for regime in regimes:
     table = compared[regime.name]
     if table.empty:
         continue
-    keys = sorted({(m, t) for m, t in zip(table["method"], table["threshold"], strict=True)}, key=lambda k: ([*COLORS].index(k[0]), k[1]))
+    keys = sorted(
+        {(m, t) for m, t in zip(table["method"], table["threshold"], strict=True)},
+        key=lambda k: ([*COLORS].index(k[0]), k[1]),
+    )
     at = {key: -i for i, key in enumerate(keys)}
     figure, axes = panels(1, len(counts(regime)), 4.2, 0.33 * len(keys), sharey=True)
     for labels, ax in zip(counts(regime), axes[0], strict=True):
@@ -339,7 +392,11 @@ for regime, ax in zip(regimes, axes[0], strict=True):
     rows = at_threshold(regime, regime.done)
     table = percent(statistics.summarise(rows, ["method", "labels"], "kept_errors"), "mean", "low", "high")
     curves(table.rename(columns={"mean": "kept_errors"}), "labels", "kept_errors", "method", COLORS, ax=ax)
-    ax.set(ylim=(0, None), ylabel="early errors that are kept, %", title=f"{title(regime)}, threshold {one_threshold(regime):g}")
+    ax.set(
+        ylim=(0, None),
+        ylabel="early errors that are kept, %",
+        title=f"{title(regime)}, threshold {one_threshold(regime):g}",
+    )
     ax.legend(fontsize=8)
 figure.suptitle(f"Errors that stay, mean and 95 % interval\n{run.subtitle}", fontsize=11)
 run.figure(figure, "confirmation")
@@ -386,16 +443,10 @@ def winner_sentence(regime):
     """Whether the best of all stands out, at each number of labels."""
     for labels in counts(regime):
         best = verdict(regime, labels, methods(regime))
-        if best is None or best.n < 2 or not best.rivals:
+        if best is None:
             continue
-        name = named(best.best["method"], best.best["threshold"])
-        if best.stands_out:
-            told = f"better than all of {words.count(best.rivals, 'rival')}"
-        else:
-            told = f"a tie with {len(best.ties)} of {words.count(best.rivals, 'rival')}: " + words.listing(
-                [named(t["method"], t["threshold"]) for t in best.ties], 3
-            )
-        yield f"{title(regime)}, {labels:,} labels: of everything, validation chooses {name}, {told} (paired t, Holm-corrected)."
+        worth = words.verdict(best, lambda cell: named(cell["method"], cell["threshold"]), 3)
+        yield f"{title(regime)}, {labels:,} labels: of everything, validation chooses {named(best.best['method'], best.best['threshold'])}. {worth}"
 
 
 def hurt_sentence(regime):
@@ -424,8 +475,12 @@ def quality_sentence(regime):
         for method in ("supervised", *taught(regime)):
             part = select(final, {"labels": labels, "method": method})
             if len(part):
-                passing, right, ece = (100 * by_seed(part, m).mean() for m in ("passing", "passing_accuracy", "pseudo_ece"))
-                said.append(f"{method} {passing:.1f} % pass, {right:.2f} % of them right, ECE {ece:.1f} points, {100 * by_seed(part, 'kept_errors').mean():.0f} % of early errors kept")
+                passing, right, ece = (
+                    100 * by_seed(part, m).mean() for m in ("passing", "passing_accuracy", "pseudo_ece")
+                )
+                said.append(
+                    f"{method} {passing:.1f} % pass, {right:.2f} % of them right, ECE {ece:.1f} points, {100 * by_seed(part, 'kept_errors').mean():.0f} % of early errors kept"
+                )
         yield f"{title(regime)}, {labels:,} labels, at the end, threshold {one_threshold(regime):g}: {'; '.join(said)} (means of the seeds)."
 
 
@@ -463,7 +518,12 @@ def published_sentence(regime):
 run.close(
     [
         *(label_sentence(regime, n) for regime in regimes for n in counts(regime)),
-        *(sentence for regime in regimes for say in (winner_sentence, hurt_sentence, quality_sentence, own_sentence, published_sentence) for sentence in say(regime)),
+        *(
+            sentence
+            for regime in regimes
+            for say in (winner_sentence, hurt_sentence, quality_sentence, own_sentence, published_sentence)
+            for sentence in say(regime)
+        ),
         *run.caveats(),
     ]
 )

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from studies.pseudo_labels import STUDY
 from trainables import pseudo_labels
 from trainables.core import data
-from trainables.pseudo_labels import METHODS, Config, Method, PseudoLabels, calibration_error, pseudo_cross_entropy, reliability
+from trainables.pseudo_labels import (
+    METHODS,
+    Config,
+    Method,
+    PseudoLabels,
+    calibration_error,
+    pseudo_cross_entropy,
+    reliability,
+)
 
 PLAIN = Config(
     dataset="mnist", network="cnn_small_norm", method="pseudo_label", labels=40, rounds=2, precision="fp32", steps=9,
@@ -58,7 +66,10 @@ def equal(a, b):
 def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(method, datasets):
     """Bit for bit, batch normalisation included; and the study trains these as the one student that they are."""
     lonely = variant(method=method, weight=0.0)
-    none, unsure, taught = (weights(train([variant(method=method), lonely, variant(method=method, threshold=1.1)], datasets)[0], s) for s in (1, 2, 0))
+    none, unsure, taught = (
+        weights(train([variant(method=method), lonely, variant(method=method, threshold=1.1)], datasets)[0], s)
+        for s in (1, 2, 0)
+    )
     same = STUDY.same(dataclasses.asdict(lonely))
     assert same["method"].startswith("supervised")
     supervised = weights(train([Config(**same)], datasets)[0], 0)
@@ -84,8 +95,12 @@ def test_hidden_labels_change_no_weight(method, datasets):
 
 def test_soft_labels_of_the_very_pass_that_learns_teach_nothing(datasets):
     """dH(q, softmax z)/dz = softmax z - q, which is 0 where q = softmax z: soft labels at T = 1 and threshold 0 equal none."""
-    soft, none = train([variant(target_temperature=1.0, threshold=0.0), variant(weight=0.0)], datasets)[0].students.parameters[0]
-    assert torch.allclose(soft, none, atol=1e-4) and not torch.equal(soft, train([variant(threshold=0.0)], datasets)[0].students.parameters[0][0])
+    soft, none = train([variant(target_temperature=1.0, threshold=0.0), variant(weight=0.0)], datasets)[
+        0
+    ].students.parameters[0]
+    assert torch.allclose(soft, none, atol=1e-4) and not torch.equal(
+        soft, train([variant(threshold=0.0)], datasets)[0].students.parameters[0][0]
+    )
     z = torch.randn(1, 6, 10, dtype=torch.float64, requires_grad=True)
     loss = pseudo_cross_entropy(z, z.detach(), torch.zeros(1), torch.ones(1))
     assert torch.autograd.grad(loss.sum(), z)[0].abs().max() < 1e-15
@@ -168,7 +183,9 @@ def test_images_with_labels_without_and_held_out_are_apart(datasets):
 
 def test_methods_share_what_they_have_in_common(datasets):
     """Initial weights, the labelled images of every step and how they are shown."""
-    lee, fixmatch, weak = (build([variant(method=m)], datasets) for m in ("pseudo_label", "fixmatch", "supervised_weak"))
+    lee, fixmatch, weak = (
+        build([variant(method=m)], datasets) for m in ("pseudo_label", "fixmatch", "supervised_weak")
+    )
     assert equal(weights(lee), weights(fixmatch))
     views = [students.shown(students.labelled, "weak", pseudo_labels.LABELLED, 3) for students in (fixmatch, weak)]
     assert torch.equal(*views) and not torch.equal(views[0], lee.shown(lee.labelled, "none", pseudo_labels.LABELLED, 3))
@@ -181,7 +198,10 @@ def test_calibration_is_counted_bin_by_bin():
     ece = calibration_error(reliability(confidence, right))
     for s in range(2):
         bins = (confidence[s] * 10).long()
-        gaps = [(bins == b).float().mean() * abs(right[s][bins == b].float().mean() - confidence[s][bins == b].mean()) for b in range(10)]
+        gaps = [
+            (bins == b).float().mean() * abs(right[s][bins == b].float().mean() - confidence[s][bins == b].mean())
+            for b in range(10)
+        ]
         assert math.isclose(ece[s], sum(gaps), rel_tol=1e-4)
     sure = torch.ones(1, 8)
     assert calibration_error(reliability(sure, torch.arange(8)[None] < 6)).item() == 0.25

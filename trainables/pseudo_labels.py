@@ -21,17 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import augment, data
+from trainables.core import augment
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import NETWORKS, graph
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import rise
+from trainables.core.splits import Splits, prepare, shape
 
 CLASSES = 10
 DATASETS = ("mnist", "cifar10")
-HELD_OUT = 1 / 12  # share of the training images that only choose
 LABELLED, UNLABELLED, ASKED, LEARNT, VIEW, START, DRAWN, OWN, WATCH = range(9)  # purposes that draw random numbers
 RISE_FROM = 1 / 6  # of the ramp: Lee's weight begins to rise at pass 100 and is full at 600
 WATCHED = 5000  # unlabelled images whose answers are judged
@@ -134,7 +134,7 @@ class PseudoLabels(Pack):
     def prepare(lesson: Draw, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The labelled images, indices into the training set; the only reader of other training labels, which it balances by.
         And their row for the table `draws`."""
-        sets = Splits(datasets[lesson.dataset], torch.device("cpu"))
+        sets = Splits(datasets[lesson.dataset], "cpu")
         if lesson.labels >= len(sets.train):
             raise ValueError(f"{lesson.labels} labels leave none of {len(sets.train)} training images unlabelled")
         labelled = balanced(sets.labels, sets.train, lesson.labels, lesson.seed, DRAWN)
@@ -145,15 +145,16 @@ class PseudoLabels(Pack):
     @staticmethod
     def student_bytes(config: Config) -> int:
         """Memory that one more student takes on the device, in bytes."""
-        shape = (3, 32, 32) if config.dataset == "cifar10" else (1, 28, 28)
         batch = max(config.batch_size * (1 + 2 * config.ratio), 2000 // 3)
-        return footprint(graph(config.network, CLASSES), shape, batch)
+        return footprint(graph(config.network, CLASSES), shape(config.dataset), batch)
 
     def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(pack, device)
         c = self.common
         self.method = METHODS[c.method]
-        self.threshold, self.target_temperature, self.weight = map(self.column, ("threshold", "target_temperature", "weight"))
+        self.threshold, self.target_temperature, self.weight = map(
+            self.column, ("threshold", "target_temperature", "weight")
+        )
         self.sets = Splits(datasets[c.dataset], self.device)
         self.labelled = torch.from_numpy(np.array(answers["labelled"])).to(self.device)
         self.unlabelled = self.sets.train[~torch.isin(self.sets.train, self.labelled)]
@@ -161,12 +162,14 @@ class PseudoLabels(Pack):
         self.own_val = _some(torch.arange(len(self.sets.val), device=self.device), own_size(c.labels), c.seed, OWN)
         self.students = self._population()
         self.before = self._population() if self.method.rounds else self.students  # who is asked
-        self.first = torch.zeros(0, dtype=torch.long, device=self.device)  # answers at the first evaluation, (S, watched)
+        self.first = torch.zeros(
+            0, dtype=torch.long, device=self.device
+        )  # answers at the first evaluation, (S, watched)
 
     def _population(self) -> Population:
         c, rates = self.common, [each.lr for each in self.pack]
         start = [substream(c.seed, START)] * len(rates)
-        return Population(graph(c.network, CLASSES), self.sets.shape, start, rates, self.device, c.precision)
+        return Population(graph(c.network, CLASSES), shape(c.dataset), start, rates, self.device, c.precision)
 
     def round(self, step: int) -> int:
         """0 while there are labels only, then 1, 2, ...; equally long. Always 1 for a method without rounds."""
@@ -332,22 +335,3 @@ def strong(x: Tensor, g: torch.Generator) -> Tensor:
 
 
 VIEWS = {"none": lambda x, g: x, "weak": weak, "strong": strong}
-
-
-class Splits:
-    """A data set as tensors on one device, with the training images split into train and validation."""
-
-    def __init__(self, arrays: Arrays, device: torch.device) -> None:
-        tensor = lambda name: torch.from_numpy(np.array(arrays[name])).to(device)  # noqa: E731
-        self.images, self.labels = tensor("train_images"), tensor("train_labels").long()
-        self.test_images, self.test_labels = tensor("test_images"), tensor("test_labels").long()
-        self.shape = tuple(prepare(self.images[:1]).shape[1:])
-        n = len(self.labels)
-        train, val = data.holdout(n, round(n * HELD_OUT), seed=0)
-        self.train, self.val = torch.from_numpy(train).to(device), torch.from_numpy(val).to(device)
-
-
-def prepare(x: Tensor) -> Tensor:
-    """uint8 images (B, 28, 28) or (B, 3, 32, 32) to floats in [-1, 1], (B, 1, 28, 28) or (B, 3, 32, 32)."""
-    x = x[:, None] if x.dim() == 3 else x
-    return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)

@@ -55,5 +55,7 @@ def erased(x: Tensor, side: int, g: torch.Generator, value: float = 0) -> Tensor
     """A square filled in, centred on any pixel and cut at the border (cutout).    DeVries, Taylor 2017 (arXiv 1708.04552)"""
     _, _, H, W = x.shape
     at = torch.rand(2, len(x), 1, generator=g).to(x.device)
-    near_y, near_x = ((torch.arange(n, device=x.device) - p * n).abs() < side / 2 for n, p in zip((H, W), at, strict=True))
+    near_y, near_x = (
+        (torch.arange(n, device=x.device) - p * n).abs() < side / 2 for n, p in zip((H, W), at, strict=True)
+    )
     return x.masked_fill((near_y[:, :, None] & near_x[:, None, :])[:, None], value)
