@@ -421,22 +421,23 @@ def against(a, b):
 
 
 def label_sentence(regime, labels):
+    """Each method at its chosen threshold, beside supervised and the best classifier on labels alone."""
     plain = cells(regime, labels, ["supervised"])
-    said = [f"**{title(regime)}, {labels:,} labels**: supervised {errors(plain)} test errors"]
     alone = verdict(regime, labels, [m for m in methods(regime) if m not in TAUGHT])
-    best = chosen(regime, labels, alone.best["method"]) if alone else plain
+    said, levels = [], []
+    if len(plain):
+        said, levels = [f"supervised {errors(plain)} test errors"], [("supervised", plain)]
     if alone and alone.best["method"] != "supervised":
+        best = chosen(regime, labels, alone.best["method"])
         said.append(f"the best classifier on labels alone, by validation, is {alone.best['method']}: {errors(best)}")
+        levels.append((alone.best["method"], best))
     for method in taught(regime):
         rows = chosen(regime, labels, method)
         if len(rows):
-            threshold = rows["threshold"].iloc[0]
             mine = by_seed(rows, METRIC)
-            text = f"{named(method, threshold)}, {errors(rows)}, against supervised {against(mine, by_seed(plain, METRIC))}"
-            if alone and alone.best["method"] != "supervised":
-                text += f", against that best one {against(mine, by_seed(best, METRIC))}"
-            said.append(text)
-    return "; ".join(said) + "."
+            compared = [f"against {name} {against(mine, by_seed(level, METRIC))}" for name, level in levels]
+            said.append(", ".join([named(method, rows["threshold"].iloc[0]), errors(rows), *compared]))
+    return f"**{title(regime)}, {labels:,} labels**: {'; '.join(said)}."
 
 
 def winner_sentence(regime):
@@ -475,13 +476,14 @@ def quality_sentence(regime):
         for method in ("supervised", *taught(regime)):
             part = select(final, {"labels": labels, "method": method})
             if len(part):
-                passing, right, ece = (
-                    100 * by_seed(part, m).mean() for m in ("passing", "passing_accuracy", "pseudo_ece")
-                )
+                names = ("passing", "passing_accuracy", "pseudo_ece", "kept_errors")
+                passing, right, ece, kept = (100 * by_seed(part, name).mean() for name in names)
+                of_them = f", {right:.2f} % of them right" if passing else ""
                 said.append(
-                    f"{method} {passing:.1f} % pass, {right:.2f} % of them right, ECE {ece:.1f} points, {100 * by_seed(part, 'kept_errors').mean():.0f} % of early errors kept"
+                    f"{method} {passing:.1f} % pass{of_them}, ECE {ece:.1f} points, {kept:.0f} % of early errors kept"
                 )
-        yield f"{title(regime)}, {labels:,} labels, at the end, threshold {one_threshold(regime):g}: {'; '.join(said)} (means of the seeds)."
+        at = f"threshold {one_threshold(regime):g}"
+        yield f"{title(regime)}, {labels:,} labels, at the end, {at}: {'; '.join(said)} (means of the seeds)."
 
 
 def own_sentence(regime):

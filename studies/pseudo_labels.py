@@ -26,10 +26,9 @@ def same(config):
         c["method"] = WITHOUT.get(c["method"], c["method"])
     if c["method"] not in WITHOUT:
         c |= {"threshold": 0.95, "target_temperature": 0.0, "weight": 0.0, "ratio": 1}
-    return c | {
-        "rounds": c["rounds"] if c["method"] == "self_training" else 1,
-        "ramp": c["ramp"] * (c["method"] == "pseudo_label"),
-    }
+    c["rounds"] = c["rounds"] if c["method"] == "self_training" else 1
+    c["ramp"] *= c["method"] == "pseudo_label"
+    return c
 
 
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
@@ -38,9 +37,7 @@ STUDY = Study(
     name="pseudo_labels",
     question=__doc__,
     trainable="trainables.pseudo_labels:PseudoLabels",
-    metric="val_accuracy",
-    mode="max",
-    lesson_table="draws",
+    metric="val_accuracy", mode="max", lesson_table="draws",
     metrics=("train_loss", "val_accuracy", "own_val_accuracy", "test_accuracy", "test_ece", "passing", "passing_accuracy", "pseudo_accuracy", "pseudo_ece", "kept_errors"),
     tables={"calibration": ("split", "bin")},
     trials={
@@ -71,7 +68,7 @@ STUDY = Study(
         "rounds": Preset("self-training in one round or several", core_seconds=3.5, axes={"method": ("supervised", "self_training"), "labels": (100, 1000), "rounds": (1, 3, 7)}),
         "cifar10": Preset("CIFAR-10 at a small budget: 9 minutes on two cores", core_seconds=25.0, axes={
             "dataset": ("cifar10",), "network": ("cnn_small_norm",), "method": ("supervised", "supervised_weak", "supervised_strong", "pseudo_label", "fixmatch"),
-            "labels": (250, 4000), "threshold": (0.0, 0.95), "steps": (1000,), "seed": (0, 1, 2)}, sample={"labels": (100, 1000)}),
+            "labels": (250, 4000), "threshold": (0.0, 0.95), "steps": (800,), "seed": (0, 1, 2)}, sample={"labels": (100, 1000)}),
         "paper": Preset("longer training, larger networks, FixMatch's counts of labels: for GPUs", core_seconds=2000.0, axes={
             "dataset": ("mnist", "cifar10"), "network": ("cnn_norm",), "labels": (40, 100, 250, 1000, 4000), "steps": (30000,), "ratio": (7,), "rounds": (7,),
             "threshold": (0.0, 0.5, 0.8, 0.95, 0.99)}, sample={"labels": (40, 100, 1000)}),

@@ -178,7 +178,7 @@ def test_images_with_labels_without_and_held_out_are_apart(datasets):
     assert torch.bincount(students.sets.labels[students.labelled]).tolist() == [5] * 10
     assert set(students.watched.tolist()) <= parts[1] and len(students.own_val) == 10
     with pytest.raises(ValueError, match="unlabelled"):
-        PseudoLabels.prepare(PseudoLabels.lesson(variant(labels=1100)), datasets, "cpu")
+        build([variant(labels=1100)], datasets)
 
 
 def test_methods_share_what_they_have_in_common(datasets):

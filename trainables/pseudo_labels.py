@@ -135,8 +135,6 @@ class PseudoLabels(Pack):
         """The labelled images, indices into the training set; the only reader of other training labels, which it balances by.
         And their row for the table `draws`."""
         sets = Splits(datasets[lesson.dataset], "cpu")
-        if lesson.labels >= len(sets.train):
-            raise ValueError(f"{lesson.labels} labels leave none of {len(sets.train)} training images unlabelled")
         labelled = balanced(sets.labels, sets.train, lesson.labels, lesson.seed, DRAWN)
         row = {"dataset": lesson.dataset, "labels": lesson.labels, "seed": lesson.seed}
         sizes = {"unlabelled": len(sets.train) - len(labelled), "val": len(sets.val), "test": len(sets.test_labels)}
@@ -152,19 +150,18 @@ class PseudoLabels(Pack):
         super().__init__(pack, device)
         c = self.common
         self.method = METHODS[c.method]
-        self.threshold, self.target_temperature, self.weight = map(
-            self.column, ("threshold", "target_temperature", "weight")
-        )
+        self.threshold, self.weight = self.column("threshold"), self.column("weight")
+        self.target_temperature = self.column("target_temperature")
         self.sets = Splits(datasets[c.dataset], self.device)
         self.labelled = torch.from_numpy(np.array(answers["labelled"])).to(self.device)
         self.unlabelled = self.sets.train[~torch.isin(self.sets.train, self.labelled)]
+        if not len(self.unlabelled):
+            raise ValueError(f"{c.labels} labels leave none of {len(self.sets.train)} training images unlabelled")
         self.watched = _some(self.unlabelled, WATCHED, 0, WATCH)
         self.own_val = _some(torch.arange(len(self.sets.val), device=self.device), own_size(c.labels), c.seed, OWN)
         self.students = self._population()
         self.before = self._population() if self.method.rounds else self.students  # who is asked
-        self.first = torch.zeros(
-            0, dtype=torch.long, device=self.device
-        )  # answers at the first evaluation, (S, watched)
+        self.first = self.watched[:0]  # classes named at the first evaluation, (S, watched)
 
     def _population(self) -> Population:
         c, rates = self.common, [each.lr for each in self.pack]
@@ -282,7 +279,7 @@ def pseudo_cross_entropy(z: Tensor, answers: Tensor, threshold: Tensor, temperat
 
 def reliability(confidence: Tensor, right: Tensor) -> Tensor:
     """Images, sum of confidences and right answers in each of BINS bins of confidence, (S, 3, BINS). Both (S, N)."""
-    into = F.one_hot((confidence * BINS).long().clamp(max=BINS - 1), BINS).double()  # (S, N, BINS)
+    into = F.one_hot((confidence * BINS).long().clamp(0, BINS - 1), BINS).double()  # (S, N, BINS)
     values = torch.stack([torch.ones_like(confidence), confidence, right.to(confidence)], 1).double()
     return values @ into
 
