@@ -179,7 +179,7 @@ for regime in regimes:
     if not shown:
         continue
     planes = {m: plane(regime, m, METRIC) for m in shown}
-    top = 1.1 * max(float(p["high"].fillna(p[METRIC]).max()) for p in planes.values())
+    top = min(100, 1.1 * max(float(p["high"].fillna(p[METRIC]).max()) for p in planes.values()))
     figure, axes = plt.subplots(
         1, len(shown), figsize=(7.2 * len(shown), 6.6), squeeze=False, subplot_kw={"projection": "3d"}
     )
@@ -264,8 +264,11 @@ for regime in regimes:
             ax.set(xlabel="step", ylabel=said if ax is line[0] else "")
             if metric == "passing":
                 ax.set_title(f"{labels:,} labels", fontsize=10.5)
-    for line, low in zip(axes, (0, None, 0), strict=True):
-        line[0].set_ylim(bottom=low)
+    lowest = (
+        100 * history["passing_accuracy"].groupby([history["method"], history["labels"], history["step"]]).mean().min()
+    )
+    for line, limits in zip(axes, ((0, 100.5), (max(0, 10 * (lowest // 10)), 100.5), (0, None)), strict=True):
+        line[0].set_ylim(*limits)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
     figure.suptitle(
@@ -377,8 +380,8 @@ for regime in regimes:
         ax.set(title=f"{labels:,} labels", xlabel="change of test errors, points")
         ax.margins(x=0.08)
     axes[0][0].set_yticks([*at.values()], [named(*key) for key in keys], fontsize=9)
-    said = "green: fewer errors, orange: more errors (Holm), grey: not told apart"
-    figure.suptitle(f"Against supervised with the same labels: {title(regime)}; {said}\n{run.subtitle}", fontsize=11)
+    said = "green: fewer errors, orange: more (Holm), grey: not told apart"
+    figure.suptitle(f"Against supervised with the same labels: {title(regime)}\n{said}\n{run.subtitle}", fontsize=11)
     run.figure(figure, f"differences{suffix(regime)}")
 
 # %% [markdown]

@@ -35,7 +35,7 @@ def datasets():
     """The first digits of the sample: enough to learn from, and quick to judge."""
     torch.set_num_threads(1)
     mnist = data.load("mnist", "sample")
-    return {"mnist": {name: array[:1200] for name, array in mnist.items()}}
+    return {"mnist": {name: array[:600] for name, array in mnist.items()}}
 
 
 def build(pack, datasets):
@@ -80,7 +80,7 @@ def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(m
 @pytest.mark.parametrize("method", TAUGHT)
 def test_hidden_labels_change_no_weight(method, datasets):
     answers = PseudoLabels.prepare(PseudoLabels.lesson(PLAIN), datasets, "cpu")[0]
-    hidden = np.setdiff1d(np.arange(1200), answers["labelled"])
+    hidden = np.setdiff1d(np.arange(600), answers["labelled"])
     labels = datasets["mnist"]["train_labels"].copy()
     labels[hidden] = np.random.default_rng(0).permutation(9 - labels[hidden])
     trained = []
@@ -174,11 +174,11 @@ def test_a_round_is_labelled_by_the_network_that_began_it(datasets):
 def test_images_with_labels_without_and_held_out_are_apart(datasets):
     students = build([variant(labels=50)], datasets)
     parts = [set(p.tolist()) for p in (students.labelled, students.unlabelled, students.sets.val)]
-    assert [len(p) for p in parts] == [50, 1050, 100] and len(set.union(*parts)) == 1200
+    assert [len(p) for p in parts] == [50, 500, 50] and len(set.union(*parts)) == 600
     assert torch.bincount(students.sets.labels[students.labelled]).tolist() == [5] * 10
     assert set(students.watched.tolist()) <= parts[1] and len(students.own_val) == 10
     with pytest.raises(ValueError, match="unlabelled"):
-        build([variant(labels=1100)], datasets)
+        build([variant(labels=550)], datasets)
 
 
 def test_methods_share_what_they_have_in_common(datasets):
