@@ -320,8 +320,8 @@ def _some(pool: Tensor, count: int, seed: int, purpose: int) -> Tensor:
 
 def weak(x: Tensor, g: torch.Generator) -> Tensor:
     if x.shape[1] == 1:
-        return augment.moved(x, 2, g)
-    return augment.moved(augment.mirrored(x, g), 4, g)
+        return augment.shifted(x, g, 2)
+    return augment.shifted(augment.flipped(x, g), g, 4)
 
 
 def strong(x: Tensor, g: torch.Generator) -> Tensor:

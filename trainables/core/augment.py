@@ -25,22 +25,26 @@ def written_otherwise(x: Tensor, g: torch.Generator, size: int, mode: str = "bil
     return F.grid_sample(x, places, mode, padding_mode="border", align_corners=False)
 
 
-def moved(x: Tensor, pixels: int, g: torch.Generator) -> Tensor:
-    """Every image moved by up to `pixels` either way along both sides, every move alike likely; what comes in is as the edge.
-
-    x: (B, C, H, W). g: draws on the CPU, here and below.
-    """
-    B, C, H, W = x.shape
-    down, right = torch.randint(-pixels, pixels + 1, (2, B, 1), generator=g).to(x.device)
-    rows = (torch.arange(H, device=x.device) + down).clamp(0, H - 1)[:, None, :, None].expand(-1, C, -1, W)
-    columns = (torch.arange(W, device=x.device) + right).clamp(0, W - 1)[:, None, None, :].expand(-1, C, H, -1)
-    return x.gather(2, rows).gather(3, columns)
+def flipped(x: Tensor, g: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Every image mirrored left to right with a probability. x: (B, C, H, W). g: draws on the CPU."""
+    mirrored = (torch.rand(len(x), generator=g) < probability).to(x.device)
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 
-def mirrored(x: Tensor, g: torch.Generator) -> Tensor:
-    """Every second image, drawn at random, with left and right exchanged; x: (B, C, H, W)."""
-    chosen = torch.rand(len(x), 1, 1, 1, generator=g) < 0.5
-    return torch.where(chosen.to(x.device), x.flip(3), x)
+def shifted(x: Tensor, g: torch.Generator, most: int) -> Tensor:
+    """Every image moved by its own whole pixels, uniform in [-most, most] either way; what comes in is mirrored at the edge.
+    x: (B, C, H, W), uint8 or float. g: draws on the CPU."""
+    B, _, H, W = x.shape
+    down, right = torch.randint(-most, most + 1, (2, B, 1), generator=g).to(x.device)
+    rows = _mirrored(torch.arange(H, device=x.device) + down, H)  # (B, H)
+    columns = _mirrored(torch.arange(W, device=x.device) + right, W)  # (B, W)
+    each = torch.arange(B, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirrored(at: Tensor, n: int) -> Tensor:
+    """Places beyond an edge, reflected at it without repeating the edge: -1 -> 1, n -> n - 2."""
+    return (n - 1) - ((n - 1) - at.abs()).abs()
 
 
 def recoloured(x: Tensor, g: torch.Generator, strength: float = 0.5) -> Tensor:
