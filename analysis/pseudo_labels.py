@@ -142,23 +142,20 @@ run.figure(figure, "labels")
 
 
 # %%
-def plane(regime, method, metric):
-    """(threshold, labels) cells of a method: mean, low, high in per cent and n; NaN where no student is done."""
+def plane(regime, method):
+    """(threshold, labels) cells of a method: test errors, low, high in per cent and n; NaN where no student is done."""
     grid = regime.rows[regime.rows["method"] == method][[*PLANE]].drop_duplicates()
     found = select(regime.done, {"method": method})
-    table = percent(statistics.summarise(found, PLANE, metric), "mean", "low", "high").rename(columns={"mean": metric})
+    table = percent(statistics.summarise(found, PLANE, METRIC), "mean", "low", "high").rename(columns={"mean": METRIC})
     return grid.merge(table, how="left", on=[*PLANE]).sort_values([*PLANE], ignore_index=True).fillna({"n": 0})
 
 
 def gained(regime):
     """The regime's rows with `change`: test error less that of supervised with the same labels and seed."""
-    base = cells_of(regime, "supervised").set_index(["labels", "seed"])[METRIC]
+    plain = select(regime.done, {"method": "supervised"}).drop_duplicates(["student", "seed"])
+    base = plain.set_index(["labels", "seed"])[METRIC]
     index = pd.MultiIndex.from_frame(regime.done[["labels", "seed"]])
     return regime.done.assign(change=regime.done[METRIC].to_numpy() - base.reindex(index).to_numpy())
-
-
-def cells_of(regime, method):
-    return select(regime.done, {"method": method}).drop_duplicates(["student", "seed"])
 
 
 def outline(regime, method, ax):
@@ -175,10 +172,10 @@ def outline(regime, method, ax):
 
 
 for regime in regimes:
-    shown = [m for m in taught(regime) if min(plane(regime, m, METRIC)[name].nunique() for name in PLANE) > 1]
+    shown = [m for m in taught(regime) if min(plane(regime, m)[name].nunique() for name in PLANE) > 1]
     if not shown:
         continue
-    planes = {m: plane(regime, m, METRIC) for m in shown}
+    planes = {m: plane(regime, m) for m in shown}
     top = min(100, 1.1 * max(float(p["high"].fillna(p[METRIC]).max()) for p in planes.values()))
     figure, axes = plt.subplots(
         1, len(shown), figsize=(7.2 * len(shown), 6.6), squeeze=False, subplot_kw={"projection": "3d"}
@@ -188,19 +185,14 @@ for regime in regimes:
         surface(planes[method], *PLANE, METRIC, references(regime), limits=(0, top), colors=(0, top), ax=ax)
         ax.set_zlabel("test errors, %")
         ax.set_title(method, fontsize=11)
-        turned = interactive(
-            planes[method],
-            *PLANE,
-            METRIC,
-            f"{method}: {title(regime)}\n{run.subtitle}",
-            references(regime),
-            limits=(0, top),
-            colors=(0, top),
-        )
+        said, limits = f"{method}: {title(regime)}\n{run.subtitle}", (0, top)
+        turned = interactive(planes[method], *PLANE, METRIC, said, references(regime), limits=limits, colors=limits)
         run.interactive(turned, f"surface_{method}{suffix(regime)}", f"{method}, {title(regime)}")
     figure.suptitle(f"Test errors over threshold and labels: {title(regime)}\n{run.subtitle}", fontsize=11)
     run.figure(figure, f"surfaces{suffix(regime)}")
 
+    if "supervised" not in methods(regime):
+        continue
     changes = gained(regime)
     figure, axes = panels(2, len(shown), 5.6, 3.7)
     for method, above, below in zip(shown, *axes, strict=True):
@@ -226,9 +218,9 @@ for regime in regimes:
 
 # %%
 def one_threshold(regime):
-    """The threshold that curves over the training are drawn at: 0.95, or the highest below it."""
-    grid = regime.rows.loc[regime.rows["method"].isin(TAUGHT), "threshold"]
-    return grid[grid <= 0.95].max() if len(grid) else 0.95
+    """The threshold that curves over the training are drawn at: the one nearest to 0.95."""
+    grid = sorted(regime.rows.loc[regime.rows["method"].isin(TAUGHT), "threshold"].unique())
+    return min(grid, key=lambda t: abs(t - 0.95), default=0.95)
 
 
 def at_threshold(regime, rows):
@@ -255,25 +247,18 @@ for regime in regimes:
             curves(table.rename(columns={"mean": metric}), "step", metric, "method", COLORS, ax=ax)
             for rounds in part.loc[part["method"] == "self_training", "rounds"].unique():
                 for k in range(1, rounds + 1):
-                    ax.axvline(
-                        part["step"].max() * k / (rounds + 1),
-                        color=COLORS["self_training"],
-                        linestyle=":",
-                        linewidth=0.9,
-                    )
+                    begins = part["step"].max() * k / (rounds + 1)
+                    ax.axvline(begins, color=COLORS["self_training"], linestyle=":", linewidth=0.9)
             ax.set(xlabel="step", ylabel=said if ax is line[0] else "")
             if metric == "passing":
                 ax.set_title(f"{labels:,} labels", fontsize=10.5)
-    lowest = (
-        100 * history["passing_accuracy"].groupby([history["method"], history["labels"], history["step"]]).mean().min()
-    )
+    lowest = 100 * history.groupby(["method", "labels", "step"])["passing_accuracy"].mean().min()
     for line, limits in zip(axes, ((0, 100.5), (max(0, 10 * (lowest // 10)), 100.5), (0, None)), strict=True):
         line[0].set_ylim(*limits)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
-    figure.suptitle(
-        f"Pseudo-labels at threshold {one_threshold(regime):g}: {title(regime)}\n{run.subtitle}", fontsize=11
-    )
+    said = f"Pseudo-labels at threshold {one_threshold(regime):g}: {title(regime)}"
+    figure.suptitle(f"{said}\n{run.subtitle}", fontsize=11)
     run.figure(figure, f"quality{suffix(regime)}")
 
 # %% [markdown]
@@ -284,54 +269,39 @@ for regime in regimes:
 
 # %%
 calibration = run.table("calibration")
+
+
+def reliability(final, labels, method):
+    """By bin: images of all seeds together (and their share of all), mean confidence and accuracy in per cent."""
+    students = select(final, {"labels": labels, "method": method})["student"]
+    found = calibration[(calibration["split"] == "unlabelled") & calibration["student"].isin(students)]
+    weighed = found.assign(**{name: 100 * found[name] * found["images"] for name in ("confidence", "accuracy")})
+    table = weighed.groupby("bin")[["images", "confidence", "accuracy"]].sum()
+    means = table[["confidence", "accuracy"]].div(table["images"], axis=0)
+    return table.assign(share=100 * table["images"] / table["images"].sum(), **means)
+
+
 for regime in regimes:
     if calibration.empty or not taught(regime):
         continue
-    final = at_threshold(regime, regime.done)[["student", "method", "labels", "seed", "pseudo_ece"]]
-    bins = (
-        calibration[calibration["split"] == "unlabelled"]
-        .drop(columns=["seed", "labels", "method"], errors="ignore")
-        .merge(final, on="student")
-    )
+    final = at_threshold(regime, regime.done)
     figure, axes = panels(2, len(counts(regime)), 4.3, 3.1, sharex=True, sharey="row", height_ratios=(2, 1))
     for labels, above, below in zip(counts(regime), *axes, strict=True):
-        part = bins[bins["labels"] == labels]
         above.plot([0, 100], [0, 100], color="0.8", linewidth=1)
-        for method in (m for m in COLORS if m in set(part["method"])):
-            those = part[part["method"] == method]
-            total = those.groupby("seed")["images"].sum().mean()
-            seeds = those["seed"].nunique()
-            summed = (
-                those.assign(c=those["confidence"] * those["images"], a=those["accuracy"] * those["images"])
-                .groupby("bin")[["images", "c", "a"]]
-                .sum()
-            )
-            shown = summed[summed["images"] >= 10]
+        for method in methods(regime):
+            bins = reliability(final, labels, method)
+            shown = bins[bins["images"] >= 10]
             ece = 100 * by_seed(select(final, {"labels": labels, "method": method}), "pseudo_ece").mean()
-            above.plot(
-                100 * shown["c"] / shown["images"], 100 * shown["a"] / shown["images"], "o-", markersize=3.5, linewidth=1.4,
-                color=COLORS[method], label=f"{method}: ECE {ece:.1f}",
-            )  # fmt: skip
-            below.plot(
-                10 * summed.index + 5,
-                100 * summed["images"] / seeds / total,
-                "o-",
-                markersize=3,
-                linewidth=1.2,
-                color=COLORS[method],
-            )
-        above.set(
-            title=f"{labels:,} labels",
-            ylabel="accuracy, %" if above is axes[0][0] else "",
-            ylim=(0, 103),
-            xlim=(0, 103),
-        )
+            style = {"color": COLORS[method], "marker": "o", "markersize": 3.5, "linewidth": 1.4}
+            above.plot(shown["confidence"], shown["accuracy"], label=f"{method}: ECE {ece:.1f}", **style)
+            below.plot(10 * bins.index + 5, bins["share"], **style)
+        above.set(title=f"{labels:,} labels", xlim=(0, 103), ylim=(0, 103))
         above.legend(fontsize=7.5, loc="upper left")
-        below.set(xlabel="confidence, %", ylabel="images, %" if below is axes[1][0] else "", yscale="log")
-    figure.suptitle(
-        f"Reliability of the answers to unlabelled images, threshold {one_threshold(regime):g}: {title(regime)}\n{run.subtitle}",
-        fontsize=11,
-    )
+        below.set(xlabel="confidence, %", yscale="log")
+    axes[0][0].set_ylabel("accuracy, %")
+    axes[1][0].set_ylabel("images, %")
+    said = f"Reliability of the answers to unlabelled images, threshold {one_threshold(regime):g}: {title(regime)}"
+    figure.suptitle(f"{said}\n{run.subtitle}", fontsize=11)
     run.figure(figure, f"calibration{suffix(regime)}")
 
 # %% [markdown]
@@ -395,11 +365,8 @@ for regime, ax in zip(regimes, axes[0], strict=True):
     rows = at_threshold(regime, regime.done)
     table = percent(statistics.summarise(rows, ["method", "labels"], "kept_errors"), "mean", "low", "high")
     curves(table.rename(columns={"mean": "kept_errors"}), "labels", "kept_errors", "method", COLORS, ax=ax)
-    ax.set(
-        ylim=(0, None),
-        ylabel="early errors that are kept, %",
-        title=f"{title(regime)}, threshold {one_threshold(regime):g}",
-    )
+    ax.set(ylim=(0, None), ylabel="early errors that are kept, %")
+    ax.set_title(f"{title(regime)}, threshold {one_threshold(regime):g}")
     ax.legend(fontsize=8)
 figure.suptitle(f"Errors that stay, mean and 95 % interval\n{run.subtitle}", fontsize=11)
 run.figure(figure, "confirmation")
@@ -411,8 +378,8 @@ run.figure(figure, "confirmation")
 
 
 # %%
-def errors(rows, metric=METRIC):
-    return words.percent(statistics.interval(by_seed(rows, metric)), 2)
+def errors(rows):
+    return words.percent(statistics.interval(by_seed(rows, METRIC)), 2)
 
 
 def against(a, b):
@@ -474,7 +441,7 @@ def hurt_sentence(regime):
 
 def quality_sentence(regime):
     final = at_threshold(regime, regime.done)
-    for labels in (counts(regime)[0], counts(regime)[-1]):
+    for labels in dict.fromkeys((counts(regime)[0], counts(regime)[-1])):
         said = []
         for method in ("supervised", *taught(regime)):
             part = select(final, {"labels": labels, "method": method})
