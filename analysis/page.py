@@ -8,6 +8,7 @@ and the figures, and ends the process.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import sys
 import textwrap
@@ -97,6 +98,8 @@ class Page:
     def close(self, sentences: Iterable[str]) -> None:
         """The page's last words: shown here and printed by the script."""
         said = list(sentences)
+        if self.info.get("preset") == "smoke":
+            said.insert(0, "**Preset smoke only shows that everything works: its numbers say nothing.**")
         _show({"text/markdown": "\n".join(f"- {s}" for s in said), "text/plain": "\n".join(said)}, sentences=said)
 
     def _file(self, name: str) -> Path:
@@ -209,9 +212,26 @@ def to_html(notebook: NotebookNode) -> str:
         template_file="offline.html.j2",
         exclude_input=True,
         exclude_output_prompt=True,
+        exclude_anchor_links=True,
     )
-    html, _ = exporter.from_notebook_node(notebook)
+    html, _ = exporter.from_notebook_node(_without_empty_sections(notebook))
     return html
+
+
+def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
+    """Less the sections whose code showed nothing, for this run has nothing of theirs."""
+    kept = copy.copy(notebook)
+    starts = [
+        i for i, cell in enumerate(notebook.cells) if cell.cell_type == "markdown" and cell.source.startswith("## ")
+    ]
+    ends = [*starts[1:], len(notebook.cells)]
+    empty: set[int] = set()
+    for start, end in zip(starts, ends, strict=True):
+        code = [cell for cell in notebook.cells[start:end] if cell.cell_type == "code"]
+        if code and not any(cell.outputs for cell in code):
+            empty.update(range(start, end))
+    kept.cells = [cell for i, cell in enumerate(notebook.cells) if i not in empty]
+    return kept
 
 
 def marked(notebook: NotebookNode, key: str) -> list[str]:

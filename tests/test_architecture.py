@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -93,3 +94,10 @@ def test_a_study_does_not_shadow_a_module(name):
     assert name not in sys.stdlib_module_names
     found = importlib.util.find_spec(name)
     assert found is None or Path(found.origin or "").is_relative_to(ROOT)
+
+
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
+def test_links_lead_to_files(page):
+    text = (ROOT / page).read_text()
+    targets = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    assert {link for link in targets if not ((ROOT / page).parent / link).exists()} == set()

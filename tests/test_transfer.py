@@ -116,7 +116,7 @@ def test_configs_that_make_no_sense_are_refused():
 
 
 def test_what_is_the_same_mathematics_is_one_student():
-    config = {**STUDY.cells(STUDY.chosen("course", "full", {}))[0].config, "views": 3}
+    config = {**STUDY.cells(STUDY.grids("course", "full", {})[0])[0].config, "views": 3}
     assert STUDY.same({**config, "unfreezing": "all"})["views"] == 1
     assert STUDY.same({**config, "unfreezing": "head", "augmentation": "flip"})["views"] == 2
     assert STUDY.same({**config, "train_size": "50000"})["train_size"] == "all"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ CLASSES = 10
 ORDER, LABELLED, AUGMENTATION, VIEW = range(4)  # purposes that draw random numbers
 AUGMENTATIONS, HEAD_STARTS = ("none", "flip", "flip_shift"), ("uniform", "zero")
 SHIFT = 1 / 8  # of the side: 4 of 32 pixels
-EARLY = 1000  # validation images that are looked at before the end of a network's training
+EARLY = 1000  # validation images, about, that are looked at before the end of a network's training
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -115,6 +116,7 @@ class Transfer(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr", "weight_decay", "head_start"})
+    students: Any  # a Population of heads, or one Network
 
     @staticmethod
     def require(configs: Iterable[Config]) -> None:
@@ -177,7 +179,7 @@ class Transfer(Pack):
             self.mean, self.deviation = sample.mean(0), sample.std(0) + 1e-5
             optimiser = {"sgd": "nesterov", "adamw": "adam"}[c.optimiser]
             width = self.views.shape[-1]
-            self.students: Population | Network = Population(
+            self.students = Population(
                 (Linear(CLASSES),), (width,), [c.seed] * len(pack), [p.lr for p in pack], self.device,
                 mode="stacked", optimiser=optimiser,
             )  # fmt: skip
@@ -190,7 +192,9 @@ class Transfer(Pack):
                 raise ValueError("networks train alone, in packs of one")
             model = build(c.network, CLASSES, c.weights, c.seed)
             if c.head_start == "zero":
-                torch.nn.init.zeros_(model.head.weight), torch.nn.init.zeros_(model.head.bias)
+                with torch.no_grad():
+                    for p in model[-1].parameters():
+                        p.zero_()
             self.students = Network(model, c.resolution, c.optimiser, c.lr, c.weight_decay, self.device, c.precision)
             self.stages = len(stages(model))
 
@@ -200,9 +204,8 @@ class Transfer(Pack):
 
     def evaluations(self) -> list[int]:
         """Of networks, whose evaluation is dear, at half of the training and at its end."""
-        return (
-            super().evaluations() if self.common.frozen else sorted({max(1, self.total_steps // 2), self.total_steps})
-        )
+        halves = sorted({max(1, self.total_steps // 2), self.total_steps})
+        return super().evaluations() if self.common.frozen else halves
 
     def loss(self, step: int) -> Tensor:
         c = self.common
@@ -232,17 +235,15 @@ class Transfer(Pack):
     def measure(self) -> dict[str, Tensor]:
         c, students = self.common, self.students
         if isinstance(students, Network):
-            val = self.sets.val if self.finished else self.sets.val[:EARLY]
+            val = self.sets.val if self.finished else self.sets.val[:: len(self.sets.val) // EARLY + 1]
             metrics = {"val_accuracy": students.accuracy(self.sets.images[val], self.sets.labels[val])}
             if self.finished:
                 metrics["test_accuracy"] = students.accuracy(self.sets.test_images, self.sets.test_labels)
             trained = sum(p.numel() for p in students.model.parameters() if p.requires_grad)
         else:
-            metrics = {
-                "val_accuracy": students.accuracy(
-                    self.views[0, self.sets.val], self.sets.labels[self.sets.val], self.standardised
-                )
-            }
+            val = self.sets.val
+            accuracy = students.accuracy(self.views[0, val], self.sets.labels[val], self.standardised)
+            metrics = {"val_accuracy": accuracy}
             if self.finished:
                 metrics["test_accuracy"] = students.accuracy(self.test, self.sets.test_labels, self.standardised)
             trained = sum(p[0].numel() for p in students.parameters)
@@ -273,6 +274,10 @@ def _features(model: torch.nn.Sequential, source: Source, images: Arrays, device
     for view in range(1, source.views):
         g = torch.Generator().manual_seed(substream(view, VIEW))
         # two views of "flip" are all there are: every image and its mirror image
-        views.append(of(train.flip(-1) if source.augmentation == "flip" else augmented(train, source.augmentation, g)))
+        changed = [
+            x.flip(-1) if source.augmentation == "flip" else augmented(x, source.augmentation, g)
+            for x in train.split(4096)
+        ]
+        views.append(of(torch.cat(changed)))
     made = {"train": np.stack(views), "test": of(test)}
     return made | {"seconds": np.asarray(time.perf_counter() - start)}

@@ -78,7 +78,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
             tuple[str, ...],
             (),
             f"{axis.help}{drawn}",
-            metavar=f"{axis.type.__name__.upper()} ...",
+            metavar=("{" + ",".join(map(str, axis.choices)) + "}" if axis.choices else axis.type.__name__.upper())
+            + " ...",
             help_behavior_hint=hint,
         )
     fields = [(name, *spec) for name, spec in table.items()]

@@ -24,7 +24,8 @@ class Plan:
     """The search space of one run, unfolded.
 
     grids: every axis's values in each grid of the space; values: those of all grids; ranges: what a searcher draws
-    from; cells: grid points with the students that answer them; trials: what is left to train; total: how many different students there are.
+    from; cells: grid points with the students that answer them; trials: what is left to train; total: how many different
+    students there are.
     """
 
     def __init__(

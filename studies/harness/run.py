@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,10 +130,14 @@ class Run:
 
     def _require(self) -> None:
         """InputError where something that the students start from is not at hand."""
-        if not self.plan.trials or not hasattr(cls := self.study.load(), "require"):
+        configs = [config for trial in self.plan.trials for config in trial.students]
+        if self.options.search == "optuna":
+            drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
+            configs = [{**fixed, **drawn} for fixed in self.plan.fields()]
+        if not configs or not hasattr(cls := self.study.load(), "require"):
             return
         try:
-            cls.require([cls.config_type(**config) for trial in self.plan.trials for config in trial.students])
+            cls.require([cls.config_type(**config) for config in configs])
         except ValueError as error:  # a config that makes no sense, or a DataError
             raise InputError(str(error)) from None
 
@@ -305,7 +310,7 @@ class Run:
 
     def _resume_hint(self) -> str:
         where = "" if self.options.storage == "results" else f" --storage {shlex.quote(self.options.storage)}"
-        return f"to go on: python studies/{self.study.name}.py --resume {self.folder.run}{where}"
+        return f"to go on: {_interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
 
     def _end(self, stopped: bool, seconds: float) -> int:
         total = self.plan.total
@@ -350,3 +355,11 @@ class Run:
 
 def _as_interrupt(number, frame):
     raise KeyboardInterrupt
+
+
+def _interpreter() -> str:
+    """How this Python is called from here: python where that is it, else its path, such as .venv/bin/python."""
+    here = Path(sys.executable)
+    if shutil.which("python") == sys.executable:
+        return "python"
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))

@@ -40,7 +40,8 @@ class Axis:
     """One line of the search space.
 
     values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
-    stays on its grid). valid: a check of one value, with `must` saying what it asks for.
+    stays on its grid). valid: a check of one value, with `must` saying what it asks for. choices: all values, where
+    these are a list.
     """
 
     values: tuple
@@ -48,6 +49,7 @@ class Axis:
     search: Range | None = None
     valid: Callable[[Any], bool] = lambda value: True
     must: str = ""
+    choices: tuple = ()
 
     @property
     def type(self) -> type:
@@ -83,7 +85,7 @@ def grid(
     """An axis from its grid points. `choices` limits the values to a list; otherwise pass `valid` and `must`."""
     if choices is not None:
         valid, must = choices.__contains__, "one of " + ", ".join(map(str, choices))
-    return Axis(values, help, search, valid, must)
+    return Axis(values, help, search, valid, must, tuple(choices or ()))
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ class Study:
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
     stands for all configs with the same mathematics. alone: whether a student trains in a pack of one. metric: chosen on,
-    never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`; where the study has an axis `dataset`, its values
-    are the names. lesson_table: where a row per prepared lesson (a teacher) is kept. tables: further tables, each
-    with the columns that tell its rows apart beside the student and the step.
+    never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
+    where the study has an axis `dataset`, its values are the names. lesson_table: where a row per prepared lesson (a
+    teacher) is kept. tables: further tables, each with the columns that tell its rows apart beside the student and the
+    step.
     """
 
     name: str

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
 
-from analysis.figures.bars import bars
+from analysis.figures.bars import bars, columns
 from analysis.figures.curves import curves
 from analysis.figures.heatmap import heatmap, raster, scatter
 from analysis.figures.interactive import interactive
@@ -99,7 +99,8 @@ def test_figures_draw_on_the_axes_they_are_given_and_touch_nothing_else(table):
 
 
 def test_bars_start_at_zero(table):
-    assert bars(table.assign(name=list("abcdefghi")), "name", "accuracy").get_xlim() == (0, 100)
+    named = table.assign(name=list("abcdefghi"))
+    assert bars(named, "name", "accuracy").get_xlim() == columns(named, "name", "accuracy").get_ylim() == (0, 100)
 
 
 def test_labels_of_references_do_not_overlap_and_keep_their_order():

@@ -82,6 +82,12 @@ def test_the_page_runs_without_torch_and_ray_and_writes_what_it_lists(report):
     assert (run / "report.ipynb").is_file() and (run / "report.html").is_file()
 
 
+def test_the_report_has_no_section_without_content_and_the_notebook_keeps_all(report):
+    notebook, html = ((report[0] / f"report.{kind}").read_text() for kind in ("ipynb", "html"))
+    absent, present = "Without target labels: rounds and adaptation", "Over the temperature, one line per weight"
+    assert absent in notebook and absent not in html and present in html
+
+
 def test_html_needs_no_network(report):
     for file in [report[0] / "report.html", *(report[0] / "figures").glob("*.html")]:
         text = file.read_text()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from trainables.core.data import DataError, answering, fetch_once
 from trainables.core.nets import FAMILIES
-from trainables.core.population import PRECISIONS
+from trainables.core.population import MOMENTUM, PRECISIONS
 
 # Mean and deviation of the channels that the weights were trained with
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,6 +33,9 @@ CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's own, fo
 
 class Normalised(nn.Module):
     """(x - mean) / deviation by channel. In the network, since it belongs to the weights. x: (B, 3, H, W) in [0, 1]."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         super().__init__()
@@ -78,6 +81,9 @@ def build(network: str, classes: int, weights: str, seed: int) -> nn.Sequential:
         if weights != "random":
             state = load(network, weights)
             _fit(body if "stage_1.0.mean" in state else own, state, network, weights)
+        for module in body.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = MOMENTUM  # some are made for months of training, ours is short
         torch.manual_seed(seed)  # the head does not depend on what the body has drawn
         with torch.no_grad():
             width = body.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
@@ -290,7 +296,8 @@ def architecture(model: nn.Sequential, resolution: int, depth: int = 3) -> list[
 
     found = torchinfo.summary(model, (1, 3, resolution, resolution), depth=depth, verbose=0, device="cpu", mode="eval")
     layers = found.summary_list[1:]  # the first is the network
-    rows, path = [], [""] * (depth + 1)
+    rows: list[dict] = []
+    path = [""] * (depth + 1)
     for i, layer in enumerate(layers):
         if layer.depth > depth:
             continue
