@@ -329,7 +329,8 @@ def verdict(difference, p):
         return words.moves(difference)
     if p >= 1 - statistics.LEVEL:
         return f"a tie (p = {p:.2g})"
-    return f"{'a gain' if difference.mean > 0 else 'a loss'} (p = {p:.2g})"
+    size = f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+    return f"{'a gain' if difference.mean > 0 else 'a loss'} ({size})"
 
 
 def effect_sentences(final):

@@ -22,7 +22,7 @@ from trainables.core.losses import cross_entropy
 from trainables.core.network import Network
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS
-from trainables.core.pretrained import build, family, resized, stages, weights_file
+from trainables.core.pretrained import build, check_weights, family, resized, stages
 from trainables.core.schedules import Plateau, one_cycle, stairs, thawed
 from trainables.core.splits import Splits
 
@@ -107,9 +107,7 @@ class FineTuning(Pack):
     @staticmethod
     def require(configs: Iterable[Config]) -> None:
         """DataError where weights are not at hand and cannot be fetched."""
-        for network, weights in sorted({(c.network, c.weights) for c in configs}):
-            if weights != "random":
-                weights_file(network, weights)
+        check_weights((c.network, c.weights) for c in configs)
 
     @staticmethod
     def lesson(config: Config) -> Source:

@@ -26,7 +26,7 @@ from trainables.core.nets import Linear
 from trainables.core.network import OPTIMISERS, Network
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population
-from trainables.core.pretrained import architecture, build, family, features, resized, stages, weights_file
+from trainables.core.pretrained import architecture, build, check_weights, family, features, resized, stages
 from trainables.core.schedules import UNFREEZINGS, thawed
 from trainables.core.splits import Splits, shared
 
@@ -121,9 +121,7 @@ class Transfer(Pack):
     @staticmethod
     def require(configs: Iterable[Config]) -> None:
         """DataError where weights are not at hand and cannot be fetched."""
-        for network, weights in sorted({(c.network, c.weights) for c in configs}):
-            if weights != "random":
-                weights_file(network, weights)
+        check_weights((c.network, c.weights) for c in configs)
 
     @staticmethod
     def lesson(config: Config) -> Source:

@@ -184,6 +184,13 @@ def load(network: str, weights: str) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
+def check_weights(sources: Iterable[tuple[str, str]]) -> None:
+    """DataError where the weights of a network are neither at hand nor to be fetched. sources: (network, weights)."""
+    for network, weights in sorted(set(sources)):
+        if weights != "random":
+            weights_file(network, weights)
+
+
 def weights_file(network: str, weights: str) -> Path:
     """Where the weights lie; torchvision's are fetched into its usual cache, once. Errors: DataError, in one line."""
     if weights != "imagenet":
