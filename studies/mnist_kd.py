@@ -58,7 +58,7 @@ STUDY = Study(
         "widths": Preset("which T is best for which width, with 5,000 and all digits and a good teacher: 8 minutes on two cores", core_seconds=3.0, pack=14, axes={
             "network": ("mlp_30", "mlp_300", "mlp_600"), "train_size": ("5000", "all"), "temperature": (1.0, 2.5, 4.0, 8.0, 20.0, 40.0), "kd_weight": (0.0, 10.0),
             "optimiser": ("adam",), "lr": (1e-3,), "steps": (1700,), "teacher_steps": (2500,)}),
-        "paper": Preset("after section 3 of the paper, cut to 20 passes of the teacher, 15 of the students: 9 minutes on two cores", core_seconds=60.0, pack=3, axes={
+        "paper": Preset("after section 3 of the paper, cut to 20 passes of the teacher, 15 of the students: 16 minutes on two cores", core_seconds=60.0, pack=3, axes={
             "network": ("mlp_800",), "teacher": ("regularised",), "temperature": (20.0,), "kd_weight": (0.0, 1.0, 10.0),
             "optimiser": ("adam",), "lr": (1e-3,), "steps": (6450,), "teacher_steps": (8600,), "precision": ("bf16",)}),
     },
