@@ -45,13 +45,16 @@ class Regime:
         return by_seed(select(self.done, cell), metric)
 
 
-def split(rows: pd.DataFrame, by: Sequence[str], order: Mapping[str, Sequence]) -> list[Regime]:
-    """The regimes of a run: by the axes named, and by any other axis with several values, so that nothing is mixed.
+def split(
+    rows: pd.DataFrame, by: Sequence[str], order: Mapping[str, Sequence], within: Sequence[str] = PLANE
+) -> list[Regime]:
+    """The regimes of a run: by the axes named, and by any other axis with several values, so that nothing is mixed but
+    the axes `within` a regime.
 
     order: the values of each axis as run.json has them, which is how regimes are sorted.
     """
     axes = rows.attrs["axes"]
-    fixed = {*PLANE, "seed", *by}
+    fixed = {*within, "seed", *by}
     keys = [*by, *(name for name in axes if name not in fixed and rows[name].nunique() > 1)]
     done = records.final(rows)
     regimes = []

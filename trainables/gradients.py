@@ -23,7 +23,7 @@ from trainables.core.nets import NETWORKS, Conv, graph
 from trainables.core.pack import Pack
 from trainables.core.population import Population, footprint
 from trainables.core.schedules import warmup_linear
-from trainables.core.splits import HELD_OUT, Splits
+from trainables.core.splits import HELD_OUT, Splits, prepare, shape
 
 CLASSES = 10
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
@@ -203,17 +203,6 @@ def deviation(z: Tensor) -> Tensor:
 def _is_weight(p: Tensor) -> bool:
     """Of a stacked parameter: Conv weights are (S, out, k, k, in), Linear weights (S, in, out) and biases (S, 1, out)."""
     return p.dim() == 5 or (p.dim() == 3 and p.shape[1] > 1)
-
-
-def shape(dataset: str) -> tuple[int, int, int]:
-    """Of one prepared image."""
-    return (3, 32, 32) if dataset == "cifar10" else (1, 28, 28)
-
-
-def prepare(x: Tensor) -> Tensor:
-    """uint8 images (B, 28, 28) or (B, 3, 32, 32) to floats in [-1, 1], (B, 1, 28, 28) or (B, 3, 32, 32)."""
-    x = x[:, None] if x.dim() == 3 else x
-    return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
 
 
 def taught(lesson: Teacher, sets: Splits) -> Population:

@@ -10,11 +10,14 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
 
-LOG2 = frozenset({"temperature", "probe_temperature", "l2"})
+LOG2 = frozenset({"temperature", "probe_temperature", "l2", "labels"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
 
 LOG2_FROM_0 = frozenset({"training_step"})
 """Columns that have a 0 and are geometric beyond it: they lie at log2(1 + value)."""
+
+NINES = frozenset({"threshold"})
+"""Shares whose grid nears 1: they lie at -log2(1 - value), so that every halving of the doubt is as long."""
 
 MAP = "viridis"
 """Perceptually uniform, and readable without seeing red from green."""
@@ -40,6 +43,8 @@ def label(column: str) -> str:
 def positions(values: Any, column: str) -> np.ndarray:
     """Where values lie on the axis of their column: at their log2 where the column is geometric."""
     numbers = np.asarray(values, dtype=float)
+    if column in NINES:
+        return -np.log2(1 - numbers)
     return np.log2(numbers + (column in LOG2_FROM_0)) if column in LOG2 | LOG2_FROM_0 else numbers
 
 

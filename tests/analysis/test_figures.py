@@ -8,6 +8,7 @@ from analysis.figures.curves import curves
 from analysis.figures.heatmap import heatmap, raster, scatter
 from analysis.figures.interactive import interactive
 from analysis.figures.references import Reference, spread
+from analysis.figures.scales import positions
 from analysis.figures.surface import surface
 
 GRID = [1.0, 4.0, 16.0]
@@ -44,6 +45,10 @@ def test_temperatures_lie_at_their_log2_with_ticks_at_grid_points(table):
         assert [text.get_text() for text in axis.get_ticklabels()] == ["1", "4", "16"]
     axis = interactive(table, *COLUMNS, "").layout.scene.xaxis
     assert list(axis.tickvals) == [0, 2, 4] and list(axis.ticktext) == ["1", "4", "16"]
+
+
+def test_every_halving_of_the_doubt_is_as_long_on_the_axis_of_thresholds():
+    assert np.allclose(positions([0.0, 0.5, 0.75, 0.875], "threshold"), [0, 1, 2, 3])
 
 
 def test_a_hole_tears_the_surface_and_is_never_a_low_point(table):

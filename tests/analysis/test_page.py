@@ -140,6 +140,8 @@ def test_regimes_are_never_mixed(tmp_path, made_up_run):
     both.attrs["axes"] = [*rows.attrs["axes"], "network"]
     split = regimes.split(both, ["teacher_view", "target_labels"], {})
     assert len(split) == 8 and all(part.done.groupby([*regimes.PLANE, "seed"]).size().max() == 1 for part in split)
+    within = regimes.split(both, ["network"], {}, within=("teacher_view", "target_labels", *regimes.PLANE))
+    assert [part.axes for part in within] == [{"network": "mlp"}, {"network": "cnn"}]
 
 
 def test_a_run_without_results_ends_in_one_line(tmp_path, capsys, made_up_run):

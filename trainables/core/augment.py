@@ -23,3 +23,43 @@ def written_otherwise(x: Tensor, g: torch.Generator, size: int, mode: str = "bil
     theta = torch.stack(rows, 1).view(-1, 2, 3).to(x.device)
     places = F.affine_grid(theta, [len(x), x.shape[1], size, size], align_corners=False)
     return F.grid_sample(x, places, mode, padding_mode="border", align_corners=False)
+
+
+def flipped(x: Tensor, g: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Every image mirrored left to right with a probability. x: (B, C, H, W). g: draws on the CPU."""
+    mirrored = (torch.rand(len(x), generator=g) < probability).to(x.device)
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+
+def shifted(x: Tensor, g: torch.Generator, most: int) -> Tensor:
+    """Every image moved by its own whole pixels, uniform in [-most, most] either way; what comes in is mirrored at the edge.
+    x: (B, C, H, W), uint8 or float. g: draws on the CPU."""
+    B, _, H, W = x.shape
+    down, right = torch.randint(-most, most + 1, (2, B, 1), generator=g).to(x.device)
+    rows = _mirrored(torch.arange(H, device=x.device) + down, H)  # (B, H)
+    columns = _mirrored(torch.arange(W, device=x.device) + right, W)  # (B, W)
+    each = torch.arange(B, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirrored(at: Tensor, n: int) -> Tensor:
+    """Places beyond an edge, reflected at it without repeating the edge: -1 -> 1, n -> n - 2."""
+    return (n - 1) - ((n - 1) - at.abs()).abs()
+
+
+def recoloured(x: Tensor, g: torch.Generator, strength: float = 0.5) -> Tensor:
+    """Contrast and brightness of every image, and of its channels apart, changed by up to `strength`; x: (B, C, H, W) in [-1, 1]."""
+    contrast, brightness = (strength * (torch.rand(2, len(x), 1, 1, 1, generator=g) * 2 - 1)).to(x.device)
+    tint = (strength / 2 * (torch.rand(*x.shape[:2], 1, 1, generator=g) * 2 - 1)).to(x.device)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return ((x - mean) * (1 + contrast) + mean + brightness + tint).clamp(-1, 1)
+
+
+def erased(x: Tensor, side: int, g: torch.Generator, value: float = 0) -> Tensor:
+    """A square filled in, centred on any pixel and cut at the border (cutout).    DeVries, Taylor 2017 (arXiv 1708.04552)"""
+    _, _, H, W = x.shape
+    at = torch.rand(2, len(x), 1, generator=g).to(x.device)
+    near_y, near_x = (
+        (torch.arange(n, device=x.device) - p * n).abs() < side / 2 for n, p in zip((H, W), at, strict=True)
+    )
+    return x.masked_fill((near_y[:, :, None] & near_x[:, None, :])[:, None], value)

@@ -14,3 +14,8 @@ def log_spaced(end: int, per_decade: float) -> list[int]:
     """Whole steps from 1 to `end`, about as many in every decade; ascending, each once."""
     count = max(1, round(per_decade * math.log10(end)))
     return sorted({round(end ** (i / count)) for i in range(count + 1)})
+
+
+def rise(fraction: float, start: float, end: float) -> float:
+    """0 up to `start`, 1 from `end` on, linear between; at once where both are equal."""
+    return 1.0 if fraction >= end else max(0.0, (fraction - start) / (end - start))

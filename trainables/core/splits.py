@@ -30,3 +30,14 @@ def shared(array: np.ndarray, device: torch.device | str) -> Tensor:
     """A tensor of an array that all workers share, without a copy on a CPU: it is to be read, not written."""
     with warnings.catch_warnings(action="ignore"):  # torch warns of memory that must not be written
         return torch.from_numpy(np.asarray(array)).to(device)
+
+
+def shape(dataset: str) -> tuple[int, int, int]:
+    """Of one prepared image."""
+    return (3, 32, 32) if dataset == "cifar10" else (1, 28, 28)
+
+
+def prepare(x: Tensor) -> Tensor:
+    """uint8 images (B, 28, 28) or (B, 3, 32, 32) to floats in [-1, 1], (B, 1, 28, 28) or (B, 3, 32, 32)."""
+    x = x[:, None] if x.dim() == 3 else x
+    return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)

@@ -1,0 +1,334 @@
+"""Pseudo-labels: a network learns from few labels and from its own answers to images that have none.
+
+    CE(labelled) + weight a(t) (1/B) sum_b 1[max q_b >= threshold] H(target(q_b), learnt_b)
+
+q_b is what the network answers to an unlabelled image, and no gradient goes through it; the target is its largest class, or q_b
+itself, sharpened; a(t) may rise. Methods differ in what is asked, when, and in what is learnt from:
+
+pseudo_label   asked in every step about the very image that it learns from                   Lee 2013 (ICML workshop)
+self_training  asked by the network as it was when the round began, about the image as it is  Scudder 1965
+fixmatch       asked about a weakly augmented image, learns on it strongly augmented          Sohn et al. 2020 (arXiv 2001.07685)
+supervised*    the labelled images alone, as they are or augmented
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.core import augment
+from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.losses import cross_entropy
+from trainables.core.nets import NETWORKS, graph
+from trainables.core.pack import Pack
+from trainables.core.population import PRECISIONS, Population, footprint
+from trainables.core.schedules import rise
+from trainables.core.splits import Splits, prepare, shape
+
+CLASSES = 10
+DATASETS = ("mnist", "cifar10")
+LABELLED, UNLABELLED, ASKED, LEARNT, VIEW, START, DRAWN, OWN, WATCH = range(9)  # purposes that draw random numbers
+RISE_FROM = 1 / 6  # of the ramp: Lee's weight begins to rise at pass 100 and is full at 600
+WATCHED = 2000  # unlabelled images whose answers are judged
+OWN_SHARE = 0.2  # validation images that a user would label, for each label to train on
+BINS = 10  # of confidence, equally wide
+EVALUATIONS = 8
+
+
+@dataclass(frozen=True)
+class Method:
+    """How images are shown: `labelled` ones; unlabelled ones, `learnt` from (not at all, where empty) and `asked` about (where
+    empty, in the very forward pass that is learnt from). rounds: asked is the network as it was when the round began."""
+
+    labelled: str
+    learnt: str = ""
+    asked: str = ""
+    rounds: bool = False
+
+
+METHODS = {
+    "supervised": Method("none"),
+    "supervised_weak": Method("weak"),
+    "supervised_strong": Method("strong"),
+    "pseudo_label": Method("none", learnt="none"),
+    "self_training": Method("none", learnt="none", asked="none", rounds=True),
+    "fixmatch": Method("weak", learnt="strong", asked="weak"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One student.
+
+    labels: labelled training images, balanced over the classes. rounds: of self_training, beside the first part of the
+    training, which has labels only; all parts are equally long. batch_size: labelled images per batch; ratio: unlabelled
+    ones for each of them. threshold: the confidence that a pseudo-label needs. target_temperature: of the targets, softmax(z / T); 0
+    is the largest class alone. weight: of the pseudo-labels' term, after it has risen up to the fraction `ramp` of the
+    training. lr: peak learning rate of Adam. seed: initial weights, which images have labels, order of the data.
+    """
+
+    dataset: str
+    network: str
+    method: str
+    labels: int
+    rounds: int
+    precision: str
+    steps: int
+    batch_size: int
+    ratio: int
+    threshold: float
+    target_temperature: float
+    weight: float
+    ramp: float
+    lr: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        for holds, what in (
+            (self.dataset in DATASETS, f"dataset is one of {', '.join(DATASETS)}, not {self.dataset!r}"),
+            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
+            (self.method in METHODS, f"method is one of {', '.join(METHODS)}, not {self.method!r}"),
+            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
+            (self.labels >= CLASSES, f"labels must be {CLASSES} or more, not {self.labels}"),
+            (self.threshold >= 0, f"threshold must not be below 0, not {self.threshold}"),
+            (self.target_temperature >= 0, f"target_temperature must not be below 0, not {self.target_temperature}"),
+            (self.weight >= 0, f"weight must not be below 0, not {self.weight}"),
+            (0 <= self.ramp <= 1, f"ramp must lie in [0, 1], not {self.ramp}"),
+            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
+            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
+            (min(self.rounds, self.steps, self.ratio) > 0, "rounds, steps and ratio must be above 0"),
+        ):
+            if not holds:
+                raise ValueError(what)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which training images have labels."""
+
+    dataset: str
+    labels: int
+    seed: int
+
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class PseudoLabels(Pack):
+    """Students of few labels. datasets: {name: its arrays}."""
+
+    config_type = Config
+    may_differ = frozenset({"threshold", "target_temperature", "weight", "ramp", "lr"})
+
+    @staticmethod
+    def lesson(config: Config) -> Draw:
+        """What must be prepared before a student can be trained: the draw of the images that have labels."""
+        return Draw(config.dataset, config.labels, config.seed)
+
+    @staticmethod
+    def prepare(lesson: Draw, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """The labelled images, indices into the training set; the only reader of other training labels, which it balances by.
+        And their row for the table `draws`."""
+        sets = Splits(datasets[lesson.dataset], "cpu")
+        labelled = balanced(sets.labels, sets.train, lesson.labels, lesson.seed, DRAWN)
+        row = {"dataset": lesson.dataset, "labels": lesson.labels, "seed": lesson.seed}
+        sizes = {"unlabelled": len(sets.train) - len(labelled), "val": len(sets.val), "test": len(sets.test_labels)}
+        return {"labelled": labelled.numpy()}, row | sizes | {"own_val": own_size(lesson.labels)}
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        """Memory that one more student takes on the device, in bytes."""
+        batch = max(config.batch_size * (1 + 2 * config.ratio), 2000 // 3)
+        return footprint(graph(config.network, CLASSES), shape(config.dataset), batch)
+
+    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(pack, device)
+        c = self.common
+        self.method = METHODS[c.method]
+        self.threshold, self.weight = self.column("threshold"), self.column("weight")
+        self.target_temperature = self.column("target_temperature")
+        self.sets = Splits(datasets[c.dataset], self.device)
+        self.labelled = torch.from_numpy(np.array(answers["labelled"])).to(self.device)
+        self.unlabelled = self.sets.train[~torch.isin(self.sets.train, self.labelled)]
+        if not len(self.unlabelled):
+            raise ValueError(f"{c.labels} labels leave none of {len(self.sets.train)} training images unlabelled")
+        self.watched = _some(self.unlabelled, WATCHED, 0, WATCH)
+        self.own_val = _some(torch.arange(len(self.sets.val), device=self.device), own_size(c.labels), c.seed, OWN)
+        self.students = self._population()
+        self.before = self._population() if self.method.rounds else self.students  # who is asked
+        self.first = self.watched[:0]  # classes named at the first evaluation, (S, watched)
+
+    def _population(self) -> Population:
+        c, rates = self.common, [each.lr for each in self.pack]
+        start = [substream(c.seed, START)] * len(rates)
+        return Population(graph(c.network, CLASSES), shape(c.dataset), start, rates, self.device, c.precision)
+
+    def round(self, step: int) -> int:
+        """0 while there are labels only, then 1, 2, ...; equally long. Always 1 for a method without rounds."""
+        return step * (self.common.rounds + 1) // self.common.steps if self.method.rounds else 1
+
+    def evaluations(self) -> list[int]:
+        """Every eighth of the training, and where a round begins, for its answers become labels there."""
+        c = self.common
+        parts = [EVALUATIONS, *([c.rounds + 1] if self.method.rounds else [])]
+        return sorted({max(1, -(-c.steps * k // n)) for n in parts for k in range(1, n + 1)})
+
+    def shown(self, index: Tensor, view: str, purpose: int, step: int) -> Tensor:
+        """Training images as they are shown in a step: the same to every student, and to every method with this view."""
+        g = torch.Generator().manual_seed(substream(self.common.seed, VIEW, purpose, step))
+        return VIEWS[view](prepare(self.sets.images[index]), g).contiguous(memory_format=torch.channels_last)
+
+    def loss(self, step: int) -> Tensor:
+        c, method = self.common, self.method
+        index = batch_index(self.labelled, c.batch_size, step, c.seed, stream=LABELLED)
+        z = self.students.logits(self.shown(index, method.labelled, LABELLED, step))
+        loss = cross_entropy(z, self.sets.labels[index])
+        weight = self.weights(step)
+        if not weight.any():
+            return loss
+        index = batch_index(self.unlabelled, c.ratio * c.batch_size, step, c.seed, stream=UNLABELLED)
+        learnt = by_batch(self.students, self.shown(index, method.learnt, LEARNT, step))
+        answers = self.answers(index, step) if method.asked else learnt.detach()
+        return loss + weight * pseudo_cross_entropy(learnt, answers, self.threshold, self.target_temperature)
+
+    def weights(self, step: int) -> Tensor:
+        """Weight of the pseudo-labels' term in a step, (S,)."""
+        if not self.method.learnt or self.round(step) == 0:
+            return torch.zeros_like(self.weight)
+        risen = [rise(step / self.common.steps, RISE_FROM * each.ramp, each.ramp) for each in self.pack]
+        return self.weight * torch.tensor(risen, device=self.device)
+
+    @torch.no_grad()
+    def answers(self, index: Tensor, step: int) -> Tensor:
+        """Logits that become pseudo-labels, (S, B, 10): of the students, normalising by the batch as they learn, or of the
+        students as they were when the round began, by their gathered statistics."""
+        if self.method.rounds and self.round(step) > self.round(step - 1):
+            for p, now in zip(_kept(self.before), _kept(self.students), strict=True):
+                p.copy_(now)
+        x = self.shown(index, self.method.asked, ASKED, step)
+        return self.before.logits(x, training=False) if self.method.rounds else by_batch(self.students, x)
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Tensor]:
+        """Pseudo-labels are judged on clean unlabelled images, whose true labels nothing else reads."""
+        sets, students = self.sets, self.students
+        right = students.answers(sets.images[sets.val], prepare).argmax(-1) == sets.labels[sets.val]
+        metrics = {"val_accuracy": right.float().mean(1), "own_val_accuracy": right[:, self.own_val].float().mean(1)}
+        confidence, named = students.answers(sets.images[self.watched], prepare).softmax(-1).max(-1)
+        truth = sets.labels[self.watched]
+        passing = confidence >= self.threshold[:, None]
+        self.bins = {"unlabelled": reliability(confidence, named == truth)}
+        metrics |= {
+            "pseudo_accuracy": (named == truth).float().mean(1),
+            "passing": passing.float().mean(1),
+            "passing_accuracy": (passing & (named == truth)).sum(1) / passing.sum(1),
+            "pseudo_ece": calibration_error(self.bins["unlabelled"]),
+        }
+        if not len(self.first):
+            self.first = named
+        if self.finished:
+            wrong = self.first != truth
+            metrics["kept_errors"] = (wrong & (named == self.first)).sum(1) / wrong.sum(1)
+            confidence, named = students.answers(sets.test_images, prepare).softmax(-1).max(-1)
+            self.bins["test"] = reliability(confidence, named == sets.test_labels)
+            metrics["test_accuracy"] = (named == sets.test_labels).float().mean(1)
+            metrics["test_ece"] = calibration_error(self.bins["test"])
+        return metrics
+
+    def tables(self) -> list[dict[str, list[dict]]]:
+        """At the end, `calibration`: images, mean confidence and accuracy by bin of confidence, on unlabelled and on test images."""
+        if not self.finished:
+            return super().tables()
+        found: list[dict[str, list[dict]]] = [{"calibration": []} for _ in self.pack]
+        for split, bins in self.bins.items():
+            for tables, counts in zip(found, bins.tolist(), strict=True):
+                tables["calibration"] += [
+                    {"split": split, "bin": b, "images": int(n), "confidence": sure / n, "accuracy": right / n}
+                    for b, (n, sure, right) in enumerate(zip(*counts, strict=True)) if n
+                ]  # fmt: skip
+        return found
+
+    def state_dict(self) -> dict:
+        asked = {"before": self.before.state_dict()} if self.method.rounds else {}
+        return {**super().state_dict(), "first": self.first, **asked}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.first = state["first"].to(self.device)
+        if self.method.rounds:
+            self.before.load_state_dict(state["before"])
+
+
+def pseudo_cross_entropy(z: Tensor, answers: Tensor, threshold: Tensor, temperature: Tensor) -> Tensor:
+    """(1/B) sum_b 1[max softmax(a_b) >= threshold] H(target_b, softmax(z_b)), target = softmax(a / T), at T = 0 its largest class
+
+    z: logits (S, B, C) that learn; answers a: logits (S, B, C) that teach; threshold, temperature T: (S,). Returns (S,), in nats.
+    Sohn et al. 2020, eq. 4; images that do not pass count in B.
+    """
+    passing = answers.softmax(-1).max(-1).values >= threshold[:, None]
+    T = temperature[:, None, None]
+    soft = (answers / torch.where(T > 0, T, 1)).softmax(-1)
+    target = torch.where(T > 0, soft, F.one_hot(answers.argmax(-1), z.shape[-1]).to(z))
+    return (passing * -(target * F.log_softmax(z, -1)).sum(-1)).mean(-1)
+
+
+def reliability(confidence: Tensor, right: Tensor) -> Tensor:
+    """Images, sum of confidences and right answers in each of BINS bins of confidence, (S, 3, BINS). Both (S, N)."""
+    into = F.one_hot((confidence * BINS).long().clamp(0, BINS - 1), BINS).double()  # (S, N, BINS)
+    values = torch.stack([torch.ones_like(confidence), confidence, right.to(confidence)], 1).double()
+    return values @ into
+
+
+def calibration_error(bins: Tensor) -> Tensor:
+    """ECE = sum_b (n_b / N) |accuracy_b - confidence_b|, (S,)      Guo et al. 2017 (arXiv 1706.04599), eq. 3; bins: (S, 3, BINS)"""
+    images, sure, right = bins.unbind(1)
+    return (right - sure).abs().sum(-1) / images.sum(-1)
+
+
+def by_batch(students: Population, x: Tensor) -> Tensor:
+    """Logits while learning, which leave batch normalisation's running statistics to the labelled images: so a student without
+    pseudo-labels is the supervised one, and none gains from seeing what unlabelled images look like. (S, B, 10)"""
+    kept, students.statistics = students.statistics, [s.clone() for s in students.statistics]
+    z = students.logits(x)
+    students.statistics = kept
+    return z
+
+
+def _kept(students: Population) -> list[Tensor]:
+    """All that a student answers by."""
+    return [*students.parameters, *students.statistics]
+
+
+def own_size(labels: int) -> int:
+    """Validation images that a user with so many labels would have labelled too."""
+    return max(CLASSES, round(OWN_SHARE * labels))
+
+
+def _some(pool: Tensor, count: int, seed: int, purpose: int) -> Tensor:
+    g = torch.Generator().manual_seed(substream(seed, purpose))
+    return pool[torch.randperm(len(pool), generator=g)[:count].to(pool.device)]
+
+
+# Views of prepared images (B, C, H, W). Weak: moved by up to an eighth of the side (a fourteenth of MNIST's, whose digits fill
+# the middle), photographs mirrored too. Strong: then turned, stretched and slanted, photographs recoloured, and a square erased.
+
+
+def weak(x: Tensor, g: torch.Generator) -> Tensor:
+    if x.shape[1] == 1:
+        return augment.shifted(x, g, 2)
+    return augment.shifted(augment.flipped(x, g), g, 4)
+
+
+def strong(x: Tensor, g: torch.Generator) -> Tensor:
+    x = augment.written_otherwise(weak(x, g), g, x.shape[-1])
+    if x.shape[1] == 3:
+        x = augment.recoloured(x, g)
+    return augment.erased(x, 16, g) if x.shape[1] == 3 else augment.erased(x, 8, g, value=-1)
+
+
+VIEWS = {"none": lambda x, g: x, "weak": weak, "strong": strong}
