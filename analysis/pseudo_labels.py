@@ -253,8 +253,8 @@ for regime in regimes:
             if metric == "passing":
                 ax.set_title(f"{labels:,} labels", fontsize=10.5)
     lowest = 100 * history.groupby(["method", "labels", "step"])["passing_accuracy"].mean().min()
-    for line, limits in zip(axes, ((0, 100.5), (max(0, 10 * (lowest // 10)), 100.5), (0, None)), strict=True):
-        line[0].set_ylim(*limits)
+    for line, low, high in zip(axes, (0, max(0, 10 * (lowest // 10)), 0), (100.5, 100.5, None), strict=True):
+        line[0].set_ylim(low, high)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
     said = f"Pseudo-labels at threshold {one_threshold(regime):g}: {title(regime)}"
@@ -322,7 +322,7 @@ def differences(regime):
             if d.n:
                 found.append((labels, method, threshold, d, d.p))
     table = pd.DataFrame(found, columns=["labels", "method", "threshold", "difference", "p"])
-    return table.assign(p=statistics.holm(table["p"])) if len(table) else table
+    return table.assign(p=statistics.holm(table["p"].to_numpy())) if len(table) else table
 
 
 def named(method, threshold):

@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,8 +33,8 @@ class Arguments:
     """whose ImageNet weights are frozen"""
     resolution: int = 64
     """of the images, in pixels"""
-    data: str = "sample"
-    """full or sample"""
+    data: Literal["full", "sample"] = "sample"
+    """which data"""
     data_root: Path | None = None
     """folder of the data sets"""
     train_size: str = "all"
@@ -47,12 +48,12 @@ class Arguments:
 
 
 class Pictures(torch.utils.data.Dataset):
-    """A PIL image per item, resized and normalised, as torchvision's tutorials do. images: (N, 3, 32, 32) uint8."""
+    """A PIL image per item, resized and normalised, as torchvision's tutorials do. part: images (N, 3, 32, 32) uint8, labels (N,)."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, resolution: int) -> None:
+    def __init__(self, part: tuple[np.ndarray, np.ndarray], resolution: int) -> None:
         from torchvision import transforms
 
-        self.images, self.labels = images.transpose(0, 2, 3, 1), labels
+        self.images, self.labels = part[0].transpose(0, 2, 3, 1), part[1]
         self.transform = transforms.Compose([transforms.Resize(resolution), transforms.ToTensor()])
 
     def __len__(self) -> int:
@@ -70,7 +71,7 @@ def plain(c: Config, parts: dict) -> float:
     model = build(c.network, CLASSES, c.weights, c.seed)  # all of it frozen, in evaluation mode
     body, head = model[:-1], model[-1].requires_grad_(True)
     optimiser = torch.optim.AdamW(head.parameters(), lr=c.lr, weight_decay=c.weight_decay)
-    batches = torch.utils.data.DataLoader(Pictures(*parts["train"], c.resolution), c.batch_size, True, drop_last=True)
+    batches = torch.utils.data.DataLoader(Pictures(parts["train"], c.resolution), c.batch_size, True, drop_last=True)
     step, steps = 0, c.passes * len(batches)
     for _ in range(c.passes):
         for x, y in batches:
@@ -82,7 +83,7 @@ def plain(c: Config, parts: dict) -> float:
             loss.backward()
             optimiser.step()
             step += 1
-    seen = torch.utils.data.DataLoader(Pictures(*parts["test"], c.resolution), c.batch_size)
+    seen = torch.utils.data.DataLoader(Pictures(parts["test"], c.resolution), c.batch_size)
     with torch.no_grad():
         right = sum((model(x).argmax(1) == y).sum().item() for x, y in seen)
     return right / len(parts["test"][1])

@@ -62,9 +62,14 @@ def equal(a, b):
     return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
 
 
+def near(a, b):
+    return all(torch.allclose(p, q, rtol=0, atol=1e-7) for p, q in zip(a, b, strict=True))
+
+
 @pytest.mark.parametrize("method", TAUGHT)
 def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(method, datasets):
-    """Bit for bit, batch normalisation included; and the study trains these as the one student that they are."""
+    """To the rounding of a place in a pack, batch normalisation included; and the study trains these as the one student
+    that they are."""
     lonely = variant(method=method, weight=0.0)
     none, unsure, taught = (
         weights(train([variant(method=method), lonely, variant(method=method, threshold=1.1)], datasets)[0], s)
@@ -73,8 +78,8 @@ def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(m
     same = STUDY.same(dataclasses.asdict(lonely))
     assert same["method"].startswith("supervised")
     supervised = weights(train([Config(**same)], datasets)[0], 0)
-    assert equal(none, supervised) and equal(unsure, supervised)
-    assert not equal(taught, supervised)
+    assert near(none, supervised) and near(unsure, supervised)
+    assert not near(taught, supervised)
 
 
 @pytest.mark.parametrize("method", TAUGHT)

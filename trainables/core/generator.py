@@ -96,13 +96,13 @@ def random_drawings(count: int, rng: np.random.Generator) -> Tensor:
         rows = np.flatnonzero(numbers == n)
         along = pools.curve(np.eye(n), POINTS - 1)[:: n - 1]  # (6, n)
         strokes[rows] = along @ pools.points(rng, len(rows), n)
-    strokes, second = strokes.reshape(count, 2, POINTS, 2), rng.random(count) < pools.TWO
-    strokes[:, 1] = np.where(second[:, None, None], strokes[:, 1], strokes[:, 0])
-    low, high = strokes.min((1, 2), keepdims=True), strokes.max((1, 2), keepdims=True)
+    pairs, second = strokes.reshape(count, 2, POINTS, 2), rng.random(count) < pools.TWO
+    pairs[:, 1] = np.where(second[:, None, None], pairs[:, 1], pairs[:, 0])
+    low, high = pairs.min((1, 2), keepdims=True), pairs.max((1, 2), keepdims=True)
     box = np.stack([rng.uniform(*pools.SLIMNESS, count), np.ones(count)], 1)[:, None, None]
-    strokes = (2 * (strokes - low) / (high - low) - 1) * box
+    pairs = (2 * (pairs - low) / (high - low) - 1) * box
     width = rng.uniform(-1, 1, count)
-    return torch.from_numpy(np.column_stack([strokes.reshape(count, -1), width, second])).float()
+    return torch.from_numpy(np.column_stack([pairs.reshape(count, -1), width, second])).float()
 
 
 def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
