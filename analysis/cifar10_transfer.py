@@ -100,7 +100,7 @@ for (network, resolution), part in layers.groupby(["network", "resolution"], sor
         f"{work / 1e6:,.0f} M multiplications an image</h4>"
     ))  # fmt: skip
     table_html([
-        {"stage": row.stage, "consists of": kinds.get(row.stage, row.kind), "output": row.output, "parameters": f"{row.parameters:,}",
+        {"stage": row.stage, "consists of": kinds.get(str(row.stage), str(row.kind)), "output": row.output, "parameters": f"{row.parameters:,}",
          "multiplications": f"{row.multiplications:,}"}
         for row in top.itertuples()
     ])  # fmt: skip
@@ -153,15 +153,15 @@ PUBLISHED = {
     "ResNet-18, random:\nall layers [WeihaoZhuang]": 95.32,
     "own CNN [airbench]": 96.0,
 }
-bars = []
+entries = []
 for e in found:
     mean, low, high, n = percent(e["test"])
     kind = "own" if e["network"] in OWN else start_of(e)
-    bars.append({"name": name_of(e, "\n"), METRIC: mean, "low": low, "high": high, "kind": kind})
-bars += [
+    entries.append({"name": name_of(e, "\n"), METRIC: mean, "low": low, "high": high, "kind": kind})
+entries += [
     {"name": name, METRIC: value, "low": None, "high": None, "kind": "published"} for name, value in PUBLISHED.items()
 ]
-bars = pd.DataFrame(bars).astype({"low": float, "high": float})
+bars = pd.DataFrame(entries).astype({"low": float, "high": float})
 bars["color"] = bars["kind"].map(COLORS)
 figure, ax = plt.subplots(figsize=(max(9, 0.68 * len(bars) + 1.5), 6.6), layout="constrained")
 columns(bars, "name", METRIC, hue="color", limit=110, ax=ax)
@@ -230,7 +230,7 @@ if studied:
 best = max(found, key=lambda e: e["val"].mean())
 counts = select(layers, {"network": best["network"], "resolution": best["resolution"]})
 whole = int(counts.loc[counts["depth"] == 1, "parameters"].sum())
-part = int(best["seeds"]["trained_parameters"].iloc[0])
+trained = int(best["seeds"]["trained_parameters"].iloc[0])
 MODIFIED = {
     "head": "the head, new: one linear layer to ten classes; all else is frozen",
     "last_block": "the head, new, and the last stage are trained; all else is frozen",
@@ -248,7 +248,7 @@ table_html([
     {"of the best model": name, "": value}
     for name, value in {
         "source model": f"{best['network']} ({whole / 1e6:.2f} M parameters), weights {best['weights']}",
-        "modified layers": f"{MODIFIED[best['unfreezing']]}; {part:,} parameters are trained",
+        "modified layers": f"{MODIFIED[best['unfreezing']]}; {trained:,} parameters are trained",
         "type of transfer": kind_of_transfer,
         "training images": f"{best['images']:,} at {best['resolution']} x {best['resolution']} pixels, augmentation {best['augmentation']}",
         "optimiser": f"{best['optimiser']}, peak lr {best['lr']:g}, weight decay {best['weight_decay']:g}, {best['passes']} passes, batches of {best['batch_size']}, warm-up and linear decay",

@@ -187,9 +187,9 @@ for setting, final in SETTINGS.items():
                 lines = [
                     statistics.interval(means.loc[(means[a] == v) & (means[b] == value), METRIC]) for v in factors[a]
                 ]
-                half = [line.high - line.mean if line.n > 1 else 0 for line in lines]
+                whiskers = [line.high - line.mean if line.n > 1 else 0 for line in lines]
                 at = np.array([0, 1]) + (0.02 if value == factors[b][1] else -0.02)  # so that whiskers do not coincide
-                ax.errorbar(at, [line.mean for line in lines], half, fmt="o" + style, color=color, capsize=4,
+                ax.errorbar(at, [line.mean for line in lines], whiskers, fmt="o" + style, color=color, capsize=4,
                             label=f"{FACTOR[b]} {'on' if value == factors[b][1] else 'off'}")  # fmt: skip
             ax.set_xticks([0, 1], [f"{FACTOR[a]} off", f"{FACTOR[a]} on"])
             ax.set(xlim=(-0.3, 1.3))
@@ -266,8 +266,8 @@ for setting, final in SETTINGS.items():
 for setting, final in SETTINGS.items():
     if schedules.empty:
         continue
-    lines = schedules[schedules["student"].isin(final["student"])]
-    top = lines["rate_used"].max()
+    used = schedules[schedules["student"].isin(final["student"])]
+    top = used["rate_used"].max()
     norm = LogNorm(top / 1e4, top)
     kinds = [k for k in ("all", "gradual", "head") if k in set(final["unfreezing"])]
     rates = [r for r in ("constant", "one_cycle", "plateau") if r in set(final["rate"])]
@@ -289,13 +289,16 @@ for setting, final in SETTINGS.items():
         ax.set_title(f"unfreezing {kind}, rate {rate}", fontsize=10)
     for rate, ax in zip(rates, axes[-1], strict=True):
         for (kind, color), style in zip({"none": GREY, "iterative": ORANGE, "full": BLUE}.items(), "--:", strict=False):
-            part = (
-                lines[(lines["augmentation"] == kind) & (lines["rate"] == rate)].drop_duplicates("at").sort_values("at")
-            )
+            part = used[(used["augmentation"] == kind) & (used["rate"] == rate)].drop_duplicates("at").sort_values("at")
             if len(part):
-                at = [*(100 * part["at"] / part["steps"]), 100]
+                shares = [*(100 * part["at"] / part["steps"]), 100]
                 ax.step(
-                    at, [*part["strength"], part["strength"].iloc[-1]], style, where="post", color=color, label=kind
+                    moments,
+                    [*part["strength"], part["strength"].iloc[-1]],
+                    style,
+                    where="post",
+                    color=color,
+                    label=kind,
                 )
         ax.set(ylim=(-0.08, 1.08), xlabel="share of the training, %", ylabel="strength")
         ax.legend(title="augmentation", fontsize=7.5, title_fontsize=7.5)
@@ -358,7 +361,7 @@ def effect_sentences(final):
 
 def conclusion(single):
     """What the effects come to, in one sentence. single: of each thing its name, difference and corrected p."""
-    kinds = {"helps": [], "hurts": [], "is not told from doing nothing": []}
+    kinds: dict[str, list[str]] = {"helps": [], "hurts": [], "is not told from doing nothing": []}
     for effect, d, p in single:
         kind = 2 if p >= 1 - statistics.LEVEL else int(d.mean < 0)
         list(kinds.values())[kind].append(effect_words(effect))
