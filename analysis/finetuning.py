@@ -292,14 +292,8 @@ for setting, final in SETTINGS.items():
             part = used[(used["augmentation"] == kind) & (used["rate"] == rate)].drop_duplicates("at").sort_values("at")
             if len(part):
                 shares = [*(100 * part["at"] / part["steps"]), 100]
-                ax.step(
-                    moments,
-                    [*part["strength"], part["strength"].iloc[-1]],
-                    style,
-                    where="post",
-                    color=color,
-                    label=kind,
-                )
+                strengths = [*part["strength"], part["strength"].iloc[-1]]
+                ax.step(shares, strengths, style, where="post", color=color, label=kind)
         ax.set(ylim=(-0.08, 1.08), xlabel="share of the training, %", ylabel="strength")
         ax.legend(title="augmentation", fontsize=7.5, title_fontsize=7.5)
     figure.colorbar(mesh, ax=axes[:-1], label="learning rate (hatched: frozen)", shrink=0.8, extend="min")
