@@ -249,7 +249,7 @@ for regime in regimes:
                 for k in range(1, rounds + 1):
                     begins = part["step"].max() * k / (rounds + 1)
                     ax.axvline(begins, color=COLORS["self_training"], linestyle=":", linewidth=0.9)
-            ax.set(xlabel="step", ylabel=said if ax is line[0] else "")
+            ax.set(xlabel="step" if ax in axes[-1] else "", ylabel=said if ax is line[0] else "")
             if metric == "passing":
                 ax.set_title(f"{labels:,} labels", fontsize=10.5)
     lowest = 100 * history.groupby(["method", "labels", "step"])["passing_accuracy"].mean().min()
@@ -339,7 +339,7 @@ for regime in regimes:
         key=lambda k: ([*COLORS].index(k[0]), k[1]),
     )
     at = {key: -i for i, key in enumerate(keys)}
-    figure, axes = panels(1, len(counts(regime)), 4.2, 0.33 * len(keys), sharey=True)
+    figure, axes = panels(1, len(counts(regime)), 4.2, 0.5 * len(keys), sharey=True)
     for labels, ax in zip(counts(regime), axes[0], strict=True):
         ax.axvline(0, color="0.3", linewidth=1)
         for _, row in table[table["labels"] == labels].iterrows():
@@ -347,7 +347,7 @@ for regime in regimes:
             color = "0.55" if row["p"] >= 0.05 else "#009E73" if d.mean < 0 else "#D55E00"
             half = 0 if np.isnan(d.low) else 50 * (d.high - d.low)
             ax.errorbar(100 * d.mean, y, xerr=half, fmt="o", color=color, markersize=4.5, capsize=2.5)
-        ax.set(title=f"{labels:,} labels", xlabel="change of test errors, points")
+        ax.set(title=f"{labels:,} labels", xlabel="change of test errors, points", ylim=(0.6 - len(keys), 0.6))
         ax.margins(x=0.08)
     axes[0][0].set_yticks([*at.values()], [named(*key) for key in keys], fontsize=9)
     said = "green: fewer errors, orange: more (Holm), grey: not told apart"
