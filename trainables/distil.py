@@ -23,7 +23,7 @@ from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.metrics import information
 from trainables.core.nets import NETWORKS, graph, normalised
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import warmup_linear
 
@@ -70,7 +70,7 @@ class Config:
 
     def __post_init__(self) -> None:
         labels = self.target_labels
-        for holds, what in (
+        check(
             (self.teacher_view in VIEWS, f"teacher_view is target or source, not {self.teacher_view!r}"),
             (
                 labels == "all" or (labels.isdecimal() and int(labels) > 0),
@@ -95,9 +95,7 @@ class Config:
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
             (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trainables.core.augment import photographed_otherwise
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.losses import cross_entropy
 from trainables.core.network import Network
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS
 from trainables.core.pretrained import build, check_weights, family, resized, stages
 from trainables.core.schedules import Plateau, one_cycle, stairs, thawed
@@ -74,7 +74,7 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for holds, what in (
+        check(
             (self.resolution >= 32, f"resolution must be at least 32, not {self.resolution}"),
             (
                 min(self.train_size, self.val_size, self.test_size) > 0,
@@ -84,9 +84,7 @@ class Config:
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
             (self.steps > 0, f"steps must be above 0, not {self.steps}"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

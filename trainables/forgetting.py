@@ -28,7 +28,7 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation
 from trainables.core.nets import Conv, Layer, Linear
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import OPTIMISERS, Population, Tap, footprint
 from trainables.core.schedules import log_spaced
 
@@ -65,7 +65,7 @@ class Config:
     seed: int
 
     def __post_init__(self) -> None:
-        for holds, what in (
+        check(
             (self.tasks in PER_DECADE, f"tasks is two or five, not {self.tasks!r}"),
             (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
             (self.network == "logistic" or self.width >= 8, f"width must be 8 or more, not {self.width}"),
@@ -76,9 +76,7 @@ class Config:
             (min(self.steps, self.batch_size) > 0, "steps and batch_size must be above 0"),
             (min(self.old_steps, self.memory) >= 0, "old_steps and memory must not be below 0"),
             (self.remedy != "rehearsal" or self.memory > 0, "rehearsal needs a memory above 0"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.nets import NETWORKS, Conv, graph
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import Population, footprint
 from trainables.core.schedules import warmup_linear
 from trainables.core.splits import HELD_OUT, Splits, prepare, shape
@@ -56,7 +56,7 @@ class Config:
     seed: int
 
     def __post_init__(self) -> None:
-        for holds, what in (
+        check(
             (self.dataset in DATASETS, f"dataset is one of {', '.join(DATASETS)}, not {self.dataset!r}"),
             (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
             (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
@@ -66,9 +66,7 @@ class Config:
             (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
             (self.batch_size > 0, f"batch_size must be above 0, not {self.batch_size}"),
             (self.doublings > 0, f"doublings must be above 0, not {self.doublings}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.losses import added, cross_entropy, distillation, mixed
 from trainables.core.nets import NETWORKS, graph
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import OPTIMISERS, PRECISIONS, Population, footprint
 from trainables.core.schedules import warmup_linear
 from trainables.core.splits import HELD_OUT, Splits
@@ -78,7 +78,7 @@ class Config:
 
     def __post_init__(self) -> None:
         size = self.train_size
-        for holds, what in (
+        check(
             (self.convention in CONVENTIONS, f"convention is additive or convex, not {self.convention!r}"),
             (size == "all" or (size.isdecimal() and int(size) > 0), f"train_size is a count or all, not {size!r}"),
             (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
@@ -90,9 +90,7 @@ class Config:
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
             (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, softplus
 
 from trainables.core import splits
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 
 CLASSES, SIDE = 10, 28
 PAIRS = list(combinations(range(CLASSES), 2))
@@ -45,13 +45,11 @@ class Config:
     seed: int
 
     def __post_init__(self) -> None:
-        for holds, what in (
+        check(
             (self.features in FEATURES, f"features is one of {', '.join(FEATURES)}, not {self.features!r}"),
             (self.components > 0, f"components must be above 0, not {self.components}"),
             (self.l2 > 0, f"l2 must be above 0, not {self.l2}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 class Problems:

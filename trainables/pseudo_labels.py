@@ -25,7 +25,7 @@ from trainables.core import augment
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import NETWORKS, graph
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import rise
 from trainables.core.splits import Splits, prepare, shape
@@ -89,7 +89,7 @@ class Config:
     seed: int
 
     def __post_init__(self) -> None:
-        for holds, what in (
+        check(
             (self.dataset in DATASETS, f"dataset is one of {', '.join(DATASETS)}, not {self.dataset!r}"),
             (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
             (self.method in METHODS, f"method is one of {', '.join(METHODS)}, not {self.method!r}"),
@@ -102,9 +102,7 @@ class Config:
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
             (min(self.rounds, self.steps, self.ratio) > 0, "rounds, steps and ratio must be above 0"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

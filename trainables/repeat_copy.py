@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.core.batches import substream
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 
 WEIGHTS, TRAINING, VALIDATION, TEST = range(4)  # purposes that draw random numbers
 VALIDATION_SEQUENCES, TEST_SEQUENCES = 64, 256  # of every length
@@ -197,16 +197,14 @@ class Config:
 
     def __post_init__(self) -> None:
         names = (*SCHEDULES, BANDIT)
-        for holds, what in (
+        check(
             (self.schedule in names, f"schedule is one of {', '.join(names)}, not {self.schedule!r}"),
             (self.max_length > 1, f"max_length must be above 1, not {self.max_length}"),
             (min(self.repeats, self.bits, self.cells) > 0, "repeats, bits and cells must be above 0"),
             (0 < self.ramp <= 1, f"ramp must lie in (0, 1], not {self.ramp}"),
             (min(self.steps, self.batch_size) > 0, "steps and batch_size must be above 0"),
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from trainables.core.cache import cached, content, digest
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import Linear
 from trainables.core.network import OPTIMISERS, Network
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS, Population
 from trainables.core.pretrained import architecture, build, check_weights, family, features, resized, stages
 from trainables.core.schedules import UNFREEZINGS, thawed
@@ -78,7 +78,7 @@ class Config:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
         size = self.train_size
-        for holds, what in (
+        check(
             (
                 size == "all" or (size.isdecimal() and int(size) >= CLASSES),
                 f"train_size is a count from {CLASSES} on or all, not {size!r}",
@@ -87,9 +87,7 @@ class Config:
             (min(self.views, self.passes) > 0, "views and passes must be above 0"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
             (self.lr > 0 and self.weight_decay >= 0, "lr must be above 0 and weight_decay not below"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
     @property
     def frozen(self) -> bool:

@@ -23,7 +23,7 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.losses import cross_entropy, log_odds
 from trainables.core.nets import NETWORKS, graph
-from trainables.core.pack import Pack
+from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import warmup_linear
 from trainables.core.splits import HELD_OUT, Splits
@@ -63,7 +63,7 @@ class Config:
     seed: int
 
     def __post_init__(self) -> None:
-        for holds, what in (
+        check(
             (self.inputs in INPUTS, f"inputs is one of {', '.join(INPUTS)}, not {self.inputs!r}"),
             (self.lifting in LIFTINGS, f"lifting is one of {', '.join(LIFTINGS)}, not {self.lifting!r}"),
             (self.pool > 0, f"pool must be above 0, not {self.pool}"),
@@ -78,9 +78,7 @@ class Config:
                 "steps, teacher_steps and generator_steps must be above 0",
             ),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        ):
-            if not holds:
-                raise ValueError(what)
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,13 @@ from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
 
 
+def check(*claims: tuple[bool, str]) -> None:
+    """ValueError with the words of the first claim, (whether it holds, what must be), that does not hold."""
+    for holds, what in claims:
+        if not holds:
+            raise ValueError(what)
+
+
 class Pack:
     """Students of one seed, trained side by side on the same batches (common random numbers).
 
