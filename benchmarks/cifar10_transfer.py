@@ -3,7 +3,9 @@
     python benchmarks/cifar10_transfer.py
 
 The plain way: for every head a DataLoader with a resize, the frozen network's forward pass in every step, torch.optim.AdamW on
-the new head. Ours: the features of every image once, all heads as one population. The plain way trains a few of the same heads.
+the new head, with a batch normalisation before it that standardises the features, as linear probes have (He et al. 2022, arXiv
+2111.06377, appendix A.1) and as ours does with the mean and deviation of all training images. Ours: the features of every image
+once, all heads as one population. The plain way trains a few of the same heads.
 """
 
 from __future__ import annotations
@@ -69,13 +71,19 @@ def plain(c: Config, parts: dict) -> float:
     """One head the plain way; its test accuracy."""
     torch.manual_seed(c.seed)
     model = build(c.network, CLASSES, c.weights, c.seed)  # all of it frozen, in evaluation mode
-    body, head = model[:-1], model[-1].requires_grad_(True)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=c.lr, weight_decay=c.weight_decay)
+    body, linear = model[:-1], model[-1].requires_grad_(True)
+    head = torch.nn.Sequential(torch.nn.BatchNorm1d(linear.in_features, affine=False), linear)
+    decays = [
+        {"params": [linear.weight], "weight_decay": c.weight_decay},
+        {"params": [linear.bias], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(decays, lr=c.lr)
     batches = torch.utils.data.DataLoader(Pictures(parts["train"], c.resolution), c.batch_size, True, drop_last=True)
     step, steps = 0, c.passes * len(batches)
     for _ in range(c.passes):
         for x, y in batches:
-            optimiser.param_groups[0]["lr"] = c.lr * warmup_linear(step / steps)
+            for group in optimiser.param_groups:
+                group["lr"] = c.lr * warmup_linear(step / steps)
             with torch.no_grad():
                 h = body(x)
             loss = F.cross_entropy(head(h), y)
@@ -84,8 +92,9 @@ def plain(c: Config, parts: dict) -> float:
             optimiser.step()
             step += 1
     seen = torch.utils.data.DataLoader(Pictures(parts["test"], c.resolution), c.batch_size)
+    head.eval()
     with torch.no_grad():
-        right = sum((model(x).argmax(1) == y).sum().item() for x, y in seen)
+        right = sum((head(body(x)).argmax(1) == y).sum().item() for x, y in seen)
     return right / len(parts["test"][1])
 
 
