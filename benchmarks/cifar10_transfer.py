@@ -72,6 +72,7 @@ def plain(c: Config, parts: dict) -> float:
     torch.manual_seed(c.seed)
     model = build(c.network, CLASSES, c.weights, c.seed)  # all of it frozen, in evaluation mode
     body, linear = model[:-1], model[-1].requires_grad_(True)
+    assert isinstance(linear, torch.nn.Linear)
     head = torch.nn.Sequential(torch.nn.BatchNorm1d(linear.in_features, affine=False), linear)
     decays = [
         {"params": [linear.weight], "weight_decay": c.weight_decay},
