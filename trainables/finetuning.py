@@ -191,6 +191,10 @@ class FineTuning(Pack):
             line = {"stage": name, "trained": int(bool(trained)), "rate_used": max(trained, default=0.0)}
             self.lines.append({"at": step, "depth": depth, "strength": strength, **line})
 
+    def networks(self) -> list[dict[str, Tensor]]:
+        """The state of the network, as `pretrained.load` reads it."""
+        return [self.students.model.state_dict()]
+
     def measure(self) -> dict[str, Tensor]:
         images, labels = self.sets["val"]
         z = self.students.answers(images)

@@ -43,7 +43,7 @@ Arrays = Mapping[str, np.ndarray]
 class Config:
     """One student.
 
-    network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random" or the path of a checkpoint. unfreezing: which
+    network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random", the path of a checkpoint or run:RUN/STUDENT. unfreezing: which
     stages are trained, "head", "last_block" (and the head), "gradual" (from the top, all from half of the training on) or
     "all". resolution: side of the images in pixels that the network sees. train_size: training images, a count (balanced over
     the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 4 of 32 pixels). views: of each training
@@ -224,6 +224,20 @@ class Transfer(Pack):
             with torch.no_grad():
                 self.students.parameters[0].mul_((1 - rate * self.lr * self.weight_decay)[:, None, None])
         self.students.step(loss, rate)
+
+    def networks(self) -> list[dict[str, Tensor]]:
+        """The state of every student's whole network, as `pretrained.load` reads it; the standardisation of features is in the head."""
+        if isinstance(self.students, Network):
+            return [self.students.model.state_dict()]
+        c = self.common
+        body = build(c.network, CLASSES, c.weights, seed=0).state_dict()
+        found = []
+        for weight, bias in zip(
+            *(p.detach().cpu() for p in self.students.parameters), strict=True
+        ):  # (D, classes), (1, classes)
+            scaled = weight / self.deviation.cpu()[:, None]
+            found.append(body | {"head.weight": scaled.T.contiguous(), "head.bias": bias[0] - self.mean.cpu() @ scaled})
+        return found
 
     def standardised(self, x: Tensor) -> Tensor:
         return (x.float() - self.mean) / self.deviation

@@ -32,6 +32,7 @@ class Options:
     resume: str | None
     extend: str | None
     pack: int | None
+    keep_weights: bool
     dashboard: bool
     dry_run: bool
     report: bool
@@ -61,6 +62,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "extend": arg(str | None, None, "Add seeds or grid points to a run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
+        "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer and finetuning)."),
         "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),
         "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory) and stop."),
         "no_report": arg(bool, False, "Do not draw the figures and the report at the end."),

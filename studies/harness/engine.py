@@ -15,10 +15,19 @@ Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by lesson
 
 
 class TrialRunner:
-    """A trial's packs in lockstep: `step` trains each to its next evaluation."""
+    """A trial's packs in lockstep: `step` trains each to its next evaluation. keep(student, state) keeps the networks of
+    finished students."""
 
-    def __init__(self, study: Study, trial: Trial, datasets: Mapping, answers: Answers, device: str) -> None:
-        self.study, self.trial = study, trial
+    def __init__(
+        self,
+        study: Study,
+        trial: Trial,
+        datasets: Mapping,
+        answers: Answers,
+        device: str,
+        keep: Callable[[str, bytes], None] | None = None,
+    ) -> None:
+        self.study, self.trial, self.keep = study, trial, keep
         cls = study.load()
         self.packs: list[Any] = []
         for configs in trial.packs:
@@ -37,14 +46,13 @@ class TrialRunner:
         for configs, pack in zip(self.trial.packs, self.packs, strict=True):
             if not pack.finished:
                 rows += [{"student": student_hash(c), **row} for c, row in zip(configs, pack.step(), strict=True)]
+                if self.keep and pack.finished:  # before the rows are written: a student with a row lacks nothing
+                    for config, network in zip(configs, pack.networks(), strict=True):
+                        self.keep(student_hash(config), _saved(network))
         return rows
 
     def save(self) -> bytes:
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save({"evaluations": self.evaluations, "packs": [pack.state_dict() for pack in self.packs]}, buffer)
-        return buffer.getvalue()
+        return _saved({"evaluations": self.evaluations, "packs": [pack.state_dict() for pack in self.packs]})
 
     def load(self, content: bytes) -> None:
         import torch
@@ -53,6 +61,14 @@ class TrialRunner:
         self.evaluations = state["evaluations"]
         for pack, saved in zip(self.packs, state["packs"], strict=True):
             pack.load_state_dict(saved)
+
+
+def _saved(state: Mapping[str, Any]) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 # What training itself may raise (out of memory on a device, a shape, an overflow). Anything else is a fault of the
@@ -116,10 +132,12 @@ def run_inline(
     lesson_row: Callable[[dict], None],
     load: Callable[[str], bytes | None],
     save: Callable[[str, bytes], None],
+    keep: Callable[[str, bytes], None] | None = None,
 ) -> None:
     """Trials one after another in this process.
 
-    record(trial, evaluation, rows) keeps rows; load(name) and save(name, state) keep checkpoints between evaluations.
+    record(trial, evaluation, rows) keeps rows; load(name) and save(name, state) keep checkpoints between evaluations;
+    keep(student, state), where given, keeps trained networks.
     """
     cls = study.load()
     answers: Answers = {}
@@ -130,7 +148,7 @@ def run_inline(
                 lesson_row(row)
         evaluation = 0
         try:
-            runner = TrialRunner(study, trial, datasets, answers, device)
+            runner = TrialRunner(study, trial, datasets, answers, device, keep)
             if content := load(trial.name):
                 runner.load(content)
             while not runner.finished:

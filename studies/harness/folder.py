@@ -137,6 +137,9 @@ class RunFolder:
     def write_checkpoint(self, trial: str, content: bytes) -> None:
         self._write(f"{self.path}/tune/{trial}/checkpoint_000000/state.pt", content)
 
+    def write_weights(self, student: str, content: bytes) -> None:
+        self._write(f"{self.path}/weights/{student}.pt", content)
+
     def drop_checkpoints(self) -> None:
         """A finished run needs none; Tune's logs beside them stay."""
         import pyarrow.fs as pafs

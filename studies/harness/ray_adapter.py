@@ -42,7 +42,8 @@ class Shared:
     datasets: ray.ObjectRef
     answers: Answers
     device: str
-    folder: RunFolder | None
+    folder: RunFolder
+    keep_weights: bool
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class StudyTrial(tune.Trainable):
         s = self.shared
         prepare_process(1)
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
-        self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device)
-        if s.folder and (content := s.folder.checkpoint(self.plan.name)):  # left by an interrupted run
+        keep = s.folder.write_weights if s.keep_weights else None
+        self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device, keep)
+        if content := s.folder.checkpoint(self.plan.name):  # left by an interrupted run
             self.runner.load(content)
 
     def reset_config(self, new_config: dict) -> bool:
@@ -237,6 +239,7 @@ class Jobs:
     asha: bool
     num_gpus: int
     workers: int
+    keep_weights: bool
 
 
 def run(
@@ -258,7 +261,7 @@ def _fit(jobs: Jobs, searched: Search | None, datasets: ray.ObjectRef, answers: 
     if samples == 0:
         return False
     trainable = tune.with_parameters(
-        StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder)
+        StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder, jobs.keep_weights)
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources(jobs.num_gpus)),

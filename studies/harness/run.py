@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import shlex
 import shutil
 import signal
@@ -23,7 +24,7 @@ from studies.harness.study import Config, InputError, Study, Trial, flag, studen
 
 INTERRUPTED = 130
 KEPT = {"preset": "course", "search": "grid", "samples": 20, "scheduler": "none", "data": "auto"}
-WHERE = {"data_root": None, "num_gpus": 0, "num_cpus": None, "address": "local", "pack": None}
+WHERE = {"data_root": None, "num_gpus": 0, "num_cpus": None, "address": "local", "pack": None, "keep_weights": False}
 """Options that a continued run takes from run.json, with their defaults: the first may not be changed, the second may."""
 
 
@@ -72,7 +73,7 @@ class Run:
             setattr(o, name, info[name])
         for name, default in WHERE.items():
             if getattr(o, name) == default:
-                setattr(o, name, info[name])
+                setattr(o, name, info.get(name, default))
         o.data_root = Path(o.data_root) if o.data_root else None
 
     def _data(self) -> tuple[Any, str]:
@@ -109,6 +110,8 @@ class Run:
             return 0
         if self.data == "sample" and self.options.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
+        if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
+            os.environ["STILLROOM_RESULTS"] = str(Path(self.options.storage).expanduser().absolute())
         self._require()
         self.folder.create()
         with self._only_one():
@@ -134,7 +137,14 @@ class Run:
         if self.options.search == "optuna":
             drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
             configs = [{**fixed, **drawn} for fixed in self.plan.fields()]
-        if not configs or not hasattr(cls := self.study.load(), "require"):
+        if not configs:
+            return
+        cls = self.study.load()
+        if self.options.keep_weights and not hasattr(cls, "networks"):
+            raise InputError(
+                f"--keep-weights: the students of {self.study.name} are numbers of a population, not networks to keep"
+            )
+        if not hasattr(cls, "require"):
             return
         try:
             cls.require([cls.config_type(**config) for config in configs])
@@ -220,6 +230,7 @@ class Run:
             engine.run_inline(
                 self.study, self.plan.trials, datasets, device,
                 self.record, self.record_lesson, self.folder.checkpoint, self.folder.write_checkpoint,
+                self.folder.write_weights if self.options.keep_weights else None,
             )  # fmt: skip
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -250,7 +261,14 @@ class Run:
             self.info["devices"]["float32_products"] = products
             self.progress.restart_clock()
             jobs = adapter.Jobs(
-                study, self.folder, plan.trials, searches, o.scheduler == "asha", o.num_gpus, plan.workers
+                study,
+                self.folder,
+                plan.trials,
+                searches,
+                o.scheduler == "asha",
+                o.num_gpus,
+                plan.workers,
+                o.keep_weights,
             )
             return adapter.run(jobs, shared, answers, self.record)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,8 +69,8 @@ def family(network: str) -> str:
 def build(network: str, classes: int, weights: str, seed: int) -> nn.Sequential:
     """A named network, frozen and in evaluation mode until `thaw`.
 
-    weights: "imagenet", "random" (drawn from the seed by the family's own rule), or the path of a checkpoint: a state dict of
-    torchvision's layout, or of a network made here. The head is always drawn from the seed, uniform in +-1/sqrt(D).
+    weights: "imagenet", "random" (drawn from the seed by the family's own rule), the path of a checkpoint (a state dict of
+    torchvision's layout, or of a network made here), or run:RUN/STUDENT. The head is always drawn from the seed, uniform in +-1/sqrt(D).
     Errors: DataError, in one line, where weights are absent or do not fit; they never turn into random ones.
     """
     with torch.random.fork_rng(devices=[]):
@@ -193,10 +194,14 @@ def check_weights(sources: Iterable[tuple[str, str]]) -> None:
 
 def weights_file(network: str, weights: str) -> Path:
     """Where the weights lie; torchvision's are fetched into its usual cache, once. Errors: DataError, in one line."""
+    if weights.startswith("run:"):
+        return _kept(weights)
     if weights != "imagenet":
         path = Path(weights).expanduser()
         if not path.is_file():
-            raise DataError(f"weights {weights}: there is no such file; name a checkpoint, imagenet or random")
+            raise DataError(
+                f"weights {weights}: there is no such file; name a checkpoint, imagenet, random or run:RUN/STUDENT"
+            )
         return path
     if family(network) == "own":
         raise DataError(f"{network} has no ImageNet weights: take random, or the path of a checkpoint")
@@ -219,6 +224,20 @@ def weights_file(network: str, weights: str) -> Path:
         sought = f"the ImageNet weights of {network} are not there: {folder / name}"
         fetch_once(folder, (folder / name).exists, download, sought)
     return folder / name
+
+
+def _kept(weights: str) -> Path:
+    """The file of run:RUN/STUDENT, a student of this project that a run with --keep-weights has left, of whatever study.
+    Runs are looked for under STILLROOM_RESULTS, which a study sets to its --storage, or the folder results."""
+    run, _, student = weights.removeprefix("run:").partition("/")
+    root = Path(os.environ.get("STILLROOM_RESULTS", "results"))
+    found = sorted(root.glob(f"*/{run}/weights/{student}.pt")) if run and student else []
+    if len(found) != 1:
+        raise DataError(
+            f"weights {weights}: there is no {root.absolute()}/STUDY/{run or 'RUN'}/weights/{student or 'STUDENT'}.pt; "
+            "a run leaves such files with --keep-weights, and its rows name its students"
+        )
+    return found[0].absolute()
 
 
 def imagenet_url(network: str) -> str:
