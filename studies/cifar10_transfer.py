@@ -6,9 +6,7 @@ too, or all from the top down, or all at once; from ImageNet's weights or random
     python studies/cifar10_transfer.py --num-gpus 4
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, grid, loguniform, positive
 from trainables.core.nets import FAMILIES
 
 TRAINING = 45_833  # images of the full data set, without those held out
@@ -22,7 +20,6 @@ def same(config):
     return {**c, "train_size": "all"} if c["train_size"] != "all" and int(c["train_size"]) >= TRAINING else c
 
 
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 LITE: dict[str, tuple] = {"network": ("efficientnet_lite0",), "weights": ("imagenet",)}
 HEADS: dict[str, tuple] = {"unfreezing": ("head",), "augmentation": ("none",), "precision": ("bf16",), "lr": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "weight_decay": (0.0, 0.03, 0.3, 3.0)}  # fmt: skip
 OWN: dict[str, tuple] = {"network": ("resnet9_small",), "weights": ("random",), "resolution": (32,), "precision": ("bf16",), "optimiser": ("sgd",), "lr": (0.1,), "weight_decay": (5e-4,), "batch_size": (128,)}  # fmt: skip

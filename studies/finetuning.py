@@ -9,9 +9,7 @@ of all eight combinations, the effect of each thing and their interactions.
     python studies/finetuning.py --rate constant one_cycle plateau --unfreezing all --train-size 500 2000
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, grid, loguniform, positive
 from trainables.core.nets import FAMILIES
 
 
@@ -20,7 +18,6 @@ def same(config):
     return config if config["unfreezing"] == "gradual" else {**config, "discrimination": 1.0}
 
 
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 networks = tuple(name for members in FAMILIES.values() for name in members)
 
 STUDY = Study(

@@ -8,9 +8,7 @@ is CE(new digits) + strength x remedy.
     python studies/forgetting.py --num-gpus 4
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, grid, loguniform, positive
 
 NETWORKS, OPTIMISERS = ("logistic", "mlp", "cnn"), ("adam", "sgd")
 REMEDIES = ("none", "l2", "ewc", "lwf", "rehearsal", "freeze_first", "freeze_features", "freeze_readout")
@@ -31,8 +29,6 @@ def same(config):
     c["old_steps"] *= c["tasks"] == "two"
     return c
 
-
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 
 STUDY = Study(
     name="forgetting",

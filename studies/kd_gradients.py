@@ -8,11 +8,9 @@ the factor T^2. Asked: where the theory's (q - p)/T becomes (z - v)/(N T^2), so 
 """
 
 import math
-from typing import Any
 
-from studies.harness import Preset, Study, grid, uniform
+from studies.harness import Preset, Study, grid, positive, uniform
 
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 datasets = ("mnist", "fashion_mnist", "cifar10")
 networks = ("cnn_small", "cnn", "cnn_pool", "mlp_600", "mlp_1200")
 

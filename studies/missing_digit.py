@@ -9,20 +9,13 @@ a transfer set of 7 and 8 only, with three ways of choosing the bias.
     python studies/missing_digit.py --omitted none 3 --temperature 1 4 20 --kd-weight 1 10 100 --seeds 5
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, count_or_all, grid, loguniform, positive
 
 
 def some_digits(value):
     return value == "none" or (value.isdecimal() and len(set(value)) == len(value) < 10)
 
 
-def count_or_all(value):
-    return value == "all" or (value.isdecimal() and int(value) > 0)
-
-
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 networks = ("mlp_30", "mlp_300", "mlp_600", "mlp_800", "mlp_1200")
 
 STUDY = Study(
@@ -36,7 +29,7 @@ STUDY = Study(
     trials={
         "omitted": grid("none", *"0123456789", "01234569", valid=some_digits, must="none, or fewer than ten different digits", help="Digits whose images the student does not see, such as 3, or 01234569 to see 7 and 8 only."),
         "convention": grid("additive", choices=("additive", "convex"), help="CE + kd_weight T^2 C, or (1 - kd_weight) CE + kd_weight T^2 C."),
-        "train_size": grid("all", valid=count_or_all, must="a count above 0, or all", help="Digits in the transfer set before any are omitted."),
+        "train_size": grid("all", help="Digits in the transfer set before any are omitted.", **count_or_all),
         "network": grid("mlp_600", choices=networks, help="The student's network: units of each of its two hidden layers."),
         "teacher": grid("plain", choices=("plain", "regularised"), help="How the teacher of 2 x 1200 is trained: plainly; with dropout, max-norm and jitter of two pixels."),
         "teacher_steps": grid(2000, help="Length of the teacher's training, in batches of 128.", **positive),

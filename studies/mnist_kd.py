@@ -10,9 +10,7 @@ T and kd_weight. The default is a course's short training: a teacher of 96 to 97
     python studies/mnist_kd.py --preset paper       # 67, 146 and 74 errors in the paper
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, count_or_all, grid, loguniform, positive
 
 
 def same(config):
@@ -20,11 +18,6 @@ def same(config):
     return {**config, "temperature": 1.0, "convention": "additive"} if config["kd_weight"] == 0 else config
 
 
-def count_or_all(value):
-    return value == "all" or (value.isdecimal() and int(value) > 0)
-
-
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 networks = ("mlp_30", "mlp_300", "mlp_600", "mlp_800", "mlp_1200")
 
 STUDY = Study(
@@ -36,7 +29,7 @@ STUDY = Study(
     metrics=("train_loss", "val_accuracy", "test_accuracy"),
     trials={
         "convention": grid("additive", choices=("additive", "convex"), help="CE + kd_weight T^2 C, or (1 - kd_weight) CE + kd_weight T^2 C."),
-        "train_size": grid("all", valid=count_or_all, must="a count above 0, or all", help="Digits the student sees, balanced over the classes; the teacher saw all."),
+        "train_size": grid("all", help="Digits the student sees, balanced over the classes; the teacher saw all.", **count_or_all),
         "network": grid("mlp_600", choices=networks, help="The student's network: units of each of its two hidden layers."),
         "teacher": grid("plain", choices=("plain", "regularised"), help="How the teacher of 2 x 1200 is trained: plainly; with dropout, max-norm and jitter of two pixels."),
         "teacher_steps": grid(500, help="Length of the teacher's training, in batches of 128.", **positive),

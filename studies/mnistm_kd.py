@@ -8,9 +8,7 @@ readings of "the teacher's answer" and with few or all target labels. The loss i
     python studies/mnistm_kd.py --num-gpus 4
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform, uniform
+from studies.harness import Preset, Study, count_or_all, grid, loguniform, positive, uniform
 from trainables.core.nets import normalised
 
 TRAINING = 55_000  # digits of the full data set, without those held out
@@ -26,11 +24,6 @@ def same(config):
     return config if normalised(config["teacher"]) else {**config, "adaptation": "none"}
 
 
-def count_or_all(value):
-    return value == "all" or (value.isdecimal() and int(value) > 0)
-
-
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 networks = ("cnn_small", "cnn", "cnn_norm", "cnn_pool")
 
 STUDY = Study(
@@ -44,7 +37,7 @@ STUDY = Study(
     tables={"answers": ()},
     trials={
         "teacher_view": grid("target", "source", choices=("target", "source"), help="Image the teacher is shown: the MNIST-M image itself, or the clean digit behind it."),
-        "target_labels": grid("500", "all", valid=count_or_all, must="a count above 0, or all", help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled."),
+        "target_labels": grid("500", "all", help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled.", **count_or_all),
         "rounds": grid(1, help="1: students of the teacher; r + 1: of the student of round r.", **positive),
         "filtering": grid("none", choices=("none", "confident"), help="confident: of the teacher's answers only the surest teach, as many of each class; more in each round."),
         "adaptation": grid("none", choices=("none", "batch_norm"), help="batch_norm: the statistics of the teacher's batch normalisation re-estimated on MNIST-M."),

@@ -7,9 +7,7 @@ minimises its mean log loss + l2/2 |w|^2 (scikit-learn's C is 1 / (n l2)) on sta
     python studies/pairwise_logreg.py
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, grid, loguniform, positive
 
 
 def same(config):
@@ -17,7 +15,6 @@ def same(config):
     return config if config["features"] == "pca" else {**config, "components": 64}
 
 
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 features = ("pixels", "pooled", "pca")
 
 STUDY = Study(

@@ -11,9 +11,7 @@ self-training in rounds, FixMatch (Sohn et al. 2020, arXiv 2001.07685).
     python studies/pseudo_labels.py --preset targets     # hard or soft labels, with and without the ramp
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform, uniform
+from studies.harness import Preset, Study, grid, loguniform, positive, uniform
 
 METHODS = ("supervised", "supervised_weak", "supervised_strong", "pseudo_label", "self_training", "fixmatch")
 WITHOUT = {"pseudo_label": "supervised", "self_training": "supervised", "fixmatch": "supervised_weak"}
@@ -30,8 +28,6 @@ def same(config):
     c["ramp"] *= c["method"] == "pseudo_label"
     return c
 
-
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 
 STUDY = Study(
     name="pseudo_labels",

@@ -7,9 +7,7 @@ schedules of the literature. Iterations differ in cost, so quality is shown by t
     python studies/repeat_copy.py
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform
+from studies.harness import Preset, Study, grid, loguniform, positive
 
 SCHEDULES = (
     "short_first", "long_first", "uniform", "target_only", "linear_window", "combined", "look_back_and_forward", "bandit",
@@ -20,8 +18,6 @@ def same(config):
     """These follow no curriculum, so every ramp is one student."""
     return {**config, "ramp": 0.5} if config["schedule"] in ("uniform", "target_only", "bandit") else config
 
-
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 
 STUDY = Study(
     name="repeat_copy",

@@ -7,9 +7,7 @@ for several sorts of images to ask the teachers about and several ways to put fi
     python studies/two_teachers_kd.py --num-gpus 4
 """
 
-from typing import Any
-
-from studies.harness import Preset, Study, grid, loguniform, uniform
+from studies.harness import Preset, Study, grid, loguniform, positive, uniform
 
 
 def same(config):
@@ -19,7 +17,6 @@ def same(config):
     return config
 
 
-positive: dict[str, Any] = {"valid": lambda v: v > 0, "must": "above 0"}
 networks = ("cnn_small", "cnn_small_norm", "cnn", "cnn_norm", "cnn_pool")
 inputs = ("real", "generator", "strokes", "fashion", "noise")
 liftings = ("zeros", "mask", "confidence", "energy")

@@ -1,5 +1,5 @@
 """Runs studies: the command line, packing, Ray Tune or this process, rows, progress, resume. The only place with Ray."""
 
-from studies.harness.study import Preset, Study, grid, loguniform, uniform
+from studies.harness.study import Preset, Study, count_or_all, grid, loguniform, positive, uniform
 
-__all__ = ["Preset", "Study", "grid", "loguniform", "uniform"]
+__all__ = ["Preset", "Study", "count_or_all", "grid", "loguniform", "positive", "uniform"]

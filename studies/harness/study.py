@@ -88,6 +88,14 @@ def grid(
     return Axis(values, help, search, valid, must, tuple(choices or ()))
 
 
+# What axes ask of their values again and again: grid(1, 2, **positive)
+positive: Config = {"valid": lambda value: value > 0, "must": "above 0"}
+count_or_all: Config = {
+    "valid": lambda v: v == "all" or (v.isdecimal() and int(v) > 0),
+    "must": "a count above 0, or all",
+}
+
+
 @dataclass(frozen=True)
 class Preset:
     """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
