@@ -55,14 +55,16 @@ def recoloured(x: Tensor, g: torch.Generator, strength: float = 0.5) -> Tensor:
     return ((x - mean) * (1 + contrast) + mean + brightness + tint).clamp(-1, 1)
 
 
-def erased(x: Tensor, side: int, g: torch.Generator, value: float = 0) -> Tensor:
-    """A square filled in, centred on any pixel and cut at the border (cutout).    DeVries, Taylor 2017 (arXiv 1708.04552)"""
+def erased(x: Tensor, side: float, g: torch.Generator, value: Tensor | float = 0) -> Tensor:
+    """A square of `side` pixels filled in, centred on any place and cut at the border (cutout; DeVries, Taylor 2017, arXiv
+    1708.04552). x: (B, C, H, W); value: one, or one for every image or channel, such as (B, C, 1, 1). g: draws on the CPU."""
     _, _, H, W = x.shape
     at = torch.rand(2, len(x), 1, generator=g).to(x.device)
     near_y, near_x = (
         (torch.arange(n, device=x.device) - p * n).abs() < side / 2 for n, p in zip((H, W), at, strict=True)
     )
-    return x.masked_fill((near_y[:, :, None] & near_x[:, None, :])[:, None], value)
+    covered = (near_y[:, :, None] & near_x[:, None, :])[:, None]
+    return torch.where(covered, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
 
 
 # Of photographs, at full strength: the share of the side that an image moves, the share by which brightness, contrast and
@@ -78,17 +80,9 @@ def photographed_otherwise(x: Tensor, strength: float, g: torch.Generator) -> Te
     """
     _, _, H, W = x.shape
     x = shifted(flipped(x, g, strength / 2), g, round(strength * MOVE * min(H, W)))
-    u = torch.rand(5, len(x), generator=g).to(x.device)
-    brightness, contrast, saturation = strength * COLOUR * (2 * u[:3, :, None, None, None] - 1)
+    u = torch.rand(3, len(x), 1, 1, 1, generator=g).to(x.device)
+    brightness, contrast, saturation = strength * COLOUR * (2 * u - 1)
     x = x + brightness * x
     x = x + contrast * (x - x.mean((1, 2, 3), keepdim=True))
     x = (x + saturation * (x - x.mean(1, keepdim=True))).clamp(0, 1)
-    covered = _within(H, u[3], strength)[:, :, None] & _within(W, u[4], strength)[:, None, :]
-    return torch.where(covered[:, None], x.mean((2, 3), keepdim=True), x)
-
-
-def _within(n: int, u: Tensor, strength: float) -> Tensor:
-    """Which of n places lie in a stretch of strength PATCH n of them around a place drawn by u, (B, n)."""
-    at, length = torch.arange(n, device=u.device), round(strength * PATCH * n)
-    first = (u * n).floor()[:, None] - length // 2
-    return (at >= first) & (at < first + length)
+    return erased(x, round(strength * PATCH * min(H, W)), g, x.mean((2, 3), keepdim=True))
