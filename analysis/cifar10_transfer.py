@@ -19,17 +19,12 @@ from analysis.figures.heatmap import heatmap
 from analysis.regimes import by_seed, select
 
 run = page.start("cifar10_transfer")
-EXPERIMENT = ["network", "weights", "unfreezing", "resolution", "train_size"]
+EXPERIMENT = ["network", "weights", "unfreezing", "resolution", "train_images"]
 METRIC = "test_accuracy"
 OWN, UNFREEZINGS = ("resnet9_small", "resnet9"), ("head", "last_block", "gradual", "all")
 done = records.final(run.rows).drop_duplicates("student")
 tried = [a for a in run.rows.attrs["axes"] if a not in (*EXPERIMENT, "seed")]  # the parameters of training
 sources = run.table("sources")
-
-
-def images_of(size):
-    """A number of training images, to sort by."""
-    return 10**9 if size == "all" else int(size)
 
 
 def experiments():
@@ -42,7 +37,7 @@ def experiments():
         seeds = select(done, cell)
         found.append({
             **cell, "configs": len(cells), "seeds": seeds, "val": by_seed(seeds, "val_accuracy"), "test": by_seed(seeds, METRIC),
-            "images": int(seeds["train_images"].iloc[0]),
+            "images": int(cell["train_images"]),
         })  # fmt: skip
     return sorted(found, key=place)
 
@@ -50,21 +45,24 @@ def experiments():
 def place(e):
     """Where an experiment stands in tables and figures: the own CNN last, few images before many."""
     model = (e["network"] in OWN, e["network"], e["weights"])
-    return *model, images_of(e["train_size"]), UNFREEZINGS.index(e["unfreezing"]), e["resolution"]
+    return *model, e["images"], UNFREEZINGS.index(e["unfreezing"]), e["resolution"]
 
 
 found = experiments()
 multiple = done["resolution"].nunique() > 1
+owns, checkpoints = ({e[k] for e in found} for k in ("network", "weights"))
+owns, checkpoints = owns & set(OWN), checkpoints - {"imagenet", "random"}
 
 
 def start_of(e):
-    """Where the weights came from, as a word."""
-    return {"imagenet": "ImageNet", "random": "random"}.get(e["weights"], "checkpoint")
+    """Where the weights came from, in a word or two."""
+    name = f"checkpoint {e['weights'].rpartition('/')[2]}" if len(checkpoints) > 1 else "checkpoint"
+    return {"imagenet": "ImageNet", "random": "random"}.get(e["weights"], name)
 
 
 def name_of(e, sep=", "):
-    """An experiment in a few words."""
-    what = "own CNN" if e["network"] in OWN else e["network"]
+    """An experiment in a few words, and in no other's."""
+    what = e["network"] if e["network"] not in OWN else "own CNN" if len(owns) == 1 else f"own {e['network']}"
     how = {"head": "head (cached)", "last_block": "last block", "gradual": "gradual", "all": "all layers"}
     size = f"{e['images']:,} images" + (f", {e['resolution']} px" if multiple else "")
     return sep.join([what, f"{start_of(e)}: {how[e['unfreezing']]}", size])
@@ -156,7 +154,7 @@ PUBLISHED = {
 entries = []
 for e in found:
     mean, low, high, n = percent(e["test"])
-    kind = "own" if e["network"] in OWN else start_of(e)
+    kind = "own" if e["network"] in OWN else start_of(e).partition(" ")[0]
     entries.append({"name": name_of(e, "\n"), METRIC: mean, "low": low, "high": high, "kind": kind})
 entries += [
     {"name": name, METRIC: value, "low": None, "high": None, "kind": "published"} for name, value in PUBLISHED.items()
@@ -202,16 +200,20 @@ if len(growing):
 # %% [markdown]
 # ## Heads on cached features
 # Validation accuracy of every head of a population over learning rate and weight decay: what one pass over the features and one
-# population bought. The outlined one is chosen.
+# population bought. The outlined one is chosen. At the highest resolution.
 
 # %%
-studied = [e for e in found if e["unfreezing"] == "head" and e["configs"] > 1]
+heads = [e for e in found if e["unfreezing"] == "head" and e["configs"] > 1]
+studied = [e for e in heads if e["resolution"] == max(e["resolution"] for e in heads)]
 if studied:
-    panels = studied[-4:]
+    across = min(3, len(studied))
+    down = -(-len(studied) // across)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(max(8, 4.6 * len(panels)), 4.4), squeeze=False, layout="constrained"
+        down, across, figsize=(max(8, 4.6 * across), 4 * down + 0.6), squeeze=False, layout="constrained"
     )
-    for e, ax in zip(panels, axes.flat, strict=True):
+    for ax in axes.flat[len(studied) :]:
+        ax.axis("off")
+    for e, ax in zip(studied, axes.flat[: len(studied)], strict=True):
         fixed = {k: e[k] for k in (*EXPERIMENT, *tried) if k not in ("lr", "weight_decay")}
         plane = statistics.summarise(select(done, fixed), ["lr", "weight_decay"], "val_accuracy")
         plane[["mean", "low", "high"]] *= 100
@@ -264,13 +266,21 @@ table_html([
 
 # %%
 def compared(a, b, what):
-    """A sentence on a paired difference of two experiments."""
+    """A sentence on a paired difference of two experiments, and on what else is not alike in them."""
     d = statistics.paired(a["test"], b["test"])
-    return f"{what}: {words.percent(statistics.interval(a['test']))} against {words.percent(statistics.interval(b['test']))}, {words.points(d)}: {words.moves(d)}."
+    unlike = [
+        f"{k.replace('_', ' ')} {a[k]} and {b[k]}"
+        for k in ("resolution", "passes", "batch_size", "augmentation", "precision")
+        if a[k] != b[k]
+    ]
+    if max(a["configs"], b["configs"]) > 1:
+        unlike.append(f"chosen of {a['configs']} and {b['configs']}")
+    also = f" ({'; '.join(unlike)})" if unlike else ""
+    return f"{what}: {words.percent(statistics.interval(a['test']))} against {words.percent(statistics.interval(b['test']))}, {words.points(d)}: {words.moves(d)}{also}."
 
 
 def pairs():
-    """Experiments that differ in one thing, which is the sentence's subject."""
+    """Sentences on pairs of experiments, by what they ask; the parameters of training may differ too, which they say."""
     for e in found:
         rest = {k: e[k] for k in EXPERIMENT}
         twin = next((o for o in found if {k: o[k] for k in EXPERIMENT} == {**rest, "weights": "random"}), None)
@@ -287,15 +297,13 @@ def pairs():
         )
         if e["unfreezing"] != "head" and head:
             yield compared(e, head, f"**{e['unfreezing']} against head** ({name_of(e)})")
-    for size in dict.fromkeys(e["train_size"] for e in found):
-        there = [e for e in found if e["train_size"] == size]
-        own = [e for e in there if e["network"] in OWN]
-        transferred = [e for e in there if e["weights"] != "random"]
+    for images in sorted({e["images"] for e in found}):
+        there = [e for e in found if e["images"] == images]
+        own = [e for e in there if e["network"] in OWN and e["weights"] == "random" and e["unfreezing"] != "head"]
+        transferred = [e for e in there if e["network"] not in OWN and e["weights"] != "random"]
         if own and transferred:
-            first = max(transferred, key=lambda e: e["val"].mean())
-            yield compared(
-                first, own[0], f"**Transfer against the own CNN at {own[0]['images']:,} images** ({name_of(first)})"
-            )
+            first, rival = (max(some, key=lambda e: e["val"].mean()) for some in (transferred, own))
+            yield compared(first, rival, f"**Transfer against the own CNN at {images:,} images** ({name_of(first)})")
 
 
 def sentences():
@@ -303,6 +311,10 @@ def sentences():
     verdict = statistics.stands_out(ranked, ["experiment"], "val_accuracy", METRIC)
     yield f"**Best by validation**: {name_of(best)}, {words.percent(statistics.interval(best['test']))} on test. {words.verdict(verdict, lambda cell: cell['experiment'])}"
     yield from pairs()
+    yield (
+        "The intervals are over seeds and not corrected for the number of comparisons. All experiments share their test images, which seeds do "
+        "not vary; where all training images are used, seeds differ in their order and the first weights only."
+    )
     heads = done[done["unfreezing"] == "head"]
     if len(heads):
         made = f"; their features took {cached['seconds'].sum():.0f} s of one worker, once" if len(cached) else ""

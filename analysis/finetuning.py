@@ -70,7 +70,9 @@ def settings():
         keep = []
         for _, cells in part.groupby([*OFF], sort=False):
             if TUNED:
-                best = cells.groupby(TUNED, sort=True)["val_accuracy"].mean().idxmax()
+                tried = cells.groupby(TUNED, sort=True)["val_accuracy"].agg(["size", "mean"])
+                full = tried[tried["size"] == tried["size"].max()]  # a rate that lost seeds does not win by luck
+                best = full["mean"].idxmax()
                 wanted = dict(zip(TUNED, best if isinstance(best, tuple) else (best,), strict=True))
                 cells = cells[(cells[TUNED] == pd.Series(wanted)).all(axis=1)]
             keep.append(cells.drop_duplicates("student"))
@@ -86,7 +88,7 @@ SETTINGS = settings()
 
 
 def name(figure, setting):
-    return figure + "".join(f"_{c}" if c.isalnum() else "_" for c in setting).replace("__", "_") if setting else figure
+    return figure + "".join(c if c.isalnum() else "_" for c in f" {setting}") if setting else figure
 
 
 def heading(text, setting):

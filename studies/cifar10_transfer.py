@@ -59,11 +59,12 @@ STUDY = Study(
         "smoke": Preset("seconds, to see that all works", core_seconds=0.5, axes={"network": ("resnet9_small",), "weights": ("random",), "resolution": (32,), "train_size": ("60",), "passes": (2,), "seed": (0, 1)},
             grids=({"unfreezing": ("head",), "lr": (1e-3, 1e-2), "weight_decay": (0.0, 0.3)}, {}, {"network": ("mobilenet_v3_small",)})),
         "course": Preset("one family whose weights come by pip, and an own CNN, with the full data: for two cores", core_seconds=6.0, pack=20, grids=(
-            {**LITE, **HEADS, "train_size": ("all",), "batch_size": (256,)},
-            {**LITE, **HEADS, "train_size": ("500", "2000"), "passes": (20,), "batch_size": (64,)},
-            {**LITE, "unfreezing": ("last_block", "all")},
-            {**LITE, "weights": ("random",)},
-            {**OWN, "passes": (20,)},
+            {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("all",), "batch_size": (256,)},
+            {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("500", "2000"), "passes": (20,), "batch_size": (64,)},
+            {**LITE, "unfreezing": ("last_block", "all"), "lr": (3e-4, 1e-3)},
+            {**LITE, "train_size": ("500",), "passes": (12,)},
+            {**LITE, "weights": ("random",), "passes": (6,)},
+            {**OWN, "train_size": ("500", "2000"), "passes": (20,)},
             {**OWN, "train_size": ("all",), "passes": (2,)})),
         "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"), "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
             {**HEADS, "passes": (10,)}, {"unfreezing": ("all",)}, {**OWN, "network": ("resnet9",), "passes": (24,)})),

@@ -27,7 +27,7 @@ from trainables.core.schedules import Plateau, one_cycle, stairs, thawed
 from trainables.core.splits import Splits
 
 CLASSES = 10
-HEAD, TRAINING, VALIDATION, TEST, AUGMENTATION = range(5)  # purposes that draw random numbers
+HEAD, TRAINING, VALIDATION, TEST, AUGMENTATION, ORDER = range(6)  # purposes that draw random numbers
 WEIGHT_DECAY = 0.01  # of AdamW, torch's default
 EVALUATIONS = 6
 FLIGHTS = 4  # of iterative augmentation: strength 0, 1/3, 2/3, 1
@@ -131,8 +131,9 @@ class FineTuning(Pack):
         super().__init__(pack, device)
         c = self.common
         model = build(c.network, CLASSES, "random", substream(c.seed, HEAD))
-        weights = {name: torch.from_numpy(np.array(a)) for name, a in answers.items()}
-        model.load_state_dict({**model.state_dict(), **weights})
+        if c.weights != "random":  # random ones are the seed's
+            weights = {name: torch.from_numpy(np.array(a)) for name, a in answers.items()}
+            model.load_state_dict({**model.state_dict(), **weights})
         lower = c.discrimination if c.unfreezing == "gradual" else 1.0
         rates = [lower**-depth for depth in range(len(model))]
         self.students = Network(model, c.resolution, "adamw", c.lr, WEIGHT_DECAY, self.device, c.precision, rates)
@@ -170,7 +171,7 @@ class FineTuning(Pack):
     def loss(self, step: int) -> Tensor:
         images, labels = self.sets["train"]
         students, c = self.students, self.common
-        index = batch_index(torch.arange(len(labels)), c.batch_size, step, c.seed, stream=TRAINING)
+        index = batch_index(torch.arange(len(labels)), c.batch_size, step, c.seed, stream=ORDER)
         students.thaw(thawed(c.unfreezing, step / self.total_steps, len(students.model)))
         if c.statistics == "kept":
             students.model.eval()  # batch normalisation alone differs: these networks have no dropout

@@ -75,6 +75,20 @@ def test_every_network_has_its_stages_and_features_of_one_width():
         assert found.shape == (2, model.head.in_features) and model.head.out_features == 7
 
 
+def test_lite_networks_are_their_packages_at_any_size():
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    model = build("efficientnet_lite0", 10, "random", 0)
+    body = torch.nn.Sequential(*model.stage_1[1:], *model[1:-1])  # without the normalisation
+    for side, native in ((224, 224), (64, 64), (96, None)):
+        own = package.EfficientNet.from_name("efficientnet-lite0", image_size=native).eval()
+        x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            own_parameters = [t for t in own.state_dict().values()][:-2]
+            for ours, theirs in zip(body.state_dict().values(), own_parameters, strict=True):
+                theirs.copy_(ours)
+            torch.testing.assert_close(body(x), own.extract_features(x).mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
 def test_the_same_seed_gives_the_same_network_and_the_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
     a, b, c = (build("resnet9_small", 10, "random", seed) for seed in (1, 1, 2))

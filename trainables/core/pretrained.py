@@ -164,7 +164,7 @@ def _lite(network: str) -> Any:
         package = importlib.import_module("efficientnet_lite_pytorch")
     except ImportError:
         raise DataError(f"{network} needs an extra: pip install 'stillroom[lite]'") from None
-    return package.EfficientNet.from_name(network.replace("_", "-"))
+    return package.EfficientNet.from_name(network.replace("_", "-"), image_size=None)  # pads by the image it sees
 
 
 # Weights
@@ -241,7 +241,7 @@ def _kept(weights: str) -> Path:
 
 
 def imagenet_url(network: str) -> str:
-    """Where torchvision publishes its first ImageNet weights of a network, all trained by one recipe."""
+    """Where torchvision publishes its first ImageNet weights of a network."""
     from torchvision import models
 
     return models.get_model_weights(network)["IMAGENET1K_V1"].url
