@@ -224,3 +224,14 @@ def test_tables_hold_what_the_row_averages(datasets):
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
         variant(**change)
+
+
+def test_a_preconditioner_is_definite_where_rounding_made_its_hessian_indefinite():
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(50, 200, generator=g, dtype=torch.float64)  # fewer rows than columns: 150 eigenvalues are 0
+    h = rows.T @ rows
+    noise = torch.randn(200, 200, generator=g, dtype=torch.float64) * 1e-4
+    rounded = h + noise + noise.T
+    assert torch.linalg.eigvalsh(rounded).min() < -1e-5 * h.diagonal().mean()
+    inverse = logistic._inverse(rounded.clone())
+    assert torch.linalg.eigvalsh(inverse).min() > 0

@@ -254,10 +254,20 @@ def preconditioner(problems: Problems, c: Sequence[Tensor]) -> Tensor:
                 seen = part > least
                 rows = problems.xs[k][seen] * part[seen, None].sqrt()
                 h.addmm_(rows.T, rows)
-            diagonal = h.diagonal()
-            diagonal += 1e-6 * diagonal.mean()  # rounding must not make it indefinite
-            inverse[problem] = torch.cholesky_inverse(torch.linalg.cholesky(h))
+            inverse[problem] = _inverse(h)
     return inverse
+
+
+def _inverse(h: Tensor) -> Tensor:
+    """Of a positive semidefinite matrix, (D, D), its diagonal raised by as little as makes it definite in spite of rounding."""
+    diagonal = h.diagonal()
+    diagonal += 1e-6 * diagonal.mean()
+    for share in (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1):
+        diagonal *= 1 + share
+        factor, trouble = torch.linalg.cholesky_ex(h)
+        if not trouble:
+            return torch.cholesky_inverse(factor)
+    return torch.diag(1 / diagonal)  # nothing but NaN comes this far
 
 
 def multiplies_bf16(device: torch.device) -> bool:
