@@ -154,7 +154,7 @@ PUBLISHED = {
 entries = []
 for e in found:
     mean, low, high, n = percent(e["test"])
-    kind = "own" if e["network"] in OWN else start_of(e).partition(" ")[0]
+    kind = "own" if e["network"] in OWN and e["weights"] == "random" else start_of(e).partition(" ")[0]
     entries.append({"name": name_of(e, "\n"), METRIC: mean, "low": low, "high": high, "kind": kind})
 entries += [
     {"name": name, METRIC: value, "low": None, "high": None, "kind": "published"} for name, value in PUBLISHED.items()

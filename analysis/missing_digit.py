@@ -71,9 +71,9 @@ chosen_way = shifted["way"] == "chosen on validation"
 def cell_of(omitted):
     """T, λ and whatever else varied, with the fewest validation errors after the shift; one cell for all single digits."""
     mine = single if len(omitted) == 1 else shifted["omitted"] == omitted
-    scores = shifted[mine & chosen_way].groupby([*fixed, *PLANE])["val_errors"].mean()
-    best = scores.idxmin()
-    return dict(zip(scores.index.names, best, strict=True))
+    tried = shifted[mine & chosen_way].groupby([*fixed, *PLANE])["val_errors"].agg(["size", "mean"])
+    full = tried[tried["size"] == tried["size"].max()]  # a cell that lost seeds does not win by luck
+    return dict(zip(full.index.names, full["mean"].idxmin(), strict=True))
 
 
 def at(table, cell):

@@ -120,7 +120,10 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
     key = [name for name in ("student", *axes, "step") if name in frame]
     if "student" not in frame:  # a table without students: whole rows repeat, but for the clock
         key = [name for name in frame if name != "seconds"]
-    frame = frame.drop_duplicates(key, keep="last").reset_index(drop=True)
+    if "status" in frame:  # a student that failed once and was done when it was tried again is done
+        known = ["running", "failed", "stopped", "done"]
+        frame = frame.sort_values("status", key=lambda s: s.map(known.index), kind="stable")
+    frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
     frame.attrs["axes"] = list(axes)
     return frame
 

@@ -70,7 +70,6 @@ def of_teachers(metric):
 
 
 JOINED = {how: of_teachers(f"joined_{how}_test_accuracy") for how in ("probability", "entropy", "logit", "energy")}
-best_joined = max(JOINED, key=lambda how: JOINED[how].mean()) if len(teachers) else ""
 
 
 def references(regime):
@@ -235,10 +234,10 @@ def input_sentence(name):
     accuracy = by_seed(select(done[name], verdict.best), METRIC)
     head = ENTITLED[name][0].upper() + ENTITLED[name][1:]
     said = [f"**{head}**: validation chooses {named(verdict.best)}; test accuracy {percent(accuracy)}"]
-    if best_joined:
-        difference = statistics.paired(accuracy, JOINED[best_joined])
+    if len(teachers):
+        difference = statistics.paired(accuracy, JOINED["probability"])
         said.append(
-            f"; against the teachers joined by {best_joined}, the best way to join them here, {words.points(difference)}, "
+            f"; against the teachers joined by probability, {words.points(difference)}, "
             f"paired by seed: {words.moves(difference)}"
         )
     said.append(f". {words.verdict(verdict, named, 3)}")

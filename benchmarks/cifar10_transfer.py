@@ -105,7 +105,7 @@ def main(a: Arguments) -> None:
     prepare_process(1)
     arrays = data.load("cifar10", a.data, a.data_root)
     heads = [
-        Config(a.network, "imagenet", "head", a.resolution, a.train_size, "none", 1, "adamw", "bf16", a.passes, 64, lr, decay,
+        Config(a.network, "imagenet", "head", a.resolution, a.train_size, "none", 1, "adamw", "fp32", a.passes, 64, lr, decay,
                "uniform", 0)
         for lr, decay in itertools.product(a.lr, a.weight_decay)
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def main(a: Arguments) -> None:
         "train": (arrays["train_images"][pool], arrays["train_labels"][pool]),
         "test": (arrays["test_images"], arrays["test_labels"]),
     }
-    print(f"{len(pool)} training images, {a.resolution} pixels, {a.passes} passes, one core", flush=True)
+    print(f"{len(pool)} training images, {a.resolution} pixels, {a.passes} passes, fp32, one core", flush=True)
     compared = heads[shown : shown + a.plain_heads]
     start = time.monotonic()
     accuracies = [plain(c, parts) for c in compared]

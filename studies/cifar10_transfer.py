@@ -8,9 +8,9 @@ too, or all from the top down, or all at once; from ImageNet's weights or random
 
 from studies.harness import Preset, Study, grid, loguniform, positive
 from trainables.core.nets import FAMILIES
+from trainables.core.schedules import UNFREEZINGS
 
 TRAINING = 45_833  # images of the full data set, without those held out
-UNFREEZINGS = ("head", "last_block", "gradual", "all")
 
 
 def same(config):
@@ -67,7 +67,8 @@ STUDY = Study(
             {**OWN, "train_size": ("500", "2000"), "passes": (20,)},
             {**OWN, "train_size": ("all",), "passes": (2,)})),
         "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"), "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
-            {**HEADS, "passes": (10,)}, {"unfreezing": ("all",)}, {**OWN, "network": ("resnet9",), "passes": (24,)})),
+            {**HEADS, "passes": (10,)}, {"unfreezing": ("all",)}, {**OWN, "network": ("resnet9",), "passes": (24,)},
+            {**OWN, "network": ("resnet18",), "passes": (30,)})),
         "paper": Preset("larger networks at 224 pixels, few labels to all: for GPUs", core_seconds=2000.0, pack=20, axes={**GPU, "network": ("resnet50", "vgg16_bn", "mobilenet_v3_large", "efficientnet_b2"), "resolution": (224,), "train_size": ("500", "5000", "all"), "passes": (30,), "seed": tuple(range(5))}, grids=(
             {**HEADS, "views": (2,), "augmentation": ("flip",), "weights": ("imagenet",)}, {"unfreezing": UNFREEZINGS[1:], "weights": ("imagenet",)}, {"weights": ("random",)}, {**OWN, "network": ("resnet9",)})),
     },

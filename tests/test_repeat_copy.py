@@ -215,14 +215,10 @@ def test_a_small_network_learns_to_copy_and_test_sequences_speak_only_at_the_end
         assert math.isclose(np.mean([line["val_exact"] for line in lines]), row["val_exact"])
 
 
-def test_held_out_sequences_are_no_training_sequences():
+def test_validation_and_test_sequences_differ():
     answers, row = RepeatCopy.prepare(repeat_copy.Task(16, 8), {}, "cpu")
     seen = {s[:16].tobytes() for split in answers.values() for s in split}
     assert len(seen) == row["val_sequences"] + row["test_sequences"]
-    for step in range(20):
-        g = torch.Generator().manual_seed(repeat_copy.substream(0, repeat_copy.TRAINING, step))
-        batch = torch.randint(0, 2, (16, 32, 8), generator=g, dtype=torch.uint8).numpy()
-        assert not seen & {batch[:, b].tobytes() for b in range(32)}
 
 
 def test_a_diverged_student_is_a_failed_row():

@@ -147,6 +147,19 @@ def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
     assert row["inputs"] == inputs and len(row["tables"]["images"][0]["image"]) == 784
 
 
+@pytest.mark.parametrize("inputs", module.INPUTS)
+def test_only_real_inputs_need_images_of_mnist(datasets, inputs):
+    lesson = TwoTeachers.lesson(variant(inputs=inputs))
+    teachers = Teachers(lesson, datasets["mnist"], "cpu")
+    del teachers.digits
+    others = {name: arrays for name, arrays in datasets.items() if name != "mnist"}
+    if inputs == "real":
+        with pytest.raises(AttributeError):
+            module._found(lesson, others, teachers, 0)
+    else:
+        assert module._found(lesson, others, teachers, 0).shape[1:] == (28, 28)
+
+
 def test_pools_and_teachers_are_made_once(datasets, lesson, monkeypatch):
     monkeypatch.setattr(Teachers, "_train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(module.pools, "strokes", lambda *_: pytest.fail("drawn again"))

@@ -87,6 +87,10 @@ class Config:
             (self.optimiser in OPTIMISERS, f"optimiser is adam or sgd, not {self.optimiser!r}"),
             (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
             (self.kd_weight >= 0, f"kd_weight must not be below 0, not {self.kd_weight}"),
+            (
+                self.convention == "additive" or self.kd_weight <= 1,
+                f"kd_weight must not be above 1 in the convex convention, not {self.kd_weight}",
+            ),
             (self.lr > 0, f"lr must be above 0, not {self.lr}"),
             (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
@@ -142,8 +146,6 @@ class MnistDistillation(Pack):
     def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(pack, device)
         c = self.common
-        if c.convention == "convex" and max(each.kd_weight for each in pack) > 1:
-            raise ValueError("kd_weight must not be above 1 in the convex convention")
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.students = Population(
             graph(c.network, CLASSES), SHAPE, [c.seed] * len(pack), [c.lr for c in pack], self.device, c.precision,

@@ -26,7 +26,7 @@ from trainables.core.nets import Linear
 from trainables.core.network import OPTIMISERS, Network
 from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS, Population
-from trainables.core.pretrained import architecture, build, check_weights, family, features, resized, stages
+from trainables.core.pretrained import architecture, build, check_weights, family, features, resized
 from trainables.core.schedules import UNFREEZINGS, thawed
 from trainables.core.splits import Splits, shared
 
@@ -192,7 +192,6 @@ class Transfer(Pack):
                     for p in model[-1].parameters():
                         p.zero_()
             self.students = Network(model, c.resolution, c.optimiser, c.lr, c.weight_decay, self.device, c.precision)
-            self.stages = len(stages(model))
 
     @property
     def total_steps(self) -> int:
@@ -207,7 +206,7 @@ class Transfer(Pack):
         c = self.common
         index = batch_index(self.pool, c.batch_size, step, c.seed, stream=ORDER)
         if isinstance(self.students, Network):
-            self.students.thaw(thawed(c.unfreezing, step / self.total_steps, self.stages))
+            self.students.thaw(thawed(c.unfreezing, step / self.total_steps, len(self.students.model)))
             g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION, step))
             x = augmented(self.sets.images[index], c.augmentation, g)
             return cross_entropy(self.students.logits(resized(x, c.resolution)), self.sets.labels[index])

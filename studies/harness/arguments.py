@@ -37,6 +37,7 @@ class Options:
     dry_run: bool
     report: bool
     axes: dict[str, tuple]
+    given: frozenset[str]  # the flags, by name, that stand on the command line
 
 
 def parse(study: Study, words: Sequence[str]) -> Options:
@@ -113,6 +114,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},
         report=not values["no_report"],
         axes=axes,
+        given=frozenset(w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--")),
     )
     _check(options)
     if options.seeds:

@@ -45,10 +45,12 @@ class TrialRunner:
         rows = []
         for configs, pack in zip(self.trial.packs, self.packs, strict=True):
             if not pack.finished:
-                rows += [{"student": student_hash(c), **row} for c, row in zip(configs, pack.step(), strict=True)]
+                news = [{"student": student_hash(c), **row} for c, row in zip(configs, pack.step(), strict=True)]
                 if self.keep and pack.finished:  # before the rows are written: a student with a row lacks nothing
-                    for config, network in zip(configs, pack.networks(), strict=True):
-                        self.keep(student_hash(config), _saved(network))
+                    for row, network in zip(news, pack.networks(), strict=True):
+                        if row["status"] == "done":
+                            self.keep(row["student"], _saved(network))
+                rows += news
         return rows
 
     def save(self) -> bytes:

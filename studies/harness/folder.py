@@ -140,6 +140,9 @@ class RunFolder:
     def write_weights(self, student: str, content: bytes) -> None:
         self._write(f"{self.path}/weights/{student}.pt", content)
 
+    def discard(self) -> None:
+        self.fs.delete_dir(self.path)
+
     def drop_checkpoints(self) -> None:
         """A finished run needs none; Tune's logs beside them stay."""
         import pyarrow.fs as pafs

@@ -68,10 +68,8 @@ class Search:
 class StudyTrial(tune.Trainable):
     """Tune's class API over `TrialRunner`. One iteration is one evaluation of every student of the trial."""
 
-    def setup(self, config: dict, shared: Shared | None = None) -> None:
-        if shared is not None:
-            self.shared = shared
-        s = self.shared
+    def setup(self, config: dict, shared: Shared) -> None:  # type: ignore[override]  # tune.with_parameters passes it
+        self.shared = s = shared
         prepare_process(1)
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
         keep = s.folder.write_weights if s.keep_weights else None
@@ -80,7 +78,7 @@ class StudyTrial(tune.Trainable):
             self.runner.load(content)
 
     def reset_config(self, new_config: dict) -> bool:
-        self.setup(new_config)
+        self.setup(new_config)  # type: ignore[call-arg]
         return True
 
     def step(self) -> dict:
@@ -137,13 +135,13 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         result = trial.last_result
         if not self.stopping and result and not result.get("finished"):  # a scheduler's word
-            rows = [{**row, "status": "stopped"} for row in result["rows"] if row["status"] == "running"]
-            if rows:
-                self.record(trial, result["evaluation"], rows)
+            stopped = [{**row, "status": "stopped"} if row["status"] == "running" else row for row in result["rows"]]
+            self.record(trial, result["evaluation"], stopped)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         error = trial.get_pickled_error()
-        died = error is None or isinstance(error, ray.exceptions.RayActorError)
+        dead = isinstance(error, ray.exceptions.RayActorError)
+        died = error is None or (dead and "creation task" not in str(error))  # which is `setup`
         reason = f"its worker died {RETRIES + 1} times" if died else str(error).strip().splitlines()[-1]
         evaluation = (trial.last_result or {}).get("evaluation", 0) + 1
         self.record(trial, evaluation, failed_rows(self.plan_of(trial), reason))
@@ -159,6 +157,8 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
     ):  # what befalls a trial is told by its rows and our last lines, without tracebacks
         logging.getLogger(name).setLevel(logging.CRITICAL)
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address != "local" and (results := os.environ.get("STILLROOM_RESULTS")):  # workers here have our environment
+        common["runtime_env"] = {"env_vars": {"STILLROOM_RESULTS": results}}
     try:
         if address == "local":
             # a plain init would join a cluster that happens to run here

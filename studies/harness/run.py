@@ -23,9 +23,9 @@ from studies.harness.progress import Reporter, duration, say
 from studies.harness.study import Config, InputError, Study, Trial, flag, student_hash
 
 INTERRUPTED = 130
-KEPT = {"preset": "course", "search": "grid", "samples": 20, "scheduler": "none", "data": "auto"}
-WHERE = {"data_root": None, "num_gpus": 0, "num_cpus": None, "address": "local", "pack": None, "keep_weights": False}
-"""Options that a continued run takes from run.json, with their defaults: the first may not be changed, the second may."""
+KEPT = ("preset", "search", "samples", "scheduler", "data")
+WHERE = ("data_root", "num_gpus", "num_cpus", "address", "pack", "keep_weights")
+"""Options that a continued run takes from run.json: the first may not be changed, the second may."""
 
 
 class Run:
@@ -67,13 +67,13 @@ class Run:
             raise InputError(f"{info['run']} has other axes than this version of the study and cannot be continued")
         if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):
             raise InputError(f"--extend {o.extend}: only a grid without a scheduler can be extended")
-        for name, default in KEPT.items():
-            if getattr(o, name) not in (default, info[name]):
+        for name in KEPT:
+            if name in o.given and getattr(o, name) != info[name]:
                 raise InputError(f"{flag(name)} {getattr(o, name)}: {info['run']} was started with {info[name]}")
             setattr(o, name, info[name])
-        for name, default in WHERE.items():
-            if getattr(o, name) == default:
-                setattr(o, name, info.get(name, default))
+        for name in WHERE:
+            if name not in o.given:
+                setattr(o, name, info.get(name, getattr(o, name)))
         o.data_root = Path(o.data_root) if o.data_root else None
 
     def _data(self) -> tuple[Any, str]:
@@ -123,6 +123,10 @@ class Run:
                 except KeyboardInterrupt:
                     stopped = True
                 return self._end(stopped, time.monotonic() - start)
+            except InputError:  # said before any training: a run that never was is not the latest
+                if not self.earlier:
+                    self.folder.discard()
+                raise
             except folders.FolderError as error:
                 say(f"{self.study.name}: {error}; the rows so far are kept; {self._resume_hint()}")
                 return 1
@@ -137,17 +141,15 @@ class Run:
         if self.options.search == "optuna":
             drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
             configs = [{**fixed, **drawn} for fixed in self.plan.fields()]
-        if not configs:
-            return
         cls = self.study.load()
         if self.options.keep_weights and not hasattr(cls, "networks"):
             raise InputError(
                 f"--keep-weights: the students of {self.study.name} are numbers of a population, not networks to keep"
             )
-        if not hasattr(cls, "require"):
-            return
         try:
-            cls.require([cls.config_type(**config) for config in configs])
+            students = [cls.config_type(**config) for config in configs]
+            if students and hasattr(cls, "require"):
+                cls.require(students)
         except ValueError as error:  # a config that makes no sense, or a DataError
             raise InputError(str(error)) from None
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from trainables.core.population import PRECISIONS
 from trainables.core.pretrained import chunk_of, resized, stages, thaw
 
-MOMENTUM, OPTIMISERS = 0.9, ("sgd", "adamw")
+OPTIMISERS = ("sgd", "adamw")
 
 
 class Network:
     """A network of `pretrained.build` with its optimiser. All of it is frozen until `thaw`.
 
-    optimiser: "sgd" (Nesterov momentum 0.9) or "adamw". rates: of the stages, from the head on: the factor of each learning rate
+    optimiser: "sgd" (with Nesterov momentum) or "adamw". rates: of the stages, from the head on: the factor of each learning rate
     (all 1 unless given). weight_decay: of weights, not of biases and batch normalisation. precision: of the products, "fp32"
     or "bf16"; parameters and the optimiser's moments stay in fp32.
     """
@@ -48,7 +48,7 @@ class Network:
                     self.rates.append(rate)
         self.optimiser: torch.optim.Optimizer
         if optimiser == "sgd":
-            self.optimiser = torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, fused=True)
+            self.optimiser = torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
         else:
             self.optimiser = torch.optim.AdamW(groups, fused=True)
 

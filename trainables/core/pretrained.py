@@ -186,10 +186,10 @@ def load(network: str, weights: str) -> dict[str, Tensor]:
 
 
 def check_weights(sources: Iterable[tuple[str, str]]) -> None:
-    """DataError where the weights of a network are neither at hand nor to be fetched. sources: (network, weights)."""
+    """DataError where a network cannot be built: its weights are neither at hand nor to be fetched, damaged, or another
+    network's. sources: (network, weights)."""
     for network, weights in sorted(set(sources)):
-        if weights != "random":
-            weights_file(network, weights)
+        build(network, classes=10, weights=weights, seed=0)
 
 
 def weights_file(network: str, weights: str) -> Path:
