@@ -141,4 +141,4 @@ def main(a: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main(tyro.cli(Arguments, description=__doc__))
