@@ -20,6 +20,7 @@ class Options:
 
     preset: str
     num_gpus: int
+    per_gpu: int
     num_cpus: int | None
     seeds: int | None
     search: str
@@ -50,7 +51,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())
     table = {
         "preset": arg(Literal[tuple(study.presets)], "course", f"Size of the study. {presets}."),
-        "num_gpus": arg(int, 0, "GPUs the study may use in all; each worker takes a whole one."),
+        "num_gpus": arg(int, 0, "GPUs the study may use in all."),
+        "per_gpu": arg(int, 1, "Workers that share one GPU: more than one where networks train alone and leave most of it idle."),
         "num_cpus": arg(int | None, None, "Cores the study may use in all, one worker each.", metavar="INT", help_behavior_hint="(default: all)"),
         "seeds": arg(int | None, None, "Replicates of every config.", metavar="INT", help_behavior_hint=f"(default: {len(study.axes['seed'].values)})"),
         "search": arg(Literal["grid", "random", "optuna"], "grid", "How configs are chosen: every grid point; points drawn from the axes' ranges; TPE, each regime searched on its own."),
@@ -124,7 +126,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
 
 def _check(o: Options) -> None:
     for name, value, least in (
-        ("num_gpus", o.num_gpus, 0), ("num_cpus", o.num_cpus, 1), ("seeds", o.seeds, 1), ("samples", o.samples, 1), ("pack", o.pack, 1),
+        ("num_gpus", o.num_gpus, 0), ("per_gpu", o.per_gpu, 1), ("num_cpus", o.num_cpus, 1), ("seeds", o.seeds, 1), ("samples", o.samples, 1), ("pack", o.pack, 1),
     ):  # fmt: skip
         if value is not None and value < least:
             raise InputError(f"{flag(name)} {value}: must be at least {least}")

@@ -58,7 +58,7 @@ class Plan:
         """Workers at a time; InputError where more is asked for than this machine has."""
         o, have = self.options, machine.available_cores()
         if o.address not in ("local", "inline"):
-            return o.num_gpus or o.num_cpus or 10_000  # the cluster's resources are the limit
+            return o.num_gpus * o.per_gpu or o.num_cpus or 10_000  # the cluster's resources are the limit
         if (o.num_cpus or 0) > have:
             raise InputError(f"--num-cpus {o.num_cpus}: this machine has {have} for this process")
         if o.num_gpus:
@@ -68,7 +68,7 @@ class Plan:
                 raise InputError(f"--num-gpus {o.num_gpus}: this machine has {found}")
         if o.address == "inline":
             return 1
-        return o.num_gpus or o.num_cpus or have
+        return o.num_gpus * o.per_gpu or o.num_cpus or have
 
     def _check(self) -> None:
         o = self.options
@@ -119,7 +119,9 @@ class Plan:
 
         cls = self.study.load()
         free, _ = torch.cuda.mem_get_info()
-        return int(0.6 * free / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in self.cells))
+        return int(
+            0.6 * free / o.per_gpu / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in self.cells)
+        )
 
     def _random_points(self) -> list[Config]:
         import numpy as np

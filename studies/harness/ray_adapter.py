@@ -25,6 +25,7 @@ import ray
 from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
+from studies.harness.arguments import Options
 from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, prepare_process
 from studies.harness.folder import FolderError, RunFolder
 from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
@@ -198,9 +199,9 @@ def stoppable(recorder: Recorder):
             signal.signal(number, handler)
 
 
-def resources(num_gpus: int) -> dict[str, float]:
-    """What one worker takes: a core, and a whole GPU where there are any (fractions would crowd the first one)."""
-    return {"cpu": 1, "gpu": 1} if num_gpus else {"cpu": 1}
+def resources(num_gpus: int, per_gpu: int = 1) -> dict[str, float]:
+    """What one worker takes: a core, and its share of a GPU where there are any."""
+    return {"cpu": 1, "gpu": 1 / per_gpu} if num_gpus else {"cpu": 1}
 
 
 def share(datasets: Mapping[str, Any]) -> ray.ObjectRef:
@@ -236,10 +237,8 @@ class Jobs:
     folder: RunFolder
     trials: Sequence[Trial]
     searches: Sequence[Search]
-    asha: bool
-    num_gpus: int
     workers: int
-    keep_weights: bool
+    options: Options
 
 
 def run(
@@ -251,27 +250,28 @@ def run(
 
 
 def _fit(jobs: Jobs, searched: Search | None, datasets: ray.ObjectRef, answers: Answers, record) -> bool:
-    study, folder = jobs.study, jobs.folder
+    study, folder, o = jobs.study, jobs.folder, jobs.options
+    asha = o.scheduler == "asha"
     named = {trial.name: trial for trial in jobs.trials}
-    device = "cuda" if jobs.num_gpus else "cpu"
+    device = "cuda" if o.num_gpus else "cpu"
     plan_of, name_of = _naming(study, named, searched)
     recorder = Recorder(record, plan_of)
-    chosen = searched is not None or jobs.asha
+    chosen = searched is not None or asha
     searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
     if samples == 0:
         return False
     trainable = tune.with_parameters(
-        StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder, jobs.keep_weights)
+        StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder, o.keep_weights)
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources(jobs.num_gpus)),
+        tune.with_resources(trainable, resources(o.num_gpus, o.per_gpu)),
         param_space=None if searched else {"trial": tune.grid_search(list(named))},
         tune_config=tune.TuneConfig(
             metric=study.metric if chosen else None,
             mode=study.mode if chosen else None,
             search_alg=searcher,
             num_samples=samples,
-            scheduler=_asha() if jobs.asha else None,
+            scheduler=_asha() if asha else None,
             max_concurrent_trials=jobs.workers,
             reuse_actors=True,
             trial_name_creator=name_of,

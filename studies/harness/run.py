@@ -24,7 +24,7 @@ from studies.harness.study import Config, InputError, Study, Trial, flag, studen
 
 INTERRUPTED = 130
 KEPT = ("preset", "search", "samples", "scheduler", "data")
-WHERE = ("data_root", "num_gpus", "num_cpus", "address", "pack", "keep_weights")
+WHERE = ("data_root", "num_gpus", "per_gpu", "num_cpus", "address", "pack", "keep_weights")
 """Options that a continued run takes from run.json: the first may not be changed, the second may."""
 
 
@@ -262,16 +262,7 @@ class Run:
             answers, products = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
             self.info["devices"]["float32_products"] = products
             self.progress.restart_clock()
-            jobs = adapter.Jobs(
-                study,
-                self.folder,
-                plan.trials,
-                searches,
-                o.scheduler == "asha",
-                o.num_gpus,
-                plan.workers,
-                o.keep_weights,
-            )
+            jobs = adapter.Jobs(study, self.folder, plan.trials, searches, plan.workers, o)
             return adapter.run(jobs, shared, answers, self.record)
 
     def _datasets(self) -> Mapping[str, Any]:

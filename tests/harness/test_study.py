@@ -67,6 +67,15 @@ def test_a_scheduler_gets_one_trial_per_config_with_its_seeds():
     assert len(trials) == len({str({**same(c.config), "seed": None}) for c in TOY.cells(VALUES)})
 
 
+def test_workers_may_share_gpus(monkeypatch):
+    monkeypatch.setattr("studies.harness.machine.gpus", lambda: ["one", "two"])
+    words = ["--num-gpus", "2", "--per-gpu", "3", "--pack", "1", "--data", "sample"]
+    assert Plan(TOY, parse(TOY, words), "sample", {}, {}).workers == 6
+    assert Plan(TOY, parse(TOY, words[:2] + words[4:]), "sample", {}, {}).workers == 2
+    with pytest.raises(InputError, match="--per-gpu 0: must be at least 1"):
+        parse(TOY, ["--per-gpu", "0"])
+
+
 def test_names_come_from_the_students():
     assert trial_of((({"seed": 1, "x": 2},),)).name == trial_of((({"x": 2, "seed": 1},),)).name
     assert trial_of((({"seed": 1, "x": 2},),)).name != trial_of((({"seed": 1, "x": 3},),)).name
