@@ -64,8 +64,8 @@ STUDY = Study(
             {**LITE, "unfreezing": ("last_block", "all"), "lr": (3e-4, 1e-3)},
             {**LITE, "train_size": ("500",), "passes": (12,)},
             {**LITE, "weights": ("random",), "passes": (6,)},
-            {**OWN, "train_size": ("500", "2000"), "passes": (20,)},
-            {**OWN, "train_size": ("all",), "passes": (2,)})),
+            {**OWN, "train_size": ("500", "2000"), "passes": (60,), "batch_size": (64,), "lr": (0.03, 0.1)},
+            {**OWN, "train_size": ("all",), "passes": (4,)})),
         "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"), "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
             {**HEADS, "passes": (10,)}, {"unfreezing": ("all",)}, {**OWN, "network": ("resnet9",), "passes": (24,)},
             {**OWN, "network": ("resnet18",), "passes": (30,)})),

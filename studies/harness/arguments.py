@@ -63,7 +63,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "address": arg(str, "local", "Where it runs: local (Ray on this machine), auto (the cluster this machine belongs to), HOST:PORT, ray://..., or inline (this process, without Ray).", metavar="WHERE"),
         "storage": arg(str, "results", "Where run folders go: a folder or s3://bucket/path.", metavar="DIR|URI"),
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
-        "extend": arg(str | None, None, "Add seeds or grid points to a run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
+        "extend": arg(str | None, None, "Add seeds or grid points to a run, or, where none are given, what its preset has gained since: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
         "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer and finetuning)."),
         "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),

@@ -38,6 +38,9 @@ class Plan:
         if options.resume:
             self.grids = before
             self.given = {k: tuple(v) for k, v in earlier["given"].items()}
+        elif options.extend and not options.axes:  # by what the preset has gained since
+            self.given = {k: tuple(v) for k, v in earlier["given"].items()}
+            self.grids = before + [g for g in study.grids(options.preset, data, self.given) if g not in before]
         elif options.extend:
             self.grids = [
                 {k: tuple(dict.fromkeys((*v, *self.given.get(k, ())))) for k, v in each.items()} for each in before

@@ -171,10 +171,14 @@ class Run:
         from trainables.core import data
 
         o = self.options
-        session = {"command": shlex.join([f"studies/{self.study.name}.py", *self.words]), "start": folders.now()}
+        session = {
+            "command": shlex.join([f"studies/{self.study.name}.py", *self.words]),
+            "start": folders.now(),
+            "git_commit": machine.commit(),
+        }
         first = {
             "study": self.study.name, "run": self.folder.run, "command": session["command"], "start": session["start"],
-            "git_commit": machine.commit(), "versions": machine.versions(),
+            "git_commit": session["git_commit"], "versions": machine.versions(),
             "devices": {"cpu": machine.processor(), "cores": machine.available_cores(), "gpus": machine.gpus() if o.num_gpus else []},
         }  # fmt: skip
         self.info = {**first, **self.info} | {

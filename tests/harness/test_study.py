@@ -119,6 +119,16 @@ def test_a_plan_is_the_union_of_its_grids_and_a_resumed_one_is_the_same():
     }
 
 
+def test_extending_by_nothing_adds_what_the_preset_has_gained():
+    plan = Plan(TOY, parse(TOY, ["--seeds", "1"]), "full", {}, {})
+    earlier = json.loads(json.dumps({"axes": plan.values, "grids": plan.grids, "given": plan.given}))
+    grown = dataclasses.replace(TOY, presets={"course": Preset("all", grids=({}, {"temperature": (9.0,)}))})
+    for study, more in ((TOY, set()), (grown, {9.0})):
+        cells = Plan(study, parse(study, ["--extend", "latest"]), "full", earlier, {}).cells
+        assert {c.config["temperature"] for c in cells} == {1.0, 2.0, 4.0} | more
+        assert {c.config["seed"] for c in cells} == {0}
+
+
 def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each():
     presets = {
         "two": Preset(
