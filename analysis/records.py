@@ -60,7 +60,7 @@ def schema(axes: Mapping[str, type], metrics: Iterable[str]) -> pa.Schema:
 
 
 def find_run(study: str, run: str = "latest", root: str | Path = "results") -> Path:
-    """The folder of a run: by its path, by its name under root/study, or the `latest` to have started.
+    """The folder of a run: by its path, by its name under root/study, or the `latest` to have started of those with rows.
 
     RecordsError where there is none.
     """
@@ -69,6 +69,7 @@ def find_run(study: str, run: str = "latest", root: str | Path = "results") -> P
     if run == "latest":
         if not names:
             raise RecordsError(f"no run of {study} under {home.absolute()}; start one: python studies/{study}.py")
+        names = [path for path in names if any((path / "rows").glob("*.parquet"))] or names
         return max(names, key=lambda path: (str(info(path).get("start") or ""), path.name))
     for path in (Path(run).expanduser(), home / run):
         if (path / "run.json").is_file():

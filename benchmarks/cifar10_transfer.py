@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import side_by_side
 import torch
 import torch.nn.functional as F
-import tyro
 
 from trainables.core import data
 from trainables.core.pretrained import build
@@ -141,4 +141,4 @@ def main(a: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    side_by_side.start(main, Arguments, __doc__)

@@ -159,4 +159,4 @@ def main(a: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    side_by_side.start(main, Arguments, __doc__)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import side_by_side
 import torch
-import tyro
 from torch import Tensor
 
 from studies.harness.engine import prepare_process
@@ -116,4 +116,4 @@ def said(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    side_by_side.start(main, Arguments, __doc__)

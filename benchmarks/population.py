@@ -16,7 +16,6 @@ import numpy as np
 import side_by_side
 import torch
 import torch.nn.functional as F
-import tyro
 from side_by_side import timed
 
 from trainables.core import data
@@ -126,4 +125,4 @@ def ladder(network: str, teacher: str, images: np.ndarray, labels: np.ndarray, s
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    side_by_side.start(main, Arguments, __doc__)

@@ -19,14 +19,25 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import nn
 
+from trainables.core.data import DataError
 from trainables.core.nets import Conv, Layer
 from trainables.core.population import PRECISIONS, Population
 from trainables.core.schedules import warmup_linear
 
 ROOT = Path(__file__).resolve().parents[1]
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def start(main: Callable[[Any], None], arguments: type, text: str | None) -> None:
+    """A benchmark from its command line; exit code 2 and one line where data are missing."""
+    try:
+        main(tyro.cli(arguments, description=text))
+    except DataError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 # The plain way

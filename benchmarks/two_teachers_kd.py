@@ -19,7 +19,6 @@ from typing import Literal
 import side_by_side
 import torch
 import torch.nn.functional as F
-import tyro
 from torch import nn
 
 from trainables.core import data
@@ -124,4 +123,4 @@ def main(a: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, description=__doc__))
+    side_by_side.start(main, Arguments, __doc__)

@@ -45,7 +45,7 @@ STUDY = Study(
         "precision": grid("fp32", choices=("fp32", "bf16"), help="Precision of the products; bf16 is faster on GPUs."),
         "steps": grid(80, help="Length of the training, in batches.", **positive),
         "batch_size": grid(50, help="Images per batch.", valid=lambda v: v > 1, must="above 1"),
-        "lr": grid(1e-3, 3e-3, help="AdamW's peak learning rate, of the head.", search=loguniform(1e-4, 1e-2), **positive),
+        "lr": grid(1e-4, 3e-4, 1e-3, help="AdamW's peak learning rate, of the head.", search=loguniform(1e-4, 1e-2), **positive),
     },
     students={"seed": grid(0, 1, 2, help="Training images, their order and augmentation, first weights of the head.")},
     presets={

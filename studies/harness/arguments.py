@@ -107,16 +107,13 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         near = difflib.get_close_matches(unknown[0].split("=")[0], [flag(name) for name in table], 1)
         raise InputError(f"{unknown[0]}: no such flag{(near and f'; did you mean {near[0]}?') or ''} (see --help)")
     values = {name: getattr(given, name) for name in table}
-    axes = {
-        name: study.axes[name].parse(name, values.pop(name))
-        for name in list(values)
-        if name in study.axes and values[name]
-    }
+    flags = frozenset(w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--"))
+    axes = {name: study.axes[name].parse(name, values[name]) for name in values if name in study.axes and name in flags}
     options = Options(
         **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},
         report=not values["no_report"],
         axes=axes,
-        given=frozenset(w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--")),
+        given=flags,
     )
     _check(options)
     if options.seeds:

@@ -147,12 +147,13 @@ class Plan:
         core_seconds, how = self._core_seconds()
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
+        axes += [f"{k} {_short(v)}" for k, v in self.given.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
         plan = [f"{len(self.cells) or self.total} cells, {self.total} students"]
         plan += [f"{left} left"] if self.finished else []
         plan += [f"in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials"] if self.trials else []
         return [
-            f"axes      {'  '.join(axes)}",
+            f"axes      {'  '.join(axes) or 'one value each'}",
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
             f"estimate  {duration(left * core_seconds / workers + OVERHEAD)} ({how}), "
@@ -167,9 +168,15 @@ class Plan:
                 with contextlib.suppress(OSError, ValueError, KeyError):
                     info = json.loads(Path(o.storage, self.study.name, name, "run.json").read_text())
                     same = all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials)
-                    if same and info["data"] == self.data and info["num_gpus"] == o.num_gpus:
+                    if (
+                        same
+                        and info["data"] == self.data
+                        and (info["num_gpus"], info["address"]) == (o.num_gpus, o.address)
+                    ):
                         return info["core_seconds_per_student"], f"as run {name}"
-        return self.preset.core_seconds, "rough, from the preset"
+        changed = sorted(set(self.given) - set(self.study.students))
+        also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
+        return self.preset.core_seconds, f"rough, from the preset{also}"
 
 
 def _short(values: tuple) -> str:

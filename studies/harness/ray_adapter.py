@@ -30,6 +30,7 @@ from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed
 from studies.harness.folder import FolderError, RunFolder
 from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
 
+OF_ONE_STUDY = "one_study"  # a resource that marks the Ray that a run has started for itself; `auto` would find it
 RETRIES = 3  # of a trial whose worker died; an error of training itself is not retried
 
 
@@ -163,7 +164,10 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
     try:
         if address == "local":
             # a plain init would join a cluster that happens to run here
-            context = ray.init("local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=dashboard, **common)
+            marked = {OF_ONE_STUDY: 1.0}
+            context = ray.init(
+                "local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=dashboard, resources=marked, **common
+            )
         else:
             context = ray.init(address, **common)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -175,6 +179,10 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
         if token.exists():
             token.chmod(0o600)
         have = ray.cluster_resources()
+        if address != "local" and OF_ONE_STUDY in have:
+            raise InputError(
+                f"--address {address}: that is the Ray of another study's run on this machine; start a cluster, or leave --address out"
+            )
         for name, asked in (("CPU", num_cpus or 0), ("GPU", num_gpus)):
             if asked > have.get(name, 0):
                 raise InputError(f"--num-{name.lower()}s {asked}: the cluster at {address} has {have.get(name, 0):g}")

@@ -332,6 +332,6 @@ def architecture(model: nn.Sequential, resolution: int, depth: int = 3) -> list[
         rows.append({
             "stage": path[1], "layer": ".".join(path[1 : layer.depth + 1]), "kind": layer.class_name, "depth": layer.depth,
             "output": " x ".join(map(str, layer.output_size[1:])), "parameters": layer.num_params,
-            "multiplications": sum(other.macs for other in layers[i:end]),
+            "multiplications": sum(other.macs for other in layers[i:end] if other.is_leaf_layer),
         })  # fmt: skip
     return rows
