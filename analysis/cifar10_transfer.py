@@ -318,7 +318,7 @@ def sentences():
     heads = done[done["unfreezing"] == "head"]
     if len(heads):
         made = f"; their features took {cached['seconds'].sum():.0f} s of one worker, once" if len(cached) else ""
-        yield f"{words.count(len(heads), 'head')} were trained on cached features in {heads['seconds'].sum():.0f} s of one worker{made}."
+        yield f"Heads trained on cached features: {len(heads)}, in {heads['seconds'].sum():.0f} s of one worker{made}."
     yield from run.caveats()
 
 

@@ -142,5 +142,6 @@ def _check(o: Options) -> None:
 
 
 def _one_line(text: str) -> str:
-    """tyro's boxed message as one line."""
-    return re.sub(r"\s+", " ", re.sub(r"[\u2500-\u257f]", " ", text)).strip() or "wrong arguments (see --help)"
+    """tyro's boxed message, without the title of its box, as one line."""
+    inside = "\n".join(line for line in text.splitlines() if not line.startswith("\u256d"))
+    return re.sub(r"\s+", " ", re.sub(r"[\u2500-\u257f]", " ", inside)).strip() or "wrong arguments (see --help)"

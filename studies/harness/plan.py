@@ -149,9 +149,13 @@ class Plan:
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
         axes += [f"{k} {_short(v)}" for k, v in self.given.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
-        plan = [f"{len(self.cells) or self.total} cells, {self.total} students"]
+        plan = [_count(len(self.cells) or self.total, "cell"), _count(self.total, "student")]
         plan += [f"{left} left"] if self.finished else []
-        plan += [f"in {sum(len(t.packs) for t in self.trials)} packs, {len(self.trials)} trials"] if self.trials else []
+        plan += (
+            [f"in {_count(sum(len(t.packs) for t in self.trials), 'pack')}", _count(len(self.trials), "trial")]
+            if self.trials
+            else []
+        )
         return [
             f"axes      {'  '.join(axes) or 'one value each'}",
             f"plan      {', '.join(plan)}",
@@ -177,6 +181,10 @@ class Plan:
         changed = sorted(set(self.given) - set(self.study.students))
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
         return self.preset.core_seconds, f"rough, from the preset{also}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _short(values: tuple) -> str:

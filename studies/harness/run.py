@@ -262,7 +262,7 @@ class Run:
             if o.address != "local" and self.folder.local:
                 say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
             shared = adapter.share(datasets)
-            self.progress.say("preparing teachers")
+            self.progress.say(f"preparing {study.lesson_table}")
             answers, products = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
             self.info["devices"]["float32_products"] = products
             self.progress.restart_clock()
