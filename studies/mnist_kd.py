@@ -48,7 +48,7 @@ STUDY = Study(
         "smoke": Preset("ten seconds, to see that all works", core_seconds=0.2, axes={"temperature": (1.0, 8.0), "kd_weight": (0.0, 0.5), "steps": (40,), "teacher_steps": (30,), "seed": (0, 1)}),
         "course": Preset("what the assignment asks, by a course's short training: 4 minutes on two cores", core_seconds=3.6, pack=14),
         "control": Preset("labels only at larger learning rates beside T = 8, kd_weight = 0.4: 2 minutes on two cores", core_seconds=4.5, axes={"lr": (0.08, 0.16, 0.32), "temperature": (8.0,), "kd_weight": (0.0, 0.4)}),
-        "widths": Preset("which T is best for which width, with 5,000 and all digits and a good teacher: an estimated 20 minutes on two shared cores", core_seconds=3.0, pack=14, axes={
+        "widths": Preset("which T is best for which width, with 5,000 and all digits and a good teacher: 10 minutes on two cores", core_seconds=3.0, pack=14, axes={
             "network": ("mlp_30", "mlp_300", "mlp_600"), "train_size": ("5000", "all"), "temperature": (1.0, 2.5, 4.0, 8.0, 20.0, 40.0), "kd_weight": (0.0, 10.0),
             "optimiser": ("adam",), "lr": (1e-3,), "steps": (1700,), "teacher_steps": (2500,)}),
         "paper": Preset("after section 3 of the paper, cut to 20 passes of the teacher, 15 of the students: 28 minutes on two shared cores", core_seconds=60.0, pack=3, axes={
