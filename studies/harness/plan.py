@@ -42,9 +42,10 @@ class Plan:
             self.given = {k: tuple(v) for k, v in earlier["given"].items()}
             self.grids = before + [g for g in study.grids(options.preset, data, self.given) if g not in before]
         elif options.extend:
-            self.grids = [
-                {k: tuple(dict.fromkeys((*v, *self.given.get(k, ())))) for k, v in each.items()} for each in before
-            ]
+            more = options.axes
+            self.grids = [{k: tuple(dict.fromkeys((*v, *more.get(k, ())))) for k, v in each.items()} for each in before]
+            known = {k: tuple(v) for k, v in earlier["given"].items()}
+            self.given = known | {k: tuple(dict.fromkeys((*known.get(k, ()), *v))) for k, v in more.items()}
         else:
             self.grids = study.grids(options.preset, data, options.axes)
         self.values = joined(self.grids)

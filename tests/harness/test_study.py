@@ -127,6 +127,8 @@ def test_extending_by_nothing_adds_what_the_preset_has_gained():
         cells = Plan(study, parse(study, ["--extend", "latest"]), "full", earlier, {}).cells
         assert {c.config["temperature"] for c in cells} == {1.0, 2.0, 4.0} | more
         assert {c.config["seed"] for c in cells} == {0}
+    wider = Plan(TOY, parse(TOY, ["--extend", "latest", "--kd-weight", "0.3"]), "full", earlier, {})
+    assert wider.given == {"seed": (0,), "kd_weight": (0.3,)}, "what was given first still holds"
 
 
 def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each():
