@@ -21,7 +21,7 @@ from analysis.regimes import by_seed, select
 run = page.start("cifar10_transfer")
 EXPERIMENT = ["network", "weights", "unfreezing", "resolution", "train_images"]
 METRIC = "test_accuracy"
-OWN, UNFREEZINGS = ("resnet9_small", "resnet9"), ("head", "last_block", "gradual", "all")
+OWN, UNFREEZINGS = ("airbench_small", "airbench"), ("head", "last_block", "gradual", "all")
 done = records.final(run.rows).drop_duplicates("student")
 tried = [a for a in run.rows.attrs["axes"] if a not in (*EXPERIMENT, "seed")]  # the parameters of training
 sources = run.table("sources")

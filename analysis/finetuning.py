@@ -357,11 +357,11 @@ def effect_sentences(final):
 
 def conclusion(single):
     """What the effects come to, in one sentence. single: of each thing its name, difference and corrected p."""
-    kinds: dict[str, list[str]] = {"helps": [], "hurts": [], "is not told from doing nothing": []}
+    kinds: dict[str, list[str]] = {"helps": [], "hurts": [], "not told from doing nothing": []}
     for effect, d, p in single:
         kind = 2 if p >= 1 - statistics.LEVEL else int(d.mean < 0)
         list(kinds.values())[kind].append(effect_words(effect))
-    told = [f"{' and '.join(names)}: {kind}" for kind, names in kinds.items() if names]
+    told = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
     return f"So, with these labels and this length of training: {words.listing(told)}."
 
 

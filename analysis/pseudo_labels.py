@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from analysis import page, statistics, words
+from analysis import page, records, statistics, words
 from analysis.figures.curves import curves
 from analysis.figures.heatmap import heatmap
 from analysis.figures.interactive import interactive
@@ -334,6 +334,17 @@ def named(method, threshold):
     return f"{method}, threshold {threshold:g}" if method in TAUGHT else method
 
 
+def forest(ax, heights, table):
+    """Differences of errors as points with intervals at heights, coloured where they are told from 0."""
+    ax.axvline(0, color="0.3", linewidth=1)
+    for y, d, p in zip(heights, table["difference"], table["p"], strict=True):
+        color = "0.55" if not p < 0.05 else "#009E73" if d.mean < 0 else "#D55E00"
+        half = 0 if np.isnan(d.low) else 50 * (d.high - d.low)
+        ax.errorbar(100 * d.mean, y, xerr=half, fmt="o", color=color, markersize=4.5, capsize=2.5)
+    ax.set_xlabel("change of test errors, points")
+    ax.margins(x=0.08)
+
+
 compared = {regime.name: differences(regime) for regime in regimes}
 for regime in regimes:
     table = compared[regime.name]
@@ -346,18 +357,62 @@ for regime in regimes:
     at = {key: -i for i, key in enumerate(keys)}
     figure, axes = panels(1, len(counts(regime)), 4.2, 0.5 * len(keys), sharey=True)
     for labels, ax in zip(counts(regime), axes[0], strict=True):
-        ax.axvline(0, color="0.3", linewidth=1)
-        for _, row in table[table["labels"] == labels].iterrows():
-            d, y = row["difference"], at[row["method"], row["threshold"]]
-            color = "0.55" if row["p"] >= 0.05 else "#009E73" if d.mean < 0 else "#D55E00"
-            half = 0 if np.isnan(d.low) else 50 * (d.high - d.low)
-            ax.errorbar(100 * d.mean, y, xerr=half, fmt="o", color=color, markersize=4.5, capsize=2.5)
-        ax.set(title=f"{labels:,} labels", xlabel="change of test errors, points", ylim=(0.6 - len(keys), 0.6))
-        ax.margins(x=0.08)
+        rows = table[table["labels"] == labels]
+        forest(ax, [at[key] for key in zip(rows["method"], rows["threshold"], strict=True)], rows)
+        ax.set(title=f"{labels:,} labels", ylim=(0.6 - len(keys), 0.6))
     axes[0][0].set_yticks([*at.values()], [named(*key) for key in keys], fontsize=9)
     said = "green: fewer errors, orange: more (Holm), grey: not told apart"
     figure.suptitle(f"Against supervised with the same labels: {title(regime)}\n{said}\n{run.subtitle}", fontsize=11)
     run.figure(figure, f"differences{suffix(regime)}")
+
+# %% [markdown]
+# ## Hard or soft, at once or rising, one round or several
+# Drawn where a run has several temperatures of the pseudo-labels, ramps or rounds: test error less that at the first value, all else and
+# the seeds alike; 95 % intervals, coloured as above, corrected over all comparisons of the figure.
+
+# %%
+VARIED = {"target_temperature": "T", "ramp": "ramp", "rounds": "rounds"}
+
+
+def variants():
+    """Every further value of these axes against the first, all else alike: a table with the comparison in words, its labels,
+    difference, n and corrected p. Cells that share their students are compared once."""
+    final, found, seen = records.final(run.rows), [], set()
+    final = final[final["method"].isin(TAUGHT)].sort_values(["method", "threshold"], kind="stable")
+    axes = [axis for axis in run.rows.attrs["axes"] if axis != "seed"]
+    for axis, short in VARIED.items():
+        rest = [a for a in axes if a != axis]
+        first, *others = run.info.get("axes", {}).get(axis, [None])
+        for values, part in final.groupby(rest, sort=False):
+            cell = dict(zip(rest, values, strict=True))
+            base = part[part[axis] == first]
+            also = [f"{short2} {cell[a]:g}" for a, short2 in VARIED.items() if a in cell and final[a].nunique() > 1]
+            sets = [cell[a] for a in ("dataset", "network") if final[a].nunique() > 1]
+            for value in others:
+                mine = part[part[axis] == value]
+                key = (*mine["student"], *base["student"])
+                d = statistics.paired(by_seed(mine, METRIC), by_seed(base, METRIC))
+                if not d.n or set(mine["student"]) == set(base["student"]) or key in seen:
+                    continue
+                seen.add(key)
+                said = ", ".join([*sets, named(cell["method"], cell["threshold"]), *also])
+                found.append((f"{said}: {short} {value:g} for {first:g}", cell["labels"], d, d.p))
+    table = pd.DataFrame(found, columns=["comparison", "labels", "difference", "p"])
+    return table.assign(p=statistics.holm(table["p"].to_numpy())) if len(table) else table
+
+
+varied = variants()
+if len(varied):
+    names, sizes = [*dict.fromkeys(varied["comparison"])], sorted(varied["labels"].unique())
+    figure, axes = panels(1, len(sizes), 4.6, 0.36 * len(names) + 0.6, sharey=True)
+    for labels, ax in zip(sizes, axes[0], strict=True):
+        rows = varied[varied["labels"] == labels]
+        forest(ax, [-names.index(name) for name in rows["comparison"]], rows)
+        ax.set(title=f"{labels:,} labels", ylim=(0.6 - len(names), 0.6))
+    axes[0][0].set_yticks([-i for i in range(len(names))], names, fontsize=8.5)
+    said = "green: fewer errors, orange: more (Holm), grey: not told apart"
+    figure.suptitle(f"Against the first value, all else alike\n{said}\n{run.subtitle}", fontsize=11)
+    run.figure(figure, "variants")
 
 # %% [markdown]
 # ## Confirmation
@@ -441,6 +496,23 @@ def hurt_sentence(regime):
     )
 
 
+def variant_sentence():
+    """What hard or soft pseudo-labels, the ramp and the rounds change."""
+    if varied.empty or varied["difference"].map(lambda d: d.n).max() < 2:
+        return
+    told = varied[varied["p"] < 0.05]
+    each = [
+        f"{row['comparison']}, at {row['labels']:,} labels: {words.points(row['difference'], 2)}"
+        for _, row in told.iterrows()
+    ]
+    largest = varied.loc[varied["difference"].map(lambda d: abs(d.mean)).idxmax()]
+    yield (
+        f"Temperature of the pseudo-labels, ramp and rounds: of {len(varied)} comparisons with the first value {len(told)} are told from no difference "
+        f"(Holm){': ' + words.listing(each, 6) if each else ''}. The largest is {largest['comparison']}, at {largest['labels']:,} labels: "
+        f"{words.points(largest['difference'], 2)}."
+    )
+
+
 def quality_sentence(regime):
     final = at_threshold(regime, regime.done)
     for labels in dict.fromkeys((counts(regime)[0], counts(regime)[-1])):
@@ -498,6 +570,7 @@ run.close(
             for say in (winner_sentence, hurt_sentence, quality_sentence, own_sentence, published_sentence)
             for sentence in say(regime)
         ),
+        *variant_sentence(),
         *run.caveats(),
     ]
 )

@@ -50,7 +50,7 @@ STUDY = Study(
     students={"seed": grid(0, 1, 2, help="Training images, their order and augmentation, first weights of the head.")},
     presets={
         "smoke": Preset("ten seconds, to see that all works: random weights, which need no download", core_seconds=0.5, pack=1, axes={
-            "network": ("resnet9_small",), "weights": ("random",), "resolution": (32,), "statistics": ("batch",), "train_size": (100,), "val_size": (30,), "test_size": (50,), "steps": (12,), "batch_size": (20,), "lr": (1e-2,), "seed": (0, 1)}),
+            "network": ("airbench_small",), "weights": ("random",), "resolution": (32,), "statistics": ("batch",), "train_size": (100,), "val_size": (30,), "test_size": (50,), "steps": (12,), "batch_size": (20,), "lr": (1e-2,), "seed": (0, 1)}),
         "course": Preset("what the assignment asks, on few labels: an estimated 25 minutes on two cores", core_seconds=40.0, pack=1),
         "paper": Preset("all labels at 128 pixels, for GPUs", core_seconds=20000.0, pack=1, worker_mib=8000, axes={
             "rate": ("constant", "one_cycle", "plateau"), "resolution": (128,), "train_size": (45000,), "val_size": (4000,), "test_size": (10000,), "steps": (7000,), "batch_size": (128,), "seed": tuple(range(5))}),

@@ -13,7 +13,7 @@ from trainables.core.pretrained import build, stages
 from trainables.finetuning import Config, FineTuning
 
 PLAIN = Config(
-    network="resnet9_small", weights="random", resolution=32, train_size=60, val_size=20, test_size=20, augmentation="none",
+    network="airbench_small", weights="random", resolution=32, train_size=60, val_size=20, test_size=20, augmentation="none",
     unfreezing="all", rate="constant", discrimination=2.0, statistics="kept", precision="fp32", steps=16, batch_size=10,
     lr=1e-3, seed=0,
 )  # fmt: skip
@@ -193,9 +193,9 @@ def test_validation_is_measured_all_along_and_the_test_only_at_the_end():
 
 
 def test_given_weights_are_those_that_are_fine_tuned(tmp_path):
-    torch.save(build("resnet9_small", 10, "random", 123).state_dict(), tmp_path / "made.pt")
+    torch.save(build("airbench_small", 10, "random", 123).state_dict(), tmp_path / "made.pt")
     student = fresh(variant(weights=str(tmp_path / "made.pt")))
-    expected = stages(build("resnet9_small", 10, "random", 123))
+    expected = stages(build("airbench_small", 10, "random", 123))
     for name, found in weights(student).items():
         same = torch.equal(found, torch.cat([p.flatten() for p in expected[name].parameters()]))
         assert same == (name != "head"), "the head is new"

@@ -25,7 +25,7 @@ TINY = {
 }
 DATA = {"cifar10": TINY}
 BASE = Config(
-    "resnet9_small", "random", "head", 32, "60", "none", 1, "sgd", "fp32", 2, 20, lr=0.01, weight_decay=0.1,
+    "airbench_small", "random", "head", 32, "60", "none", 1, "sgd", "fp32", 2, 20, 0.0, lr=0.01, weight_decay=0.1,
     head_start="uniform", seed=0,
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_a_head_on_cached_features_takes_the_steps_of_the_frozen_network(optimis
     config = replace(BASE, optimiser=optimiser)
     pack = pack_of(config, replace(config, lr=0.1))
     pack.mean, pack.deviation = torch.tensor(0.0), torch.tensor(1.0)  # the reference does not standardise
-    model = build(config.network, 10, "random", 0)
+    model = build(config.network, 10, "random", 0, torch.from_numpy(TINY["train_images"]))
     network = Network(model, 32, optimiser, config.lr, config.weight_decay)
     network.thaw(1)
     with torch.no_grad():
@@ -55,10 +55,26 @@ def test_a_head_on_cached_features_takes_the_steps_of_the_frozen_network(optimis
     torch.testing.assert_close(pack.students.parameters[1][0, 0], model.head.bias, rtol=0, atol=2e-4)
 
 
+def test_every_image_is_mirrored_in_one_of_two_passes_and_moved_by_little():
+    pack = pack_of(replace(BASE, unfreezing="all", augmentation="flip"))
+    images = torch.from_numpy(TINY["train_images"])
+    seen = []
+    for turn in range(4):
+        for step in range(turn * pack.steps_per_pass, (turn + 1) * pack.steps_per_pass):
+            index = batch_index(pack.pool, BASE.batch_size, step, BASE.seed, stream=ORDER)
+            for i, x in zip(index.tolist(), pack.shown(index, step), strict=True):
+                assert torch.equal(x, images[i]) or torch.equal(x, images[i].flip(-1))
+                seen.append((turn, i, torch.equal(x, images[i])))
+    straight = [{i for t, i, as_it_is in seen if t == turn and as_it_is} for turn in range(4)]
+    assert straight[0] == straight[2] and straight[1] == straight[3]
+    assert straight[0] | straight[1] == set(pack.pool.tolist()) and not straight[0] & straight[1]
+    assert 15 < len(straight[0]) < 45  # of 60
+
+
 def test_features_are_made_once_and_views_are_of_the_same_image(monkeypatch):
-    lesson = Transfer.lesson(replace(BASE, augmentation="flip", views=2))
+    lesson = Transfer.lesson(replace(BASE, network="mobilenet_v3_small", augmentation="flip", views=2))
     answers, row = Transfer.prepare(lesson, DATA, "cpu")
-    assert answers["train"].shape == (2, 240, 128) and row["cached"] == 1
+    assert answers["train"].shape == (2, 240, 1024) and row["cached"] == 1
     monkeypatch.setattr("trainables.transfer.features", lambda *_: pytest.fail("made again"))
     again, _ = Transfer.prepare(lesson, DATA, "cpu")
     assert np.array_equal(answers["train"], again["train"])
@@ -129,16 +145,16 @@ def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys):
         Transfer.require([replace(BASE, weights=str(tmp_path / "none.pt"))])
     words = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--storage", str(tmp_path / "results")]
     assert main(STUDY, [*words, "--weights", str(tmp_path / "none.pt")]) == 2
-    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "resnet9"]) == 2
+    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "airbench"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert any("none.pt: there is no such file" in line for line in said)
-    assert any("resnet9 has no ImageNet weights" in line for line in said)
+    assert any("airbench has no ImageNet weights" in line for line in said)
     assert not (tmp_path / "results").exists()
 
 
 def test_a_kept_student_is_the_network_that_was_measured_and_a_source_for_the_next_run(tmp_path, monkeypatch, capsys):
     small = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--no-report", "--seeds", "1"]
-    words = [*small, "--network", "resnet9_small", "--storage", str(tmp_path), "--unfreezing"]
+    words = [*small, "--network", "airbench_small", "--storage", str(tmp_path), "--unfreezing"]
     assert main(STUDY, [*words, "head", "all", "--keep-weights"]) == 0
     (run,) = (tmp_path / "cifar10_transfer").iterdir()
     rows = records.final(records.read(run))
@@ -159,7 +175,7 @@ def test_a_kept_student_is_the_network_that_was_measured_and_a_source_for_the_ne
 
 
 def test_a_source_of_this_project_trains_on(tmp_path):
-    torch.save(build("resnet9_small", 10, "random", 5).state_dict(), tmp_path / "source.pt")
+    torch.save(build("airbench_small", 10, "random", 5).state_dict(), tmp_path / "source.pt")
     pack = pack_of(replace(BASE, weights=str(tmp_path / "source.pt"), unfreezing="all"))
-    source = build("resnet9_small", 10, "random", 5)
+    source = build("airbench_small", 10, "random", 5)
     assert torch.equal(pack.students.model.stage_4[0].weight, source.stage_4[0].weight)

@@ -130,7 +130,15 @@ class FineTuning(Pack):
     def __init__(self, pack: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
         super().__init__(pack, device)
         c = self.common
-        model = build(c.network, CLASSES, "random", substream(c.seed, HEAD))
+        sets = Splits(datasets["cifar10"], self.device)
+        tests = torch.arange(len(sets.test_labels), device=self.device)
+        self.sets = {  # images and labels by purpose
+            "train": _some(sets.images, sets.labels, sets.train, c.train_size, c.seed, TRAINING),
+            "val": _some(sets.images, sets.labels, sets.val, c.val_size, 0, VALIDATION),
+            "test": _some(sets.test_images, sets.test_labels, tests, c.test_size, 0, TEST),
+        }
+        images, _ = self.sets["train"]
+        model = build(c.network, CLASSES, "random", substream(c.seed, HEAD), images)
         if c.weights != "random":  # random ones are the seed's
             weights = {name: torch.from_numpy(np.array(a)) for name, a in answers.items()}
             model.load_state_dict({**model.state_dict(), **weights})
@@ -139,13 +147,6 @@ class FineTuning(Pack):
         self.students = Network(model, c.resolution, "adamw", c.lr, WEIGHT_DECAY, self.device, c.precision, rates)
         self.plateau = Plateau()
         self.lines: list[dict] = []  # of the table of schedules, since the last evaluation
-        sets = Splits(datasets["cifar10"], self.device)
-        tests = torch.arange(len(sets.test_labels), device=self.device)
-        self.sets = {  # images and labels by purpose
-            "train": _some(sets.images, sets.labels, sets.train, c.train_size, c.seed, TRAINING),
-            "val": _some(sets.images, sets.labels, sets.val, c.val_size, 0, VALIDATION),
-            "test": _some(sets.test_images, sets.test_labels, tests, c.test_size, 0, TEST),
-        }
 
     def evaluations(self) -> list[int]:
         return sorted({max(1, round(self.total_steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)})

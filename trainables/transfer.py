@@ -49,8 +49,9 @@ class Config:
     the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 4 of 32 pixels). views: of each training
     image whose features are cached; the first is the image itself. optimiser: "sgd" (Nesterov momentum 0.9) or "adamw".
     precision: of the products, "fp32" or "bf16". passes: over the training images, in batches of batch_size. lr: peak
-    learning rate. weight_decay: of weights; in "sgd" a term of the loss, in "adamw" decoupled. head_start: "uniform" in
-    +-1/sqrt(D) or "zero". seed: which images, their order, the head's start, and random weights.
+    learning rate. label_smoothing: share of a label that is spread over all classes. weight_decay: of weights; in "sgd" a term
+    of the loss, in "adamw" decoupled. head_start: "uniform" in +-1/sqrt(D) or "zero". seed: which images, their order, the
+    head's start, and random weights.
     """
 
     network: str
@@ -64,6 +65,7 @@ class Config:
     precision: str
     passes: int
     batch_size: int
+    label_smoothing: float
     lr: float
     weight_decay: float
     head_start: str
@@ -86,6 +88,7 @@ class Config:
             (self.resolution >= 32, f"resolution must be 32 or more, not {self.resolution}"),
             (min(self.views, self.passes) > 0, "views and passes must be above 0"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
+            (0 <= self.label_smoothing < 1, f"label_smoothing is in [0, 1), not {self.label_smoothing}"),
             (self.lr > 0 and self.weight_decay >= 0, "lr must be above 0 and weight_decay not below"),
         )
 
@@ -133,10 +136,10 @@ class Transfer(Pack):
     def prepare(lesson: Source, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The features of all images where they are cached, of the training images (views, N, D) and of the test images (N, D);
         the source's row, and its layers for the table `layers`."""
-        model = build(lesson.network, CLASSES, lesson.weights, seed=0)
+        images = datasets["cifar10"]
+        model = build(lesson.network, CLASSES, lesson.weights, seed=0, images=shared(images["train_images"], "cpu"))
         made: dict[str, np.ndarray] = {}
         if lesson.cached:
-            images = datasets["cifar10"]
             key = {
                 "recipe": 1, "source": repr(lesson), "shift": SHIFT,
                 "weights": digest(*(t.numpy() for t in model[:-1].state_dict().values())),
@@ -186,16 +189,22 @@ class Transfer(Pack):
         else:
             if len(pack) > 1:
                 raise ValueError("networks train alone, in packs of one")
-            model = build(c.network, CLASSES, c.weights, c.seed)
+            model = build(c.network, CLASSES, c.weights, c.seed, sets.images[self.pool])
             if c.head_start == "zero":
                 with torch.no_grad():
                     for p in model[-1].parameters():
                         p.zero_()
             self.students = Network(model, c.resolution, c.optimiser, c.lr, c.weight_decay, self.device, c.precision)
+            g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION))
+            self.mirrored = (torch.rand(len(sets.images), generator=g) < 0.5).to(self.device)  # in the first pass
+
+    @property
+    def steps_per_pass(self) -> int:
+        return max(1, len(self.pool) // self.common.batch_size)
 
     @property
     def total_steps(self) -> int:
-        return self.common.passes * max(1, len(self.pool) // self.common.batch_size)
+        return self.common.passes * self.steps_per_pass
 
     def evaluations(self) -> list[int]:
         """Of networks, whose evaluation is dear, at half of the training and at its end."""
@@ -207,15 +216,26 @@ class Transfer(Pack):
         index = batch_index(self.pool, c.batch_size, step, c.seed, stream=ORDER)
         if isinstance(self.students, Network):
             self.students.thaw(thawed(c.unfreezing, step / self.total_steps, len(self.students.model)))
-            g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION, step))
-            x = augmented(self.sets.images[index], c.augmentation, g)
-            return cross_entropy(self.students.logits(resized(x, c.resolution)), self.sets.labels[index])
+            z = self.students.logits(resized(self.shown(index, step), c.resolution))
+            return cross_entropy(z, self.sets.labels[index], c.label_smoothing)
         g = torch.Generator().manual_seed(substream(c.seed, VIEW, step))
         view = torch.randint(c.views, (len(index),), generator=g).to(index.device)
-        loss = cross_entropy(self.students.logits(self.standardised(self.views[view, index])), self.sets.labels[index])
+        z = self.students.logits(self.standardised(self.views[view, index]))
+        loss = cross_entropy(z, self.sets.labels[index], c.label_smoothing)
         if c.optimiser == "sgd":
             loss = loss + self.weight_decay / 2 * self.students.parameters[0].square().sum((1, 2))
         return loss
+
+    def shown(self, index: Tensor, step: int) -> Tensor:
+        """Training images, uint8, as a network sees them in a step: mirrored in every second pass, each with its own start (Jordan
+        2024, arXiv 2404.00498, section 3.6), and moved."""
+        x, how = self.sets.images[index], self.common.augmentation
+        if how == "none":
+            return x
+        mirrored = self.mirrored[index] ^ bool(step // self.steps_per_pass % 2)
+        x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+        g = torch.Generator().manual_seed(substream(self.common.seed, AUGMENTATION, step))
+        return moved(x, g) if how == "flip_shift" else x
 
     def update(self, loss: Tensor, rate: float) -> None:
         """One step; heads under "adamw" shrink first by their own lr x weight_decay, as torch.optim.AdamW does."""
@@ -229,7 +249,7 @@ class Transfer(Pack):
         if isinstance(self.students, Network):
             return [self.students.model.state_dict()]
         c = self.common
-        body = build(c.network, CLASSES, c.weights, seed=0).state_dict()
+        body = build(c.network, CLASSES, c.weights, seed=0, images=self.sets.images).state_dict()
         found = []
         for weight, bias in zip(
             *(p.detach().cpu() for p in self.students.parameters), strict=True
@@ -260,11 +280,9 @@ class Transfer(Pack):
         return metrics | {name: torch.full((len(self.pack),), value) for name, value in same.items()}
 
 
-def augmented(x: Tensor, how: str, g: torch.Generator) -> Tensor:
-    """uint8 images (B, 3, H, W) otherwise, each by its own draw: mirrored, and with "flip_shift" moved."""
-    if how != "none":
-        x = flipped(x, g)
-    return shifted(x, g, round(SHIFT * x.shape[-1])) if how == "flip_shift" else x
+def moved(x: Tensor, g: torch.Generator) -> Tensor:
+    """Images (B, 3, H, W), each moved by its own draw."""
+    return shifted(x, g, round(SHIFT * x.shape[-1]))
 
 
 def _features(model: torch.nn.Sequential, source: Source, images: Arrays, device: str) -> dict[str, np.ndarray]:
@@ -283,10 +301,7 @@ def _features(model: torch.nn.Sequential, source: Source, images: Arrays, device
     for view in range(1, source.views):
         g = torch.Generator().manual_seed(substream(view, VIEW))
         # two views of "flip" are all there are: every image and its mirror image
-        changed = [
-            x.flip(-1) if source.augmentation == "flip" else augmented(x, source.augmentation, g)
-            for x in train.split(4096)
-        ]
+        changed = [x.flip(-1) if source.augmentation == "flip" else moved(flipped(x, g), g) for x in train.split(4096)]
         views.append(of(torch.cat(changed)))
     made = {"train": np.stack(views), "test": of(test)}
     return made | {"seconds": np.asarray(time.perf_counter() - start)}

@@ -28,8 +28,10 @@ def test_losses_agree_with_torch_one_student_at_a_time(logits):
     z, t, y = logits
     T = torch.tensor([1.0, 3.0, 20.0], dtype=torch.float64)
     hard, soft = cross_entropy(z, y), distillation(z, t, T)
+    smooth = cross_entropy(z, y, 0.3)
     for s in range(S):
         assert torch.isclose(hard[s], F.cross_entropy(z[s], y))
+        assert torch.isclose(smooth[s], F.cross_entropy(z[s], y, label_smoothing=0.3))
         kl = F.kl_div(F.log_softmax(z[s] / T[s], 1), F.softmax(t / T[s], 1), reduction="batchmean")
         assert torch.isclose(soft[s], T[s] ** 2 * kl)
 

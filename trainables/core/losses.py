@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cross_entropy(z: Tensor, y: Tensor) -> Tensor:
-    """- (1/B) sum_b log softmax(z_b)[y_b]
+def cross_entropy(z: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    """- (1/B) sum_b sum_c p_bc log softmax(z_b)[c], where p_b is 1 at y_b
 
-    z: logits (S, B, C); y: labels (B,), the same for all students. Returns (S,), in nats.
+    z: logits (S, B, C); y: labels (B,), the same for all students. smoothing: share of p_b that is spread over all classes
+    (Szegedy et al. 2015, arXiv 1512.00567, section 7). Returns (S,), in nats.
     """
     log_q = F.log_softmax(z, dim=-1)
-    return -log_q.gather(-1, y.expand(z.shape[0], -1)[..., None]).mean((1, 2))
+    hard = -log_q.gather(-1, y.expand(z.shape[0], -1)[..., None]).mean((1, 2))
+    return hard if smoothing == 0 else (1 - smoothing) * hard - smoothing * log_q.mean((1, 2))
 
 
 def distillation(z: Tensor, t: Tensor, temperature: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def graph(network: str, classes: int) -> tuple[Layer, ...]:
 
 # Networks of torch.nn that core/pretrained.py builds, by family; named here because studies list them without torch.
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "own": ("resnet9_small", "resnet9"),
+    "own": ("airbench_small", "airbench"),
     "resnet": ("resnet18", "resnet34", "resnet50"),
     "vgg": ("vgg11_bn", "vgg16_bn"),
     "mobilenet": ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),

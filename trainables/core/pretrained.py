@@ -30,6 +30,7 @@ from trainables.core.population import MOMENTUM, PRECISIONS
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LITE = (0.498, 0.498, 0.498), (0.502, 0.502, 0.502)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's own, for random weights
+WHITENED = 5000  # images whose patches give the own network its first filters
 
 
 class Normalised(nn.Module):
@@ -47,11 +48,52 @@ class Normalised(nn.Module):
         return ((x - self.mean) / self.deviation).to(self.mean.dtype)
 
 
-class Residual(nn.Sequential):
-    """x + f(x)"""
+class Whitened(nn.Conv2d):
+    """Patches of 2 x 2 pixels in the axes of their principal components, each of deviation 1, and their negatives, plus a trained
+    bias (Page 2018, "How to train your ResNet"). The filters are data, not parameters; before `fit` the axes are the pixels.
+    x: (B, 3, H, W) -> (B, 24, H - 1, W - 1)."""
+
+    weight: Tensor  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__(3, 24, 2)
+        del self.weight
+        pixels = torch.eye(12).view(12, 3, 2, 2)
+        self.register_buffer("weight", torch.cat([pixels, -pixels]))
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, floor: float = 5e-4) -> None:
+        """Filters from the patches of images, (N, 3, H, W), as they come in; floor: is added to every variance."""
+        patches = F.unfold(x, 2).transpose(1, 2).flatten(0, 1)  # (N places, 12)
+        variances, axes = torch.linalg.eigh(patches.T @ patches / len(patches))  # ascending; axes in columns
+        filters = (axes / (variances + floor).sqrt()).T.flip(0).view(12, 3, 2, 2)
+        self.weight.copy_(torch.cat([filters, -filters]))
+
+
+class Shift(nn.BatchNorm2d):
+    """Batch normalisation that learns no scale, and its bias as 8 b: to SGD that is a bias with 64 times the learning rate
+    (Jordan 2024, arXiv 2404.00498, section 3.4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        del self.weight
+        self.register_buffer("weight", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, 8 * self.bias, self.training, MOMENTUM, self.eps)
+
+
+class Scaled(nn.Module):
+    """x times a constant"""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
 
 
 # Building
@@ -66,11 +108,13 @@ def family(network: str) -> str:
     raise ValueError(f"network is one of {known}, not {network!r}")
 
 
-def build(network: str, classes: int, weights: str, seed: int) -> nn.Sequential:
+def build(network: str, classes: int, weights: str, seed: int, images: Tensor | None = None) -> nn.Sequential:
     """A named network, frozen and in evaluation mode until `thaw`.
 
     weights: "imagenet", "random" (drawn from the seed by the family's own rule), the path of a checkpoint (a state dict of
     torchvision's layout, or of a network made here), or run:RUN/STUDENT. The head is always drawn from the seed, uniform in +-1/sqrt(D).
+    images: (N, 3, H, W) uint8 that it will be trained on; the first WHITENED of them give the own network's random weights
+    their first filters.
     Errors: DataError, in one line, where weights are absent or do not fit; they never turn into random ones.
     """
     with torch.random.fork_rng(devices=[]):
@@ -82,6 +126,10 @@ def build(network: str, classes: int, weights: str, seed: int) -> nn.Sequential:
         if weights != "random":
             state = load(network, weights)
             _fit(body if "stage_1.0.mean" in state else own, state, network, weights)
+        elif images is not None and family(network) == "own":
+            normalise, whitened = parts[0][:2]
+            sample = images[:WHITENED].cpu().float() / 255
+            whitened.fit(normalise(sample))  # type: ignore[operator]
         for module in body.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = MOMENTUM  # some are made for months of training, ours is short
@@ -98,8 +146,9 @@ def _parts(network: str) -> tuple[nn.Module, list[list[nn.Module]]]:
     kind, pooled = family(network), [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     own: Any  # its attributes are the package's
     if kind == "own":
-        parts = _resnet9({"resnet9_small": 16, "resnet9": 64}[network])
-        return nn.ModuleList(), [*parts[:-1], [*parts[-1], nn.AdaptiveMaxPool2d(1), nn.Flatten()]]
+        parts = _airbench({"airbench_small": 16, "airbench": 64}[network])
+        top = [nn.AdaptiveMaxPool2d(1), nn.Flatten(), Scaled(1 / 9)]  # of the features instead of the logits
+        return nn.ModuleList(), [*parts[:-1], [*parts[-1], *top]]
     if "lite" in network:
         own = _lite(network)
         blocks = [own._conv_stem, own._bn0, own._swish, *own._blocks, own._conv_head, own._bn1, own._swish]
@@ -139,24 +188,21 @@ def _by_resolution(blocks: Iterable[nn.Module]) -> list[list[nn.Module]]:
     return parts
 
 
-def _resnet9(width: int) -> list[list[nn.Module]]:
-    """The fast network of DAWNBench's CIFAR-10 entries (Page 2018), of which airbench is a descendant, by stage; at width 64
-    it has 6.6 M parameters, at 16 0.41 M."""
+def _airbench(width: int) -> list[list[nn.Module]]:
+    """The network of airbench94 (Jordan 2024, arXiv 2404.00498, section 3), by stage: whitened patches, then three groups of two
+    3 x 3 convolutions that begin as the identity on their first channels. 1.97 M parameters at width 64."""
 
-    def conv(inputs: int, outputs: int, pool: bool = False) -> list[nn.Module]:
-        layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-        return [*layers, nn.MaxPool2d(2)] if pool else layers
+    def conv(inputs: int, outputs: int) -> nn.Conv2d:
+        layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        nn.init.dirac_(layer.weight.data[:inputs])
+        return layer
 
-    def residual(channels: int) -> nn.Module:
-        return Residual(*conv(channels, channels), *conv(channels, channels))
+    def group(inputs: int, outputs: int) -> list[nn.Module]:
+        first = [conv(inputs, outputs), nn.MaxPool2d(2), Shift(outputs), nn.GELU()]
+        return [*first, conv(outputs, outputs), Shift(outputs), nn.GELU()]
 
     w = width
-    return [
-        conv(3, w),
-        [*conv(w, 2 * w, pool=True), residual(2 * w)],
-        conv(2 * w, 4 * w, pool=True),
-        [*conv(4 * w, 8 * w, pool=True), residual(8 * w)],
-    ]
+    return [[Whitened(), nn.GELU()], group(24, w), group(w, 4 * w), group(4 * w, 4 * w)]
 
 
 def _lite(network: str) -> Any:
