@@ -306,11 +306,29 @@ def pairs():
             yield compared(first, rival, f"**Transfer against the own CNN at {images:,} images** ({name_of(first)})")
 
 
+def pace():
+    """How long a pass of each kind of network takes, at the most images that it was trained on."""
+    whole = {}
+    for e in found:
+        if not e["seeds"]["cached"].iloc[0]:
+            whole[e["network"], e["unfreezing"], e["resolution"]] = e  # sorted by images: the last has the most
+    each = [
+        f"{network}, {unfreezing}, {e['images']:,} images of {resolution} px, {e['precision']}: {e['seeds']['pass_seconds'].mean():.1f} s"
+        for (network, unfreezing, resolution), e in whole.items()
+    ]
+    devices = run.info.get("devices", {})
+    gpus = devices.get("gpus", []) if run.info.get("num_gpus") else []
+    on = ", ".join(dict.fromkeys(gpus)) or f"one core of {devices.get('cpu', 'an unknown processor')}"
+    if each:
+        yield f"A pass over the training images took, without evaluations, on {on}: {words.listing(each, 20)}."
+
+
 def sentences():
     ranked = pd.concat([e["seeds"].assign(experiment=name_of(e)) for e in found])
     verdict = statistics.stands_out(ranked, ["experiment"], "val_accuracy", METRIC)
     yield f"**Best by validation**: {name_of(best)}, {words.percent(statistics.interval(best['test']))} on test. {words.verdict(verdict, lambda cell: cell['experiment'])}"
     yield from pairs()
+    yield from pace()
     yield (
         "The intervals are over seeds and not corrected for the number of comparisons. All experiments share their test images, which seeds do "
         "not vary; where all training images are used, seeds differ in their order and the first weights only."

@@ -32,7 +32,7 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.transfer:Transfer", datasets=("cifar10",),
     metric="val_accuracy", mode="max",
-    metrics=("train_loss", "val_accuracy", "test_accuracy", "cached", "trained_parameters", "train_images"),
+    metrics=("train_loss", "val_accuracy", "test_accuracy", "cached", "trained_parameters", "train_images", "pass_seconds"),
     lesson_table="sources", tables={"layers": ()},
     alone=lambda config: config["unfreezing"] != "head",
     trials={

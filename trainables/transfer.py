@@ -276,7 +276,10 @@ class Transfer(Pack):
             if self.finished:
                 metrics["test_accuracy"] = students.accuracy(self.test, self.sets.test_labels, self.standardised)
             trained = sum(p[0].numel() for p in students.parameters)
-        same = {"cached": float(c.frozen), "trained_parameters": float(trained), "train_images": float(len(self.pool))}
+        same = {
+            "cached": float(c.frozen), "trained_parameters": float(trained), "train_images": float(len(self.pool)),
+            "pass_seconds": self.stepping * self.steps_per_pass / self.done_steps / len(self.pack),
+        }  # fmt: skip
         return metrics | {name: torch.full((len(self.pack),), value) for name, value in same.items()}
 
 

@@ -35,7 +35,8 @@ class Pack:
     students: Population
 
     def __init__(self, pack: Sequence[Any], device: str) -> None:
-        self.pack, self.device, self.done_steps, self.seconds = list(pack), torch.device(device), 0, 0.0
+        self.pack, self.device, self.done_steps = list(pack), torch.device(device), 0
+        self.seconds = self.stepping = 0.0  # of the whole pack: evaluations included, and of its steps alone
         self.measured = -1  # the step of the last evaluation
         c = self.common = pack[0]
         names = (f.name for f in fields(self.config_type))
@@ -90,7 +91,9 @@ class Pack:
             self.update(loss, self.rate(self.done_steps / self.total_steps))
             self.done_steps += 1
         self.measured = until
-        rows = self._rows(torch.stack(losses or [self.loss(0).detach()]).mean(0).cpu())
+        train_loss = torch.stack(losses or [self.loss(0).detach()]).mean(0).cpu()
+        self.stepping += time.perf_counter() - start
+        rows = self._rows(train_loss)
         self.seconds += time.perf_counter() - start
         return [row | {"seconds": self.seconds / len(self.pack)} for row in rows]
 
@@ -109,9 +112,10 @@ class Pack:
         return rows
 
     def state_dict(self) -> dict:
-        counts = {"done_steps": self.done_steps, "measured": self.measured, "seconds": self.seconds}
+        counts = {name: getattr(self, name) for name in ("done_steps", "measured", "seconds", "stepping")}
         return {"students": self.students.state_dict(), **counts}
 
     def load_state_dict(self, state: dict) -> None:
         self.students.load_state_dict(state["students"])
-        self.done_steps, self.measured, self.seconds = state["done_steps"], state["measured"], state["seconds"]
+        self.done_steps, self.measured = state["done_steps"], state["measured"]
+        self.seconds, self.stepping = state["seconds"], state["stepping"]
