@@ -403,7 +403,14 @@ def tuned_sentences():
         each = [f"{line['combination']} {', '.join(f'{line[a]:g}' for a in TUNED)}" for _, line in chosen.iterrows()]
         tried = " and ".join(f"{a} of {', '.join(f'{v:g}' for v in sorted(run.rows[a].unique()))}" for a in TUNED)
         where = f" ({setting})" if setting else ""
-        yield f"Validation chose for each combination its {tried}{where}: {words.listing(each, most=8)}. Better ones may lie outside."
+        edges = [(a, v) for a in TUNED for v in (run.rows[a].min(), run.rows[a].max())]
+        outer = [line["combination"] for _, line in chosen.iterrows() if any(line[a] == v for a, v in edges)]
+        beyond = (
+            f"At the edge of these, so that better ones may lie outside: {words.listing(outer, most=8)}."
+            if outer
+            else "None is at the edge of these."
+        )
+        yield f"Validation chose for each combination its {tried}{where}: {words.listing(each, most=8)}. {beyond}"
 
 
 def sentences():
