@@ -180,7 +180,8 @@ for regime in regimes:
     figure, axes = plt.subplots(
         1, len(shown), figsize=(7.2 * len(shown), 6.6), squeeze=False, subplot_kw={"projection": "3d"}
     )
-    figure.subplots_adjust(0.1, 0.04, 0.95, 0.8, wspace=0.45)
+    width = figure.get_figwidth()  # the margins hold the names of the references, and those of the axis
+    figure.subplots_adjust(2.2 / width, 0.04, 1 - 0.9 / width, 0.8, wspace=0.45)
     for method, ax in zip(shown, axes[0], strict=True):
         surface(planes[method], *PLANE, METRIC, references(regime), limits=(0, top), colors=(0, top), ax=ax)
         ax.set_zlabel("test errors, %")

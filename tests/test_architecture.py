@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -86,6 +87,16 @@ def test_a_study_has_its_page_its_cards_its_row_and_its_figure(name):
             "title, then problem, data, reference, baseline, solution, novelty, result, authors"
         )
     assert list((ROOT / "docs").glob(f"{name}*.png"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_cell_of_every_preset_is_one_that_the_trainable_takes(name):
+    study = importlib.import_module(f"studies.{name}").STUDY
+    config = study.load().config_type
+    for preset, data in itertools.product(study.presets, ("sample", "full")):
+        for grid in study.grids(preset, data, {}):
+            for cell in study.cells(grid):
+                config(**study.same(cell.config))
 
 
 @pytest.mark.parametrize("name", STUDIES)
