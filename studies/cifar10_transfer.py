@@ -64,7 +64,7 @@ STUDY = Study(
             {**LITE, "unfreezing": UNFREEZINGS[1:], "lr": (1e-3, 3e-3)},
             {**LITE, "train_size": ("500",), "passes": (12,)},
             {**LITE, "weights": ("random",), "passes": (6,)},
-            {**OWN, "train_size": ("500", "2000"), "passes": (60,), "batch_size": (64,), "lr": (0.03, 0.1)},
+            *({**OWN, "train_size": (size,), "passes": (passes,), "batch_size": (64,), "lr": (0.15, 0.3)} for size, passes in (("500", 60), ("2000", 30))),
             {**OWN, "train_size": ("all",), "passes": (4,)})),
         "own": Preset("the own CNN alone, from random weights to 94 %: for two cores or a GPU", core_seconds=1200.0, axes={**OWN, "unfreezing": ("all",), "train_size": ("all",), "passes": (18,), "test_views": (2,)}),
         "families": Preset("the assignment's four families, head and all: for a GPU, and a network to fetch the weights", core_seconds=300.0, pack=20, axes={"network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"), "weights": ("imagenet",), "train_size": ("all",), **GPU}, grids=(
