@@ -81,8 +81,7 @@ def table_html(rows):
 # %% [markdown]
 # ## The models
 # Stages as they freeze and thaw, from the stem to the new head, as torchinfo finds them: shapes for one image, parameters,
-# multiplications of one image. Which of them are trained is the experiment's: `head` the last line, `last_block` the last two, `gradual`
-# and `all` every line.
+# multiplications of one image, and in which of this run's experiments the stage is trained.
 
 # %%
 layers = run.table("layers").drop_duplicates(["network", "resolution", "position"])
@@ -92,6 +91,10 @@ for (network, resolution), part in layers.groupby(["network", "resolution"], sor
         stage: ", ".join(dict.fromkeys(inner.sort_values("position")["kind"]))
         for stage, inner in part[part["depth"] == 2].groupby("stage")
     }
+    ways = [
+        u for u in UNFREEZINGS if u in set(select(done, {"network": network, "resolution": resolution})["unfreezing"])
+    ]
+    depths = {"head": 1, "last_block": 2}  # stages that are trained, from the head on; all by the others
     total, work = top["parameters"].sum(), top["multiplications"].sum()
     display(HTML(
         f"<h4>{network} at {resolution} x {resolution} pixels: {total / 1e6:.2f} M parameters, "
@@ -99,8 +102,8 @@ for (network, resolution), part in layers.groupby(["network", "resolution"], sor
     ))  # fmt: skip
     table_html([
         {"stage": row.stage, "consists of": kinds.get(str(row.stage), str(row.kind)), "output": row.output, "parameters": f"{row.parameters:,}",
-         "multiplications": f"{row.multiplications:,}"}
-        for row in top.itertuples()
+         "multiplications": f"{row.multiplications:,}", "trained by": ", ".join(u for u in ways if depths.get(u, len(top)) > above)}
+        for above, row in zip(reversed(range(len(top))), top.itertuples(), strict=True)
     ])  # fmt: skip
 
 # %% [markdown]
@@ -311,7 +314,7 @@ def pace():
     """How long a pass of each kind of network takes, at the most images that it was trained on."""
     whole = {}
     for e in found:
-        if not e["seeds"]["cached"].iloc[0]:
+        if not e["seeds"]["cached"].iloc[0] and "pass_seconds" in done:  # runs of older versions lack it
             whole[e["network"], e["unfreezing"], e["resolution"]] = e  # sorted by images: the last has the most
     each = [
         f"{network}, {unfreezing}, {e['images']:,} images of {resolution} px, {e['precision']}: {e['seeds']['pass_seconds'].mean():.1f} s"

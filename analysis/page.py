@@ -93,7 +93,7 @@ class Page:
             yield f"{words.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
         if self.info.get("status") not in ("done", None):
             asked = self.info.get("students", "?")
-            yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done."
+            yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
 
     def close(self, sentences: Iterable[str]) -> None:
         """The page's last words: shown here and printed by the script."""
