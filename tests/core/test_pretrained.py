@@ -253,13 +253,15 @@ def test_a_network_of_this_project_is_a_source_with_its_normalisation_and_a_new_
 # What surrounds them
 
 
-def test_the_architecture_accounts_for_every_parameter():
-    model = build("mobilenet_v3_small", 10, "random", seed=0)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_the_architecture_accounts_for_every_parameter(name):
+    lite(name)
+    model = build(name, 10, "random", seed=0)
     rows = architecture(model, 64)
     top = [row for row in rows if row["depth"] == 1]
     assert [row["layer"] for row in top] == [name for name, _ in model.named_children()]
     assert sum(row["parameters"] for row in top) == sum(p.numel() for p in model.parameters())
-    assert top[-1]["multiplications"] == 1024 * 10 + 10
+    assert top[-1]["multiplications"] == model.head.in_features * 10 + 10
     assert top[-1]["kind"] == "Linear" and top[-1]["output"] == "10" and rows[-1] == top[-1]
     whole = torchinfo.summary(model, (1, 3, 64, 64), verbose=0, device="cpu", mode="eval")
     assert sum(layer["multiplications"] for layer in top) == whole.total_mult_adds

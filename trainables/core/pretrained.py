@@ -151,7 +151,8 @@ def _parts(network: str) -> tuple[nn.Module, list[list[nn.Module]]]:
         return nn.ModuleList(), [*parts[:-1], [*parts[-1], *top]]
     if "lite" in network:
         own = _lite(network)
-        blocks = [own._conv_stem, own._bn0, own._swish, *own._blocks, own._conv_head, own._bn1, own._swish]
+        last = copy.deepcopy(own._swish)  # a module in two stages would be counted twice
+        blocks = [own._conv_stem, own._bn0, own._swish, *own._blocks, own._conv_head, own._bn1, last]
     else:
         from torchvision import models
 
@@ -363,7 +364,7 @@ def chunk_of(resolution: int, device: torch.device) -> int:
 
 def architecture(model: nn.Sequential, resolution: int, depth: int = 3) -> list[dict]:
     """Its layers down to a depth, in order, as torchinfo finds them with one image: stage, layer (dotted name), kind, depth,
-    output (shape without the batch), parameters, multiplications (of one image)."""
+    output (shape without the batch), parameters, multiplications (of one image, by parameters: a Whitened's filters are none)."""
     import torchinfo
 
     found = torchinfo.summary(model, (1, 3, resolution, resolution), depth=depth, verbose=0, device="cpu", mode="eval")
