@@ -399,12 +399,15 @@ def published_sentence(final):
 
 def tuned_sentences():
     for setting, final in SETTINGS.items():
-        chosen = final.drop_duplicates("combination")
-        each = [f"{line['combination']} {', '.join(f'{line[a]:g}' for a in TUNED)}" for _, line in chosen.iterrows()]
+        tuned = {  # of each combination what was chosen; without gradual unfreezing there is no discrimination
+            line["combination"]: {a: line[a] for a in TUNED if a != "discrimination" or line["unfreezing"] == "gradual"}
+            for _, line in final.drop_duplicates("combination").iterrows()
+        }
+        each = [f"{name} {', '.join(f'{v:g}' for v in chosen.values())}" for name, chosen in tuned.items() if chosen]
         tried = " and ".join(f"{a} of {', '.join(f'{v:g}' for v in sorted(run.rows[a].unique()))}" for a in TUNED)
         where = f" ({setting})" if setting else ""
-        edges = [(a, v) for a in TUNED for v in (run.rows[a].min(), run.rows[a].max())]
-        outer = [line["combination"] for _, line in chosen.iterrows() if any(line[a] == v for a, v in edges)]
+        edges = {a: (run.rows[a].min(), run.rows[a].max()) for a in TUNED}
+        outer = [name for name, chosen in tuned.items() if any(v in edges[a] for a, v in chosen.items())]
         beyond = (
             f"At the edge of these, so that better ones may lie outside: {words.listing(outer, most=8)}."
             if outer

@@ -40,7 +40,7 @@ def test_a_head_on_cached_features_takes_the_steps_of_the_frozen_network(optimis
     config = replace(BASE, optimiser=optimiser)
     pack = pack_of(config, replace(config, lr=0.1))
     pack.mean, pack.deviation = torch.tensor(0.0), torch.tensor(1.0)  # the reference does not standardise
-    model = build(config.network, 10, "random", 0, torch.from_numpy(TINY["train_images"]))
+    model = build(config.network, 10, "random", 0, pack.sets.images[pack.sets.train])
     network = Network(model, 32, optimiser, config.lr, config.weight_decay)
     network.thaw(1)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_a_head_on_cached_features_takes_the_steps_of_the_frozen_network(optimis
     torch.testing.assert_close(pack.students.parameters[1][0, 0], model.head.bias, rtol=0, atol=2e-4)
 
 
-def test_every_image_is_mirrored_in_one_of_two_passes_and_moved_by_little():
+def test_every_image_is_mirrored_in_one_of_two_passes():
     pack = pack_of(replace(BASE, unfreezing="all", augmentation="flip"))
     images = torch.from_numpy(TINY["train_images"])
     seen = []
@@ -69,6 +69,37 @@ def test_every_image_is_mirrored_in_one_of_two_passes_and_moved_by_little():
     assert straight[0] == straight[2] and straight[1] == straight[3]
     assert straight[0] | straight[1] == set(pack.pool.tolist()) and not straight[0] & straight[1]
     assert 15 < len(straight[0]) < 45  # of 60
+
+
+def test_images_are_moved_by_up_to_a_sixteenth():
+    """Marked on a black image, the middle shows how far: 2 of 32 pixels either way, all of them equally likely."""
+    marked = np.zeros((240, 3, 32, 32), np.uint8)
+    marked[:, :, 15, 15] = 255
+    data = {"cifar10": {**TINY, "train_images": marked}}
+    config = replace(BASE, network="mobilenet_v3_small", unfreezing="all", augmentation="flip_shift", batch_size=60)
+    pack = Transfer([config], data, {}, "cpu")
+    found = torch.cat([pack.shown(pack.pool, step)[:, 0].nonzero() for step in range(20)])
+    rows, columns = found[:, 1] - 15, found[:, 2] - 15  # mirrored, the mark is in column 16
+    assert rows.unique().tolist() == [-2, -1, 0, 1, 2] and columns.unique().tolist() == [-2, -1, 0, 1, 2, 3]
+
+
+def test_two_test_views_average_the_logits_of_an_image_and_its_mirror_image():
+    pack = pack_of(replace(BASE, unfreezing="all", test_views=2))
+    x, y = pack.sets.test_images, pack.sets.test_labels
+    z = sum(pack.students.answers(view)[0] for view in (x, x.flip(-1)))
+    assert pack.accuracy(x, y).item() == pytest.approx((z.argmax(-1) == y).float().mean().item())
+    assert torch.equal(pack.accuracy(x, y), pack.accuracy(x.flip(-1), y))
+
+
+@pytest.mark.parametrize("unfreezing", ["head", "all"])
+def test_label_smoothing_reaches_the_loss(unfreezing):
+    config = replace(BASE, unfreezing=unfreezing)
+    plain, smooth = pack_of(config), pack_of(replace(config, label_smoothing=0.5))
+    before = plain.loss(0)
+    index = batch_index(plain.pool, config.batch_size, 0, config.seed, stream=ORDER)
+    seen = plain.standardised(plain.views[0, index]) if unfreezing == "head" else resized(plain.shown(index, 0), 32)
+    z, y = plain.students.logits(seen), plain.sets.labels[index]
+    torch.testing.assert_close(smooth.loss(0) - before, cross_entropy(z, y, 0.5) - cross_entropy(z, y))
 
 
 def test_features_are_made_once_and_views_are_of_the_same_image(monkeypatch):
@@ -130,6 +161,9 @@ def test_configs_that_make_no_sense_are_refused():
         {"train_size": "5"},
         {"resolution": 16},
         {"lr": 0.0},
+        {"label_smoothing": 1.0},
+        {"test_views": 2},  # of a head
+        {"test_views": 3, "unfreezing": "all"},
     ):
         with pytest.raises(ValueError):
             replace(BASE, **wrong)
@@ -138,6 +172,7 @@ def test_configs_that_make_no_sense_are_refused():
 def test_what_is_the_same_mathematics_is_one_student():
     config = {**STUDY.cells(STUDY.grids("course", "full", {})[0])[0].config, "views": 3}
     assert STUDY.same({**config, "unfreezing": "all"})["views"] == 1
+    assert STUDY.same({**config, "unfreezing": "head", "test_views": 2})["test_views"] == 1
     assert STUDY.same({**config, "unfreezing": "head", "augmentation": "flip"})["views"] == 2
     assert STUDY.same({**config, "train_size": "50000"})["train_size"] == "all"
 

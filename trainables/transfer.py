@@ -26,7 +26,7 @@ from trainables.core.nets import Linear
 from trainables.core.network import OPTIMISERS, Network
 from trainables.core.pack import Pack, check
 from trainables.core.population import PRECISIONS, Population
-from trainables.core.pretrained import architecture, build, check_weights, family, features, resized
+from trainables.core.pretrained import WHITENED, architecture, build, check_weights, family, features, resized
 from trainables.core.schedules import UNFREEZINGS, thawed
 from trainables.core.splits import Splits, shared
 
@@ -89,7 +89,10 @@ class Config:
             ),
             (self.resolution >= 32, f"resolution must be 32 or more, not {self.resolution}"),
             (min(self.views, self.passes) > 0, "views and passes must be above 0"),
-            (self.test_views in (1, 2 - self.frozen), f"test_views is 1, or 2 for networks, not {self.test_views}"),
+            (
+                self.test_views in ((1,) if self.frozen else (1, 2)),
+                f"test_views is 1, or 2 for networks, not {self.test_views}",
+            ),
             (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
             (0 <= self.label_smoothing < 1, f"label_smoothing is in [0, 1), not {self.label_smoothing}"),
             (self.lr > 0 and self.weight_decay >= 0, "lr must be above 0 and weight_decay not below"),
@@ -140,7 +143,7 @@ class Transfer(Pack):
         """The features of all images where they are cached, of the training images (views, N, D) and of the test images (N, D);
         the source's row, and its layers for the table `layers`."""
         images = datasets["cifar10"]
-        model = build(lesson.network, CLASSES, lesson.weights, seed=0, images=shared(images["train_images"], "cpu"))
+        model = _body(lesson.network, lesson.weights, Splits(images, "cpu"))
         made: dict[str, np.ndarray] = {}
         if lesson.cached:
             key = {
@@ -192,7 +195,7 @@ class Transfer(Pack):
         else:
             if len(pack) > 1:
                 raise ValueError("networks train alone, in packs of one")
-            model = build(c.network, CLASSES, c.weights, c.seed, sets.images[self.pool])
+            model = build(c.network, CLASSES, c.weights, c.seed, sets.images[self.pool[:WHITENED]])
             if c.head_start == "zero":
                 with torch.no_grad():
                     for p in model[-1].parameters():
@@ -252,7 +255,7 @@ class Transfer(Pack):
         if isinstance(self.students, Network):
             return [self.students.model.state_dict()]
         c = self.common
-        body = build(c.network, CLASSES, c.weights, seed=0, images=self.sets.images).state_dict()
+        body = _body(c.network, c.weights, self.sets).state_dict()
         found = []
         for weight, bias in zip(
             *(p.detach().cpu() for p in self.students.parameters), strict=True
@@ -296,6 +299,11 @@ class Transfer(Pack):
 def moved(x: Tensor, g: torch.Generator) -> Tensor:
     """Images (B, 3, H, W), each moved by its own draw."""
     return shifted(x, g, round(SHIFT * x.shape[-1]))
+
+
+def _body(network: str, weights: str, sets: Splits) -> torch.nn.Sequential:
+    """The network that stays frozen: where its weights are random, drawn once."""
+    return build(network, CLASSES, weights, seed=0, images=sets.images[sets.train[:WHITENED]])
 
 
 def _features(model: torch.nn.Sequential, source: Source, images: Arrays, device: str) -> dict[str, np.ndarray]:

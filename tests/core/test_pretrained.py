@@ -144,6 +144,15 @@ def test_the_own_network_whitens_patches_with_filters_that_no_step_moves():
     assert torch.equal(whitened.weight, before["weight"]) and not torch.equal(whitened.bias, before["bias"])
 
 
+def test_the_own_network_starts_as_the_identity_on_the_first_channels():
+    model = build("airbench_small", 10, "random", 0)
+    for group in (model.stage_2, model.stage_3, model.stage_4):
+        for conv in (m for m in group if isinstance(m, torch.nn.Conv2d)):
+            h = torch.randn(1, conv.in_channels, 6, 6, generator=torch.Generator().manual_seed(0))
+            kept = min(conv.in_channels, conv.out_channels)
+            torch.testing.assert_close(conv(h)[:, :kept], h[:, :kept])
+
+
 def test_to_sgd_a_shift_is_batch_normalisation_whose_bias_has_64_times_the_rate():
     plain, shift = torch.nn.BatchNorm2d(3), pretrained.Shift(3)
     sgd = {"momentum": 0.9, "nesterov": True}

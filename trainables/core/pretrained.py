@@ -49,9 +49,9 @@ class Normalised(nn.Module):
 
 
 class Whitened(nn.Conv2d):
-    """Patches of 2 x 2 pixels in the axes of their principal components, each of deviation 1, and their negatives, plus a trained
-    bias (Page 2018, "How to train your ResNet"). The filters are data, not parameters; before `fit` the axes are the pixels.
-    x: (B, 3, H, W) -> (B, 24, H - 1, W - 1)."""
+    """Patches of 2 x 2 pixels in the axes of their principal components, each over its deviation, and their negatives, plus a
+    trained bias (Page 2018, "How to train your ResNet"). The filters are data, not parameters; before `fit` the axes are the
+    pixels. Without autocast: the small components are differences, which bf16 would lose. x: (B, 3, H, W) -> (B, 24, H - 1, W - 1)."""
 
     weight: Tensor  # type: ignore[assignment]
 
@@ -62,9 +62,14 @@ class Whitened(nn.Conv2d):
         self.register_buffer("weight", torch.cat([pixels, -pixels]))
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
     @torch.no_grad()
     def fit(self, x: Tensor, floor: float = 5e-4) -> None:
-        """Filters from the patches of images, (N, 3, H, W), as they come in; floor: is added to every variance."""
+        """Filters from the patches of images, (N, 3, H, W), as they come in; floor: is added to every variance, so that the
+        deviation of the smallest comes out below 1."""
         patches = F.unfold(x, 2).transpose(1, 2).flatten(0, 1)  # (N places, 12)
         variances, axes = torch.linalg.eigh(patches.T @ patches / len(patches))  # ascending; axes in columns
         filters = (axes / (variances + floor).sqrt()).T.flip(0).view(12, 3, 2, 2)
