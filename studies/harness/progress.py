@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 
 class Reporter:
-    """Students done, best so far, time left. Knows nothing of what it counts."""
+    """Students done, best so far, time left. Knows nothing of what it counts.
 
-    def __init__(self, total: int, done: int, metric: str, mode: str, every: float = 15.0) -> None:
-        self.total, self.at_start, self.done, self.metric = total, done, done, metric
+    to_do: how many students of each kind are to be trained; kinds differ in what a student costs.
+    """
+
+    def __init__(
+        self, total: int, done: int, to_do: Mapping[Any, int], metric: str, mode: str, every: float = 15.0
+    ) -> None:
+        self.total, self.done, self.to_do, self.metric = total, done, to_do, metric
         self.better = max if mode == "max" else min
         self.best: float | None = None
-        self.work = 0.0  # students' worth of training since the start, finished or not
+        self.work: Counter = Counter()  # by kind: students' worth of training since the start, finished or not
+        self.spent: Counter = Counter()  # by kind: seconds of training
         self.start = self.last = time.monotonic()
         self.every = every
         self.console = Console(stderr=True)
@@ -31,9 +40,12 @@ class Reporter:
             self.task = self.bar.add_task("", total=total, completed=done, note="")
             self.bar.start()
 
-    def update(self, done: int, work: float, best: float | None) -> None:
-        """done: students finished in all; work: fractions of students trained since the last call."""
-        self.done, self.work = done, self.work + work
+    def update(self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: float | None) -> None:
+        """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
+        training, by kind."""
+        self.done = done
+        self.work.update(work)
+        self.spent.update(spent)
         if best is not None:
             self.best = best if self.best is None else self.better(self.best, best)
         if self.bar:
@@ -44,10 +56,18 @@ class Reporter:
 
     def note(self) -> str:
         parts = [] if self.best is None else [f"best {self.metric} {self.best:.4f}"]
-        elapsed, left = time.monotonic() - self.start, self.total - self.at_start - self.work
-        if self.work > 0.05 * (self.total - self.at_start) and left > 0:  # before that the guess would be wild
-            parts.append(f"about {duration(elapsed * left / self.work)} left")
+        left = self.left()
+        if left:
+            parts.append(f"about {duration((time.monotonic() - self.start) * left)} left")
         return "  ".join(parts)
+
+    def left(self) -> float | None:
+        """The training that is left over that done so far, in seconds of training; None while a kind that is left was not seen
+        yet, or so little that the guess would be wild."""
+        rest = {kind: count - self.work[kind] for kind, count in self.to_do.items() if count > self.work[kind]}
+        if sum(self.work.values()) <= 0.05 * sum(self.to_do.values()) or not all(self.spent[kind] for kind in rest):
+            return None
+        return sum(n * self.spent[kind] / self.work[kind] for kind, n in rest.items()) / sum(self.spent.values())
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Run:
         self.data, self.data_why = self._data()
         statuses = self.earlier.statuses() if self.earlier else {}
         self.plan = Plan(study, options, self.data, self.info, statuses)
-        self.fractions: dict[str, float] = {}
+        self.trained: dict[str, tuple[float, float]] = {}  # of each student: fraction of its training, and seconds
         self.folder = self.earlier or folders.RunFolder(options.storage, study.name, folders.new_name())
 
     # What is there already
@@ -216,13 +217,19 @@ class Run:
 
     def _train(self) -> bool:
         """Train all that is left; True where the user stopped it."""
-        self.progress = Reporter(self.plan.total, len(self.over), self.study.metric, self.study.mode)
+        planned = [c for trial in self.plan.trials for c in trial.students]
+        to_do = Counter(map(self._kind, planned)) if planned else {False: self.plan.total - len(self.over)}
+        self.progress = Reporter(self.plan.total, len(self.over), to_do, self.study.metric, self.study.mode)
         try:
             if self.options.address == "inline":
                 return self._train_inline()
             return self._train_on_ray()
         finally:
             self.progress.close()
+
+    def _kind(self, config: Config) -> bool:
+        """Students that train alone cost more than those of a pack; what a search will suggest is not known before."""
+        return bool(self.plan.trials) and self.study.alone(config)
 
     def _train_inline(self) -> bool:
         from studies.harness import engine
@@ -288,7 +295,9 @@ class Run:
             "preset": self.options.preset,
             "data": self.data,
         }
-        table, best, work = [], [], 0.0
+        table, best = [], []
+        work: Counter = Counter()
+        spent: Counter = Counter()
         further: dict[str, list[dict]] = {}
         for row in rows:
             student = row["student"]
@@ -296,8 +305,10 @@ class Run:
             if row["status"] != "running":
                 self.over[student] = row["status"]
                 fraction = 1.0
-            work += fraction - self.fractions.get(student, 0.0)
-            self.fractions[student] = fraction
+            kind, before = self._kind(configs[student]), self.trained.get(student, (0.0, 0.0))
+            now = self.trained[student] = fraction, row.get("seconds", before[1])
+            work[kind] += now[0] - before[0]
+            spent[kind] += now[1] - before[1]
             value = row.get(self.study.metric)
             if value is not None and row["status"] != "running":
                 best.append(value)
@@ -312,7 +323,7 @@ class Run:
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
         better = max if self.study.mode == "max" else min
-        self.progress.update(len(self.over), work, better(best) if best else None)
+        self.progress.update(len(self.over), work, spent, better(best) if best else None)
 
     def record_lesson(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.data}
