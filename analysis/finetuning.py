@@ -17,6 +17,7 @@
 
 # %%
 import itertools
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -319,12 +320,12 @@ def asked_sentences(final):
     found = [statistics.paired(of(final, c), of(final, "plain")) for c in rivals]
     corrected = statistics.holm([d.p for d in found])
     told = [f"{c} {words.points(d)}, {verdict(d, p)}" for c, d, p in zip(rivals, found, corrected, strict=True)]
-    yield f"Against plain, paired by seed, p by Holm over {len(rivals)}: {words.listing(told)}."
+    yield f"Against plain, paired by seed, p by Holm over {len(rivals)}, intervals uncorrected: {words.listing(told)}."
 
 
 def verdict(difference, p):
     """What a corrected p says; `moves` where nothing can be said of noise."""
-    if difference.n < 2:
+    if math.isnan(difference.p):
         return words.moves(difference)
     if p >= 1 - statistics.LEVEL:
         return f"a tie (p = {p:.2g})"
@@ -339,7 +340,10 @@ def effect_sentences(final):
         single = [(e, d, p) for e, d, p in found if TIMES not in e]
         mixed = [(e, d, p) for e, d, p in found if TIMES in e]
         each = [f"{effect_words(e)} {words.points(d)}, {verdict(d, p)}" for e, d, p in single]
-        yield of_factors(f"Effects over the factorial (p by Holm over {count})", factors) + f": {words.listing(each)}."
+        yield (
+            of_factors(f"Effects over the factorial (p by Holm over {count}, intervals uncorrected)", factors)
+            + f": {words.listing(each)}."
+        )
         told = [
             f"{effect_words(e)} {words.points(d)}, {verdict(d, p)}" for e, d, p in mixed if p < 1 - statistics.LEVEL
         ]
@@ -385,7 +389,7 @@ def cost_sentence(final):
         spread = f" ({ratio.low:.2f} to {ratio.high:.2f})" if ratio.n > 1 else ""
         yield (
             f"Frozen stages save their backward pass: with unfreezing a student takes {ratio.mean:.2f}{spread} times the time, "
-            f"{both[:, 0].mean():.0f} s against {both[:, 1].mean():.0f} s, evaluations included."
+            f"{both[:, 0].mean():.2g} s against {both[:, 1].mean():.2g} s, evaluations included."
         )
 
 

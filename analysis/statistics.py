@@ -27,7 +27,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """A mean difference over n pairs of runs with the same seed; p: two-sided, of no difference (NaN for n < 2)."""
+    """A mean difference over n pairs of runs with the same seed; p: two-sided, of no difference (NaN where
+    nothing is known of the noise)."""
 
     p: float
 
@@ -57,17 +58,18 @@ def summarise(table: pd.DataFrame, by: Sequence[str], value: str, level: float =
 def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
     """a - b over the labels (seeds) that both have: what a seed does to both cancels.
 
-    Student's paired t test, Student 1908. Equal differences have s = 0: then p is 1 where they are 0, else 0.
+    Student's paired t test, Student 1908. Differences that are equal in all seeds tell nothing of the noise: p is 1 where they
+    are 0, else NaN.
     """
     both = pd.concat([a.rename("a"), b.rename("b")], axis=1, join="inner").dropna()
     d = both["a"] - both["b"]
     i = interval(d, level)
     if i.n < 2:
         p = math.nan
-    elif (error := float(d.std(ddof=1)) / math.sqrt(i.n)) > 0:
+    elif (error := float(d.std(ddof=1)) / math.sqrt(i.n)) > 1e-12:  # above rounding
         p = float(2 * student_t.sf(abs(i.mean) / error, i.n - 1))
     else:
-        p = float(i.mean == 0)
+        p = 1.0 if abs(i.mean) < 1e-12 else math.nan
     return Difference(i.mean, i.low, i.high, i.n, p)
 
 

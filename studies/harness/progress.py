@@ -18,11 +18,8 @@ class Reporter:
     to_do: how many students of each kind are to be trained; kinds differ in what a student costs.
     """
 
-    def __init__(
-        self, total: int, done: int, to_do: Mapping[Any, int], metric: str, mode: str, every: float = 15.0
-    ) -> None:
+    def __init__(self, total: int, done: int, to_do: Mapping[Any, int], metric: str, every: float = 15.0) -> None:
         self.total, self.done, self.to_do, self.metric = total, done, to_do, metric
-        self.better = max if mode == "max" else min
         self.best: float | None = None
         self.work: Counter = Counter()  # by kind: students' worth of training since the start, finished or not
         self.spent: Counter = Counter()  # by kind: seconds of training
@@ -42,12 +39,11 @@ class Reporter:
 
     def update(self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: float | None) -> None:
         """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
-        training, by kind."""
+        training, by kind; best: of all so far."""
         self.done = done
         self.work.update(work)
         self.spent.update(spent)
-        if best is not None:
-            self.best = best if self.best is None else self.better(self.best, best)
+        self.best = best
         if self.bar:
             self.bar.update(self.task, completed=done, note=self.note())
         elif time.monotonic() - self.last > self.every or done == self.total:

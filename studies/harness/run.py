@@ -41,6 +41,7 @@ class Run:
         self.data, self.data_why = self._data()
         statuses = self.earlier.statuses() if self.earlier else {}
         self.plan = Plan(study, options, self.data, self.info, statuses)
+        self.best: tuple[float, str] | None = None  # the metric and the student
         self.trained: dict[str, tuple[float, float]] = {}  # of each student: fraction of its training, and seconds
         self.folder = self.earlier or folders.RunFolder(options.storage, study.name, folders.new_name())
 
@@ -219,7 +220,7 @@ class Run:
         """Train all that is left; True where the user stopped it."""
         planned = [c for trial in self.plan.trials for c in trial.students]
         to_do = Counter(map(self._kind, planned)) if planned else {False: self.plan.total - len(self.over)}
-        self.progress = Reporter(self.plan.total, len(self.over), to_do, self.study.metric, self.study.mode)
+        self.progress = Reporter(self.plan.total, len(self.over), to_do, self.study.metric)
         try:
             if self.options.address == "inline":
                 return self._train_inline()
@@ -311,7 +312,7 @@ class Run:
             spent[kind] += now[1] - before[1]
             value = row.get(self.study.metric)
             if value is not None and row["status"] != "running":
-                best.append(value)
+                best.append((value, student))
             for name, lines in row.get("tables", {}).items():
                 known = {**fixed, **configs[student], "student": student, "step": row["step"]}
                 further.setdefault(name, []).extend({**known, **line} for line in lines)
@@ -323,7 +324,8 @@ class Run:
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
         better = max if self.study.mode == "max" else min
-        self.progress.update(len(self.over), work, spent, better(best) if best else None)
+        self.best = better([*best, self.best] if self.best else best, default=None)
+        self.progress.update(len(self.over), work, spent, self.best[0] if self.best else None)
 
     def record_lesson(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.data}
@@ -358,6 +360,12 @@ class Run:
         for student in failed[:10]:
             say(f"failed    student {student} (the rows say why)")
         say(f"{status:9} {len(self.over) - len(failed)} of {total} students have results; {duration(seconds)}")
+        if self.options.keep_weights:
+            say(
+                f"weights   {self.folder.uri}/weights, one file for each student; to start from one: --weights run:{self.folder.run}/STUDENT"
+            )
+            if self.best:
+                say(f"          best {self.study.metric} so far: run:{self.folder.run}/{self.best[1]}")
         if missing:
             say(self._resume_hint())
         drawn = self._draw() if self.over else 0

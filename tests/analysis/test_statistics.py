@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from analysis import statistics as st
+from analysis import words
 
 
 def table(cells: dict[str, list[float]], students: dict[str, str] | None = None) -> pd.DataFrame:
@@ -44,6 +45,14 @@ def test_a_paired_test_sees_what_an_unpaired_one_misses():
     difference = st.paired(a, b)
     assert difference.p == pytest.approx(stats.ttest_rel(a, b).pvalue) and difference.p < 0.01
     assert difference.low < 0.01 < difference.high
+
+
+def test_differences_that_are_equal_in_all_seeds_tell_nothing_of_the_noise():
+    a = pd.Series([0.5, 0.7])
+    same, equal = st.paired(a, a), st.paired(a + 0.1, a)
+    assert same.p == 1 and math.isnan(equal.p) and equal.n == 2
+    assert st.holm([equal.p]) == 1
+    assert "nothing is known" in words.moves(equal) and words.moves(same) == "not distinguishable from no difference"
 
 
 def test_pairs_are_made_by_seed_not_by_order():
@@ -114,7 +123,7 @@ def test_the_choice_is_made_on_validation_alone():
 
 
 def test_cells_of_the_same_students_do_not_rival_each_other():
-    same = table({"a": [0.9, 0.9, 0.91], "b": [0.9, 0.9, 0.91], "c": [0.1, 0.1, 0.11]}, students={"b": "a"})
+    same = table({"a": [0.9, 0.9, 0.91], "b": [0.9, 0.9, 0.91], "c": [0.1, 0.12, 0.11]}, students={"b": "a"})
     verdict = st.stands_out(same, ["cell"], "val", "test")
     assert verdict.rivals == 1 and verdict.stands_out
 

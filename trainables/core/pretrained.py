@@ -285,9 +285,14 @@ def _kept(weights: str) -> Path:
     root = Path(os.environ.get("STILLROOM_RESULTS", "results"))
     found = sorted(root.glob(f"*/{run}/weights/{student}.pt")) if run and student else []
     if len(found) != 1:
+        there = ", ".join(sorted(path.stem for path in root.glob(f"*/{run}/weights/*.pt"))[:3]) if run else ""
         raise DataError(
-            f"weights {weights}: there is no {root.absolute()}/STUDY/{run or 'RUN'}/weights/{student or 'STUDENT'}.pt; "
-            "a run leaves such files with --keep-weights, and its rows name its students"
+            f"weights {weights}: there is no {root.absolute()}/*/{run or 'RUN'}/weights/{student or 'STUDENT'}.pt"
+            + (
+                f" (there: {there}, ...)"
+                if there
+                else "; a run leaves such files with --keep-weights, and its rows name its students"
+            )
         )
     return found[0].absolute()
 
