@@ -177,15 +177,19 @@ def test_what_is_the_same_mathematics_is_one_student():
     assert STUDY.same({**config, "train_size": "50000"})["train_size"] == "all"
 
 
-def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys):
+def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys, monkeypatch):
     with pytest.raises(DataError):
         Transfer.require([replace(BASE, weights=str(tmp_path / "none.pt"))])
     words = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--storage", str(tmp_path / "results")]
     assert main(STUDY, [*words, "--weights", str(tmp_path / "none.pt")]) == 2
     assert main(STUDY, [*words, "--weights", "imagenet", "--network", "airbench"]) == 2
+    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "airbench", "--dry-run"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert any("none.pt: there is no such file" in line for line in said)
-    assert any("airbench has no ImageNet weights" in line for line in said)
+    assert sum("airbench has no ImageNet weights" in line for line in said) == 2
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "resnet18", "--dry-run"]) == 0
+    assert "a run must download them: the ImageNet weights of resnet18" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 

@@ -67,7 +67,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
         "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer and finetuning)."),
         "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),
-        "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory) and stop."),
+        "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory), look for weights that it needs, and stop."),
         "no_report": arg(bool, False, "Do not draw the figures and the report at the end."),
     }  # fmt: skip
     for name, axis in study.axes.items():

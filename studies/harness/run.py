@@ -108,13 +108,14 @@ class Run:
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
         for line in (f"data      {self.data_why}", *self.plan.lines()):
             say(line)
+        if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
+            os.environ["STILLROOM_RESULTS"] = str(Path(self.options.storage).expanduser().absolute())
+        if not self.options.dry_run or self.options.keep_weights or "weights" in self.study.axes:
+            self._require()  # imports torch, which other dry runs do without
         if self.options.dry_run:
             return 0
         if self.data == "sample" and self.options.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
-        if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
-            os.environ["STILLROOM_RESULTS"] = str(Path(self.options.storage).expanduser().absolute())
-        self._require()
         self.folder.create()
         with self._only_one():
             start = time.monotonic()
@@ -138,7 +139,9 @@ class Run:
                 raise
 
     def _require(self) -> None:
-        """InputError where something that the students start from is not at hand."""
+        """InputError where something that the students start from is not at hand; a dry run names what would be downloaded."""
+        from trainables.core import data
+
         configs = [config for trial in self.plan.trials for config in trial.students]
         if self.options.search == "optuna":
             drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
@@ -151,7 +154,12 @@ class Run:
         try:
             students = [cls.config_type(**config) for config in configs]
             if students and hasattr(cls, "require"):
-                cls.require(students)
+                with data.offline() if self.options.dry_run else contextlib.nullcontext():
+                    cls.require(students)
+        except data.DataMissing as missing:
+            if not self.options.dry_run:
+                raise InputError(str(missing)) from None
+            say(f"weights   a run must download them: {missing}")
         except ValueError as error:  # a config that makes no sense, or a DataError
             raise InputError(str(error)) from None
 
