@@ -110,6 +110,12 @@ def percent(table, *names):
     return table.assign(**{name: 100 * table[name] for name in names if name in table})
 
 
+def summary(rows, by, metric):
+    """By group: a metric in per cent (as `metric`), its interval cut at 0 and 100, and n."""
+    table = percent(statistics.summarise(rows, by, metric), "mean", "low", "high").rename(columns={"mean": metric})
+    return table.assign(low=table["low"].clip(lower=0), high=table["high"].clip(upper=100))
+
+
 def panels(rows, columns, width, height, **kwargs):
     return plt.subplots(
         rows, columns, figsize=(width * columns, height * rows + 1), squeeze=False, layout="constrained", **kwargs
@@ -125,9 +131,9 @@ def panels(rows, columns, width, height, **kwargs):
 figure, axes = panels(1, len(regimes), 8.6, 5)
 for regime, ax in zip(regimes, axes[0], strict=True):
     rows = pd.concat([chosen(regime, n, m) for n in counts(regime) for m in methods(regime)])
-    table = percent(statistics.summarise(rows, ["method", "labels"], METRIC), "mean", "low", "high")
-    curves(table.rename(columns={"mean": METRIC}), "labels", METRIC, "method", COLORS, ax=ax)
-    ax.set(ylim=(0, 1.05 * table["high"].fillna(table["mean"]).max()), title=title(regime))
+    table = summary(rows, ["method", "labels"], METRIC)
+    curves(table, "labels", METRIC, "method", COLORS, ax=ax)
+    ax.set(ylim=(0, 1.05 * table["high"].fillna(table[METRIC]).max()), title=title(regime))
     lines(references(regime), ax)
 handles, names = axes[0][0].get_legend_handles_labels()
 figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
@@ -146,7 +152,7 @@ def plane(regime, method):
     """(threshold, labels) cells of a method: test errors, low, high in per cent and n; NaN where no student is done."""
     grid = regime.rows[regime.rows["method"] == method][[*PLANE]].drop_duplicates()
     found = select(regime.done, {"method": method})
-    table = percent(statistics.summarise(found, PLANE, METRIC), "mean", "low", "high").rename(columns={"mean": METRIC})
+    table = summary(found, PLANE, METRIC)
     return grid.merge(table, how="left", on=[*PLANE]).sort_values([*PLANE], ignore_index=True).fillna({"n": 0})
 
 
@@ -249,8 +255,7 @@ for regime in regimes:
             part = history[history["labels"] == labels]
             if metric.startswith("passing") and one_threshold(regime) != ASKED:  # its answers were not asked there
                 part = part[part["method"] != "supervised"]
-            table = percent(statistics.summarise(part, ["method", "step"], metric), "mean", "low", "high")
-            curves(table.rename(columns={"mean": metric}), "step", metric, "method", COLORS, ax=ax)
+            curves(summary(part, ["method", "step"], metric), "step", metric, "method", COLORS, ax=ax)
             for rounds in part.loc[part["method"] == "self_training", "rounds"].unique():
                 for k in range(1, rounds + 1):
                     begins = part["step"].max() * k / (rounds + 1)
@@ -424,8 +429,7 @@ if len(varied):
 figure, axes = panels(1, len(regimes), 8, 4.4)
 for regime, ax in zip(regimes, axes[0], strict=True):
     rows = at_threshold(regime, regime.done)
-    table = percent(statistics.summarise(rows, ["method", "labels"], "kept_errors"), "mean", "low", "high")
-    curves(table.rename(columns={"mean": "kept_errors"}), "labels", "kept_errors", "method", COLORS, ax=ax)
+    curves(summary(rows, ["method", "labels"], "kept_errors"), "labels", "kept_errors", "method", COLORS, ax=ax)
     ax.set(ylim=(0, None), ylabel="early errors that are kept, %")
     ax.set_title(f"{title(regime)}, threshold {one_threshold(regime):g}")
     ax.legend(fontsize=8)
