@@ -61,7 +61,7 @@ STUDY = Study(
     presets={
         "smoke": Preset("seconds, to see that all works", core_seconds=0.5, axes={"network": ("airbench_small",), "weights": ("random",), "resolution": (32,), "train_size": ("60",), "passes": (2,), "seed": (0, 1)},
             grids=({"unfreezing": ("head",), "lr": (1e-3, 1e-2), "weight_decay": (0.0, 0.3)}, {}, {"network": ("mobilenet_v3_small",)})),
-        "course": Preset("one family whose weights come by pip, and an own CNN, with the full data: for two cores", core_seconds=6.0, pack=20, grids=(
+        "course": Preset("one family whose weights come by pip, and an own CNN, with the full data: an hour of two cores", core_seconds=16.0, pack=20, grids=(
             {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("all",), "batch_size": (256,)},
             {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("500", "2000"), "passes": (20,), "batch_size": (64,)},
             {**LITE, "unfreezing": UNFREEZINGS[1:], "lr": (1e-3, 3e-3)},
