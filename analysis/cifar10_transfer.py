@@ -86,7 +86,8 @@ def table_html(rows):
 # %% [markdown]
 # ## The models
 # Stages as they freeze and thaw, from the stem to the new head, as torchinfo finds them: shapes for one image, parameters,
-# multiplications of one image, and in which of this run's experiments the stage is trained.
+# multiplications of one image (without those of the own CNN's whitening, whose filters are data, not parameters), and in which of
+# this run's experiments the stage is trained.
 
 # %%
 layers = run.table("layers").drop_duplicates(["network", "resolution", "position"])
