@@ -58,8 +58,8 @@ def summarise(table: pd.DataFrame, by: Sequence[str], value: str, level: float =
 def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
     """a - b over the labels (seeds) that both have: what a seed does to both cancels.
 
-    Student's paired t test, Student 1908. Differences that are equal in all seeds tell nothing of the noise: p is 1 where they
-    are 0, else NaN.
+    Student's paired t test, Student 1908. Equal differences have s = 0: then p is 1 where they are 0, else 0; but NaN where there
+    are two, which are equal by chance on few test images.
     """
     both = pd.concat([a.rename("a"), b.rename("b")], axis=1, join="inner").dropna()
     d = both["a"] - both["b"]
@@ -69,7 +69,7 @@ def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
     elif (error := float(d.std(ddof=1)) / math.sqrt(i.n)) > 1e-12:  # above rounding
         p = float(2 * student_t.sf(abs(i.mean) / error, i.n - 1))
     else:
-        p = 1.0 if abs(i.mean) < 1e-12 else math.nan
+        p = 1.0 if abs(i.mean) < 1e-12 else math.nan if i.n == 2 else 0.0
     return Difference(i.mean, i.low, i.high, i.n, p)
 
 

@@ -56,8 +56,8 @@ def moves(value: Interval) -> str:
     """What an interval of a difference says about its direction."""
     if math.isnan(value.low):
         return "one seed, so nothing is known of the noise"
-    if value.high - value.low < 1e-12 and value.mean:
-        return "the same in all seeds, so nothing is known of the noise"
+    if value.n == 2 and value.high - value.low < 1e-12 and value.mean:
+        return "the same in both seeds, so nothing is known of the noise"
     if value.low <= 0 <= value.high:
         return "not distinguishable from no difference"
     return "a gain" if value.low > 0 else "a loss"

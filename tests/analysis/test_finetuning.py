@@ -103,4 +103,4 @@ def test_every_figure_is_drawn(said):
 
 def test_the_conclusion_follows_the_effects(said):
     line = sentence(said, "So, with these labels")
-    assert "unfreezing and adaptive rate: helps; augmentation: is not told from doing nothing" in line
+    assert "helps: unfreezing, adaptive rate; not told from doing nothing: augmentation" in line
