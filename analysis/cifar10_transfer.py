@@ -97,9 +97,8 @@ for (network, resolution), part in layers.groupby(["network", "resolution"], sor
         stage: ", ".join(dict.fromkeys(inner.sort_values("position")["kind"]))
         for stage, inner in part[part["depth"] == 2].groupby("stage")
     }
-    ways = [
-        u for u in UNFREEZINGS if u in set(select(done, {"network": network, "resolution": resolution})["unfreezing"])
-    ]
+    there = set(select(done, {"network": network, "resolution": resolution})["unfreezing"])
+    ways = [u for u in UNFREEZINGS if u in there]
     depths = {"head": 1, "last_block": 2}  # stages that are trained, from the head on; all by the others
     total, work = top["parameters"].sum(), top["multiplications"].sum()
     display(HTML(
@@ -358,7 +357,7 @@ def sentences():
     ranked = pd.concat([e["seeds"].assign(experiment=name_of(e)) for e in found])
     verdict = statistics.stands_out(ranked, ["experiment"], "val_accuracy", METRIC)
     yield f"**Best by validation**: {name_of(best)}, {words.percent(statistics.interval(best['test']))} on test. {words.verdict(verdict, lambda cell: cell['experiment'])}"
-    for e in [shown[of] for of in shown if of != "the best model"]:
+    if e := shown.get("the best transfer"):
         yield f"**Best transfer by validation**: {name_of(e)}, {words.percent(statistics.interval(e['test']))} on test."
     yield from pairs()
     yield from pace()

@@ -152,7 +152,7 @@ def plane(regime, method):
     """(threshold, labels) cells of a method: test errors, low, high in per cent and n; NaN where no student is done."""
     grid = regime.rows[regime.rows["method"] == method][[*PLANE]].drop_duplicates()
     found = select(regime.done, {"method": method})
-    table = summary(found, PLANE, METRIC)
+    table = percent(statistics.summarise(found, PLANE, METRIC), "mean", "low", "high").rename(columns={"mean": METRIC})
     return grid.merge(table, how="left", on=[*PLANE]).sort_values([*PLANE], ignore_index=True).fillna({"n": 0})
 
 

@@ -267,20 +267,14 @@ class Transfer(Pack):
     def standardised(self, x: Tensor) -> Tensor:
         return (x.float() - self.mean) / self.deviation
 
-    def accuracy(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Of a network, (1,), over test_views."""
-        z = self.students.answers(images)
-        if self.common.test_views == 2:
-            z = z + self.students.answers(images.flip(-1))
-        return (z.argmax(-1) == labels).float().mean(1)
-
     def measure(self) -> dict[str, Tensor]:
         c, students = self.common, self.students
         if isinstance(students, Network):
             val = self.sets.val if self.finished else self.sets.val[:: len(self.sets.val) // EARLY + 1]
-            metrics = {"val_accuracy": self.accuracy(self.sets.images[val], self.sets.labels[val])}
+            mirrored = c.test_views == 2
+            metrics = {"val_accuracy": students.accuracy(self.sets.images[val], self.sets.labels[val], mirrored)}
             if self.finished:
-                metrics["test_accuracy"] = self.accuracy(self.sets.test_images, self.sets.test_labels)
+                metrics["test_accuracy"] = students.accuracy(self.sets.test_images, self.sets.test_labels, mirrored)
             trained = sum(p.numel() for p in students.model.parameters() if p.requires_grad)
         else:
             val = self.sets.val
