@@ -12,13 +12,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, display
 
-from analysis import page, records, statistics, words
-from analysis.figures.bars import columns
-from analysis.figures.curves import curves
-from analysis.figures.heatmap import heatmap
-from analysis.regimes import by_seed, select
+from analysis.core import records, report, statistics, tell
+from analysis.core.figures.bars import columns
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import heatmap
+from analysis.core.settings import by_seed, select
 
-run = page.start("cifar10_transfer")
+run = report.start("cifar10_transfer")
 EXPERIMENT = ["network", "weights", "unfreezing", "resolution", "train_images"]
 METRIC = "test_accuracy"
 OWN, UNFREEZINGS = ("airbench_small", "airbench"), ("head", "last_block", "gradual", "all")
@@ -126,7 +126,7 @@ table_html([
         "optimiser": f"{e['optimiser']}, lr {e['lr']:g}, weight decay {e['weight_decay']:g}, {e['passes']} passes of batches of {e['batch_size']}, {e['precision']}{smoothed(e)}",
         "augmentation": e["augmentation"] + (f", {e['views']} views" if e["views"] > 1 else ""), "test views": e.get("test_views", 1),
         "chosen of": e["configs"], "validation, %": f"{percent(e['val'])[0]:.1f}",
-        "test, %": words.percent(statistics.interval(e["test"])), "seconds": f"{e['seeds']['seconds'].mean():.0f}",
+        "test, %": tell.percent(statistics.interval(e["test"])), "seconds": f"{e['seeds']['seconds'].mean():.0f}",
     }
     for e in found
 ])  # fmt: skip
@@ -265,7 +265,7 @@ def description(e):
         "training images": f"{e['images']:,} at {e['resolution']} x {e['resolution']} pixels, augmentation {e['augmentation']}",
         "optimiser": f"{e['optimiser']}, peak lr {e['lr']:g}, weight decay {e['weight_decay']:g}, {e['passes']} passes, batches of {e['batch_size']}, warm-up and linear decay{smoothed(e)}",
         "initialisation": f"{start_of(e)} weights; head {e['head_start']}",
-        "test accuracy": words.percent(statistics.interval(e["test"])) + views,
+        "test accuracy": tell.percent(statistics.interval(e["test"])) + views,
     }  # fmt: skip
 
 
@@ -305,7 +305,7 @@ def compared(a, b, what):
     if max(a["configs"], b["configs"]) > 1:
         unlike.append(f"chosen of {a['configs']} and {b['configs']}")
     also = f" ({'; '.join(unlike)})" if unlike else ""
-    return f"{what}: {words.percent(statistics.interval(a['test']))} against {words.percent(statistics.interval(b['test']))}, {words.points(d)}: {words.moves(d)}{also}."
+    return f"{what}: {tell.percent(statistics.interval(a['test']))} against {tell.percent(statistics.interval(b['test']))}, {tell.points(d)}: {tell.moves(d)}{also}."
 
 
 def pairs():
@@ -350,15 +350,15 @@ def pace():
     where = "an unknown GPU" if run.info.get("num_gpus") else devices.get("cpu", "an unknown processor")
     on = ", ".join(dict.fromkeys(gpus)) or where
     if each:
-        yield f"A pass over the training images took, without evaluations, of one worker on {on}: {words.listing(each, 20)}."
+        yield f"A pass over the training images took, without evaluations, of one worker on {on}: {tell.listing(each, 20)}."
 
 
 def sentences():
     ranked = pd.concat([e["seeds"].assign(experiment=name_of(e)) for e in found])
     verdict = statistics.stands_out(ranked, ["experiment"], "val_accuracy", METRIC)
-    yield f"**Best by validation**: {name_of(best)}, {words.percent(statistics.interval(best['test']))} on test. {words.verdict(verdict, lambda cell: cell['experiment'])}"
+    yield f"**Best by validation**: {name_of(best)}, {tell.percent(statistics.interval(best['test']))} on test. {tell.verdict(verdict, lambda cell: cell['experiment'])}"
     if e := shown.get("the best transfer"):
-        yield f"**Best transfer by validation**: {name_of(e)}, {words.percent(statistics.interval(e['test']))} on test."
+        yield f"**Best transfer by validation**: {name_of(e)}, {tell.percent(statistics.interval(e['test']))} on test."
     yield from pairs()
     yield from pace()
     yield (

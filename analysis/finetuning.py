@@ -25,12 +25,12 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Patch
 
-from analysis import page, records, statistics, words
-from analysis.factorial import TIMES, effects, judged
-from analysis.figures.bars import bars
-from analysis.figures.curves import curves
+from analysis.core import records, report, statistics, tell
+from analysis.core.factorial import TIMES, effects, judged
+from analysis.core.figures.bars import bars
+from analysis.core.figures.curves import curves
 
-run = page.start("finetuning")
+run = report.start("finetuning")
 METRIC = "test_accuracy"
 OFF = {"augmentation": "none", "unfreezing": "all", "rate": "constant"}
 SAID = {
@@ -312,21 +312,21 @@ for setting, final in SETTINGS.items():
 def asked_sentences(final):
     """The assignment's comparison: the four combinations, and each against plain."""
     there = [c for c in ASKED if len(of(final, c))]
-    each = [f"{c} {words.percent(statistics.interval(of(final, c)))}" for c in there]
-    yield f"Test accuracy of the combinations asked for: {words.listing(each)}."
+    each = [f"{c} {tell.percent(statistics.interval(of(final, c)))}" for c in there]
+    yield f"Test accuracy of the combinations asked for: {tell.listing(each)}."
     rivals = [c for c in there if c != "plain"]
     if "plain" not in there or not rivals:
         return
     found = [statistics.paired(of(final, c), of(final, "plain")) for c in rivals]
     corrected = statistics.holm([d.p for d in found])
-    told = [f"{c} {words.points(d)}, {verdict(d, p)}" for c, d, p in zip(rivals, found, corrected, strict=True)]
-    yield f"Against plain, paired by seed, p by Holm over {len(rivals)}, intervals uncorrected: {words.listing(told)}."
+    told = [f"{c} {tell.points(d)}, {verdict(d, p)}" for c, d, p in zip(rivals, found, corrected, strict=True)]
+    yield f"Against plain, paired by seed, p by Holm over {len(rivals)}, intervals uncorrected: {tell.listing(told)}."
 
 
 def verdict(difference, p):
     """What a corrected p says; `moves` where nothing can be said of noise."""
     if math.isnan(difference.p):
-        return words.moves(difference)
+        return tell.moves(difference)
     if p >= 1 - statistics.LEVEL:
         return f"a tie (p = {p:.2g})"
     size = f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
@@ -339,20 +339,18 @@ def effect_sentences(final):
         count = len(found)
         single = [(e, d, p) for e, d, p in found if TIMES not in e]
         mixed = [(e, d, p) for e, d, p in found if TIMES in e]
-        each = [f"{effect_words(e)} {words.points(d)}, {verdict(d, p)}" for e, d, p in single]
+        each = [f"{effect_words(e)} {tell.points(d)}, {verdict(d, p)}" for e, d, p in single]
         yield (
             of_factors(f"Effects over the factorial (p by Holm over {count}, intervals uncorrected)", factors)
-            + f": {words.listing(each)}."
+            + f": {tell.listing(each)}."
         )
-        told = [
-            f"{effect_words(e)} {words.points(d)}, {verdict(d, p)}" for e, d, p in mixed if p < 1 - statistics.LEVEL
-        ]
+        told = [f"{effect_words(e)} {tell.points(d)}, {verdict(d, p)}" for e, d, p in mixed if p < 1 - statistics.LEVEL]
         if told:
-            yield f"Interactions told from 0: {words.listing(told)}."
+            yield f"Interactions told from 0: {tell.listing(told)}."
         elif single[0][1].n > 1:
             largest = max(mixed, key=lambda m: abs(m[1].mean))
             yield (
-                f"No interaction is told from 0; the largest is {effect_words(largest[0])}, {words.points(largest[1])}, so what the "
+                f"No interaction is told from 0; the largest is {effect_words(largest[0])}, {tell.points(largest[1])}, so what the "
                 "three things add is not shown to depend on each other."
             )
         if single[0][1].n > 1:
@@ -366,15 +364,15 @@ def conclusion(single):
         kind = 2 if p >= 1 - statistics.LEVEL else int(d.mean < 0)
         list(kinds.values())[kind].append(effect_words(effect))
     told = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
-    return f"So, with these labels and this length of training: {words.listing(told)}."
+    return f"So, with these labels and this length of training: {tell.listing(told)}."
 
 
 def winner_sentence(final):
     found = statistics.stands_out(final, ["combination"], "val_accuracy", METRIC)
     best = found.best["combination"]
     return (
-        f"Validation chooses {best}: {words.percent(statistics.interval(of(final, best)))} on test. "
-        f"{words.verdict(found, lambda cell: cell['combination'], most=7)}"
+        f"Validation chooses {best}: {tell.percent(statistics.interval(of(final, best)))} on test. "
+        f"{tell.verdict(found, lambda cell: cell['combination'], most=7)}"
     )
 
 
@@ -413,11 +411,11 @@ def tuned_sentences():
         edges = {a: (run.rows[a].min(), run.rows[a].max()) for a in TUNED}
         outer = [name for name, chosen in tuned.items() if any(v in edges[a] for a, v in chosen.items())]
         beyond = (
-            f"At the edge of these, so that better ones may lie outside: {words.listing(outer, most=8)}."
+            f"At the edge of these, so that better ones may lie outside: {tell.listing(outer, most=8)}."
             if outer
             else "None is at the edge of these."
         )
-        yield f"Validation chose for each combination its {tried}{where}: {words.listing(each, most=8)}. {beyond}"
+        yield f"Validation chose for each combination its {tried}{where}: {tell.listing(each, most=8)}. {beyond}"
 
 
 def sentences():

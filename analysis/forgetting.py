@@ -19,17 +19,17 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from analysis import page, records, statistics, words
-from analysis.decay import area, half_life, median
-from analysis.figures.bars import bars
-from analysis.figures.curves import curves
-from analysis.figures.heatmap import heatmap
-from analysis.figures.interactive import interactive
-from analysis.figures.references import Reference
-from analysis.figures.scales import HOLE
-from analysis.figures.surface import surface
+from analysis.core import records, report, statistics, tell
+from analysis.core.decay import area, half_life, median
+from analysis.core.figures.bars import bars
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import heatmap
+from analysis.core.figures.interactive import interactive
+from analysis.core.figures.references import Reference
+from analysis.core.figures.scales import HOLE
+from analysis.core.figures.surface import surface
 
-run = page.start("forgetting")
+run = report.start("forgetting")
 COLORS = {
     "none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73", "rehearsal": "#0072B2",
     "freeze_first": "#CC79A7", "freeze_features": "#D55E00", "freeze_readout": "#999999",
@@ -517,9 +517,9 @@ def setting_sentences(setting):
     if plain:
         decays = setting.decays("none")
         yield (
-            f"{head}: from {words.percent(statistics.interval(setting.start('task_0')))} on 0 and 1, plain fine-tuning ends at "
-            f"{words.percent(statistics.interval(setting.by_seed('none', 'task_0')))}; {life_words(setting, 'none')}; backward "
-            f"transfer {words.points(statistics.interval(decays['backward_transfer']))}; area {statistics.interval(decays['area']).mean:.3f}."
+            f"{head}: from {tell.percent(statistics.interval(setting.start('task_0')))} on 0 and 1, plain fine-tuning ends at "
+            f"{tell.percent(statistics.interval(setting.by_seed('none', 'task_0')))}; {life_words(setting, 'none')}; backward "
+            f"transfer {tell.points(statistics.interval(decays['backward_transfer']))}; area {statistics.interval(decays['area']).mean:.3f}."
         )
     pairs = (
         {m: statistics.paired(setting.by_seed(m, "task_0"), setting.by_seed("none", "task_0")) for m in remedies}
@@ -529,23 +529,23 @@ def setting_sentences(setting):
     corrected = dict(zip(pairs, statistics.holm([d.p for d in pairs.values()]), strict=True))
     for method in remedies:
         said = [
-            f"{head}, {setting.label(method)}: 0 and 1 end at {words.percent(statistics.interval(setting.by_seed(method, 'task_0')))}"
+            f"{head}, {setting.label(method)}: 0 and 1 end at {tell.percent(statistics.interval(setting.by_seed(method, 'task_0')))}"
         ]
         said.append(
-            f", the mean over tasks at {words.percent(statistics.interval(setting.by_seed(method, 'test_accuracy')))}"
+            f", the mean over tasks at {tell.percent(statistics.interval(setting.by_seed(method, 'test_accuracy')))}"
         )
         if method in pairs and pairs[method].n > 1:
             kept = "keeps more than none" if pairs[method].mean > 0 else "keeps less than none"
             told = kept if corrected[method] < 0.05 else "not told from none"
-            said.append(f"; against none {words.points(pairs[method])} on 0 and 1: {told}")
+            said.append(f"; against none {tell.points(pairs[method])} on 0 and 1: {told}")
         yield "".join(said) + f"; {life_words(setting, method)}."
     if setting.lost:
-        yield f"{head}: no student of {words.listing(setting.lost, most=8)} has a result."
+        yield f"{head}: no student of {tell.listing(setting.lost, most=8)} has a result."
     best = pd.concat([setting.best(m, setting.done) for m in setting.chosen])
     verdict = statistics.stands_out(best, ["method"], "val_accuracy", "test_accuracy")
     if verdict.rivals:
         chosen = setting.label(verdict.best["method"])
-        told = words.verdict(verdict, lambda cell: cell["method"].replace("_", " "), most=8)
+        told = tell.verdict(verdict, lambda cell: cell["method"].replace("_", " "), most=8)
         yield f"{head}: validation chooses {chosen} by the mean over tasks. {told}"
 
 
@@ -561,7 +561,7 @@ def digit_sentences(setting):
     first = sum(lives[due][seed] < lives[1 - due][seed] for seed in lives[due])
     called = {n: 1 - setting.start(f"accuracy_{n}").mean() for n in (2, 3)}
     yield (
-        f"**{setting.name}**: without a remedy {more} ends with the larger loss, by {words.points(difference)}, {told}. The old "
+        f"**{setting.name}**: without a remedy {more} ends with the larger loss, by {tell.points(difference)}, {told}. The old "
         f"network calls {100 * called[2]:.0f} % of the 2s class 1 and {100 * called[3]:.0f} % of the 3s class 0, wrongly; one step on the {worst}s "
         f"moves the margin of {due} by {pulls[due][worst]:.0f} per unit of learning rate, so {due} should go first: it is the first to "
         f"lose 5 points in {first} of {len(lives[due])} seeds."
@@ -583,12 +583,12 @@ def probe_sentences(setting):
     untrained = (
         ""
         if setting.five
-        else f" (untrained features: {words.percent(statistics.interval(setting.start('probe_untrained')))})"
+        else f" (untrained features: {tell.percent(statistics.interval(setting.start('probe_untrained')))})"
     )
     where = "so the readout lost more than the features" if gap.low > 0 else "not told from the readout"
     yield (
         f"**{setting.name}**: without a remedy a linear probe still reads 0 and 1 from the features at "
-        f"{words.percent(statistics.interval(last['probe_accuracy']))}{untrained}, {words.points(gap)} above the readout: {where}."
+        f"{tell.percent(statistics.interval(last['probe_accuracy']))}{untrained}, {tell.points(gap)} above the readout: {where}."
     )
 
 
@@ -596,7 +596,7 @@ def five_sentences():
     for name, value, there, method, got in beside:
         if there:
             yield (
-                f"Five tasks, {there.values['optimiser']}, {there.label(method)}: {words.percent(got)}; published for {name} "
+                f"Five tasks, {there.values['optimiser']}, {there.label(method)}: {tell.percent(got)}; published for {name} "
                 f"{value:.2f} % ({PAPER}), a difference of {100 * got.mean - value:+.1f} points."
             )
 
@@ -614,7 +614,7 @@ def rate_sentences():
                 lives[short]
             )
             parts += [f"at lr {kept} half of the seeds or more keep more than half"] * bool(kept)
-            ends = [words.percent(statistics.interval(best.by_seed("none", m))) for m in ("task_0", "task_1")]
+            ends = [tell.percent(statistics.interval(best.by_seed("none", m))) for m in ("task_0", "task_1")]
             yield (
                 f"**{network}, {kind}**: {'; '.join(parts)}. By the mean over tasks validation chooses lr {best.values['lr']:g}, where 0 and 1 end at "
                 f"{ends[0]} and 2 and 3 at {ends[1]}."
@@ -626,11 +626,11 @@ def rate_sentences():
                     statistics.paired(sgd.by_seed("none", m), adam.by_seed("none", m)) for m in ("task_0", "task_1")
                 )
                 yield (
-                    f"**{network}, {kind}**: SGD less Adam, each at its chosen lr, uncorrected: {words.points(old)} on 0 and 1 ({words.moves(old)}), "
-                    f"{words.points(new)} on 2 and 3 ({words.moves(new)})."
+                    f"**{network}, {kind}**: SGD less Adam, each at its chosen lr, uncorrected: {tell.points(old)} on 0 and 1 ({tell.moves(old)}), "
+                    f"{tell.points(new)} on 2 and 3 ({tell.moves(new)})."
                 )
     yield (
-        f"{words.count(len(settings) - len(shown), 'setting')} of {len(settings)} have no remedy: they are lines under learning rates, "
+        f"{tell.count(len(settings) - len(shown), 'setting')} of {len(settings)} have no remedy: they are lines under learning rates, "
         "and the figures above have no panel of them."
     )
 

@@ -19,15 +19,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import page, records, statistics
-from analysis.figures.curves import curves
-from analysis.figures.heatmap import heatmap
-from analysis.figures.interactive import interactive
-from analysis.figures.scales import dress, positions
-from analysis.figures.surface import surface
-from analysis.slopes import NEAR, at, extrapolated, follows, gaussian_norms, knee, slopes
+from analysis.core import records, report, statistics
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import heatmap
+from analysis.core.figures.interactive import interactive
+from analysis.core.figures.scales import dress, positions
+from analysis.core.figures.surface import surface
+from analysis.core.slopes import NEAR, at, extrapolated, follows, gaussian_norms, knee, slopes
 
-run = page.start("kd_gradients")
+run = report.start("kd_gradients")
 NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 PAPER = "Hinton et al. 2015"
 gradients = run.table("gradients").rename(columns={"step": "training_step"})

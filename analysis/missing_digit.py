@@ -18,11 +18,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import page, records, statistics, words
-from analysis.figures.heatmap import heatmap
-from analysis.regimes import PLANE
+from analysis.core import records, report, statistics, tell
+from analysis.core.figures.heatmap import heatmap
+from analysis.core.settings import PLANE
 
-run = page.start("missing_digit")
+run = report.start("missing_digit")
 PAPER = "arXiv 1503.02531, section 3"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#C46200", "#007A5A", "#9E4F80", "0.45"
 done = records.final(run.rows)
@@ -212,7 +212,7 @@ if singles:
     axes[1].set_xlabel("digit omitted from the transfer set")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9)
-    cell = words.cell(cell_of(singles[0]))
+    cell = tell.cell(cell_of(singles[0]))
     figure.suptitle(
         f"Errors without and with the shifted bias, {cell}\n{run.subtitle}\ncrosses: published for digit 3, {PAPER}",
         fontsize=11,
@@ -261,7 +261,7 @@ def single_sentence(omitted):
     size, (own, rest) = images(omitted), complete(omitted)
     zero, after = (counts(omitted, way, "omitted_errors") for way in list(WAYS)[:2])
     yield (
-        f"**Without {omitted}** ({words.cell(cell_of(omitted))}, {len(zero)} seeds, 95 % intervals, {size} test images of {omitted}): "
+        f"**Without {omitted}** ({tell.cell(cell_of(omitted))}, {len(zero)} seeds, 95 % intervals, {size} test images of {omitted}): "
         + "; ".join(way_clause(omitted, way) for way in WAYS)
         + "."
     )
@@ -293,8 +293,8 @@ def all_sentence():
 
 def several_sentence(omitted):
     total = {way: 100 * (counts(omitted, way, "errors")) / every for way in WAYS}
-    said = "; ".join(f"{way} {words.percent(statistics.interval(v / 100))}" for way, v in total.items())
-    yield f"**{named(omitted)} in the transfer set** ({words.cell(cell_of(omitted))}): test errors {said}; mean shift on validation {counts(omitted, 'chosen on validation', 'bias').mean():+.1f}."
+    said = "; ".join(f"{way} {tell.percent(statistics.interval(v / 100))}" for way, v in total.items())
+    yield f"**{named(omitted)} in the transfer set** ({tell.cell(cell_of(omitted))}): test errors {said}; mean shift on validation {counts(omitted, 'chosen on validation', 'bias').mean():+.1f}."
 
 
 def paper_sentences():

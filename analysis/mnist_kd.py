@@ -13,14 +13,14 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis import page, statistics, words
-from analysis.figures.bars import bars
-from analysis.figures.curves import curves
-from analysis.figures.references import Reference
-from analysis.planes import Planes
-from analysis.regimes import PLANE, by_seed, select, split
+from analysis.core import report, statistics, tell
+from analysis.core.blocks import Planes
+from analysis.core.figures.bars import bars
+from analysis.core.figures.curves import curves
+from analysis.core.figures.references import Reference
+from analysis.core.settings import PLANE, by_seed, select, split
 
-run = page.start("mnist_kd")
+run = report.start("mnist_kd")
 run.rows["test_error"] = 1 - run.rows["test_accuracy"]
 regimes = split(run.rows, ["train_size", "network"], run.info.get("axes", {}))
 
@@ -142,7 +142,7 @@ for regime in regimes:
         ("Student2.0", regime.by_seed(METRIC, best(regime)) if best(regime) else pd.Series(dtype=float), BLUE),
     ):
         said = f"{name}, {title(regime)}" if name != "Teacher" else f"Teacher ({regime.rows['teacher'].iloc[0]})"
-        said += f"\n{words.cell(best(regime))}" if name == "Student2.0" and best(regime) else ""
+        said += f"\n{tell.cell(best(regime))}" if name == "Student2.0" and best(regime) else ""
         ladder.append((said, statistics.interval(values), color))
 ladder += [(f"{name} [{PAPER}]", statistics.interval([value]), "0.85") for name, value in PUBLISHED.items()]
 rungs = [(n, 100 * i.mean, 100 * i.low, 100 * i.high, c) for n, i, c in ladder if i.n]
@@ -161,14 +161,14 @@ run.figure(figure, "ladder")
 
 # %%
 def percent(values):
-    return words.percent(statistics.interval(values), 2)
+    return tell.percent(statistics.interval(values), 2)
 
 
 def against(a, b):
     """A difference of errors in words."""
     difference = statistics.paired(a, b)
-    verdict = words.moves(difference)
-    return f"{words.points(difference, 2)}: {dict(gain='more errors', loss='fewer errors').get(verdict[2:], verdict)}"
+    verdict = tell.moves(difference)
+    return f"{tell.points(difference, 2)}: {dict(gain='more errors', loss='fewer errors').get(verdict[2:], verdict)}"
 
 
 def regime_sentence(regime):
@@ -181,15 +181,15 @@ def regime_sentence(regime):
     if verdict is None:
         return "".join(said).removesuffix("; ") + "; no student that hears the teacher is done."
     errors = regime.by_seed(METRIC, verdict.best)
-    said.append(f"validation chooses {words.cell(verdict.best)} for Student2.0: {percent(errors)}")
+    said.append(f"validation chooses {tell.cell(verdict.best)} for Student2.0: {percent(errors)}")
     if len(alone):
         said.append(f"; against the Student, paired by seed, {against(errors, alone)}")
     if len(above):
         said.append(f"; against the Teacher {against(errors, above)}")
     share = statistics.share_of_gap(-errors, -alone, -above)
     if len(share) and share.notna().all():
-        said.append(f"; it closes {words.share(statistics.interval(share))} of the gap between Student and Teacher")
-    return "".join(said) + ". " + words.verdict(verdict) + edge_sentence(regime, verdict.best)
+        said.append(f"; it closes {tell.share(statistics.interval(share))} of the gap between Student and Teacher")
+    return "".join(said) + ". " + tell.verdict(verdict) + edge_sentence(regime, verdict.best)
 
 
 def edge_sentence(regime, cell):
@@ -215,7 +215,7 @@ def warm_sentence(regime):
         differences = [statistics.paired(errors[hot[0]], errors[T]) for T in hot[1:]]
         p = statistics.holm([d.p for d in differences])
         told = [f"T = {T:g}" for T, each in zip(hot[1:], p, strict=True) if each < 0.05]
-        verdict = f"{words.listing(told)} differ from T = {hot[0]:g}" if told else f"none is told from T = {hot[0]:g}"
+        verdict = f"{tell.listing(told)} differ from T = {hot[0]:g}" if told else f"none is told from T = {hot[0]:g}"
         yield (
             f"Hinton's first claim, all T > 8 alike for 300 units or more, {title(regime)}: over T = "
             f"{', '.join(f'{T:g}' for T in hot)} the mean test error spans {100 * span.min():.2f} to {100 * span.max():.2f} %; "
@@ -226,7 +226,7 @@ def warm_sentence(regime):
         chosen = mean[warm].idxmin()
         others = [T for T in errors if T not in warm]
         found = {T: statistics.paired(errors[chosen], errors[T]) for T in others}
-        said = "; ".join(f"T = {T:g} {words.points(d, 2)}" for T, d in found.items())
+        said = "; ".join(f"T = {T:g} {tell.points(d, 2)}" for T, d in found.items())
         yield (
             f"Hinton's second claim, T of 2.5 to 4 best for 30 units, {title(regime)}: T = {chosen:g} "
             f"has {100 * mean[chosen]:.2f} % test errors; less the errors at {said} (paired by seed, {len(errors)} seeds); "

@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import AutoLocator, ScalarFormatter
 
-from analysis import page, records, statistics, words
-from analysis.figures.bars import bars
-from analysis.figures.curves import curves, dots
-from analysis.figures.references import Reference, lines
-from analysis.planes import Planes
-from analysis.regimes import PLANE, by_seed, select, split
+from analysis.core import records, report, statistics, tell
+from analysis.core.blocks import Planes
+from analysis.core.figures.bars import bars
+from analysis.core.figures.curves import curves, dots
+from analysis.core.figures.references import Reference, lines
+from analysis.core.settings import PLANE, by_seed, select, split
 
-run = page.start("mnistm_kd")
+run = report.start("mnistm_kd")
 ONE_ROUND = {"rounds": 1, "adaptation": "none", "filtering": "none", "augmentation": "none"}
 UNLABELLED = {"kd_weight": 1, "teacher_view": "target"}
 several = any(name in run.rows and run.rows[name].nunique() > 1 for name in ONE_ROUND)
@@ -163,7 +163,7 @@ if regimes:
     for regime, ax in zip(regimes, axes, strict=True):
         if best(regime) is None:
             continue
-        cells = {words.cell(cell): cell for cell in (best(regime), {"kd_weight": 0})}
+        cells = {tell.cell(cell): cell for cell in (best(regime), {"kd_weight": 0})}
         parts = [select(regime.rows, cell).assign(which=name) for name, cell in cells.items()]
         students = pd.concat(parts).drop_duplicates(["student", "step"])
         steps = statistics.summarise(students, ["which", "step"], "val_accuracy")
@@ -191,7 +191,7 @@ if regimes:
         if best(regime):
             color = BLUE if regime.axes["teacher_view"] == "source" else "#C46200"
             chosen = statistics.interval(regime.by_seed(METRIC, best(regime)))
-            ladder.append((f"{title(regime)}\n{words.cell(best(regime))}", chosen, color))
+            ladder.append((f"{title(regime)}\n{tell.cell(best(regime))}", chosen, color))
     rungs = sorted(
         ((n, 100 * i.mean, 100 * i.low, 100 * i.high, c) for n, i, c in ladder if i.n), key=lambda rung: rung[1]
     )
@@ -318,7 +318,7 @@ def gap(accuracy, regime):
         return ", but the oracle is not above source only for every seed, so there is no gap to close"
     if share.empty:
         return ""
-    return f", which closes {words.share(statistics.interval(share))} of the gap between source only and the oracle"
+    return f", which closes {tell.share(statistics.interval(share))} of the gap between source only and the oracle"
 
 
 def levels_sentences():
@@ -329,15 +329,15 @@ def levels_sentences():
     oracle = labels_only(regime, "all")
     if len(source_only):
         yield (
-            f"The teacher reaches {words.percent(statistics.interval(shown))} on MNIST test and "
-            f"{words.percent(statistics.interval(source_only))} on MNIST-M test (source only; "
+            f"The teacher reaches {tell.percent(statistics.interval(shown))} on MNIST test and "
+            f"{tell.percent(statistics.interval(source_only))} on MNIST-M test (source only; "
             f"published {100 * PUBLISHED['source only']:.2f} %, {PAPER})."
         )
     else:
         yield "This run has no rows of its teachers, so source only and the share of the gap are missing."
     if len(oracle):
         yield (
-            f"On labels only, with all of them, the student reaches {words.percent(statistics.interval(oracle))}: the oracle "
+            f"On labels only, with all of them, the student reaches {tell.percent(statistics.interval(oracle))}: the oracle "
             f"(published {100 * PUBLISHED['trained on target']:.2f} %)."
         )
     else:
@@ -354,7 +354,7 @@ def regime_sentence(regime):
         return f"{head} no student is done."
     accuracy = regime.by_seed(METRIC, best(regime))
     said = [
-        f"{head} validation chooses {words.cell(verdict.best)}; test accuracy {words.percent(statistics.interval(accuracy))}"
+        f"{head} validation chooses {tell.cell(verdict.best)}; test accuracy {tell.percent(statistics.interval(accuracy))}"
     ]
     is_oracle = best(regime) == {"kd_weight": 0} and regime.axes["target_labels"] == "all"
     said.append(", which is the oracle" if is_oracle else gap(accuracy, regime))
@@ -363,8 +363,8 @@ def regime_sentence(regime):
         said.append("; labels only (kd_weight = 0) is not in this run to compare with")
     elif verdict.best["kd_weight"] > 0:
         difference = statistics.paired(accuracy, baseline)
-        said.append(f"; against labels only {words.points(difference)}, paired by seed: {words.moves(difference)}")
-    return "".join(said) + ". " + words.verdict(verdict) + edge_sentence(regime, verdict.best)
+        said.append(f"; against labels only {tell.points(difference)}, paired by seed: {tell.moves(difference)}")
+    return "".join(said) + ". " + tell.verdict(verdict) + edge_sentence(regime, verdict.best)
 
 
 def edge_sentence(regime, cell):
@@ -388,7 +388,7 @@ def readings_sentences():
         difference = statistics.paired(source.by_seed(METRIC, best(source)), target.by_seed(METRIC, best(target)))
         yield (
             f"The two readings: {labels[0].lower()}{labels[1:]}, a teacher that sees the clean digit instead of the MNIST-M "
-            f"image changes the best student by {words.points(difference)}, paired by seed: {words.moves(difference)}."
+            f"image changes the best student by {tell.points(difference)}, paired by seed: {tell.moves(difference)}."
         )
 
 
@@ -404,7 +404,7 @@ def unlabelled_sentences():
         seen = "the clean digit" if view == "source" else "the MNIST-M image"
         yield (
             f"With no MNIST-M label to train on (kd_weight = 1) and a teacher that sees {seen}, "
-            f"T = {verdict.best['temperature']:.3g} gives {words.percent(statistics.interval(accuracy))}{gap(accuracy, regime)}."
+            f"T = {verdict.best['temperature']:.3g} gives {tell.percent(statistics.interval(accuracy))}{gap(accuracy, regime)}."
         )
 
 
@@ -412,14 +412,14 @@ def chain_words(cell):
     """`teacher cnn, 4 rounds, augmentation inversion, T = 1`"""
     name = VARIANTS[cell["adaptation"]].format(cell["teacher"])
     rest = [f"{k} {v}" for k, v in cell.items() if k not in CHAIN]
-    told = [f"teacher {name}", words.count(int(cell["rounds"]), "round"), f"augmentation {cell['augmentation']}"]
+    told = [f"teacher {name}", tell.count(int(cell["rounds"]), "round"), f"augmentation {cell['augmentation']}"]
     return ", ".join([*told, f"T = {cell['temperature']:.3g}", *rest])
 
 
 def against_dann(accuracy):
     value, level = statistics.interval(accuracy), PUBLISHED["DANN"]
     where = (
-        f"DANN's published {100 * level:.2f} %, which {(accuracy > level).sum()} of {words.count(value.n, 'seed')} pass"
+        f"DANN's published {100 * level:.2f} %, which {(accuracy > level).sum()} of {tell.count(value.n, 'seed')} pass"
     )
     if value.n < 2 or value.low <= level <= value.high:
         return f"not told from {where}"
@@ -437,13 +437,13 @@ def rounds_sentences():
         accuracy = by_seed(select(chains, verdict.best), METRIC)
         yield (
             f"Without target labels: {who} {chain_words(verdict.best)}; test accuracy "
-            f"{words.percent(statistics.interval(accuracy))}, seeds from {100 * accuracy.min():.1f} to "
+            f"{tell.percent(statistics.interval(accuracy))}, seeds from {100 * accuracy.min():.1f} to "
             f"{100 * accuracy.max():.1f} %: {against_dann(accuracy)}. On test {len(verdict.ties)} of "
-            f"{words.count(verdict.rivals, 'rival')} cannot be told from it (paired t, Holm-corrected)."
+            f"{tell.count(verdict.rivals, 'rival')} cannot be told from it (paired t, Holm-corrected)."
         )
     a, b = (by_seed(select(chains, v.best), METRIC) for v in (without, with_labels))
     if without.best != with_labels.best:
-        yield f"What the rule lacks against validation labels: {words.points(statistics.paired(a, b))}, paired by seed."
+        yield f"What the rule lacks against validation labels: {tell.points(statistics.paired(a, b))}, paired by seed."
     else:
         yield "The rule chooses what validation labels would have chosen."
     means = chains.groupby(keys)[[RULE, SECOND, METRIC]].mean()
@@ -468,10 +468,10 @@ def changes(axis, before, after, held):
         a, b = (by_seed(select(part, {axis: value}), METRIC) for value in (after, before))
         if before != after and len(a.index.intersection(b.index)):
             where = ", ".join(f"{k} {v}" for k, v in zip(others, values, strict=True))
-            told.append(f"{where} {words.points(statistics.paired(a, b))}")
+            told.append(f"{where} {tell.points(statistics.paired(a, b))}")
     if told:
         at = "".join(f" in round {value}" for value in held.values())
-        yield f"{axis.capitalize()} {after} against {before}{at}, paired by seed: {words.listing(told, 8)}."
+        yield f"{axis.capitalize()} {after} against {before}{at}, paired by seed: {tell.listing(told, 8)}."
 
 
 def caveat_sentences():

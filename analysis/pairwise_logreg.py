@@ -19,13 +19,13 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import norm
 
-from analysis import page, records, statistics, words
-from analysis.figures.curves import curves
-from analysis.figures.pixels import digit, links, matrix, picture, pixel_map
-from analysis.figures.references import Reference, lines
-from analysis.figures.scales import dress, positions
+from analysis.core import records, report, statistics, tell
+from analysis.core.figures.curves import curves
+from analysis.core.figures.pixels import digit, links, matrix, picture, pixel_map
+from analysis.core.figures.references import Reference, lines
+from analysis.core.figures.scales import dress, positions
 
-run = page.start("pairwise_logreg")
+run = report.start("pairwise_logreg")
 done = records.final(run.rows)
 pairs, views = run.table("pairs"), run.table("features")
 PAIRS = list(combinations(range(10), 2))
@@ -82,7 +82,7 @@ run.figure(figure, "strength")
 # %%
 shown = next((f for f in ("pixels", "pooled") if f in set(done["features"])), None)
 if shown is None:
-    run.close([f"This run has only {words.listing(list(groups))}: no pixel to draw. Run with --features pixels."])
+    run.close([f"This run has only {tell.listing(list(groups))}: no pixel to draw. Run with --features pixels."])
     raise SystemExit
 student = chosen[names[shown]].sort_values("seed").iloc[0]
 lesson = views[(views["features"] == shown) & (views["seed"] == student["seed"])].iloc[0]
@@ -418,18 +418,18 @@ def strength_sentences():
     for name, verdict in verdicts.items():
         rows = chosen[name]
         text = f"**{name[0].upper()}{name[1:]}**: validation chooses l2 = {verdict.best['l2']:g}; mean test accuracy of the 45 pairs "
-        text += f"{words.percent(statistics.interval(rows['test_accuracy']))}; ten classes by vote {words.percent(statistics.interval(rows['vote_accuracy']))}. "
+        text += f"{tell.percent(statistics.interval(rows['test_accuracy']))}; ten classes by vote {tell.percent(statistics.interval(rows['vote_accuracy']))}. "
         if not verdict.rivals:
             text += "It has no rival."
         elif verdict.n < 2:
             text += "One seed says nothing about noise."
         elif verdict.stands_out:
             text += (
-                f"It stands out from its {words.count(verdict.rivals, 'rival')} (paired t over seeds, Holm-corrected)."
+                f"It stands out from its {tell.count(verdict.rivals, 'rival')} (paired t over seeds, Holm-corrected)."
             )
         else:
             tied = ", ".join(f"{cell['l2']:g}" for cell in verdict.ties)
-            text += f"It is a tie with {len(verdict.ties)} of {words.count(verdict.rivals, 'rival')} (paired t over seeds, Holm-corrected): l2 = {tied}."
+            text += f"It is a tie with {len(verdict.ties)} of {tell.count(verdict.rivals, 'rival')} (paired t over seeds, Holm-corrected): l2 = {tied}."
         edge = groups[name]["l2"]
         if verdict.rivals > 1 and verdict.best["l2"] in (edge.min(), edge.max()):
             text += f" It is at the edge of what was tried ({edge.min():g} to {edge.max():g})."
@@ -439,13 +439,13 @@ def strength_sentences():
 def comparison_sentences():
     for a, b in combinations(groups, 2):
         difference = statistics.paired(*(chosen[n].set_index("seed")["test_accuracy"] for n in (a, b)))
-        yield f"{a[0].upper()}{a[1:]} against {b}, paired by seed: {words.points(difference)} on the mean test accuracy: {words.moves(difference)}."
+        yield f"{a[0].upper()}{a[1:]} against {b}, paired by seed: {tell.points(difference)} on the mean test accuracy: {tell.moves(difference)}."
 
 
 def pair_sentences():
-    said = "; ".join(f"{p[0]}/{p[1]} {words.percent(accuracy[p])}" for p in hardest[:5])
+    said = "; ".join(f"{p[0]}/{p[1]} {tell.percent(accuracy[p])}" for p in hardest[:5])
     yield f"The hardest pairs by validation ({which}), with test accuracy and Wilson's interval over test digits: {said}."
-    easiest = "; ".join(f"{p[0]}/{p[1]} {words.percent(accuracy[p])}" for p in hardest[:-4:-1])
+    easiest = "; ".join(f"{p[0]}/{p[1]} {tell.percent(accuracy[p])}" for p in hardest[:-4:-1])
     yield f"The easiest: {easiest}."
     yield (
         f"Published for comparison: error 12.0 % for a linear classifier and 7.6 % for a pairwise linear classifier on deskewed "

@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from analysis import page, records, statistics, words
-from analysis.figures.curves import curves
-from analysis.figures.heatmap import heatmap
-from analysis.figures.interactive import interactive
-from analysis.figures.references import Reference, lines
-from analysis.figures.surface import surface
-from analysis.regimes import by_seed, select, split
+from analysis.core import records, report, statistics, tell
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import heatmap
+from analysis.core.figures.interactive import interactive
+from analysis.core.figures.references import Reference, lines
+from analysis.core.figures.surface import surface
+from analysis.core.settings import by_seed, select, split
 
-run = page.start("pseudo_labels")
+run = report.start("pseudo_labels")
 run.rows["test_error"] = 1 - run.rows["test_accuracy"]
 regimes = split(run.rows, ["dataset", "network"], run.info.get("axes", {}), within=("method", "labels", "threshold"))
 
@@ -444,12 +444,12 @@ run.figure(figure, "confirmation")
 
 # %%
 def errors(rows):
-    return words.percent(statistics.interval(by_seed(rows, METRIC)), 2)
+    return tell.percent(statistics.interval(by_seed(rows, METRIC)), 2)
 
 
 def against(a, b):
     """A difference of errors in words."""
-    return words.points(statistics.paired(a, b), 2)
+    return tell.points(statistics.paired(a, b), 2)
 
 
 def label_sentence(regime, labels):
@@ -478,7 +478,7 @@ def winner_sentence(regime):
         best = verdict(regime, labels, methods(regime))
         if best is None:
             continue
-        worth = words.verdict(best, lambda cell: named(cell["method"], cell["threshold"]), 3)
+        worth = tell.verdict(best, lambda cell: named(cell["method"], cell["threshold"]), 3)
         yield f"{title(regime)}, {labels:,} labels: of everything, validation chooses {named(best.best['method'], best.best['threshold'])}. {worth}"
 
 
@@ -491,10 +491,10 @@ def hurt_sentence(regime):
 
     def listed(rows):
         each = [
-            f"{named(r['method'], r['threshold'])} at {r['labels']:,} labels ({words.points(r['difference'], 2)})"
+            f"{named(r['method'], r['threshold'])} at {r['labels']:,} labels ({tell.points(r['difference'], 2)})"
             for _, r in rows.iterrows()
         ]
-        return words.listing(each, 6)
+        return tell.listing(each, 6)
 
     alone = listed(table[~told & (low > 0)])
     yield (
@@ -510,14 +510,14 @@ def variant_sentence():
         return
     told = varied[varied["p"] < 0.05]
     each = [
-        f"{row['comparison']}, at {row['labels']:,} labels: {words.points(row['difference'], 2)}"
+        f"{row['comparison']}, at {row['labels']:,} labels: {tell.points(row['difference'], 2)}"
         for _, row in told.iterrows()
     ]
     largest = varied.loc[varied["difference"].map(lambda d: abs(d.mean)).idxmax()]
     yield (
         f"Temperature of the pseudo-labels, ramp and rounds: of {len(varied)} comparisons with the first value {len(told)} are told from no difference "
-        f"(Holm){': ' + words.listing(each, 6) if each else ''}. The largest is {largest['comparison']}, at {largest['labels']:,} labels: "
-        f"{words.points(largest['difference'], 2)}."
+        f"(Holm){': ' + tell.listing(each, 6) if each else ''}. The largest is {largest['comparison']}, at {largest['labels']:,} labels: "
+        f"{tell.points(largest['difference'], 2)}."
     )
 
 
@@ -552,7 +552,7 @@ def own_sentence(regime):
         top = found.merge(own[["seed", "own_val_accuracy"]], on=["seed", "own_val_accuracy"])
         d = statistics.paired(top.groupby("seed")[METRIC].mean(), by_seed(select(found, best.best), METRIC))
         size = select(draws, {"dataset": regime.axes["dataset"], "labels": labels})["own_val"]
-        said.append(f"{labels:,} labels, {size.iloc[0] if len(size) else '?'} images: {words.points(d, 2)}")
+        said.append(f"{labels:,} labels, {size.iloc[0] if len(size) else '?'} images: {tell.points(d, 2)}")
     held = select(draws, {"dataset": regime.axes["dataset"]})["val"]
     if said and len(held):
         yield (

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from analysis import page, records, statistics, words
-from analysis.figures.curves import curves
-from analysis.figures.heatmap import raster
+from analysis.core import records, report, statistics, tell
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import raster
 
-run = page.start("repeat_copy")
+run = report.start("repeat_copy")
 lengths = run.table("lengths")
 
 COLORS = {
@@ -73,7 +73,7 @@ TASKS = chosen()
 def said(task):
     """`lengths 1 to 12, 4 bits`"""
     n, repeats, bits = task
-    return f"lengths 1 to {n}, {words.count(bits, 'bit')}" + (f", {repeats} repeats" if repeats > 1 else "")
+    return f"lengths 1 to {n}, {tell.count(bits, 'bit')}" + (f", {repeats} repeats" if repeats > 1 else "")
 
 
 def colors(final):
@@ -332,9 +332,9 @@ def goal_sentence(task, final):
     best = max(exact, key=lambda s: exact[s].mean)
     what = f"99 % exact test sequences at lengths 1 to {last}"
     if got:
-        each = words.listing([f"{s} {words.percent(exact[s])}" for s in got], most=8)
-        return f"{words.count(len(got), 'schedule')} of {len(exact)} {'reaches' if len(got) == 1 else 'reach'} {what}: {each}."
-    return f"No schedule reaches {what}; the best is {best} with {words.percent(exact[best])}."
+        each = tell.listing([f"{s} {tell.percent(exact[s])}" for s in got], most=8)
+        return f"{tell.count(len(got), 'schedule')} of {len(exact)} {'reaches' if len(got) == 1 else 'reach'} {what}: {each}."
+    return f"No schedule reaches {what}; the best is {best} with {tell.percent(exact[best])}."
 
 
 def asked_sentences(task, final):
@@ -344,16 +344,16 @@ def asked_sentences(task, final):
     both = [of(final, s, "test_exact") for s in ("short_first", "long_first")]
     end = statistics.paired(*both)
     yield (
-        f"Priority to short sequences against priority to long ones, at the end: {words.percent(statistics.interval(both[0]))} "
-        f"against {words.percent(statistics.interval(both[1]))} exact test sequences over lengths 1 to {task[0]}; short_first less long_first, "
-        f"paired by seed, {words.points(end)}: {words.moves(end)}; in bits per target bit "
+        f"Priority to short sequences against priority to long ones, at the end: {tell.percent(statistics.interval(both[0]))} "
+        f"against {tell.percent(statistics.interval(both[1]))} exact test sequences over lengths 1 to {task[0]}; short_first less long_first, "
+        f"paired by seed, {tell.points(end)}: {tell.moves(end)}; in bits per target bit "
         f"{bits_apart(statistics.paired(*(of(final, s, 'test_bits') for s in ('short_first', 'long_first'))))}."
     )
     longest = [by_length(final, s, "test_exact", task[0], task[0]) for s in ("short_first", "long_first")]
     d = statistics.paired(*longest)
     yield (
-        f"At the longest length alone ({task[0]}): {words.percent(statistics.interval(longest[0]))} against "
-        f"{words.percent(statistics.interval(longest[1]))}, {words.points(d)}: {words.moves(d)}."
+        f"At the longest length alone ({task[0]}): {tell.percent(statistics.interval(longest[0]))} against "
+        f"{tell.percent(statistics.interval(longest[1]))}, {tell.points(d)}: {tell.moves(d)}."
     )
     asked = final[final["schedule"].isin(["short_first", "long_first"])]
     means = {}
@@ -366,31 +366,31 @@ def asked_sentences(task, final):
     ratio = of(final, "long_first", "tokens") / of(final, "short_first", "tokens")
     yield (
         f"In as many iterations long_first saw {ratio.mean():.2f} times as many time steps. After equally many "
-        f"({asked['tokens'].min() / 1e6:.2f} million) it is {words.percent(statistics.interval(last[0]))} against "
-        f"{words.percent(statistics.interval(last[1]))} exact validation sequences, {words.points(equal)}: {words.moves(equal)}."
+        f"({asked['tokens'].min() / 1e6:.2f} million) it is {tell.percent(statistics.interval(last[0]))} against "
+        f"{tell.percent(statistics.interval(last[1]))} exact validation sequences, {tell.points(equal)}: {tell.moves(equal)}."
     )
     yield (
-        f"Averaged over all of the validation curve, short_first less long_first is {words.points(means['step'])} "
-        f"by iterations ({words.moves(means['step'])}) and {words.points(means['tokens'])} by time steps ({words.moves(means['tokens'])})."
+        f"Averaged over all of the validation curve, short_first less long_first is {tell.points(means['step'])} "
+        f"by iterations ({tell.moves(means['step'])}) and {tell.points(means['tokens'])} by time steps ({tell.moves(means['tokens'])})."
     )
 
 
 def winner_sentence(final):
     verdict = statistics.stands_out(final, ["schedule"], "val_exact", "test_exact")
     best = verdict.best["schedule"]
-    head = f"Validation chooses {best}: {words.percent(statistics.interval(of(final, best, 'test_exact')))} exact test sequences"
+    head = f"Validation chooses {best}: {tell.percent(statistics.interval(of(final, best, 'test_exact')))} exact test sequences"
     if verdict.lead is None or verdict.runner_up is None:
         return head + "; it has no rival."
-    lead = f"{words.points(verdict.lead)} ahead of {verdict.runner_up['schedule']}"
+    lead = f"{tell.points(verdict.lead)} ahead of {verdict.runner_up['schedule']}"
     if verdict.n < 2:
         return f"{head}, {lead}; one seed says nothing about noise, so this is no verdict."
     if verdict.stands_out:
         return (
-            f"{head}, {lead}; it stands out from its {words.count(verdict.rivals, 'rival')} (paired t, Holm-corrected)."
+            f"{head}, {lead}; it stands out from its {tell.count(verdict.rivals, 'rival')} (paired t, Holm-corrected)."
         )
-    ties = words.listing([t["schedule"] for t in verdict.ties], most=8)
+    ties = tell.listing([t["schedule"] for t in verdict.ties], most=8)
     return (
-        f"{head}, {lead}. It is a tie: {len(verdict.ties)} of {words.count(verdict.rivals, 'rival')} cannot be told from it "
+        f"{head}, {lead}. It is a tie: {len(verdict.ties)} of {tell.count(verdict.rivals, 'rival')} cannot be told from it "
         f"(paired t, Holm-corrected): {ties}."
     )
 
@@ -402,9 +402,9 @@ def against_uniform_sentence(final):
     for schedule in colors(final):
         if schedule != "uniform":
             d = statistics.paired(of(final, schedule, "test_exact"), of(final, "uniform", "test_exact"))
-            parts.append(f"{schedule} {words.points(d)}, {words.moves(d)}")
-    level = words.percent(statistics.interval(of(final, "uniform", "test_exact")))
-    yield f"Against uniform ({level} exact test sequences), paired by seed, uncorrected: {words.listing(parts, most=8)}."
+            parts.append(f"{schedule} {tell.points(d)}, {tell.moves(d)}")
+    level = tell.percent(statistics.interval(of(final, "uniform", "test_exact")))
+    yield f"Against uniform ({level} exact test sequences), paired by seed, uncorrected: {tell.listing(parts, most=8)}."
 
 
 def speed_sentence(final):
@@ -414,14 +414,14 @@ def speed_sentence(final):
         values = table[table["schedule"] == schedule]
         i, t = statistics.interval(values["step"]), statistics.interval(values["tokens"] / 1e6)
         if i.n < len(values):
-            parts.append(f"{schedule} never for {len(values) - i.n} of {words.count(len(values), 'seed')}")
+            parts.append(f"{schedule} never for {len(values) - i.n} of {tell.count(len(values), 'seed')}")
         else:
             spread = f" ({i.low:.0f} to {i.high:.0f})" if i.n > 1 else ""
             parts.append(f"{schedule} {i.mean:.0f}{spread}, {t.mean:.2f} million")
     every = int(history(final)["step"].drop_duplicates().sort_values().diff().median())
     return (
         f"Iterations, and time steps, to {100 * THRESHOLD:.0f} % exact validation sequences (looked at every {every} iterations): "
-        f"{words.listing(parts, most=8)}."
+        f"{tell.listing(parts, most=8)}."
     )
 
 
@@ -431,8 +431,8 @@ def beyond_sentence(task, final):
     one = {s: statistics.interval(by_length(final, s, "test_exact", n + 1, n + 1)) for s in colors(final)}
     best, nearest = max(exact, key=lambda s: exact[s].mean), max(one, key=lambda s: one[s].mean)
     return (
-        f"Beyond the longest trained length ({n + 1} to {2 * n}) the best schedule, {best}, gets {words.percent(exact[best])} exact test "
-        f"sequences; one vector longer than trained, {nearest} gets {words.percent(one[nearest])}."
+        f"Beyond the longest trained length ({n + 1} to {2 * n}) the best schedule, {best}, gets {tell.percent(exact[best])} exact test "
+        f"sequences; one vector longer than trained, {nearest} gets {tell.percent(one[nearest])}."
     )
 
 
@@ -443,8 +443,8 @@ def target_sentence(task, final):
         by_length(final, "target_only", "test_exact", *span) for span in ((task[0], task[0]), (1, task[0] - 1))
     )
     yield (
-        f"Trained on length {task[0]} alone, the network gets {words.percent(statistics.interval(at))} exact test sequences there and "
-        f"{words.percent(statistics.interval(below))} at lengths 1 to {task[0] - 1}."
+        f"Trained on length {task[0]} alone, the network gets {tell.percent(statistics.interval(at))} exact test sequences there and "
+        f"{tell.percent(statistics.interval(below))} at lengths 1 to {task[0] - 1}."
     )
 
 
@@ -460,7 +460,7 @@ def bandit_sentence(task, final):
     moved = f"{d.mean:+.1f}" + (f" ({d.low:+.1f} to {d.high:+.1f})" if d.n > 1 else "")
     yield (
         f"The bandit chose a mean length of {first.mean:.1f} in the first fifth of the training and {last.mean:.1f} in the last, {moved} "
-        f"({words.moves(d).replace('a gain', 'longer').replace('a loss', 'shorter')}); uniform has {(task[0] + 1) / 2:.1f}."
+        f"({tell.moves(d).replace('a gain', 'longer').replace('a loss', 'shorter')}); uniform has {(task[0] + 1) / 2:.1f}."
     )
 
 

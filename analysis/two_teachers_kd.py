@@ -33,12 +33,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import page, statistics, words
-from analysis.figures.bars import bars
-from analysis.figures.curves import curves
-from analysis.figures.references import Reference
-from analysis.planes import Planes
-from analysis.regimes import PLANE, by_seed, select, split
+from analysis.core import report, statistics, tell
+from analysis.core.blocks import Planes
+from analysis.core.figures.bars import bars
+from analysis.core.figures.curves import curves
+from analysis.core.figures.references import Reference
+from analysis.core.settings import PLANE, by_seed, select, split
 
 METRIC = "test_accuracy"
 PLAIN = "zeros"
@@ -50,7 +50,7 @@ ENTITLED = {
     "fashion": "Fashion-MNIST", "noise": "noise",
 }  # fmt: skip
 
-run = page.start("two_teachers_kd")
+run = report.start("two_teachers_kd")
 regimes = split(run.rows, ["inputs", "lifting"], run.info.get("axes", {}))
 teachers = run.table("teachers")
 groups = list(dict.fromkeys(regime.axes["inputs"] for regime in regimes))
@@ -192,7 +192,7 @@ run.figure(figure, "ladder")
 
 # %%
 def percent(values):
-    return words.percent(statistics.interval(values))
+    return tell.percent(statistics.interval(values))
 
 
 def teacher_sentences():
@@ -237,10 +237,10 @@ def input_sentence(name):
     if len(teachers):
         difference = statistics.paired(accuracy, JOINED["probability"])
         said.append(
-            f"; against the teachers joined by probability, {words.points(difference)}, "
-            f"paired by seed: {words.moves(difference)}"
+            f"; against the teachers joined by probability, {tell.points(difference)}, "
+            f"paired by seed: {tell.moves(difference)}"
         )
-    said.append(f". {words.verdict(verdict, named, 3)}")
+    said.append(f". {tell.verdict(verdict, named, 3)}")
     cells = done[name].groupby("lifting")["kd_weight"].count().index
     plain_cells = select(done[name], {"lifting": PLAIN})
     if PLAIN in cells and verdict.best["lifting"] != PLAIN:
@@ -263,7 +263,7 @@ def summary_sentences():
     text = f"Without any photographed or scanned image the best are {ENTITLED[name]}: {percent(accuracy)}"
     if "real" in verdicts:
         difference = statistics.paired(accuracy, by_seed(select(done["real"], verdicts["real"].best), METRIC))
-        text += f"; against real images {words.points(difference)}, paired by seed: {words.moves(difference)}"
+        text += f"; against real images {tell.points(difference)}, paired by seed: {tell.moves(difference)}"
     yield text + "."
 
 

@@ -112,7 +112,7 @@ def main(a: Arguments) -> None:
     with tempfile.TemporaryDirectory() as empty:  # the features are made here, not found
         os.environ["STILLROOM_CACHE"] = empty
         start = time.monotonic()
-        answers, _ = Transfer.prepare(Transfer.lesson(heads[0]), {"cifar10": arrays}, "cpu")
+        answers, _ = Transfer.prepare(Transfer.artifact(heads[0]), {"cifar10": arrays}, "cpu")
         made = time.monotonic() - start
         pack = Transfer(heads, {"cifar10": arrays}, answers, "cpu")
         while not pack.finished:

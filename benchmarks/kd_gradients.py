@@ -92,9 +92,9 @@ def main(a: Arguments) -> None:
     prepare_process(1)
     teachers = {}
     for s in range(a.seeds):
-        lesson = Gradients.lesson(replace(base, seed=s))
-        answers, _ = Gradients.prepare(lesson, datasets, "cpu")
-        teachers[s] = side_by_side.copied(gradients.taught(lesson, sets))
+        artifact = Gradients.artifact(replace(base, seed=s))
+        answers, _ = Gradients.prepare(artifact, datasets, "cpu")
+        teachers[s] = side_by_side.copied(gradients.taught(artifact, sets))
     images = arrays["train_images"]
     as_pictures = (lambda x: x) if images.ndim == 3 else (lambda x: x.transpose(0, 2, 3, 1).copy())
     train, val = sets.train.numpy(), sets.val.numpy()

@@ -104,12 +104,12 @@ def main(a: Arguments) -> None:
     prepare_process(1)
     teachers, training = {}, 0.0
     for s in range(a.seeds):
-        lesson = Distillation.lesson(replace(base, seed=s))
-        assert isinstance(lesson, Teacher)  # not a round's student
-        answers, row = Distillation.prepare(lesson, datasets, a.device)
+        artifact = Distillation.artifact(replace(base, seed=s))
+        assert isinstance(artifact, Teacher)  # not a round's student
+        answers, row = Distillation.prepare(artifact, datasets, a.device)
         training += row["seconds"]
-        teacher = distil.new_teacher(lesson, "cpu")  # once more, as a module: the plain way asks it in every step
-        distil.train_teacher(teacher, lesson, sets)
+        teacher = distil.new_teacher(artifact, "cpu")  # once more, as a module: the plain way asks it in every step
+        distil.train_teacher(teacher, artifact, sets)
         teachers[s] = side_by_side.copied(teacher)
     print(f"teachers and their answers, made once: {training:.0f} s of one core", flush=True)
     channels_last = lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1))  # noqa: E731

@@ -185,7 +185,7 @@ def on_tune(train: Callable[..., object], count: int, workers: int, **shared: An
 
 def study_run(study: str, words: Sequence[object]) -> tuple[Any, float, dict]:
     """Final rows of `python studies/<study>.py words...`, its seconds in all, and its run.json."""
-    from analysis import records
+    from analysis.core import records
 
     with tempfile.TemporaryDirectory() as folder:
         script = str(ROOT / "studies" / f"{study}.py")
@@ -212,7 +212,7 @@ def compare(plain_cells: int, plain_seconds: float, rows: Any, seconds: float, w
 
 def interval(values: Sequence[float]) -> str:
     """Mean and half of its 95 % interval, in per cent."""
-    from analysis import statistics
+    from analysis.core import statistics
 
     found = statistics.interval(values)
     return f"{100 * found.mean:6.2f} +- {100 * (found.high - found.mean):4.2f}"

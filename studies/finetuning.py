@@ -9,11 +9,11 @@ of all eight combinations, the effect of each thing and their interactions.
     python studies/finetuning.py --rate constant one_cycle plateau --unfreezing all --train-size 500 2000
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive
+from studies.harness import Preset, Study, grid, loguniform, main, positive
 from trainables.core.nets import FAMILIES
 
 
-def same(config):
+def canonical(config):
     """Where layers do not thaw one after another, all have one rate."""
     return config if config["unfreezing"] == "gradual" else {**config, "discrimination": 1.0}
 
@@ -28,7 +28,7 @@ STUDY = Study(
     metric="val_accuracy",
     mode="max",
     metrics=("train_loss", "val_loss", "val_accuracy", "test_accuracy", "train_images", "val_images", "test_images"),
-    lesson_table="networks",
+    artifact_table="networks",
     tables={"schedules": ("at", "depth")},
     trials={
         "augmentation": grid("none", "iterative", choices=("none", "iterative", "full"), help="iterative: its strength grows from none to full in stages; full: from the start."),
@@ -55,8 +55,8 @@ STUDY = Study(
         "paper": Preset("all labels at 128 pixels, for GPUs", core_seconds=20000.0, pack=1, worker_mib=8000, axes={
             "rate": ("constant", "one_cycle", "plateau"), "resolution": (128,), "train_size": (45000,), "val_size": (4000,), "test_size": (10000,), "steps": (7000,), "batch_size": (128,), "seed": tuple(range(5))}),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

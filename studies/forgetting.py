@@ -8,13 +8,13 @@ is CE(new digits) + strength x remedy.
     python studies/forgetting.py --num-gpus 4
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive
+from studies.harness import Preset, Study, grid, loguniform, main, positive
 
 NETWORKS, OPTIMISERS = ("logistic", "mlp", "cnn"), ("adam", "sgd")
 REMEDIES = ("none", "l2", "ewc", "lwf", "rehearsal", "freeze_first", "freeze_features", "freeze_readout")
 
 
-def same(config):
+def canonical(config):
     """A remedy of strength 0 is none; layers are frozen or not; only rehearsal keeps a memory; logistic regression has one
     layer, its readout; five tasks start from an untrained network."""
     c = dict(config)
@@ -36,7 +36,7 @@ STUDY = Study(
     trainable="trainables.forgetting:Forgetting",
     metric="val_accuracy",
     mode="max",
-    lesson_table="starts",
+    artifact_table="starts",
     metrics=("train_loss", "val_accuracy", "test_accuracy", "test_old", "test_new", "old_loss", "new_loss", "distance", "probe_accuracy",
              *(f"accuracy_{d}" for d in range(10)), *(f"margin_{d}" for d in range(10))),
     trials={
@@ -69,8 +69,8 @@ STUDY = Study(
             "width": (64, 400), "strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0), "steps": (1000,),
             "memory": (11, 110, 1100), "optimiser": OPTIMISERS, "seed": tuple(range(20))}),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

@@ -9,7 +9,7 @@ the factor T^2. Asked: where the theory's (q - p)/T becomes (z - v)/(N T^2), so 
 
 import math
 
-from studies.harness import Preset, Study, grid, positive, uniform
+from studies.harness import Preset, Study, grid, main, positive, uniform
 
 datasets = ("mnist", "fashion_mnist", "cifar10")
 networks = ("cnn_small", "cnn", "cnn_pool", "mlp_600", "mlp_1200")
@@ -45,4 +45,4 @@ STUDY = Study(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

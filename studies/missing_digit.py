@@ -9,7 +9,7 @@ a transfer set of 7 and 8 only, with three ways of choosing the bias.
     python studies/missing_digit.py --omitted none 3 --temperature 1 4 20 --kd-weight 1 10 100 --seeds 5
 """
 
-from studies.harness import Preset, Study, count_or_all, grid, loguniform, positive
+from studies.harness import Preset, Study, count_or_all, grid, loguniform, main, positive
 
 
 def some_digits(value):
@@ -54,4 +54,4 @@ STUDY = Study(
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

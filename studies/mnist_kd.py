@@ -10,10 +10,10 @@ T and kd_weight. The default is a course's short training: a teacher of 96 to 97
     python studies/mnist_kd.py --preset paper       # 67, 146 and 74 errors in the paper
 """
 
-from studies.harness import Preset, Study, count_or_all, grid, loguniform, positive
+from studies.harness import Preset, Study, count_or_all, grid, loguniform, main, positive
 
 
-def same(config):
+def canonical(config):
     """kd_weight 0 asks no teacher, so every temperature and both conventions are one student."""
     return {**config, "temperature": 1.0, "convention": "additive"} if config["kd_weight"] == 0 else config
 
@@ -55,8 +55,8 @@ STUDY = Study(
             "network": ("mlp_800",), "teacher": ("regularised",), "temperature": (20.0,), "kd_weight": (0.0, 1.0, 10.0),
             "optimiser": ("adam",), "lr": (1e-3,), "steps": (6450,), "teacher_steps": (8600,), "precision": ("bf16",)}),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

@@ -8,14 +8,14 @@ readings of "the teacher's answer" and with few or all target labels. The loss i
     python studies/mnistm_kd.py --num-gpus 4
 """
 
-from studies.harness import Preset, Study, count_or_all, grid, loguniform, positive, uniform
+from studies.harness import Preset, Study, count_or_all, grid, loguniform, main, positive, uniform
 from trainables.core.nets import normalised
 
 TRAINING = 55_000  # digits of the full data set, without those held out
 UNTAUGHT = {"temperature": 1.0, "teacher_view": "target", "adaptation": "none", "rounds": 1, "filtering": "none"}
 
 
-def same(config):
+def canonical(config):
     """kd_weight 0 hears no teacher; 1 reads no label; a teacher without batch normalisation has no statistics to adapt."""
     if config["kd_weight"] == 0:
         config = {**config, **UNTAUGHT}
@@ -66,8 +66,8 @@ STUDY = Study(
             "kd_weight": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0), "target_labels": ("100", "500", "2000", "all"),
             "steps": (8000,), "teacher_steps": (8000,), "seed": tuple(range(5))}),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

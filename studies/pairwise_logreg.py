@@ -7,10 +7,10 @@ minimises its mean log loss + l2/2 |w|^2 (scikit-learn's C is 1 / (n l2)) on sta
     python studies/pairwise_logreg.py
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive
+from studies.harness import Preset, Study, grid, loguniform, main, positive
 
 
-def same(config):
+def canonical(config):
     """Only principal components are counted."""
     return config if config["features"] == "pca" else {**config, "components": 64}
 
@@ -38,11 +38,11 @@ STUDY = Study(
         "paper": Preset("a finer path, more components, ten folds", core_seconds=20.0, axes={
             "components": (16, 64, 256), "l2": tuple(10 ** (-k / 3) for k in range(16)), "seed": tuple(range(10))}, pack=16),
     },
-    lesson_table="features",
+    artifact_table="features",
     tables={"pairs": ("first", "second"), "weights": ("first", "second"), "weight_correlations": ("first", "second"),
             "errors": ("first", "second", "position"), "separability": ("first", "second")},
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

@@ -11,13 +11,13 @@ self-training in rounds, FixMatch (Sohn et al. 2020, arXiv 2001.07685).
     python studies/pseudo_labels.py --preset targets     # hard or soft labels, with and without the ramp
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive, uniform
+from studies.harness import Preset, Study, grid, loguniform, main, positive, uniform
 
 METHODS = ("supervised", "supervised_weak", "supervised_strong", "pseudo_label", "self_training", "fixmatch")
 WITHOUT = {"pseudo_label": "supervised", "self_training": "supervised", "fixmatch": "supervised_weak"}
 
 
-def same(config):
+def canonical(config):
     """Without a weight the labelled images are left; only self-training has rounds, and only Lee's weight rises."""
     c = dict(config)
     if c["weight"] == 0:
@@ -33,7 +33,7 @@ STUDY = Study(
     name="pseudo_labels",
     question=__doc__,
     trainable="trainables.pseudo_labels:PseudoLabels",
-    metric="val_accuracy", mode="max", lesson_table="draws",
+    metric="val_accuracy", mode="max", artifact_table="draws",
     metrics=("train_loss", "val_accuracy", "own_val_accuracy", "test_accuracy", "test_ece", "passing", "passing_accuracy", "pseudo_accuracy", "pseudo_ece", "kept_errors"),
     tables={"calibration": ("split", "bin")},
     trials={
@@ -69,8 +69,8 @@ STUDY = Study(
             "dataset": ("mnist", "cifar10"), "network": ("cnn_norm",), "labels": (40, 100, 250, 1000, 4000), "steps": (30000,), "ratio": (7,), "rounds": (7,),
             "threshold": (0.0, 0.5, 0.8, 0.95, 0.99)}, sample={"labels": (40, 100, 1000)}),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

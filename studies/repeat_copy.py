@@ -7,14 +7,14 @@ schedules of the literature. Iterations differ in cost, so quality is shown by t
     python studies/repeat_copy.py
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive
+from studies.harness import Preset, Study, grid, loguniform, main, positive
 
 SCHEDULES = (
     "short_first", "long_first", "uniform", "target_only", "linear_window", "combined", "look_back_and_forward", "bandit",
 )  # fmt: skip
 
 
-def same(config):
+def canonical(config):
     """These follow no curriculum, so every ramp is one student."""
     return {**config, "ramp": 0.5} if config["schedule"] in ("uniform", "target_only", "bandit") else config
 
@@ -48,10 +48,10 @@ STUDY = Study(
         "paper": Preset("sequences and vectors of the paper's size, larger networks, longer training", core_seconds=3000.0, pack=1, worker_mib=1000, axes={
             "max_length": (20,), "bits": (8,), "cells": (256, 512), "steps": (60_000,), "lr": (1e-3, 3e-3), "seed": tuple(range(10))}),
     },
-    lesson_table="tasks",
+    artifact_table="tasks",
     tables={"lengths": ("length",)},
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

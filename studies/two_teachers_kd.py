@@ -7,10 +7,10 @@ for several sorts of images to ask the teachers about and several ways to put fi
     python studies/two_teachers_kd.py --num-gpus 4
 """
 
-from studies.harness import Preset, Study, grid, loguniform, positive, uniform
+from studies.harness import Preset, Study, grid, loguniform, main, positive, uniform
 
 
-def same(config):
+def canonical(config):
     """Where one teacher is not heard, nothing is left to weigh."""
     if config["kd_weight"] in (0, 1) and config["lifting"] in ("confidence", "energy"):
         return {**config, "lifting": "zeros"}
@@ -55,8 +55,8 @@ STUDY = Study(
             "lifting": liftings, "network": ("cnn_norm",), "temperature": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), "kd_weight": tuple(i / 10 for i in range(11)),
             "pool": (60000,), "steps": (5000,), "teacher_steps": (4000,), "generator_steps": (8000,), "seed": tuple(range(5))}),
     },
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    STUDY.main()
+    main(STUDY)

@@ -52,7 +52,7 @@ def test_trainables_do_not_import_each_other():
 
 
 def test_studies_are_declarations():
-    allowed = ("studies.harness", "trainables", "analysis.records")
+    allowed = ("studies.harness", "trainables", "analysis.core.records")
     own = {"studies", "trainables", "analysis"}
     assert not offences("studies", lambda p, n: top(n) in own and not n.startswith(allowed), "*.py")
     for name in STUDIES:
@@ -96,7 +96,7 @@ def test_every_cell_of_every_preset_is_one_that_the_trainable_takes(name):
     for preset, data in itertools.product(study.presets, ("sample", "full")):
         for grid in study.grids(preset, data, {}):
             for cell in study.cells(grid):
-                config(**study.same(cell.config))
+                config(**study.canonical(cell.config))
 
 
 @pytest.mark.parametrize("name", STUDIES)

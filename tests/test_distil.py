@@ -27,7 +27,7 @@ def datasets():
 
 @pytest.fixture(scope="module")
 def answers(datasets):
-    return Distillation.prepare(Distillation.lesson(PLAIN), datasets, "cpu")[0]
+    return Distillation.prepare(Distillation.artifact(PLAIN), datasets, "cpu")[0]
 
 
 def train(pack, datasets, answers, until=None):
@@ -81,12 +81,14 @@ def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, ans
 
 def test_a_round_is_taught_by_the_student_of_the_round_before_and_made_once(datasets, monkeypatch):
     config = variant(rounds=3, filtering="confident", augmentation="inversion", temperature=4.0, lr=1e-4)
-    before = Distillation.lesson(config)
+    before = Distillation.artifact(config)
     assert (before.rounds, before.kd_weight, before.augmentation) == (2, 1.0, "inversion")
-    assert before == Distillation.lesson(dataclasses.replace(config, kd_weight=1.0, temperature=1.0)), "one for a pack"
-    assert Distillation.lesson(Distillation.lesson(before)) == Distillation.lesson(PLAIN)
+    assert before == Distillation.artifact(dataclasses.replace(config, kd_weight=1.0, temperature=1.0)), (
+        "one for a pack"
+    )
+    assert Distillation.artifact(Distillation.artifact(before)) == Distillation.artifact(PLAIN)
     made, row = Distillation.prepare(before, datasets, "cpu")
-    pool_answers = Distillation.prepare(Distillation.lesson(before), datasets, "cpu")[0]
+    pool_answers = Distillation.prepare(Distillation.artifact(before), datasets, "cpu")[0]
     student = train([before], datasets, pool_answers)[0]
     shown = student.sets.images
     assert np.array_equal(
@@ -149,9 +151,9 @@ def test_inversion_is_of_the_colours_and_of_some_images(datasets, answers):
 
 
 def test_an_adapted_teacher_has_the_same_weights_and_other_answers(datasets):
-    lesson = Distillation.lesson(variant(teacher="cnn_norm", teacher_steps=2))
-    plain, row = Distillation.prepare(lesson, datasets, "cpu")
-    adapted, other = Distillation.prepare(dataclasses.replace(lesson, adaptation="batch_norm"), datasets, "cpu")
+    artifact = Distillation.artifact(variant(teacher="cnn_norm", teacher_steps=2))
+    plain, row = Distillation.prepare(artifact, datasets, "cpu")
+    adapted, other = Distillation.prepare(dataclasses.replace(artifact, adaptation="batch_norm"), datasets, "cpu")
     assert row["seconds"] == other["seconds"] and (row["adaptation"], other["adaptation"]) == ("none", "batch_norm")
     assert not np.allclose(plain["target"], adapted["target"])
 
@@ -181,14 +183,14 @@ def test_labelled_digits_are_balanced_and_as_many_as_asked(datasets):
 
 def test_a_teacher_does_not_start_where_its_students_start(datasets, answers):
     students = Distillation([PLAIN], datasets, answers, "cpu").students
-    teacher = distil.new_teacher(Distillation.lesson(PLAIN), "cpu")
+    teacher = distil.new_teacher(Distillation.artifact(PLAIN), "cpu")
     for p, q in zip(students.parameters, teacher.parameters, strict=True):
         assert torch.isclose(p.detach(), q.detach(), atol=1e-7).float().mean() < 0.01
 
 
 def test_teacher_answers_are_made_once_and_tell_the_views_apart(datasets, answers, monkeypatch):
     monkeypatch.setattr(distil, "_teach", lambda *_: pytest.fail("trained again"))
-    again, row = Distillation.prepare(Distillation.lesson(PLAIN), datasets, "cpu")
+    again, row = Distillation.prepare(Distillation.artifact(PLAIN), datasets, "cpu")
     assert np.array_equal(again["source"], answers["source"]) and row["seed"] == 0
     assert not np.allclose(answers["source"], answers["target"])
     assert answers["target"].shape == (len(datasets["mnistm"]["train_labels"]), 10)

@@ -37,7 +37,7 @@ def variant(**changes):
 
 def fresh(config=PLAIN):
     torch.set_num_threads(1)
-    answers, _ = FineTuning.prepare(FineTuning.lesson(config), DATASETS, "cpu")
+    answers, _ = FineTuning.prepare(FineTuning.artifact(config), DATASETS, "cpu")
     return FineTuning([config], DATASETS, answers, "cpu")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.decay import area, half_life, median
+from analysis.core.decay import area, half_life, median
 from trainables.core import data
 from trainables.core.batches import batch_index
 from trainables.core.losses import cross_entropy, distillation
@@ -31,7 +31,7 @@ def datasets():
 
 
 def train(pack, datasets, until=None):
-    start, _ = Forgetting.prepare(Forgetting.lesson(pack[0]), datasets, "cpu")
+    start, _ = Forgetting.prepare(Forgetting.artifact(pack[0]), datasets, "cpu")
     students, rows = Forgetting(pack, datasets, start, "cpu"), []
     while not students.finished and (until is None or len(rows) < until * len(pack)):
         rows += students.step()
@@ -178,7 +178,7 @@ def test_a_resumed_trial_is_the_same_trial(datasets, tasks):
     pack = [variant(tasks=tasks, steps=6, memory=20, remedy=r, strength=1.0) for r in ("l2", "ewc", "lwf", "rehearsal")]
     _, whole = train(pack, datasets)
     first, before = train(pack, datasets, until=3)
-    start, _ = Forgetting.prepare(Forgetting.lesson(pack[0]), datasets, "cpu")
+    start, _ = Forgetting.prepare(Forgetting.artifact(pack[0]), datasets, "cpu")
     second = Forgetting(pack, datasets, start, "cpu")
     second.load_state_dict(first.state_dict())
     after = []

@@ -36,7 +36,7 @@ def datasets():
 @pytest.fixture(scope="module")
 def answers(datasets):
     return {
-        name: Gradients.prepare(Gradients.lesson(variant(dataset=name)), datasets, "cpu")[0]
+        name: Gradients.prepare(Gradients.artifact(variant(dataset=name)), datasets, "cpu")[0]
         for name in ("mnist", "cifar10")
     }
 

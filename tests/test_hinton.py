@@ -29,7 +29,7 @@ def datasets():
 
 @pytest.fixture(scope="module")
 def answers(datasets):
-    return MnistDistillation.prepare(MnistDistillation.lesson(PLAIN), datasets, "cpu")[0]
+    return MnistDistillation.prepare(MnistDistillation.artifact(PLAIN), datasets, "cpu")[0]
 
 
 def train(cls, pack, datasets, answers, until=None):

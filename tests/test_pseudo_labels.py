@@ -39,7 +39,7 @@ def datasets():
 
 
 def build(pack, datasets):
-    return PseudoLabels(pack, datasets, PseudoLabels.prepare(PseudoLabels.lesson(pack[0]), datasets, "cpu")[0], "cpu")
+    return PseudoLabels(pack, datasets, PseudoLabels.prepare(PseudoLabels.artifact(pack[0]), datasets, "cpu")[0], "cpu")
 
 
 def train(pack, datasets):
@@ -75,7 +75,7 @@ def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(m
         weights(train([variant(method=method), lonely, variant(method=method, threshold=1.1)], datasets)[0], s)
         for s in (1, 2, 0)
     )
-    same = STUDY.same(dataclasses.asdict(lonely))
+    same = STUDY.canonical(dataclasses.asdict(lonely))
     assert same["method"].startswith("supervised")
     supervised = weights(train([Config(**same)], datasets)[0], 0)
     assert near(none, supervised) and near(unsure, supervised)
@@ -84,7 +84,7 @@ def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(m
 
 @pytest.mark.parametrize("method", TAUGHT)
 def test_hidden_labels_change_no_weight(method, datasets):
-    answers = PseudoLabels.prepare(PseudoLabels.lesson(PLAIN), datasets, "cpu")[0]
+    answers = PseudoLabels.prepare(PseudoLabels.artifact(PLAIN), datasets, "cpu")[0]
     hidden = np.setdiff1d(np.arange(600), answers["labelled"])
     labels = datasets["mnist"]["train_labels"].copy()
     labels[hidden] = np.random.default_rng(0).permutation(9 - labels[hidden])

@@ -22,7 +22,7 @@ def variant(**changes):
 
 def fresh(*pack):
     torch.set_num_threads(1)
-    answers, _ = RepeatCopy.prepare(RepeatCopy.lesson(pack[0]), {}, "cpu")
+    answers, _ = RepeatCopy.prepare(RepeatCopy.artifact(pack[0]), {}, "cpu")
     return RepeatCopy(pack, {}, answers, "cpu")
 
 

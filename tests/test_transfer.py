@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import records
+from analysis.core import records
 from studies.cifar10_transfer import STUDY
-from studies.harness.command import main
+from studies.harness.command import run
 from trainables.core.batches import batch_index
 from trainables.core.data import DataError, load
 from trainables.core.losses import cross_entropy
@@ -31,7 +31,7 @@ BASE = Config(
 
 
 def pack_of(*configs):
-    answers, _ = Transfer.prepare(Transfer.lesson(configs[0]), DATA, "cpu")
+    answers, _ = Transfer.prepare(Transfer.artifact(configs[0]), DATA, "cpu")
     return Transfer(configs, DATA, answers, "cpu")
 
 
@@ -105,15 +105,15 @@ def test_label_smoothing_reaches_the_loss(unfreezing):
 
 
 def test_features_are_made_once_and_views_are_of_the_same_image(monkeypatch):
-    lesson = Transfer.lesson(replace(BASE, network="mobilenet_v3_small", augmentation="flip", views=2))
-    answers, row = Transfer.prepare(lesson, DATA, "cpu")
+    artifact = Transfer.artifact(replace(BASE, network="mobilenet_v3_small", augmentation="flip", views=2))
+    answers, row = Transfer.prepare(artifact, DATA, "cpu")
     assert answers["train"].shape == (2, 240, 1024) and row["cached"] == 1
     monkeypatch.setattr("trainables.transfer.features", lambda *_: pytest.fail("made again"))
-    again, _ = Transfer.prepare(lesson, DATA, "cpu")
+    again, _ = Transfer.prepare(artifact, DATA, "cpu")
     assert np.array_equal(answers["train"], again["train"])
     mirrored = {"cifar10": {**TINY, "train_images": TINY["train_images"][..., ::-1].copy()}}
     monkeypatch.undo()
-    other, _ = Transfer.prepare(lesson, mirrored, "cpu")
+    other, _ = Transfer.prepare(artifact, mirrored, "cpu")
     assert np.array_equal(other["train"], answers["train"][::-1])
 
 
@@ -173,24 +173,24 @@ def test_configs_that_make_no_sense_are_refused():
 
 def test_what_is_the_same_mathematics_is_one_student():
     config = {**STUDY.cells(STUDY.grids("course", "full", {})[0])[0].config, "views": 3}
-    assert STUDY.same({**config, "unfreezing": "all"})["views"] == 1
-    assert STUDY.same({**config, "unfreezing": "head", "test_views": 2})["test_views"] == 1
-    assert STUDY.same({**config, "unfreezing": "head", "augmentation": "flip"})["views"] == 2
-    assert STUDY.same({**config, "train_size": "50000"})["train_size"] == "all"
+    assert STUDY.canonical({**config, "unfreezing": "all"})["views"] == 1
+    assert STUDY.canonical({**config, "unfreezing": "head", "test_views": 2})["test_views"] == 1
+    assert STUDY.canonical({**config, "unfreezing": "head", "augmentation": "flip"})["views"] == 2
+    assert STUDY.canonical({**config, "train_size": "50000"})["train_size"] == "all"
 
 
 def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys, monkeypatch):
     with pytest.raises(DataError):
         Transfer.require([replace(BASE, weights=str(tmp_path / "none.pt"))])
     words = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--storage", str(tmp_path / "results")]
-    assert main(STUDY, [*words, "--weights", str(tmp_path / "none.pt")]) == 2
-    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "airbench"]) == 2
-    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "airbench", "--dry-run"]) == 2
+    assert run(STUDY, [*words, "--weights", str(tmp_path / "none.pt")]) == 2
+    assert run(STUDY, [*words, "--weights", "imagenet", "--network", "airbench"]) == 2
+    assert run(STUDY, [*words, "--weights", "imagenet", "--network", "airbench", "--dry-run"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert any("none.pt: there is no such file" in line for line in said)
     assert sum("airbench has no ImageNet weights" in line for line in said) == 2
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert main(STUDY, [*words, "--weights", "imagenet", "--network", "resnet18", "--dry-run"]) == 0
+    assert run(STUDY, [*words, "--weights", "imagenet", "--network", "resnet18", "--dry-run"]) == 0
     assert "a run must download them: the ImageNet weights of resnet18" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -198,13 +198,13 @@ def test_absent_weights_end_a_run_before_any_work(tmp_path, capsys, monkeypatch)
 def test_a_kept_student_is_the_network_that_was_measured_and_a_source_for_the_next_run(tmp_path, monkeypatch, capsys):
     small = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--no-report", "--seeds", "1"]
     words = [*small, "--network", "airbench_small", "--storage", str(tmp_path), "--unfreezing"]
-    assert main(STUDY, [*words, "head", "all", "--keep-weights"]) == 0
-    (run,) = (tmp_path / "cifar10_transfer").iterdir()
-    rows = records.final(records.read(run))
+    assert run(STUDY, [*words, "head", "all", "--keep-weights"]) == 0
+    (folder,) = (tmp_path / "cifar10_transfer").iterdir()
+    rows = records.final(records.read(folder))
     monkeypatch.setenv("STILLROOM_RESULTS", str(tmp_path))
     test = Splits(load("cifar10", "sample", None), torch.device("cpu"))
     for row in rows.itertuples():
-        state = torch.load(weights_file(row.network, f"run:{run.name}/{row.student}"))
+        state = torch.load(weights_file(row.network, f"run:{folder.name}/{row.student}"))
         model = build(row.network, 10, "random", 1)
         model.load_state_dict(state)
         with torch.no_grad():
@@ -212,9 +212,9 @@ def test_a_kept_student_is_the_network_that_was_measured_and_a_source_for_the_ne
         assert right.float().mean().item() == pytest.approx(
             row.test_accuracy, abs=2.1 / len(right)
         )  # features are in fp16
-    assert main(STUDY, [*words, "all", "--weights", f"run:{run.name}/{rows.student.iloc[0]}"]) == 0
-    assert main(STUDY, [*words, "all", "--weights", f"run:{run.name}/none"]) == 2
-    assert f"{run.name}/weights/none.pt" in capsys.readouterr().err
+    assert run(STUDY, [*words, "all", "--weights", f"run:{folder.name}/{rows.student.iloc[0]}"]) == 0
+    assert run(STUDY, [*words, "all", "--weights", f"run:{folder.name}/none"]) == 2
+    assert f"{folder.name}/weights/none.pt" in capsys.readouterr().err
 
 
 def test_a_source_of_this_project_trains_on(tmp_path):

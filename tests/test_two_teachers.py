@@ -14,8 +14,8 @@ from trainables.two_teachers import (
     JOINED,
     LIFTINGS,
     SHAPE,
+    Artifact,
     Config,
-    Lesson,
     Teachers,
     TwoTeachers,
     even,
@@ -50,8 +50,8 @@ def datasets():
 
 
 @pytest.fixture(scope="module")
-def lesson(datasets):
-    return TwoTeachers.prepare(TwoTeachers.lesson(PLAIN), datasets, "cpu")
+def artifact(datasets):
+    return TwoTeachers.prepare(TwoTeachers.artifact(PLAIN), datasets, "cpu")
 
 
 def test_the_plain_loss_is_the_assignments(answers):
@@ -120,7 +120,7 @@ def test_joined_teachers_say_what_the_surer_one_says():
 def test_a_teacher_learns_from_its_own_digits_alone(datasets):
     """Other images under the other half's labels change nothing; under its own they do."""
     mnist = datasets["mnist"]
-    plan = Lesson("noise", 10, "cnn_small", 3, 0, seed=0)
+    plan = Artifact("noise", 10, "cnn_small", 3, 0, seed=0)
 
     def weights(of):
         images = mnist["train_images"].copy()
@@ -135,7 +135,7 @@ def test_a_teacher_learns_from_its_own_digits_alone(datasets):
 
 @pytest.mark.parametrize("inputs", module.INPUTS)
 def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
-    made, row = TwoTeachers.prepare(TwoTeachers.lesson(variant(inputs=inputs)), datasets, "cpu")
+    made, row = TwoTeachers.prepare(TwoTeachers.artifact(variant(inputs=inputs)), datasets, "cpu")
     known = {image.tobytes() for image in datasets["mnist"]["train_images"]}
     held_out = {image.tobytes() for image in datasets["mnist"]["test_images"]}
     ours = [image.tobytes() for image in made["images"]]
@@ -149,22 +149,22 @@ def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
 
 @pytest.mark.parametrize("inputs", module.INPUTS)
 def test_only_real_inputs_need_images_of_mnist(datasets, inputs):
-    lesson = TwoTeachers.lesson(variant(inputs=inputs))
-    teachers = Teachers(lesson, datasets["mnist"], "cpu")
+    artifact = TwoTeachers.artifact(variant(inputs=inputs))
+    teachers = Teachers(artifact, datasets["mnist"], "cpu")
     del teachers.digits
     others = {name: arrays for name, arrays in datasets.items() if name != "mnist"}
     if inputs == "real":
         with pytest.raises(AttributeError):
-            module._found(lesson, others, teachers, 0)
+            module._found(artifact, others, teachers, 0)
     else:
-        assert module._found(lesson, others, teachers, 0).shape[1:] == (28, 28)
+        assert module._found(artifact, others, teachers, 0).shape[1:] == (28, 28)
 
 
-def test_pools_and_teachers_are_made_once(datasets, lesson, monkeypatch):
+def test_pools_and_teachers_are_made_once(datasets, artifact, monkeypatch):
     monkeypatch.setattr(Teachers, "_train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(module.pools, "strokes", lambda *_: pytest.fail("drawn again"))
-    again, _ = TwoTeachers.prepare(TwoTeachers.lesson(PLAIN), datasets, "cpu")
-    assert all(np.array_equal(again[name], lesson[0][name]) for name in again)
+    again, _ = TwoTeachers.prepare(TwoTeachers.artifact(PLAIN), datasets, "cpu")
+    assert all(np.array_equal(again[name], artifact[0][name]) for name in again)
 
 
 def test_every_class_that_is_seen_is_as_frequent_as_any_other():
@@ -221,19 +221,21 @@ def train(pack, datasets, made, until=None):
     return students, rows
 
 
-def test_a_resumed_trial_is_the_same_trial(datasets, lesson):
+def test_a_resumed_trial_is_the_same_trial(datasets, artifact):
     pack = [PLAIN, variant(temperature=1.0), variant(kd_weight=0.0)]
-    _, whole = train(pack, datasets, lesson[0])
-    first, before = train(pack, datasets, lesson[0], until=1)
-    second = TwoTeachers(pack, datasets, lesson[0], "cpu")
+    _, whole = train(pack, datasets, artifact[0])
+    first, before = train(pack, datasets, artifact[0], until=1)
+    second = TwoTeachers(pack, datasets, artifact[0], "cpu")
     second.load_state_dict(first.state_dict())
     assert before + [{k: v for k, v in row.items() if k != "seconds"} for row in second.step()] == whole
 
 
-def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, lesson):
+def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, artifact):
     """Where one teacher is not heard, nothing is left to weigh."""
     for weight in (0.0, 1.0):
-        a, b = (train([variant(kd_weight=weight, lifting=x)], datasets, lesson[0])[1][-1] for x in ("zeros", "energy"))
+        a, b = (
+            train([variant(kd_weight=weight, lifting=x)], datasets, artifact[0])[1][-1] for x in ("zeros", "energy")
+        )
         assert a["test_accuracy"] == b["test_accuracy"] and a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
 
 

@@ -117,7 +117,7 @@ class Distillation(Pack):
     config_type = Config
 
     @staticmethod
-    def lesson(config: Config) -> Teacher | Config:
+    def artifact(config: Config) -> Teacher | Config:
         """What must be prepared before a student can be trained: the answers of its teacher, or of the student that the
         round before ended with. That student hears its own teacher alone (kd_weight 1), so it sees no target label."""
         if config.rounds == 1:
@@ -129,21 +129,21 @@ class Distillation(Pack):
 
     @classmethod
     def prepare(
-        cls, lesson: Teacher | Config, datasets: Mapping[str, Arrays], device: str
+        cls, artifact: Teacher | Config, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
         """The teacher's logits on every training image, (N, 10) per view, and its row for the `teachers` table.
 
         Trained once; a second run finds the answers in the cache, keyed by the teacher and the content of the data.
         """
-        if isinstance(lesson, Config):
-            return cls._prepare_round(lesson, datasets, device)
+        if isinstance(artifact, Config):
+            return cls._prepare_round(artifact, datasets, device)
         mnistm = datasets["mnistm"]
-        key = {**_recipe(lesson.network), "steps": lesson.steps, "seed": lesson.seed, "data": content(mnistm)}
-        made = cached("teacher", key, lambda: _teach(lesson, mnistm, device))
-        prefix = "" if lesson.adaptation == "none" else f"{lesson.adaptation}_"
+        key = {**_recipe(artifact.network), "steps": artifact.steps, "seed": artifact.seed, "data": content(mnistm)}
+        made = cached("teacher", key, lambda: _teach(artifact, mnistm, device))
+        prefix = "" if artifact.adaptation == "none" else f"{artifact.adaptation}_"
         about = {
-            "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed,
-            "rounds": 1, "adaptation": lesson.adaptation,
+            "teacher": artifact.network, "teacher_steps": artifact.steps, "seed": artifact.seed,
+            "rounds": 1, "adaptation": artifact.adaptation,
         }  # fmt: skip
         levels = {name: float(made[prefix + name]) for name in LEVELS}
         answers = {view: made[prefix + view] for view in VIEWS}
@@ -156,7 +156,7 @@ class Distillation(Pack):
         """The same of a student that becomes a teacher; before it, those of the rounds before."""
 
         def make() -> dict[str, np.ndarray]:
-            answers, _ = cls.prepare(cls.lesson(student), datasets, device)
+            answers, _ = cls.prepare(cls.artifact(student), datasets, device)
             pack = cls([student], datasets, answers, device)
             while not pack.finished:
                 row = pack.step()[0]
@@ -281,29 +281,29 @@ def confident(answers: Tensor, pool: Tensor, share: float) -> Tensor:
     return pool[torch.cat(kept).sort().values]
 
 
-def new_teacher(lesson: Teacher, device: torch.device | str) -> Population:
+def new_teacher(artifact: Teacher, device: torch.device | str) -> Population:
     """An untrained teacher. Its start is drawn apart from the students' of the same seed: distillation is easier between
     networks that share their first weights."""
-    seed = substream(lesson.seed, TEACHER)
-    return Population(graph(lesson.network, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
+    seed = substream(artifact.seed, TEACHER)
+    return Population(graph(artifact.network, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
 
 
-def train_teacher(teacher: Population, lesson: Teacher, sets: Splits) -> None:
+def train_teacher(teacher: Population, artifact: Teacher, sets: Splits) -> None:
     """Plain supervised training on the clean training digits."""
-    for step in range(lesson.steps):
-        index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
+    for step in range(artifact.steps):
+        index = batch_index(sets.train, TEACHER_BATCH, step, artifact.seed, stream=TEACHER)
         loss = cross_entropy(teacher.logits(prepare(sets.digits[index])), sets.labels[index])
-        teacher.step(loss, warmup_linear(step / lesson.steps))
+        teacher.step(loss, warmup_linear(step / artifact.steps))
 
 
-def _teach(lesson: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarray]:
+def _teach(artifact: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarray]:
     """A trained teacher's logits on all training digits and on the images made from them, and its accuracies."""
     start = time.perf_counter()
     sets = Splits(datasets, torch.device(device))
-    teacher = new_teacher(lesson, device)
-    train_teacher(teacher, lesson, sets)
+    teacher = new_teacher(artifact, device)
+    train_teacher(teacher, artifact, sets)
     made = _answers(teacher, sets)
-    if normalised(lesson.network):
+    if normalised(artifact.network):
         teacher.reestimate(sets.images[sets.train], prepare)
         made |= {f"batch_norm_{name}": value for name, value in _answers(teacher, sets).items()}
     return made | {"seconds": np.asarray(time.perf_counter() - start)}

@@ -108,18 +108,18 @@ class FineTuning(Pack):
         check_weights((c.network, c.weights) for c in configs)
 
     @staticmethod
-    def lesson(config: Config) -> Source:
+    def artifact(config: Config) -> Source:
         return Source(config.network, config.weights)
 
     @staticmethod
-    def prepare(lesson: Source, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Source, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The weights by the names of their parameters and buffers, read once, without the head; and their row for `networks`."""
-        model = build(lesson.network, CLASSES, lesson.weights, seed=0)
+        model = build(artifact.network, CLASSES, artifact.weights, seed=0)
         parts = stages(model)
         count = {name: float(sum(p.numel() for p in stage.parameters())) for name, stage in parts.items()}
         arrays = {name: t.numpy() for name, t in model.state_dict().items() if not name.startswith("head.")}
         about = {"parameters": sum(count.values()), **{f"parameters_{name}": n for name, n in count.items()}}
-        return arrays, asdict(lesson) | about
+        return arrays, asdict(artifact) | about
 
     @staticmethod
     def student_bytes(config: Config) -> int:

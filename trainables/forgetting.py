@@ -129,23 +129,28 @@ class Forgetting(Pack):
     may_differ = frozenset({"lr", "remedy", "strength"})
 
     @staticmethod
-    def lesson(config: Config) -> Start:
+    def artifact(config: Config) -> Start:
         """What must be prepared before a student can be trained: the network that knows the first task."""
         steps = config.old_steps if config.tasks == "two" else 0
         return Start(config.tasks, config.network, config.width, steps, config.seed)
 
     @staticmethod
-    def prepare(lesson: Start, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Start, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The start's parameters, one student's, and its row for the `starts` table."""
         mnist = datasets["mnist"]
         key = {
-            "recipe": 1, "lr": OLD_LR, "batch": OLD_BATCH, "held_out": splits.HELD_OUT, "start": repr(lesson),
-            "network": repr(layers(lesson.network, lesson.width)), "data": content(mnist),
+            "recipe": 1, "lr": OLD_LR, "batch": OLD_BATCH, "held_out": splits.HELD_OUT, "start": repr(artifact),
+            "network": repr(layers(artifact.network, artifact.width)), "data": content(mnist),
         }  # fmt: skip
-        known = cached("forgetting", key, lambda: _learn(lesson, mnist, device))
+        known = cached("forgetting", key, lambda: _learn(artifact, mnist, device))
         about = {name: float(value) for name, value in known.items() if not name.startswith("parameter")}
-        row = {"tasks": lesson.tasks, "network": lesson.network, "width": lesson.width, "old_steps": lesson.steps}
-        return {k: v for k, v in known.items() if k.startswith("parameter")}, {**row, "seed": lesson.seed, **about}
+        row = {
+            "tasks": artifact.tasks,
+            "network": artifact.network,
+            "width": artifact.width,
+            "old_steps": artifact.steps,
+        }
+        return {k: v for k, v in known.items() if k.startswith("parameter")}, {**row, "seed": artifact.seed, **about}
 
     @staticmethod
     def student_bytes(config: Config) -> int:
@@ -411,14 +416,14 @@ def _shuffled(pool: Tensor, seed: int, task: int) -> Tensor:
     return pool[torch.randperm(len(pool), generator=g).to(pool.device)]
 
 
-def _learn(lesson: Start, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
+def _learn(artifact: Start, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
     """Parameters of a network that was trained on the first task, and what it makes of all digits of the study."""
     start = time.perf_counter()
-    sets = Splits(lesson.tasks, arrays, device)
-    student = _population(lesson, sets.shape, [OLD_LR], "adam", device)
+    sets = Splits(artifact.tasks, arrays, device)
+    student = _population(artifact, sets.shape, [OLD_LR], "adam", device)
     about = {"probe_untrained": float(probe(student, sets))}
-    for step in range(lesson.steps):
-        index = batch_index(sets.pools[0], OLD_BATCH, step, lesson.seed, stream=0)
+    for step in range(artifact.steps):
+        index = batch_index(sets.pools[0], OLD_BATCH, step, artifact.seed, stream=0)
         student.step(cross_entropy(student.logits(sets.prepare(sets.images[index])), sets.labels[index]))
     z = student.answers(sets.test_images, sets.prepare)
     about |= {name: float(value) for name, value in per_digit(z, sets.test_digits).items()}

@@ -88,19 +88,24 @@ class Gradients(Pack):
     config_type = Config
 
     @staticmethod
-    def lesson(config: Config) -> Teacher:
+    def artifact(config: Config) -> Teacher:
         return Teacher(config.dataset, config.teacher, config.teacher_steps, config.seed)
 
     @staticmethod
-    def prepare(lesson: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The teacher's logits on every training image, (N, 10), and its row; trained once, then found in the cache."""
-        arrays = datasets[lesson.dataset]
+        arrays = datasets[artifact.dataset]
         recipe = {"recipe": 1, "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT}
-        depends = {"network": repr(graph(lesson.network, CLASSES)), "steps": lesson.steps, "seed": lesson.seed}
+        depends = {"network": repr(graph(artifact.network, CLASSES)), "steps": artifact.steps, "seed": artifact.seed}
         key = {**recipe, **depends, "data": content(arrays)}
-        answers = cached("gradients-teacher", key, lambda: _teach(lesson, arrays, device))
+        answers = cached("gradients-teacher", key, lambda: _teach(artifact, arrays, device))
         measured = {name: float(value) for name, value in answers.items() if value.ndim == 0}
-        row = {"dataset": lesson.dataset, "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed}
+        row = {
+            "dataset": artifact.dataset,
+            "teacher": artifact.network,
+            "teacher_steps": artifact.steps,
+            "seed": artifact.seed,
+        }
         return {"logits": answers["logits"]}, row | measured
 
     @staticmethod
@@ -203,24 +208,24 @@ def _is_weight(p: Tensor) -> bool:
     return p.dim() == 5 or (p.dim() == 3 and p.shape[1] > 1)
 
 
-def taught(lesson: Teacher, sets: Splits) -> Population:
+def taught(artifact: Teacher, sets: Splits) -> Population:
     """A teacher after its training. Its start is drawn apart from the students' of the same seed."""
-    layers = graph(lesson.network, CLASSES)
+    layers = graph(artifact.network, CLASSES)
     teacher = Population(
-        layers, shape(lesson.dataset), [substream(lesson.seed, TEACHER)], [TEACHER_LR], sets.images.device
+        layers, shape(artifact.dataset), [substream(artifact.seed, TEACHER)], [TEACHER_LR], sets.images.device
     )
-    for step in range(lesson.steps):
-        index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
+    for step in range(artifact.steps):
+        index = batch_index(sets.train, TEACHER_BATCH, step, artifact.seed, stream=TEACHER)
         loss = cross_entropy(teacher.logits(prepare(sets.images[index])), sets.labels[index])
-        teacher.step(loss, warmup_linear(step / lesson.steps))
+        teacher.step(loss, warmup_linear(step / artifact.steps))
     return teacher
 
 
-def _teach(lesson: Teacher, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
+def _teach(artifact: Teacher, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
     """A teacher's logits on all training images, its test accuracy, and the seconds it took."""
     start = time.perf_counter()
     sets = Splits(arrays, torch.device(device))
-    teacher = taught(lesson, sets)
+    teacher = taught(artifact, sets)
     return {
         "logits": teacher.answers(sets.images, prepare)[0].cpu().numpy(),
         "test_accuracy": teacher.accuracy(sets.test_images, sets.test_labels, prepare)[0].cpu().numpy(),

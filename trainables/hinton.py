@@ -115,27 +115,27 @@ class MnistDistillation(Pack):
     config_type: ClassVar[type] = Config
 
     @staticmethod
-    def lesson(config: Config) -> Teacher:
+    def artifact(config: Config) -> Teacher:
         """What must be prepared before a student can be trained: its teacher's answers."""
         return Teacher(config.teacher, config.teacher_steps, config.seed)
 
     @staticmethod
-    def prepare(lesson: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The teacher's logits on every training image as it is, without jitter, (N, 10), and its row for the `teachers`
         table. Trained once; a second run finds the answers in the cache."""
         depends = {
             "network": repr(graph(TEACHER_NETWORK, CLASSES)),
-            "recipe": repr(TEACHERS[lesson.recipe]),
+            "recipe": repr(TEACHERS[artifact.recipe]),
             "lr": TEACHER_LR,
             "batch": TEACHER_BATCH,
             "held_out": HELD_OUT,
         }
         mnist = datasets["mnist"]
-        key = {**depends, "version": 1, "steps": lesson.steps, "seed": lesson.seed}
+        key = {**depends, "version": 1, "steps": artifact.steps, "seed": artifact.seed}
         key["data"] = content(mnist)
-        answers = cached("hinton", key, lambda: _teach(lesson, mnist, device))
+        answers = cached("hinton", key, lambda: _teach(artifact, mnist, device))
         metrics = {name: float(value) for name, value in answers.items() if value.ndim == 0}
-        row = {"teacher": lesson.recipe, "teacher_steps": lesson.steps, "seed": lesson.seed, **metrics}
+        row = {"teacher": artifact.recipe, "teacher_steps": artifact.steps, "seed": artifact.seed, **metrics}
         return {"logits": answers["logits"]}, row
 
     @staticmethod
@@ -281,30 +281,30 @@ def bound(weights: Sequence[Tensor], max_norm: float) -> None:
         w.mul_((max_norm / w.norm(dim=1, keepdim=True)).clamp(max=1))
 
 
-def train_teacher(lesson: Teacher, sets: Splits, device: torch.device | str) -> Population:
+def train_teacher(artifact: Teacher, sets: Splits, device: torch.device | str) -> Population:
     """A trained teacher, a population of one. Its start is drawn apart from the students' of the same seed."""
-    recipe, seed = TEACHERS[lesson.recipe], substream(lesson.seed, TEACHER)
+    recipe, seed = TEACHERS[artifact.recipe], substream(artifact.seed, TEACHER)
     teacher = Population(graph(TEACHER_NETWORK, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
     hidden = teacher.parameters[:-2:2]
-    g = torch.Generator().manual_seed(substream(lesson.seed, NOISE))
-    for step in range(lesson.steps):
-        index = batch_index(sets.train, TEACHER_BATCH, step, lesson.seed, stream=TEACHER)
+    g = torch.Generator().manual_seed(substream(artifact.seed, NOISE))
+    for step in range(artifact.steps):
+        index = batch_index(sets.train, TEACHER_BATCH, step, artifact.seed, stream=TEACHER)
         x = sets.images[index]
         h = prepare(jittered(x, recipe.jitter, g) if recipe.jitter else x)[None]  # (1, B, 784)
         for i in range(0, len(teacher.parameters), 2):
             w, b = teacher.parameters[i : i + 2]
             h = torch.baddbmm(b, dropped(F.relu(h) if i else h, recipe.dropout[i > 0], g), w)
-        teacher.step(cross_entropy(h, sets.labels[index]), warmup_linear(step / lesson.steps))
+        teacher.step(cross_entropy(h, sets.labels[index]), warmup_linear(step / artifact.steps))
         if recipe.max_norm < float("inf"):
             bound(hidden, recipe.max_norm)
     return teacher
 
 
-def _teach(lesson: Teacher, mnist: Arrays, device: str) -> dict[str, np.ndarray]:
+def _teach(artifact: Teacher, mnist: Arrays, device: str) -> dict[str, np.ndarray]:
     """A trained teacher's logits on all training images, and its accuracies."""
     start = time.perf_counter()
     sets = Splits(mnist, torch.device(device))
-    teacher = train_teacher(lesson, sets, device)
+    teacher = train_teacher(artifact, sets, device)
     logits = teacher.answers(sets.images, prepare)[0]
     found = {"logits": logits}
     found["val_accuracy"] = (logits[sets.val].argmax(-1) == sets.labels[sets.val]).float().mean()

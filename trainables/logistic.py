@@ -419,7 +419,7 @@ def view(config: Config, images: Tensor) -> View:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Artifact:
     """What students of one view share."""
 
     features: str
@@ -439,18 +439,18 @@ class PairwiseLogistic(Pack):
     KEPT = ("weights", "losses", "newton_steps")  # by a checkpoint
 
     @staticmethod
-    def lesson(config: Config) -> Lesson:
-        return Lesson(config.features, config.components, config.seed)
+    def artifact(config: Config) -> Artifact:
+        return Artifact(config.features, config.components, config.seed)
 
     @staticmethod
-    def prepare(lesson: Lesson, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Artifact, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """Nothing that students need; the row describes the features for the table `features`.
 
         covariance: of the features before they are standardised, over the training digits, (F, F) float32 bytes; kept,
         mean, deviation: their positions on the grid of side `side` and their moments.
         """
-        sets = Splits(datasets["mnist"], device, lesson.seed)
-        seen = view(Config(lesson.features, lesson.components, 1.0, lesson.seed), sets.images[sets.train])
+        sets = Splits(datasets["mnist"], device, artifact.seed)
+        seen = view(Config(artifact.features, artifact.components, 1.0, artifact.seed), sets.images[sets.train])
         x = flat(sets.images[sets.train], seen.pooled)
         constant = x.shape[1] - len(seen.kept)
         x = x[:, seen.kept] - seen.mean
@@ -458,7 +458,7 @@ class PairwiseLogistic(Pack):
         count = len(seen.kept) if seen.basis is None else seen.basis.shape[1]
         explained = 1.0 if seen.basis is None else float((1 / (seen.basis.norm(dim=0) ** 2)).sum() / len(seen.kept))
         row = {
-            "features": lesson.features, "components": lesson.components, "seed": lesson.seed,
+            "features": artifact.features, "components": artifact.components, "seed": artifact.seed,
             "side": SIDE // 2 if seen.pooled else SIDE, "constant": constant, "count": count, "explained": explained,
             "digits": len(x), "kept": packed(seen.kept, np.int16), "deviation": packed(seen.deviation),
             "mean": packed(seen.mean), "class_means": packed(means), "covariance": packed(x.T @ x / len(x)),

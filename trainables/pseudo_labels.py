@@ -124,19 +124,19 @@ class PseudoLabels(Pack):
     may_differ = frozenset({"threshold", "target_temperature", "weight", "ramp", "lr"})
 
     @staticmethod
-    def lesson(config: Config) -> Draw:
+    def artifact(config: Config) -> Draw:
         """What must be prepared before a student can be trained: the draw of the images that have labels."""
         return Draw(config.dataset, config.labels, config.seed)
 
     @staticmethod
-    def prepare(lesson: Draw, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Draw, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The labelled images, indices into the training set; the only reader of other training labels, which it balances by.
         And their row for the table `draws`."""
-        sets = Splits(datasets[lesson.dataset], "cpu")
-        labelled = balanced(sets.labels, sets.train, lesson.labels, lesson.seed, DRAWN)
-        row = {"dataset": lesson.dataset, "labels": lesson.labels, "seed": lesson.seed}
+        sets = Splits(datasets[artifact.dataset], "cpu")
+        labelled = balanced(sets.labels, sets.train, artifact.labels, artifact.seed, DRAWN)
+        row = {"dataset": artifact.dataset, "labels": artifact.labels, "seed": artifact.seed}
         sizes = {"unlabelled": len(sets.train) - len(labelled), "val": len(sets.val), "test": len(sets.test_labels)}
-        return {"labelled": labelled.numpy()}, row | sizes | {"own_val": own_size(lesson.labels)}
+        return {"labelled": labelled.numpy()}, row | sizes | {"own_val": own_size(artifact.labels)}
 
     @staticmethod
     def student_bytes(config: Config) -> int:

@@ -226,17 +226,17 @@ class RepeatCopy(Pack):
     students: Copiers  # type: ignore[assignment]  # a pack asks of its students what Copiers has
 
     @staticmethod
-    def lesson(config: Config) -> Task:
+    def artifact(config: Config) -> Task:
         return Task(config.max_length, config.bits)
 
     @staticmethod
-    def prepare(lesson: Task, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Task, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
         """Held-out bit vectors, (sequences, longest, bits) for each of `val` and `test`, and their row for `tasks`.
 
         A held-out sequence of length L is the first L vectors of one of them. They are the same for every seed, and from
         streams that no training reads; yet of the shortest sequences there are too few to keep training from meeting them.
         """
-        shape = (BEYOND * lesson.max_length, lesson.bits)
+        shape = (BEYOND * artifact.max_length, artifact.bits)
         held_out = {
             name: np.random.default_rng(substream(0, purpose)).integers(0, 2, (count, *shape), np.uint8)
             for name, purpose, count in (
@@ -244,7 +244,7 @@ class RepeatCopy(Pack):
             )
         }  # fmt: skip
         counts = {f"{name}_sequences": len(sequences) for name, sequences in held_out.items()}
-        return held_out, {"max_length": lesson.max_length, "bits": lesson.bits, **counts}
+        return held_out, {"max_length": artifact.max_length, "bits": artifact.bits, **counts}
 
     @staticmethod
     def student_bytes(config: Config) -> int:

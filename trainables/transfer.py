@@ -131,7 +131,7 @@ class Transfer(Pack):
         check_weights((c.network, c.weights) for c in configs)
 
     @staticmethod
-    def lesson(config: Config) -> Source:
+    def artifact(config: Config) -> Source:
         """What must be prepared before a student can be trained."""
         c = config
         if c.frozen:
@@ -139,25 +139,25 @@ class Transfer(Pack):
         return Source(c.network, c.weights, c.resolution, False)
 
     @staticmethod
-    def prepare(lesson: Source, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(artifact: Source, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The features of all images where they are cached, of the training images (views, N, D) and of the test images (N, D);
         the source's row, and its layers for the table `layers`."""
         images = datasets["cifar10"]
-        model = _body(lesson.network, lesson.weights, Splits(images, "cpu"))
+        model = _body(artifact.network, artifact.weights, Splits(images, "cpu"))
         made: dict[str, np.ndarray] = {}
-        if lesson.cached:
+        if artifact.cached:
             key = {
-                "recipe": 1, "source": repr(lesson), "shift": SHIFT,
+                "recipe": 1, "source": repr(artifact), "shift": SHIFT,
                 "weights": digest(*(t.numpy() for t in model[:-1].state_dict().values())),
                 "data": content(images),
             }  # fmt: skip
-            made = cached("features", key, lambda: _features(model, lesson, images, device))
-        layers = architecture(model, lesson.resolution)
+            made = cached("features", key, lambda: _features(model, artifact, images, device))
+        layers = architecture(model, artifact.resolution)
         top = [layer for layer in layers if layer["depth"] == 1]
-        source = {"network": lesson.network, "weights": lesson.weights, "resolution": lesson.resolution}
+        source = {"network": artifact.network, "weights": artifact.weights, "resolution": artifact.resolution}
         row = {
-            **source, "cached": int(lesson.cached), "precision": lesson.precision, "augmentation": lesson.augmentation,
-            "views": lesson.views, "seconds": float(made.get("seconds", 0.0)),
+            **source, "cached": int(artifact.cached), "precision": artifact.precision, "augmentation": artifact.augmentation,
+            "views": artifact.views, "seconds": float(made.get("seconds", 0.0)),
             "parameters": float(sum(layer["parameters"] for layer in top)),
             "multiplications": float(sum(layer["multiplications"] for layer in top)),
         }  # fmt: skip

@@ -82,7 +82,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Artifact:
     """Two teachers, and the images that they are asked about."""
 
     inputs: str
@@ -154,30 +154,30 @@ class TwoTeachers(Pack):
     config_type = Config
 
     @staticmethod
-    def lesson(config: Config) -> Lesson:
+    def artifact(config: Config) -> Artifact:
         """What must be prepared before a student can be trained: both teachers, the pool and their answers to it."""
         generator_steps = config.generator_steps if config.inputs == "generator" else 0
-        return Lesson(config.inputs, config.pool, config.teacher, config.teacher_steps, generator_steps, config.seed)
+        return Artifact(config.inputs, config.pool, config.teacher, config.teacher_steps, generator_steps, config.seed)
 
     @staticmethod
-    def prepare(lesson: Lesson, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
-        """images (N, 28, 28) uint8 and answers (2, N, 5); the lesson's row, with some of the images in a table.
+    def prepare(artifact: Artifact, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """images (N, 28, 28) uint8 and answers (2, N, 5); the artifact's row, with some of the images in a table.
 
         Teachers and pools that are slow to make are made once and cached.
         """
         start = time.perf_counter()
-        teachers = Teachers(lesson, datasets["mnist"], device)
-        images = _pool(lesson, datasets, teachers)
+        teachers = Teachers(artifact, datasets["mnist"], device)
+        images = _pool(artifact, datasets, teachers)
         answers = teachers.answers(torch.from_numpy(images).to(teachers.device))
         said, sure = joined(answers[0], answers[1], "probability"), answers.softmax(-1).amax((0, 2))  # (N,) each
         row = {
-            "inputs": lesson.inputs, "teacher": lesson.network, "teacher_steps": lesson.steps, "seed": lesson.seed,
+            "inputs": artifact.inputs, "teacher": artifact.network, "teacher_steps": artifact.steps, "seed": artifact.seed,
             "images": len(images), **teachers.accuracies(),
             "distinct_images": len(np.unique(images.reshape(len(images), -1), axis=0)),
             "seconds": time.perf_counter() - start,
         }  # fmt: skip
         shown = [
-            {"inputs": lesson.inputs, "seed": lesson.seed, "number": i, "said": int(said[i]),
+            {"inputs": artifact.inputs, "seed": artifact.seed, "number": i, "said": int(said[i]),
              "probability": float(sure[i]), "image": images[i].tobytes()}
             for i in range(min(SHOWN, len(images)))
         ]  # fmt: skip
@@ -226,17 +226,17 @@ class TwoTeachers(Pack):
 class Teachers:
     """The teacher of 0 to 4 and the teacher of 5 to 9, trained each on its own digits alone, or read from the cache."""
 
-    def __init__(self, lesson: Lesson, mnist: Arrays, device: str) -> None:
-        self.lesson, self.device = lesson, torch.device(device)
+    def __init__(self, artifact: Artifact, mnist: Arrays, device: str) -> None:
+        self.artifact, self.device = artifact, torch.device(device)
         self.digits = Splits(mnist, self.device)
-        layers = graph(lesson.network, HALF)
+        layers = graph(artifact.network, HALF)
         self.key = {
             "recipe": 2, "smoothing": SMOOTHING, "network": repr(layers), "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT,
-            "steps": lesson.steps, "seed": lesson.seed, "data": content(mnist),
+            "steps": artifact.steps, "seed": artifact.seed, "data": content(mnist),
         }  # fmt: skip
         self.both = []
         for half in range(2):
-            teacher = Population(layers, SHAPE, [substream(lesson.seed, TEACHER, half)], [TEACHER_LR], self.device)
+            teacher = Population(layers, SHAPE, [substream(artifact.seed, TEACHER, half)], [TEACHER_LR], self.device)
             kept = cached("half-teacher", {**self.key, "half": half}, partial(self._train, teacher, half))
             with torch.no_grad():
                 for mine, saved in zip([*teacher.parameters, *teacher.statistics], kept.values(), strict=True):
@@ -246,14 +246,14 @@ class Teachers:
     def _train(self, teacher: Population, half: int) -> dict[str, np.ndarray]:
         """Supervised training on the digits of one half, written otherwise at every step, with smoothed labels: both make
         a teacher less sure of digits that it does not know, which is all that tells whom to believe."""
-        d, g = self.digits, torch.Generator().manual_seed(substream(self.lesson.seed, TEACHER, half))
+        d, g = self.digits, torch.Generator().manual_seed(substream(self.artifact.seed, TEACHER, half))
         own = d.train[d.labels[d.train] // HALF == half]
-        for step in range(self.lesson.steps):
-            i = batch_index(own, TEACHER_BATCH, step, self.lesson.seed, stream=TEACHER)
+        for step in range(self.artifact.steps):
+            i = batch_index(own, TEACHER_BATCH, step, self.artifact.seed, stream=TEACHER)
             x = written_otherwise(prepare(d.images[i]), g, SHAPE[1])
             log_q = F.log_softmax(teacher.logits(x), -1)
             loss = (1 - SMOOTHING) * cross_entropy(log_q, d.labels[i] - half * HALF) - SMOOTHING * log_q.mean((1, 2))
-            teacher.step(loss, warmup_linear(step / self.lesson.steps))
+            teacher.step(loss, warmup_linear(step / self.artifact.steps))
         arrays = [p.detach().cpu().numpy() for p in (*teacher.parameters, *teacher.statistics)]
         return {f"{i:02d}": array for i, array in enumerate(arrays)}
 
@@ -274,39 +274,39 @@ class Teachers:
         return {name: float(right.float().mean()) for name, right in rights.items()}
 
 
-def _pool(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers) -> np.ndarray:
-    """(N, 28, 28) uint8, N = lesson.pool: of images that were found or made, as many of each class as the teachers see.
+def _pool(artifact: Artifact, datasets: Mapping[str, Arrays], teachers: Teachers) -> np.ndarray:
+    """(N, 28, 28) uint8, N = artifact.pool: of images that were found or made, as many of each class as the teachers see.
 
     Only `real` looks at MNIST's images. The others have few of some classes, which a student would then hardly name; so
     that these are not a few images many times, all of the others are written otherwise, each by its own amounts.
     """
-    seed = substream(lesson.seed, POOL)
-    found = _found(lesson, datasets, teachers, seed)
+    seed = substream(artifact.seed, POOL)
+    found = _found(artifact, datasets, teachers, seed)
     first, second = teachers.answers(torch.from_numpy(found).to(teachers.device))
     said = joined(first, second, "probability").cpu().numpy()
-    chosen = found[even(said, lesson.pool, np.random.default_rng(seed))]
-    if lesson.inputs == "real":
+    chosen = found[even(said, artifact.pool, np.random.default_rng(seed))]
+    if artifact.inputs == "real":
         return chosen
     g = torch.Generator().manual_seed(seed)
     moved = [written_otherwise(prepare(part), g, SHAPE[1]) for part in torch.from_numpy(chosen).split(1000)]
     return torch.cat(moved)[:, 0].add(1).mul(127.5).round().byte().numpy()
 
 
-def _found(lesson: Lesson, datasets: Mapping[str, Arrays], teachers: Teachers, seed: int) -> np.ndarray:
+def _found(artifact: Artifact, datasets: Mapping[str, Arrays], teachers: Teachers, seed: int) -> np.ndarray:
     """Images to choose from, (M, 28, 28) uint8; where they have to be made, made once and cached."""
-    if lesson.inputs == "real":
+    if artifact.inputs == "real":
         return teachers.digits.images[teachers.digits.train].cpu().numpy()
-    if lesson.inputs == "fashion":
+    if artifact.inputs == "fashion":
         return np.asarray(datasets["fashion_mnist"]["train_images"])
-    key = {"recipe": 5, "inputs": lesson.inputs, "count": lesson.pool, "seed": seed}
-    if lesson.inputs == "generator":
-        key |= {"steps": lesson.generator_steps, "batch": GENERATOR_BATCH, "teachers": teachers.key}
+    key = {"recipe": 5, "inputs": artifact.inputs, "count": artifact.pool, "seed": seed}
+    if artifact.inputs == "generator":
+        key |= {"steps": artifact.generator_steps, "batch": GENERATOR_BATCH, "teachers": teachers.key}
 
     def make() -> dict[str, np.ndarray]:
-        if lesson.inputs != "generator":
-            return {"images": {"noise": pools.noise, "strokes": pools.strokes}[lesson.inputs](lesson.pool, seed)}
+        if artifact.inputs != "generator":
+            return {"images": {"noise": pools.noise, "strokes": pools.strokes}[artifact.inputs](artifact.pool, seed)}
         student = Population(graph("cnn_small", CLASSES), SHAPE, [seed], [generator.LR], teachers.device)
-        made = generator.pool(teachers.both, student, lesson.pool, GENERATOR_BATCH, lesson.generator_steps, seed)
+        made = generator.pool(teachers.both, student, artifact.pool, GENERATOR_BATCH, artifact.generator_steps, seed)
         return {"images": made}
 
     return cached("pool", key, make)["images"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from studies.harness.arguments import parse
 from studies.harness.progress import say
@@ -11,8 +12,13 @@ from studies.harness.run import INTERRUPTED, Run
 from studies.harness.study import InputError, Study
 
 
-def main(study: Study, words: Sequence[str] | None = None) -> int:
-    words = sys.argv[1:] if words is None else words
+def main(study: Study, words: Sequence[str] | None = None) -> NoReturn:
+    """The last line of a study's file. Ends the process with its exit code."""
+    raise SystemExit(run(study, sys.argv[1:] if words is None else words))
+
+
+def run(study: Study, words: Sequence[str]) -> int:
+    """Does what the words of the command line ask; the exit code."""
     try:
         options = parse(study, words)
         return Run(study, options, words).go()

@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.harness.study import Study, Trial, student_hash
 
-Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by lesson
+Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by artifact
 
 
 class TrialRunner:
@@ -32,7 +32,7 @@ class TrialRunner:
         self.packs: list[Any] = []
         for configs in trial.packs:
             pack = [cls.config_type(**config) for config in configs]
-            self.packs.append(cls(pack, datasets, answers[cls.lesson(pack[0])], device))
+            self.packs.append(cls(pack, datasets, answers[cls.artifact(pack[0])], device))
         self.evaluations = 0
 
     @property
@@ -85,10 +85,10 @@ def failed_rows(trial: Trial, error: Exception | str) -> list[dict]:
     return [{"student": student_hash(c), "status": "failed", "error": line, "step": 0} for c in trial.students]
 
 
-def lessons(study: Study, trials: Iterable[Trial]) -> list:
+def artifacts(study: Study, trials: Iterable[Trial]) -> list:
     """What has to be prepared for these trials, once each, in order."""
     cls = study.load()
-    return list(dict.fromkeys(cls.lesson(cls.config_type(**c)) for trial in trials for c in trial.students))
+    return list(dict.fromkeys(cls.artifact(cls.config_type(**c)) for trial in trials for c in trial.students))
 
 
 def prepare_process(threads: int) -> str:
@@ -131,7 +131,7 @@ def run_inline(
     datasets: Mapping,
     device: str,
     record: Callable[[Trial, int, list[dict]], None],
-    lesson_row: Callable[[dict], None],
+    artifact_row: Callable[[dict], None],
     load: Callable[[str], bytes | None],
     save: Callable[[str, bytes], None],
     keep: Callable[[str, bytes], None] | None = None,
@@ -144,10 +144,10 @@ def run_inline(
     cls = study.load()
     answers: Answers = {}
     for trial in trials:
-        for lesson in lessons(study, [trial]):
-            if lesson not in answers:
-                answers[lesson], row = cls.prepare(lesson, datasets, device)
-                lesson_row(row)
+        for artifact in artifacts(study, [trial]):
+            if artifact not in answers:
+                answers[artifact], row = cls.prepare(artifact, datasets, device)
+                artifact_row(row)
         evaluation = 0
         try:
             runner = TrialRunner(study, trial, datasets, answers, device, keep)

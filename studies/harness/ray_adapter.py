@@ -26,7 +26,7 @@ from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
 from studies.harness.arguments import Options
-from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, failed_rows, lessons, prepare_process
+from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, artifacts, failed_rows, prepare_process
 from studies.harness.folder import FolderError, RunFolder
 from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
 
@@ -59,7 +59,7 @@ class Search:
 
     def trial(self, study: Study, point: Config) -> Trial:
         """The trial of one suggestion: its seeds as packs of one student."""
-        configs = [study.same({**self.fixed, **{k: point[k] for k in self.ranges}, "seed": s}) for s in self.seeds]
+        configs = [study.canonical({**self.fixed, **{k: point[k] for k in self.ranges}, "seed": s}) for s in self.seeds]
         return trial_of(tuple((c,) for c in configs))
 
     @property
@@ -218,22 +218,22 @@ def share(datasets: Mapping[str, Any]) -> ray.ObjectRef:
 
 
 def prepare(
-    study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, lesson_row: Callable[[dict], None]
+    study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, artifact_row: Callable[[dict], None]
 ) -> tuple[Answers, list[str]]:
-    """All lessons at once, one worker each; and how the workers multiply in float32."""
+    """All artifacts at once, one worker each; and how the workers multiply in float32."""
     need = resources(num_gpus)
 
     @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
-    def work(lesson, datasets):
+    def work(artifact, datasets):
         products = prepare_process(1)
-        return *study.load().prepare(lesson, datasets, "cuda" if num_gpus else "cpu"), products
+        return *study.load().prepare(artifact, datasets, "cuda" if num_gpus else "cpu"), products
 
     answers: Answers = {}
     settings = set()
-    for lesson, future in [(lesson, work.remote(lesson, datasets)) for lesson in lessons(study, trials)]:
-        answers[lesson], row, products = ray.get(future)
+    for artifact, future in [(artifact, work.remote(artifact, datasets)) for artifact in artifacts(study, trials)]:
+        answers[artifact], row, products = ray.get(future)
         settings.add(products)
-        lesson_row(row)
+        artifact_row(row)
     return answers, sorted(settings)
 
 

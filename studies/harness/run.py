@@ -202,7 +202,7 @@ class Run:
         }  # fmt: skip
         self.folder.write_json(self.info)
         say(f"run       {self.folder.uri}")
-        from analysis.records import schema
+        from analysis.core.records import schema
 
         self.schema = schema({name: axis.type for name, axis in self.study.axes.items()}, self.study.metrics)
         self.by_student: dict[str, list[Config]] = {}
@@ -238,7 +238,7 @@ class Run:
 
     def _kind(self, config: Config) -> bool:
         """Students that train alone cost more than those of a pack; what a search will suggest is not known before."""
-        return bool(self.plan.trials) and self.study.alone(config)
+        return bool(self.plan.trials) and self.study.trains_alone(config)
 
     def _train_inline(self) -> bool:
         from studies.harness import engine
@@ -251,7 +251,7 @@ class Run:
         try:
             engine.run_inline(
                 self.study, self.plan.trials, datasets, device,
-                self.record, self.record_lesson, self.folder.checkpoint, self.folder.write_checkpoint,
+                self.record, self.record_artifact, self.folder.checkpoint, self.folder.write_checkpoint,
                 self.folder.write_weights if self.options.keep_weights else None,
             )  # fmt: skip
         finally:
@@ -267,7 +267,7 @@ class Run:
         searches, trials = [], plan.trials
         if o.search == "optuna":
             searches = [adapter.Search(fixed, plan.ranges, plan.values["seed"], o.samples) for fixed in plan.fields()]
-            # every suggestion has the lessons of its field and seeds, whatever the point
+            # every suggestion has the artifacts of its field and seeds, whatever the point
             middle = {name: (r.low + r.high) / 2 for name, r in plan.ranges.items()}
             trials = [searched.trial(study, middle) for searched in searches]
         datasets = self._datasets()
@@ -278,8 +278,8 @@ class Run:
             if o.address != "local" and self.folder.local:
                 say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
             shared = adapter.share(datasets)
-            self.progress.say(f"preparing {study.lesson_table}")
-            answers, products = adapter.prepare(study, trials, shared, o.num_gpus, self.record_lesson)
+            self.progress.say(f"preparing {study.artifact_table}")
+            answers, products = adapter.prepare(study, trials, shared, o.num_gpus, self.record_artifact)
             self.info["devices"]["float32_products"] = products
             self.progress.restart_clock()
             jobs = adapter.Jobs(study, self.folder, plan.trials, searches, plan.workers, o)
@@ -335,10 +335,10 @@ class Run:
         self.best = better([*best, self.best] if self.best else best, default=None)
         self.progress.update(len(self.over), work, spent, self.best[0] if self.best else None)
 
-    def record_lesson(self, row: Mapping[str, Any]) -> None:
+    def record_artifact(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.data}
         name = "-".join(str(v) for v in row.values() if isinstance(v, str | int)).replace("/", "_")
-        tables = {self.study.lesson_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
+        tables = {self.study.artifact_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
         for table, lines in tables.items():
             self.folder.write_rows(table, name, [{**known, **line} for line in lines])
 

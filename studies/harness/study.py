@@ -140,10 +140,10 @@ class Study:
     """A question and the space where its answer is looked for.
 
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
-    or the batches; students: axes that change numbers only, which share a pack. same: maps a config to the one that
-    stands for all configs with the same mathematics. alone: whether a student trains in a pack of one. metric: chosen on,
+    or the batches; students: axes that change numbers only, which share a pack. canonical: maps a config to the one that
+    stands for all configs with the same mathematics. trains_alone: whether a student trains in a pack of one. metric: chosen on,
     never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
-    where the study has an axis `dataset`, its values are the names. lesson_table: where a row per prepared lesson (a
+    where the study has an axis `dataset`, its values are the names. artifact_table: where a row per prepared artifact (a
     teacher) is kept. tables: further tables, each with the columns that tell its rows apart beside the student and the
     step.
     """
@@ -157,10 +157,10 @@ class Study:
     trials: Mapping[str, Axis]
     students: Mapping[str, Axis]
     presets: Mapping[str, Preset]
-    same: Callable[[Config], Config] = lambda config: config
-    alone: Callable[[Config], bool] = lambda config: False
+    canonical: Callable[[Config], Config] = lambda config: config
+    trains_alone: Callable[[Config], bool] = lambda config: False
     datasets: tuple[str, ...] = ("mnist",)
-    lesson_table: str = "teachers"
+    artifact_table: str = "teachers"
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -171,11 +171,6 @@ class Study:
         """The trainable's class. Imports torch."""
         module, _, name = self.trainable.partition(":")
         return getattr(importlib.import_module(module), name)
-
-    def main(self, words: Sequence[str] | None = None) -> None:
-        from studies.harness.command import main
-
-        raise SystemExit(main(self, words))
 
     def grids(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> list[dict[str, tuple]]:
         """The values of every axis in each grid of the preset: the study's, the preset's, the grid's own, the sample's, then
@@ -201,7 +196,7 @@ class Study:
 
     def cell(self, config: Config) -> Cell:
         config = {name: config[name] for name in self.axes}
-        return Cell(config, student_hash(self.same(config)))
+        return Cell(config, student_hash(self.canonical(config)))
 
     def pack_key(self, config: Config) -> tuple:
         """Students of one key may share a pack: same trial axes, same seed, so the same batches."""
@@ -210,9 +205,9 @@ class Study:
     def pack(self, configs: Iterable[Config], most: int) -> list[tuple[Config, ...]]:
         """Packs of at most `most` students, as even as they come, the largest first. Each student once."""
         groups: dict[tuple, dict[str, Config]] = {}
-        for config in map(self.same, configs):
+        for config in map(self.canonical, configs):
             student = student_hash(config)
-            key = (*self.pack_key(config), student) if self.alone(config) else self.pack_key(config)
+            key = (*self.pack_key(config), student) if self.trains_alone(config) else self.pack_key(config)
             groups.setdefault(key, {})[student] = config
         packs = []
         for group in groups.values():
@@ -238,7 +233,7 @@ class Study:
     def config_trials(self, cells: Sequence[Cell], done: set[str]) -> list[Trial]:
         """One trial per config, its seeds as packs of one: what a scheduler may stop on its own."""
         groups: dict[str, list[Config]] = {}
-        for config in {cell.student: self.same(cell.config) for cell in cells}.values():
+        for config in {cell.student: self.canonical(cell.config) for cell in cells}.values():
             groups.setdefault(json.dumps({**config, "seed": None}), []).append(config)
         return [trial_of(tuple((c,) for c in g)) for g in groups.values() if {student_hash(c) for c in g} - done]
 

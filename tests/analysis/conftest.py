@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.records import schema, table_schema
+from analysis.core.records import schema, table_schema
 
 TEMPERATURES, WEIGHTS, SEEDS = (1.0, 4.0, 16.0), (0.0, 0.5, 1.0), (0, 1, 2)
 AXES = {"teacher_view": str, "target_labels": str, "temperature": float, "kd_weight": float, "seed": int}

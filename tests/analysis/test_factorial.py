@@ -3,7 +3,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from analysis.factorial import effects, judged
+from analysis.core.factorial import effects, judged
 
 FACTORS = {"a": ("no", "yes"), "b": (0, 3), "c": ("x", "y")}
 

@@ -3,13 +3,13 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
 
-from analysis.figures.bars import bars, columns
-from analysis.figures.curves import curves
-from analysis.figures.heatmap import heatmap, raster, scatter
-from analysis.figures.interactive import interactive
-from analysis.figures.references import Reference, spread
-from analysis.figures.scales import positions
-from analysis.figures.surface import surface
+from analysis.core.figures.bars import bars, columns
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import heatmap, raster, scatter
+from analysis.core.figures.interactive import interactive
+from analysis.core.figures.references import Reference, spread
+from analysis.core.figures.scales import positions
+from analysis.core.figures.surface import surface
 
 GRID = [1.0, 4.0, 16.0]
 COLUMNS = ("temperature", "kd_weight", "accuracy")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.records import schema
+from analysis.core.records import schema
 
 PAGE = Path(__file__).parents[2] / "analysis" / "finetuning.py"
 AXES = {"augmentation": str, "unfreezing": str, "rate": str, "network": str, "weights": str, "train_size": int}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.records import schema
+from analysis.core.records import schema
 
 PAGE = Path(__file__).parents[2] / "analysis" / "forgetting.py"
 AXES = {"tasks": str, "network": str, "width": int, "optimiser": str, "old_steps": int, "steps": int, "batch_size": int,

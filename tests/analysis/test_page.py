@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import page, regimes
-from analysis.records import schema
+from analysis.core import report as page
+from analysis.core import settings as regimes
+from analysis.core.records import schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "analysis" / "mnistm_kd.py"
@@ -129,7 +130,7 @@ def test_titles_say_data_seeds_and_preset(report):
 def test_the_notebook_beside_the_report_is_the_page(report):
     notebook = json.loads((report[0] / "report.ipynb").read_text())
     code = "".join("".join(cell["source"]) for cell in notebook["cells"])
-    assert 'page.start("mnistm_kd")' in code
+    assert 'report.start("mnistm_kd")' in code
 
 
 def test_regimes_are_never_mixed(tmp_path, made_up_run):
@@ -153,7 +154,7 @@ def test_a_run_without_results_ends_in_one_line(tmp_path, capsys, made_up_run):
 
 
 def test_importing_the_contract_is_light():
-    code = "import sys, analysis.records; print([m for m in ('pandas', 'pyarrow', 'torch', 'ray', 'numpy') if m in sys.modules])"
+    code = "import sys, analysis.core.records; print([m for m in ('pandas', 'pyarrow', 'torch', 'ray', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import records
+from analysis.core import records
 
 AXES = {"temperature": float, "network": str, "seed": int}
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.records import schema
+from analysis.core.records import schema
 
 PAGE = Path(__file__).parents[2] / "analysis" / "repeat_copy.py"
 AXES = {"schedule": str, "max_length": int, "repeats": int, "bits": int, "lr": float, "seed": int}

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.slopes import extrapolated, follows, gaussian_norms, knee, slopes
-from analysis.statistics import Interval
+from analysis.core.slopes import extrapolated, follows, gaussian_norms, knee, slopes
+from analysis.core.statistics import Interval
 
 
 def law(T, seed):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.harness.command import main
+from studies.harness.command import run
 from studies.harness.machine import available_cores
 from studies.harness.study import InputError
 from studies.mnistm_kd import STUDY
@@ -41,7 +41,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(words, said, capsys, tmp_path, 
     monkeypatch.chdir(tmp_path)
     if "--data" not in words:
         words = [*words, *SAMPLE]
-    assert main(STUDY, words) == 2
+    assert run(STUDY, words) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mnistm_kd: ")][-1:]
     assert lines and said in lines[0]
     assert not list(tmp_path.iterdir()), "nothing was written"
@@ -54,7 +54,7 @@ def test_a_truncated_file_is_named_and_nothing_falls_back_to_the_sample(capsys, 
         (raw / f"{name}-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03")
     for name in ("train-labels", "t10k-labels"):
         (raw / f"{name}-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01")
-    assert main(STUDY, ["--data-root", str(tmp_path), "--dry-run"]) == 2
+    assert run(STUDY, ["--data-root", str(tmp_path), "--dry-run"]) == 2
     assert "idx3-ubyte" in capsys.readouterr().err
 
 
@@ -78,7 +78,7 @@ def test_help_and_dry_run_import_neither_torch_nor_ray(tmp_path):
 
 def test_dry_run_says_what_would_be_done(capsys):
     assert (
-        main(
+        run(
             STUDY,
             [
                 "--dry-run",
@@ -105,7 +105,7 @@ def test_the_study_and_its_trainable_agree_on_the_config():
     for preset in STUDY.presets:
         cells = STUDY.cells(STUDY.chosen(preset, "full", {}))
         for cell in (cells[0], cells[-1]):
-            assert cls.config_type(**STUDY.same(cell.config))
+            assert cls.config_type(**STUDY.canonical(cell.config))
 
 
 def test_input_errors_have_one_line():
@@ -118,7 +118,7 @@ def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, otherwise, 
     from trainables.core import data as datasets
 
     monkeypatch.setattr(datasets, "answering", lambda *_: pytest.fail("a mirror was asked"))
-    assert main(STUDY, ["--dry-run", "--data", data, "--data-root", str(tmp_path), "--storage", str(tmp_path)]) == 0
+    assert run(STUDY, ["--dry-run", "--data", data, "--data-root", str(tmp_path), "--storage", str(tmp_path)]) == 0
     said = capsys.readouterr().err
     assert "if a run can download them" in said and ("else the shipped sample" in said) == otherwise
     assert "MNIST is not in" in said and not list(tmp_path.iterdir())

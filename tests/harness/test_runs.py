@@ -11,7 +11,7 @@ import psutil
 import pyarrow.dataset as ds
 import pytest
 
-from analysis import records
+from analysis.core import records
 
 SCRIPT = Path(__file__).parents[2] / "studies" / "mnistm_kd.py"
 TINY = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import records
+from analysis.core import records
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")

@@ -11,7 +11,7 @@ from studies.harness.plan import Plan
 from studies.harness.study import InputError, Preset, Study, grid, loguniform, student_hash, trial_of, uniform
 
 
-def same(config):
+def canonical(config):
     return {**config, "temperature": 1.0} if config["kd_weight"] == 0 else config
 
 
@@ -24,7 +24,7 @@ TOY = Study(
         "seed": grid(0, 1),
     },
     presets={"course": Preset("all"), "smoke": Preset("few", axes={"seed": (0,)}, sample={"temperature": (2.0,)})},
-    same=same,
+    canonical=canonical,
 )  # fmt: skip
 VALUES = TOY.chosen("course", "full", {})
 
@@ -33,7 +33,7 @@ def test_every_cell_has_a_student_and_equal_cells_share_theirs():
     cells = TOY.cells(VALUES)
     assert len(cells) == 2 * 3 * 3 * 2
     for a, b in itertools.combinations(cells, 2):
-        assert (a.student == b.student) == (same(a.config) == same(b.config))
+        assert (a.student == b.student) == (canonical(a.config) == canonical(b.config))
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
@@ -64,7 +64,7 @@ def test_a_scheduler_gets_one_trial_per_config_with_its_seeds():
     trials = TOY.config_trials(TOY.cells(VALUES), set())
     for trial in trials:
         assert len(trial.packs) == 2 and len({str({**c, "seed": None}) for c in trial.students}) == 1
-    assert len(trials) == len({str({**same(c.config), "seed": None}) for c in TOY.cells(VALUES)})
+    assert len(trials) == len({str({**canonical(c.config), "seed": None}) for c in TOY.cells(VALUES)})
 
 
 def test_workers_may_share_gpus(monkeypatch):
@@ -148,7 +148,7 @@ def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each(
 
 
 def test_students_that_train_alone_have_packs_of_one():
-    study = dataclasses.replace(TOY, alone=lambda config: config["view"] == "a")
+    study = dataclasses.replace(TOY, trains_alone=lambda config: config["view"] == "a")
     packs = study.pack([c.config for c in study.cells(VALUES)], 100)
     assert {len(pack) for pack in packs if pack[0]["view"] == "a"} == {1}
     assert min(len(pack) for pack in packs if pack[0]["view"] == "b") > 1

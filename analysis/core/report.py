@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis import records
+from analysis.core import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ class Page:
 
     def caveats(self) -> Iterator[str]:
         """What every page says at its end: a small data set, students without a result, a run that has not ended."""
-        from analysis import words
+        from analysis.core import tell
 
         rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
         if self.info.get("data") == "sample" and self.info.get("datasets"):
@@ -87,10 +87,10 @@ class Page:
                 for s in failed.to_dict("records")
             ]
             total = rows["student"].nunique()
-            yield f"{len(failed)} of {total} students failed and are holes, not low points: {words.listing(lost)}."
+            yield f"{len(failed)} of {total} students failed and are holes, not low points: {tell.listing(lost)}."
         stopped = rows.loc[rows["status"] == "stopped", "student"].nunique()
         if stopped:
-            yield f"{words.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
+            yield f"{tell.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
         if self.info.get("status") not in ("done", None):
             asked = self.info.get("students", "?")
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."

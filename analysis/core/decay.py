@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binom
 
-from analysis.statistics import LEVEL, Interval
+from analysis.core.statistics import LEVEL, Interval
 
 
 def half_life(steps: Sequence[float], accuracy: Sequence[float], start: float, chance: float = 0.5) -> float:

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.colors import to_hex
 
-from analysis.figures.references import Reference
-from analysis.figures.scales import HOLE, grid, label, matching, positions, scattered, ticks
+from analysis.core.figures.references import Reference
+from analysis.core.figures.scales import HOLE, grid, label, matching, positions, scattered, ticks
 
 
 def interactive(

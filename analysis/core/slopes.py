@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import statistics
-from analysis.statistics import Interval
+from analysis.core import statistics
+from analysis.core.statistics import Interval
 
 NEAR = 0.05
 """A slope this near to the law counts as the law, however narrow its interval is."""

@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from analysis.figures.scales import label
+from analysis.core.figures.scales import label
 
 
 def bars(

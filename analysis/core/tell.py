@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.statistics import Interval, Verdict
+from analysis.core.statistics import Interval, Verdict
 
 
 def percent(value: Interval, digits: int = 1) -> str:

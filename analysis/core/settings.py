@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import records, statistics
+from analysis.core import records, statistics
 
 PLANE = ("temperature", "kd_weight")
 

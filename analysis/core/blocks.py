@@ -10,14 +10,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis.figures.curves import curves, dots
-from analysis.figures.heatmap import heatmap, scatter
-from analysis.figures.interactive import interactive
-from analysis.figures.references import Reference, lines
-from analysis.figures.scales import scattered
-from analysis.figures.surface import surface
-from analysis.page import Page
-from analysis.regimes import PLANE, Regime
+from analysis.core.figures.curves import curves, dots
+from analysis.core.figures.heatmap import heatmap, scatter
+from analysis.core.figures.interactive import interactive
+from analysis.core.figures.references import Reference, lines
+from analysis.core.figures.scales import scattered
+from analysis.core.figures.surface import surface
+from analysis.core.report import Page
+from analysis.core.settings import PLANE, Regime
 
 Levels = Callable[[Regime], Sequence[Reference]]
 

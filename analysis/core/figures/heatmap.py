@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from analysis.figures.scales import HOLE, MAP, dress, grid, label, matching, positions
+from analysis.core.figures.scales import HOLE, MAP, dress, grid, label, matching, positions
 
 
 def heatmap(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import Difference, holm, paired
+from analysis.core.statistics import Difference, holm, paired
 
 Pair = tuple[Any, Any]
 TIMES = " × "

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps, pyplot
 from matplotlib.axes import Axes
 
-from analysis.figures.scales import LOG2, LOG2_FROM_0, MAP, dress, label, positions
+from analysis.core.figures.scales import LOG2, LOG2_FROM_0, MAP, dress, label, positions
 
 
 def curves(

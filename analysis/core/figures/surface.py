@@ -12,8 +12,8 @@ from matplotlib.colors import Normalize
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-from analysis.figures.references import Reference, spread
-from analysis.figures.scales import HOLE, MAP, dress, grid, matching, positions, scattered
+from analysis.core.figures.references import Reference, spread
+from analysis.core.figures.scales import HOLE, MAP, dress, grid, matching, positions, scattered
 
 
 def surface(
