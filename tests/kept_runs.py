@@ -228,11 +228,13 @@ def compare(folder: Path, only: list[str]) -> int:
 def against(folder: Path, record: Path) -> bool:
     study, label = record.parent.name, record.stem
     before = json.loads(record.read_text())
+    told = []
     copy = folder / "again" / label / study / Path(before["run"]).name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / before["run"], copy, ignore=shutil.ignore_patterns("figures", "report.*", "tune"))
+    if not label.endswith("-failed"):  # one run stays as it was made: older runs are still drawn
+        add_tables(study, copy)
     after = draw(ROOT, folder, study, copy)
-    told = []
     if before["exit"] != after["exit"]:
         told.append(f"exit {before['exit']} -> {after['exit']}: {after['error'].strip()[-400:]}")
     elif after["error"] != before["error"]:
@@ -244,6 +246,30 @@ def against(folder: Path, record: Path) -> bool:
     told += [f"figure new: {name}" for name in after["figures"] if name not in before["figures"]]
     print(f"== {study} {label}: {'the same' if not told else ''}", *told, sep="\n   " if told else "", flush=True)
     return bool(told)
+
+
+def add_tables(study: str, run: Path) -> None:
+    """The tables `students` and `cells` that a run has today, from the plan in its run.json and its rows."""
+    import importlib
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from analysis.core import records
+
+    of, info, rows = importlib.import_module(f"studies.{study}").STUDY, records.info(run), records.read(run)
+    points = rows[list(of.axes)].drop_duplicates().to_dict("records")
+    if info["search"] == "grid":
+        points = [cell.config for grid in info["grids"] for cell in of.cells(grid)]
+    cells = list({tuple(c.config.values()): c for c in map(of.cell, points)}.values())
+    lines = {
+        "cells": [{**c.config, "student": c.student} for c in cells],
+        "students": list({c.student: {"student": c.student, **of.canonical(c.config)} for c in cells}.values()),
+    }
+    for name, table in lines.items():
+        (run / name).mkdir()
+        known = pa.Table.from_pylist(table).replace_schema_metadata({"axes": json.dumps(list(of.axes))})
+        pq.write_table(known, run / name / "plan.parquet")
 
 
 if __name__ == "__main__":

@@ -1,131 +1,349 @@
-"""The figures of a run of temperature x kd_weight: one panel per regime, alike in every study of distillation."""
+"""The figures that several pages draw, one call each: a table in, a figure of panels in the run and its report.
+
+Every block takes a tidy table with one line per student (or seed) and the names of its columns; it takes means over seeds itself.
+`rows` and `columns` name columns whose values make panels, below and beside each other (columns alone wrap into lines); a
+panel's title says their values as `Run.named` does. Sizes, shared scales, the legend, and the title with data variant, n, preset
+and run come by themselves. `also(ax, panel)` adds what one page alone has to a panel, before its limits are final.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
+from analysis.core import statistics
+from analysis.core.figures.bars import bars
 from analysis.core.figures.curves import curves, dots
 from analysis.core.figures.heatmap import heatmap, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.references import Reference, lines
-from analysis.core.figures.scales import scattered
+from analysis.core.figures.scales import MAP, ends, label, ordered, palette, reach, scattered
 from analysis.core.figures.surface import surface
-from analysis.core.report import Page
-from analysis.core.settings import PLANE, Regime
+from analysis.core.report import Run
+from analysis.core.settings import select
 
-Levels = Callable[[Regime], Sequence[Reference]]
+Levels = Sequence[Reference] | Callable[[Mapping[str, Any]], Sequence[Reference]]
+"""Levels that all panels are read against, or those of a panel, given the values of its columns."""
+Also = Callable[[Axes, "Panel"], Any]
+BESIDE = 3  # panels in a line where nothing says otherwise
+MORE, LESS, OPEN = "#D55E00", "#009E73", "0.55"  # of differences that are told from 0, and those that are not
 
 
 @dataclass(frozen=True)
-class Planes:
-    """Draws into a run. All values are in per cent.
+class Panel:
+    """The lines of a table that one panel draws. values: of the columns that make panels; place: row and column."""
 
-    below: the axis whose values lie below each other (the others lie side by side); title: a regime in words; best: the
-    cell that validation chose there, or None. digits: of the numbers in heatmaps. columns: the regimes one after another
-    instead, so many in a line. suffix: of the files' names, where a page draws several groups of regimes.
+    values: Mapping[str, Any]
+    table: pd.DataFrame
+    title: str
+    place: tuple[int, int]
+
+
+def panels(
+    run: Run, table: pd.DataFrame, rows: Sequence[str] = (), columns: Sequence[str] = (), wrap: int = BESIDE
+) -> list[Panel]:
+    """The panels of a table, in the order of the planned values of an axis, of categories, or of the table."""
+    rows, columns = _names(rows), _names(columns)
+    down, across = (_combinations(run, table, names) for names in (rows, columns))
+    found = []
+    for i, j in product(range(len(down)), range(len(across))):
+        values = {**dict(zip(rows, down[i], strict=True)), **dict(zip(columns, across[j], strict=True))}
+        part = select(table, values)
+        if len(part):
+            found.append(Panel(values, part, run.named(values), (i, j) if rows else divmod(j, wrap)))
+    return found
+
+
+def grid(
+    shown: Sequence[Panel], width: float, height: float, layout: Any = "constrained", **kwargs: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a place for each panel, of so many inches, and their axes; places without a panel are blank."""
+    shape = tuple(max(panel.place[k] for panel in shown) + 1 for k in (0, 1))
+    size = max(width * shape[1], 7), height * shape[0] + 1.2
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
+    for place in set(product(*map(range, shape))) - {panel.place for panel in shown}:
+        axes[place].set_visible(False)
+    for panel in shown:
+        axes[panel.place].set_title(panel.title, fontsize=10.5)
+    return figure, [axes[panel.place] for panel in shown]
+
+
+def plane(
+    run: Run, table: pd.DataFrame, x: str, y: str, z: str, heading: str, *, rows: Sequence[str] = (), columns: Sequence[str] = (),
+    framed: Sequence[Mapping[str, Any]] = (), levels: Levels = (), more: Levels = (), limits: tuple[float, float] | None = None,
+    colors: tuple[float, float] | None = None, surfaces: bool = True, turn: bool = True, name: str = "heatmaps", suffix: str = "",
+    digits: int = 1, note: str = "", wrap: int = BESIDE, also: Also | None = None, framing: str = "chosen on validation",
+) -> None:  # fmt: skip
+    """Means of z over the grid of x and y: surfaces<suffix>.png and a surface to turn for each panel, where both axes are ordered;
+    <name><suffix>.png, the same as numbers. A cell that was planned and has no result (a line without z) is a hole.
+
+    framed: cells that are outlined, each with values of panels and of x, y; `framing` says what the frame means. levels: planes of
+    the surfaces; more: further ones of those to turn. limits: of the z axis (0 to 100 for shares); colors: of the colours (round
+    numbers around all means). digits: of the numbers.
     """
+    shown = panels(run, table, rows, columns, wrap)
+    means = [statistics.summarise(panel.table, [x, y], z, holes=True) for panel in shown]
+    colors = colors or _round(pd.concat(means)[z], digits)
+    frames = [
+        [{k: cell[k] for k in (x, y) if k in cell} for cell in framed if _belongs(cell, panel.values)]
+        for panel in shown
+    ]
+    numbers = all(pd.api.types.is_numeric_dtype(table[axis]) for axis in (x, y))
+    if surfaces and numbers and any(min(t[x].nunique(), t[y].nunique()) > 1 for t in means):
+        span = limits or ((0, 100) if ends(z) else colors)
+        _surfaces(run, shown, means, (x, y, z), heading, frames, levels, span, colors, note, suffix)
+        for panel, mean, cells in zip(shown, means, frames, strict=True) if turn else ():
+            title = f"{heading}: {panel.title}\n{run.subtitle}" if panel.title else f"{heading}\n{run.subtitle}"
+            against = [*_of(levels, panel), *_of(more, panel)]
+            turned = interactive(mean, x, y, z, title, against, cells, limits=span, colors=colors)
+            called = "_".join(["surface", *(str(v) for v in panel.values.values())]) if panel.values else "surface"
+            run.interactive(turned, called + suffix, panel.title or heading)
+    cells_across = max(len(ordered(t[x])) for t in means)
+    figure, axes = grid(
+        shown, max(4.6, 0.75 * cells_across + 2.2), max(3.2, 0.5 * max(len(ordered(t[y])) for t in means) + 1.3)
+    )
+    for panel, mean, cells, ax in zip(shown, means, frames, axes, strict=True):
+        if numbers and scattered(mean, x, y):
+            scatter(mean, x, y, z, cells, colors, ax)
+        else:
+            heatmap(mean, x, y, z, cells, colors, digits, ax)
+        if also:
+            also(ax, panel)
+    scale = plt.cm.ScalarMappable(plt.Normalize(*colors), MAP)
+    figure.colorbar(scale, ax=axes, label=label(z), shrink=0.7)
+    key = f"; framed: {framing}" if any(frames) else ""
+    figure.suptitle(run.title(heading + key, note), fontsize=11)
+    run.figure(figure, name + suffix)
 
-    run: Page
-    regimes: Sequence[Regime]
-    below: str
-    title: Callable[[Regime], str]
-    best: Callable[[Regime], Mapping[str, Any] | None]
-    digits: int = 1
-    columns: int = 0
-    suffix: str = ""
 
-    def panels(self, height: float, width: float = 6.6, layout: Any = "constrained", **kwargs: Any):
-        """A figure with one panel per regime, and its axes in the order of the regimes."""
-        rows = list(dict.fromkeys(r.axes[self.below] for r in self.regimes))
-        others = [{**r.axes, self.below: None} for r in self.regimes]
-        columns = [other for i, other in enumerate(others) if other not in others[:i]]
-        places = [(rows.index(r.axes[self.below]), columns.index(o)) for r, o in zip(self.regimes, others, strict=True)]
-        if self.columns:
-            places = [divmod(i, self.columns) for i in range(len(self.regimes))]
-        shape = max(row for row, _ in places) + 1, max(column for _, column in places) + 1
-        size = width * shape[1], height * shape[0]
-        figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
-        for place in set(product(*map(range, shape))) - set(places):
-            axes[place].set_visible(False)
-        return figure, [axes[place] for place in places]
+def learning(
+    run: Run, table: pd.DataFrame, x: str, y: str, heading: str, *, per: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
+    colors: Mapping[str, Any] | None = None, levels: Levels = (), limits: tuple[float | None, float | None] | None = None,
+    log: bool = False, marker: str = "o", name: str = "learning", note: str = "", wrap: int = BESIDE, also: Also | None = None,
+    xlabel: str = "", ylabel: str = "", legend: str | None = None, size: tuple[float, float] = (6.4, 4.2), share: Any = True,
+) -> None:  # fmt: skip
+    """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
-    def span(self, metric: str) -> tuple[float, float]:
-        """Round numbers (with one decimal: tens) around all means: one colour scale for all regimes."""
-        values = pd.concat([regime.plane(metric)[metric] for regime in self.regimes]).dropna()
-        unit = 10 ** (2 - self.digits)
-        return unit * (values.min() // unit), unit * -(-values.max() // unit)
+    colors: of the values of `per`, in the order they are drawn; `scales.palette` unless given. limits: of the y axis (0 to 100 for
+    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots.
+    """
+    shown = panels(run, table, rows, columns, wrap)
+    figure, axes = grid(shown, *size, sharey=share)
+    for panel, ax in zip(shown, axes, strict=True):
+        mean = statistics.summarise(panel.table, [per, x], y)
+        if len(mean) > 4 and mean[x].nunique() == len(mean):  # a search: its points lie on no line
+            dots(_quarters(mean, per), x, y, per, colors, ax)
+        else:
+            curves(mean, x, y, per, colors, marker, ax)
+        if log:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
+        ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
+        if limits or ends(y):
+            ax.set_ylim(*(limits or (0, 101)))
+        if also:
+            also(ax, panel)
+        lines(_of(levels, panel), ax)
+    _legend(figure, axes, label(per) if legend is None else legend)
+    figure.suptitle(run.title(heading, note), fontsize=11)
+    run.figure(figure, name)
 
-    def surfaces(
-        self, metric: str, heading: str, references: Levels, more: Levels | None = None, note: str = "",
-        limits: tuple[float, float] = (0, 100), turn: bool = True,
-    ) -> None:  # fmt: skip
-        """surfaces.png, all on the same axes, and each as HTML to turn unless told not to. references: planes of both;
-        more: further planes where there is room, in the HTML; note: a last line under the title."""
-        # no layout engine sees the planes' names
-        figure, axes = self.panels(5.8, 7.3, None, subplot_kw={"projection": "3d"})
-        width, height = figure.get_size_inches()
-        figure.subplots_adjust(1.5 / width, 0.5 / height, 1 - 0.7 / width, 1 - 1.3 / height, wspace=0.3, hspace=0.1)
-        colors, name = self.span(metric), metric.replace("_", " ") + ", %"
-        for regime, ax in zip(self.regimes, axes, strict=True):
-            table, best = regime.plane(metric), self.best(regime)
-            surface(table, *PLANE, metric, references(regime), best, limits=limits, colors=colors, ax=ax)
-            ax.set_zlabel(name)
-            ax.set_title(self.title(regime), fontsize=11)
-        figure.suptitle("\n".join(filter(None, (heading, self.run.subtitle, note))), fontsize=11)
-        self.run.figure(figure, "surfaces" + self.suffix)
-        for regime in self.regimes if turn else ():
-            title = f"{heading}: {self.title(regime)}\n{self.run.subtitle}"
-            against = [*references(regime), *(more(regime) if more else ())]
-            turned = interactive(
-                regime.plane(metric), *PLANE, metric, title, against, self.best(regime), limits=limits, colors=colors
+
+def rung(name: str, values: pd.Series | Sequence[float], kind: str, metric: str) -> pd.DataFrame:
+    """The lines of one bar of a ladder: values by seed (one value where it is published), shares as fractions."""
+    return pd.DataFrame({"name": name, "kind": kind, metric: list(values)})
+
+
+def ladder(
+    run: Run, rungs: Sequence[pd.DataFrame], metric: str, heading: str, kinds: Mapping[str, str], *, limit: float | None = None,
+    descending: bool | None = False, digits: int = 1, name: str = "ladder", note: str = "",
+) -> None:  # fmt: skip
+    """<name>.png: bars from 0 with intervals, ours beside published ones, the least on top (`descending`: the greatest; None: in
+    their order). kinds: {what a bar is: its colour}, which make the legend. limit: end of the axis (100 for shares)."""
+    table = pd.concat([each for each in rungs if len(each)], ignore_index=True).dropna(subset=[metric])
+    means = statistics.summarise(table, ["name", "kind"], metric)
+    if descending is None:
+        order = {key: i for i, key in enumerate(dict.fromkeys(table["name"]))}
+        means = means.sort_values("name", key=lambda column: column.map(order), ignore_index=True)
+    else:
+        means = means.sort_values(metric, ascending=not descending, ignore_index=True)
+    means["color"] = means["kind"].map(kinds)
+    end = limit or (
+        100 if ends(metric) and metric.endswith("accuracy") else 1.25 * float(means["high"].fillna(means[metric]).max())
+    )
+    heights = means["name"].str.count("\n") + 1
+    figure, ax = plt.subplots(figsize=(10, 0.34 * heights.sum() + 0.16 * len(means) + 1.6), layout="constrained")
+    bars(means, "name", metric, hue="color", limit=end, ax=ax, digits=digits)
+    used = [kind for kind in kinds if kind in set(means["kind"])]
+    if len(used) > 1:
+        figure.legend(
+            handles=[Patch(color=kinds[k], label=k) for k in used], loc="outside lower center", ncols=4, fontsize=9
+        )
+    figure.suptitle(run.title(heading, note), fontsize=11)
+    run.figure(figure, name)
+
+
+def forest(
+    run: Run, table: pd.DataFrame, heading: str, *, y: str, rows: Sequence[str] = (), columns: Sequence[str] = (), xlabel: str,
+    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None,
+) -> None:  # fmt: skip
+    """<name>.png: differences with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
+
+    table: as `statistics.compare` makes it, with a column of words `y`. better: "more" or "less", the side that is coloured as a
+    gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
+    """
+    shown, names = panels(run, table, rows, columns), list(dict.fromkeys(table[y]))
+    tint = {"more": MORE, "less": LESS} if better == "less" else {"more": LESS, "less": MORE} if better else dict.fromkeys(("more", "less"), "#0072B2")  # fmt: skip
+    figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
+    for panel, ax in zip(shown, axes, strict=True):
+        ax.axvline(0, color="0.3", linewidth=1)
+        drawn = panel.table[["mean", "low", "high"]].mul(scale).assign(n=panel.table["n"])
+        for (_, line), error, (_, value) in zip(
+            panel.table.iterrows(), reach(drawn, "mean").T, drawn.iterrows(), strict=True
+        ):
+            color = tint.get(line["told"], OPEN)
+            face = color if line["told"] != "open" else "white"
+            at = -names.index(line[y])
+            ax.errorbar(
+                value["mean"],
+                at,
+                xerr=error[:, None],
+                fmt="o",
+                color=color,
+                markerfacecolor=face,
+                markersize=5,
+                capsize=3,
             )
-            self.run.interactive(turned, f"surface_{regime.name}", self.title(regime))
+        ax.set(xlabel=xlabel, ylim=(0.6 - len(names), 0.6))
+        ax.set_yticks([-i for i in range(len(names))], names, fontsize=9)
+        ax.margins(x=0.08)
+        if also:
+            also(ax, panel)
+    said = {"more": "more", "less": "fewer or less"} if better else {"more": "told from 0"}
+    marks = [
+        Line2D([], [], marker="o", linestyle="", color=tint[way], label=text + " (Holm)" * bool(better))
+        for way, text in said.items()
+    ]
+    marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
+    figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+    figure.suptitle(run.title(heading, note), fontsize=11)
+    run.figure(figure, name)
 
-    def heatmaps(self, metric: str, name: str, heading: str) -> None:
-        """<name>.png: the same as numbers, mean and half of the interval; colours share one scale."""
-        limits = self.span(metric)
-        figure, axes = self.panels(4.4)
-        for regime, ax in zip(self.regimes, axes, strict=True):
-            table = regime.plane(metric)
-            best = self.best(regime)
-            if scattered(table, *PLANE):
-                scatter(table, *PLANE, metric, best=best, limits=limits, ax=ax)
-            else:
-                heatmap(table, *PLANE, metric, best=best, limits=limits, ax=ax, digits=self.digits)
-            ax.set_title(self.title(regime), fontsize=10.5)
-        colors = plt.cm.ScalarMappable(plt.Normalize(*limits), "viridis")
-        figure.colorbar(colors, ax=list(axes), label=heading + ", %", shrink=0.7)
-        framed = "; framed: chosen on validation" if any(self.best(regime) for regime in self.regimes) else ""
-        figure.suptitle(f"{heading}{framed}\n{self.run.subtitle}", fontsize=11)
-        self.run.figure(figure, name + self.suffix)
 
-    def over_temperature(self, metric: str, heading: str, references: Levels, note: str = "", top: float = 100) -> None:
-        """curves.png: one line per weight with its interval; unlike surfaces and bars it may start above zero."""
-        planes = {r.name: r.plane(metric) for r in self.regimes}
-        levels = {r.name: references(r) for r in self.regimes}
-        seen = [plane["low"].min() for plane in planes.values()]
-        seen += [level.value for those in levels.values() for level in those]
-        floor = max(0, 10 * (pd.Series(seen).min() // 10))
-        figure, axes = self.panels(4.8, 7.6, sharey=True)
-        for regime, ax in zip(self.regimes, axes, strict=True):
-            table = planes[regime.name]
-            if scattered(table, *PLANE):  # points of a search lie on no line: group the weights
-                quarters = ["0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1"]
-                grouped = pd.cut(table["kd_weight"], [0, 0.25, 0.5, 0.75, 1], labels=quarters, include_lowest=True)
-                dots(table.assign(kd_weight=grouped.astype(str)), "temperature", metric, "kd_weight", ax=ax)
-            else:
-                curves(table, "temperature", metric, "kd_weight", ax=ax)
-            ax.set_ylim(floor, top)
-            lines(levels[regime.name], ax)
-            ax.set_title(self.title(regime), fontsize=10.5)
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, title="kd_weight (λ)", loc="outside lower center", ncols=len(names))
-        said = f"{heading} over the temperature, mean and 95 % interval"
-        figure.suptitle("\n".join(filter(None, (said, self.run.subtitle, note))), fontsize=11)
-        self.run.figure(figure, "curves" + self.suffix)
+def intervals(
+    run: Run, table: pd.DataFrame, x: str, y: str, heading: str, *, per: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
+    colors: Mapping[str, Any] | None = None, limits: tuple[float | None, float | None] | None = None, log: bool = False,
+    join: bool = False, name: str = "intervals", note: str = "", also: Also | None = None, xlabel: str = "", ylabel: str = "",
+    size: tuple[float, float] = (6.4, 4.0), share: Any = True,
+) -> None:  # fmt: skip
+    """<name>.png: points with intervals over the values of x, which need no order, side by side for each value of `per`.
+
+    log: a logarithmic y axis; an interval that leaves it ends in an arrow. join: lines between the points of one `per`.
+    """
+    shown = panels(run, table, rows, columns)
+    figure, axes = grid(shown, *size, sharey=share)
+    tints, at = colors or palette(ordered(table[per])), {value: i for i, value in enumerate(ordered(table[x]))}
+    for panel, ax in zip(shown, axes, strict=True):
+        mean = statistics.summarise(panel.table, [per, x], y)
+        for i, (value, color) in enumerate(tints.items()):
+            part = mean[mean[per] == value]
+            place = part[x].map(at).to_numpy(dtype=float) + 0.7 * ((i + 0.5) / len(tints) - 0.5)
+            below, above = reach(part, y)
+            cut = log & (part[y].to_numpy() - below <= 0)
+            for beyond in (False, True):
+                of = cut == beyond
+                error = [np.where(beyond, 0.6 * part[y][of], below[of]), above[of]]
+                style = {"fmt": "o" + ("-" if join else ""), "markersize": 5, "color": color, "capsize": 2.5}
+                ax.errorbar(place[of], part[y][of], error, uplims=beyond, label=None if beyond else str(value), **style)
+        if log:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
+        ax.set_xticks([*at.values()], [value if isinstance(value, str) else f"{value:g}" for value in at])
+        ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
+        ax.grid(axis="y", which="both", linewidth=0.3)
+        if limits:
+            ax.set_ylim(*limits)
+        if also:
+            also(ax, panel)
+    _legend(figure, axes, "")
+    figure.suptitle(run.title(heading, note), fontsize=11)
+    run.figure(figure, name)
+
+
+def _surfaces(
+    run: Run, shown: Sequence[Panel], means: Sequence[pd.DataFrame], names: tuple[str, str, str], heading: str,
+    frames: Sequence[Sequence[Mapping[str, Any]]], levels: Levels, limits: tuple[float, float], colors: tuple[float, float],
+    note: str, suffix: str,
+) -> None:  # fmt: skip
+    # no layout engine sees the planes' names
+    figure, axes = grid(shown, 7.3, 5.6, None, subplot_kw={"projection": "3d"})
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(1.6 / width, 0.5 / height, 1 - 0.7 / width, 1 - 1.5 / height, wspace=0.38, hspace=0.12)
+    for panel, mean, cells, ax in zip(shown, means, frames, axes, strict=True):
+        surface(mean, *names, _of(levels, panel), cells, limits=limits, colors=colors, ax=ax)
+        ax.set(zlabel=label(names[2]))
+    star = "star: chosen on validation" if any(frames) else ""
+    figure.suptitle(run.title("; ".join(filter(None, (heading, star))), note), fontsize=11)
+    run.figure(figure, "surfaces" + suffix)
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _combinations(run: Run, table: pd.DataFrame, names: Sequence[str]) -> list[tuple]:
+    """The combinations of values that the table has, sorted; one empty one where there are no names."""
+    if not names:
+        return [()]
+    order = {name: run.axes.get(name) or _known(table[name]) for name in names}
+    found = table[list(names)].drop_duplicates().itertuples(index=False, name=None)
+    return sorted(found, key=lambda values: [order[n].index(v) for n, v in zip(names, values, strict=True)])
+
+
+def _known(column: pd.Series) -> list:
+    return ordered(column) if isinstance(column.dtype, pd.CategoricalDtype) else list(dict.fromkeys(column))
+
+
+def _belongs(cell: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(cell.get(name, value) == value for name, value in values.items())
+
+
+def _of(levels: Levels, panel: Panel) -> Sequence[Reference]:
+    return levels(panel.values) if callable(levels) else levels
+
+
+def _round(values: pd.Series, digits: int) -> tuple[float, float]:
+    """Round numbers around all values: tens, where they have one decimal."""
+    unit = 10.0 ** (2 - digits)
+    low, high = unit * math.floor(values.min() / unit), unit * math.ceil(values.max() / unit)
+    return low, high if high > low else low + unit
+
+
+def _quarters(table: pd.DataFrame, per: str) -> pd.DataFrame:
+    """The groups of a searched axis: quarters of its range."""
+    if not pd.api.types.is_numeric_dtype(table[per]):
+        return table
+    edges = np.linspace(table[per].min(), table[per].max(), 5)
+    quarter = np.clip(np.searchsorted(edges, table[per], side="right") - 1, 0, 3)
+    names = [f"{a:.2g} to {b:.2g}" for a, b in pairwise(edges)]
+    return table.assign(**{per: [names[i] for i in quarter]})
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], title: str) -> None:
+    """One legend for all panels, of everything that any of them names."""
+    found = {text: handle for ax in axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if found:
+        longest = max(map(len, found))
+        across = max(1, min(len(found), int(figure.get_figwidth() * 11 / (longest + 6))))
+        figure.legend(found.values(), found, title=title or None, loc="outside lower center", ncols=across, fontsize=9)

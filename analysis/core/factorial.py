@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.core.statistics import Difference, holm, paired
+from analysis.core.statistics import compare
 
 Pair = tuple[Any, Any]
 TIMES = " × "
@@ -43,7 +43,6 @@ def effects(table: pd.DataFrame, factors: Mapping[str, Pair], value: str, seed: 
     return pd.DataFrame(found)
 
 
-def judged(by_seed: pd.DataFrame) -> list[tuple[str, Difference, float]]:
-    """Of every column of `effects`: its name, its mean over the seeds with interval and p, and p by Holm over all of them."""
-    found = [paired(by_seed[name], 0 * by_seed[name]) for name in by_seed.columns]
-    return list(zip(by_seed.columns, found, holm([d.p for d in found]).tolist(), strict=True))
+def judged(by_seed: pd.DataFrame) -> pd.DataFrame:
+    """Every column of `effects` against 0, as `statistics.compare` has it, by `effect`."""
+    return compare({name: (by_seed[name], 0 * by_seed[name]) for name in by_seed.columns}, ["effect"])

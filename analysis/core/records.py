@@ -129,6 +129,21 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
     return frame
 
 
+def students(run: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per student of a run: its canonical config; of runs without such a table, the first of its cells."""
+    if not Path(run, "students").is_dir():
+        return rows.drop_duplicates("student")[["student", *rows.attrs["axes"]]].reset_index(drop=True)
+    return read(run, "students").drop_duplicates("student")
+
+
+def cells(run: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per planned grid point of a run, naming its student; of runs without such a table, those that have rows."""
+    cell = list(dict.fromkeys([*rows.attrs["axes"], "seed"]))
+    if not Path(run, "cells").is_dir():
+        return rows.drop_duplicates(cell)[[*cell, "student"]].reset_index(drop=True)
+    return read(run, "cells").drop_duplicates(cell)
+
+
 def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame:
     """The last row of every cell (axes and seed) that is done.
 

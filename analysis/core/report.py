@@ -1,6 +1,6 @@
-"""What every page needs: one file that is a script and a notebook, a run folder to read and to draw into.
+"""A run that is drawn: what a page reads, shows and says, and the report that comes of it.
 
-A page's first code cell calls `start`. In the notebook it opens the run. In the script (`python analysis/X.py [RUN]`) it
+A page's first code cell calls `open`. In the notebook it opens the run. In the script (`python analysis/X.py [RUN]`) it
 executes the file as a notebook inside the run folder, writes report.ipynb and report.html, prints the closing sentences
 and the figures, and ends the process.
 """
@@ -9,38 +9,90 @@ from __future__ import annotations
 
 import argparse
 import copy
+import html
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.core import records
+import pandas as pd
+
+from analysis.core import records, tell
+from analysis.core.settings import Setting, once, split, varied
 
 if TYPE_CHECKING:
-    import pandas as pd
     import plotly.graph_objects as go
     from matplotlib.figure import Figure
     from nbformat import NotebookNode
 
+Words = Mapping[str, Mapping[Any, str] | str | Callable[[Any], str]]
 DPI = 130
 MARK = "stillroom"  # key of what a page says about itself in the metadata of its outputs
 
 
 @dataclass(frozen=True)
-class Page:
-    """A run that is being drawn. rows: all rows; attrs["axes"] names the axes."""
+class Run:
+    """A run that is being drawn.
+
+    rows: every evaluation in every cell, as `records.read` has them. cells: every planned grid point, its `student`, `status`
+    ("done", "failed", "stopped", or "missing": not done yet), and the last evaluation of that student, NaN where it has no
+    result. students: the last evaluation of each student that is done, each once, under its canonical config. history: every
+    evaluation of each student that did not fail, each once, under its canonical config. Beside each `X_accuracy` all have an
+    `X_error`. words: how the values of axes are called in figures and sentences, {axis: {value: words}, or a format such
+    as "{} labels", or a function of the value}; without an entry an axis is called "axis value".
+    """
 
     path: Path
     info: Mapping[str, Any]
     rows: pd.DataFrame = field(repr=False)
+    cells: pd.DataFrame = field(repr=False)
+    students: pd.DataFrame = field(repr=False)
+    history: pd.DataFrame = field(repr=False)
+    words: Words = field(default_factory=dict)
+
+    @property
+    def axes(self) -> dict[str, list]:
+        """The axes with their planned values, in the order of the plan."""
+        planned = self.info.get("axes", {})
+        return {a: list(planned.get(a) or dict.fromkeys(self.rows[a])) for a in self.rows.attrs["axes"]}
+
+    def settings(
+        self, but: Sequence[str], first: Sequence[str] = (), cells: pd.DataFrame | None = None, canonical: bool = False
+    ) -> list[Setting]:
+        """The run split by the axes that vary, other than those that are compared (`but`), see `settings.split`.
+
+        cells: those to be split, all unless given. canonical: split the students by their canonical configs instead, so that each
+        stands in one setting only.
+        """
+        lines = cells if cells is not None else self.students if canonical else self.cells
+        return split(lines, self.history if canonical else self.rows, but, self.axes, first)
+
+    def varied(self, but: Sequence[str] = ()) -> list[str]:
+        """The axes that have several values in the plan, save the seed and those in `but`."""
+        return [a for a in varied(self.cells, list(self.axes)) if a not in but]
+
+    def named(self, cell: Mapping[str, Any], sep: str = ", ") -> str:
+        """Values of axes in words: `teacher sees the clean digit, 500 labels`."""
+        return sep.join(self.word(axis, value) for axis, value in cell.items())
+
+    def word(self, axis: str, value: Any) -> str:
+        """One value in words."""
+        known = self.words.get(axis)
+        if isinstance(known, str):
+            return known.format(value)
+        if callable(known):
+            return known(value)
+        if known is not None and value in known:
+            return known[value]
+        return (
+            f"{axis.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{axis.replace('_', ' ')} {value}"
+        )
 
     def table(self, name: str) -> pd.DataFrame:
         """A further table of the run; empty if the run has none. RecordsError if it is damaged."""
-        import pandas as pd
-
         if not any((self.path / name).glob("*.parquet")):
             return pd.DataFrame()
         return records.read(self.path, name)
@@ -48,12 +100,17 @@ class Page:
     @property
     def subtitle(self) -> str:
         """Data variant, number of seeds, preset and run: what every title must say."""
-        counts = records.final(self.rows).drop_duplicates(["student", "seed"])["seed"].nunique()
+        counts = self.students["seed"].nunique()
         data = self.info.get("data_description") or f"data: {self.info.get('data')}"
-        run = f"n = {counts} seed{'s' * (counts != 1)}, preset {self.info.get('preset')}, run {self.path.name}"
+        both = " (both shown, for two have no interval)" if counts == 2 else ""
+        run = f"n = {counts} seed{'s' * (counts != 1)}{both}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
         return textwrap.fill(str(data), 85) + "\n" + run + unfinished
+
+    def title(self, heading: str, note: str = "") -> str:
+        """The title of a figure: what it shows, of which data and run, and how to read it."""
+        return "\n".join(filter(None, (heading, self.subtitle, note)))
 
     def figure(self, figure: Figure, name: str) -> None:
         """Saves figures/<name>.png and shows it."""
@@ -66,25 +123,30 @@ class Page:
         _show({"image/png": path.read_bytes(), "text/plain": path.name}, {"image/png": {"alt": alt}}, figure=path.name)
 
     def interactive(self, figure: go.Figure, name: str, caption: str) -> None:
-        """Saves figures/<name>.html, plotly.js inside, and links it."""
+        """Saves figures/<name>.html, plotly.js inside, and lays the figure into the report, where opening it turns it."""
         path = self._file(f"{name}.html")
         figure.write_html(path, include_plotlyjs=True, config={"displaylogo": False})
-        link = f'<a href="figures/{path.name}">{caption}</a> (to turn; opens offline)'
-        _show({"text/html": link, "text/plain": path.name}, figure=path.name)
+        _show(
+            {"text/html": TURN.format(caption=html.escape(caption), figure=_in_html(figure.to_json())), "text/plain": path.name},
+            figure=path.name, turns=path.name,
+        )  # fmt: skip
+
+    def show(self, lines: pd.DataFrame | Sequence[Mapping[str, Any]], heading: str = "") -> None:
+        """A table to read, its texts escaped."""
+        table = pd.DataFrame(lines)
+        text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(index=False, escape=True, border=0)
+        _show({"text/html": text, "text/plain": table.to_string(index=False)})
 
     def caveats(self) -> Iterator[str]:
         """What every page says at its end: a small data set, students without a result, a run that has not ended."""
-        from analysis.core import tell
-
         rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
         if self.info.get("data") == "sample" and self.info.get("datasets"):
             yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
         failed = rows[(rows["status"] == "failed") & ~rows["student"].isin(done)].drop_duplicates("student")
         if len(failed):
-            varied = [axis for axis in rows.attrs["axes"] if rows[axis].nunique() > 1]
+            axes = [axis for axis in self.axes if rows[axis].nunique() > 1]
             lost = [
-                ", ".join(f"{axis} {s[axis]}" for axis in varied) + f" ({s['error']})"
-                for s in failed.to_dict("records")
+                ", ".join(f"{axis} {s[axis]}" for axis in axes) + f" ({s['error']})" for s in failed.to_dict("records")
             ]
             total = rows["student"].nunique()
             yield f"{len(failed)} of {total} students failed and are holes, not low points: {tell.listing(lost)}."
@@ -95,17 +157,59 @@ class Page:
             asked = self.info.get("students", "?")
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
 
-    def close(self, sentences: Iterable[str]) -> None:
-        """The page's last words: shown here and printed by the script."""
-        said = list(sentences)
+    def close(self, answer: Iterable[str], details: Iterable[str] = ()) -> None:
+        """The page's last words, printed by the script: the answer in few sentences, which stands first in the report, and what
+        else is to be said, at its end. What every page must own up to (`caveats`) is added to the answer; how the networks were
+        made and trained to the end."""
+        short, long = [*answer, *self.caveats()], list(details)
         if self.info.get("preset") == "smoke":
-            said.insert(0, "**Preset smoke only shows that everything works: its numbers say nothing.**")
-        _show({"text/markdown": "\n".join(f"- {s}" for s in said), "text/plain": "\n".join(said)}, sentences=said)
+            short.insert(0, "**Preset smoke only shows that everything works: its numbers say nothing.**")
+        for mark, sentences in (("answer", short), ("details", long)):
+            if sentences:
+                _show(
+                    {"text/markdown": _bullets(sentences), "text/plain": "\n".join(sentences)},
+                    None,
+                    **{mark: sentences},
+                )
+        self._protocol()
+
+    def _protocol(self) -> None:
+        """How the networks were made and trained, from run.json: what the study says of itself, what was varied, what was fixed."""
+        method = {name.replace("_", " "): str(text) for name, text in self.info.get("method", {}).items()}
+        for network, layers in self.info.get("networks", {}).items():
+            _show(
+                {"text/html": f"<h4>{html.escape(network)}</h4><pre>{html.escape(layers)}</pre>", "text/plain": layers},
+                protocol=1,
+            )
+        helps = self.info.get("axes_help", {})
+        lines = [
+            {"axis": axis, "values": " ".join(map(str, values)), "meaning": helps.get(axis, "")}
+            for axis, values in self.axes.items()
+        ]
+        tables = [pd.DataFrame([{"": k, "how": v} for k, v in method.items()])] * bool(method) + [pd.DataFrame(lines)]
+        text = "".join(table.to_html(index=False, escape=True, border=0) for table in tables)
+        _show({"text/html": text, "text/plain": pd.DataFrame(lines).to_string(index=False)}, protocol=1)
 
     def _file(self, name: str) -> Path:
         path = self.path / "figures" / name
         path.parent.mkdir(exist_ok=True)
         return path
+
+
+TURN = (
+    '<details class="turn"><summary>{caption} (to turn)</summary><div style="height:640px"></div>'
+    '<script type="application/json">{figure}</script></details>'
+)
+"""A figure that plotly draws once its summary is opened: a browser holds few such figures at a time."""
+
+
+def _in_html(text: str) -> str:
+    """JSON as it may stand inside a script tag."""
+    return text.replace("<", "\\u003c")
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {s}" for s in sentences)
 
 
 def _show(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, **mark: Any) -> None:
@@ -114,27 +218,59 @@ def _show(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, **
     display({**data}, raw=True, metadata={**(metadata or {}), MARK: mark})
 
 
-def start(study: str) -> Page:
+def open(study: str, words: Words | None = None) -> Run:
     """In a notebook: the run whose folder it lies in, else the latest run of `study` under ./results. In a script: see
-    above; SystemExit 0, or 2 after one line about a run that cannot be read, or 1 if the page failed."""
+    above; SystemExit 0, or 2 after one line about a run that cannot be read, or 1 if the page failed. words: see `Run`."""
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:
         raise SystemExit(main(study, Path(sys.modules["__main__"].__file__ or "")))
+    from matplotlib import rcdefaults
+
+    rcdefaults()
     here = Path.cwd()
-    return open_run(here if (here / "run.json").is_file() else records.find_run(study))
+    return open_run(here if (here / "run.json").is_file() else records.find_run(study), words)
 
 
-def open_run(path: Path) -> Page:
+def open_run(path: Path, words: Words | None = None) -> Run:
     """A run ready to be drawn. RecordsError if it cannot be read or no student is done."""
-    page = Page(path, records.info(path), records.read(path))
-    rows = page.rows
-    if not page.rows.attrs["axes"]:
-        page.rows.attrs["axes"] = [name for name in page.info.get("axes", {}) if name in rows]
-    if records.final(rows).empty:
+    info, rows = records.info(path), with_errors(records.read(path))
+    if not rows.attrs["axes"]:
+        rows.attrs["axes"] = [name for name in info.get("axes", {}) if name in rows]
+    done = records.final(rows)
+    if done.empty:
         failed = rows[rows["status"] == "failed"]
         why = f"; {failed['student'].nunique()} failed: {failed['error'].iloc[0]}" if len(failed) else ""
         raise records.RecordsError(f"{path}: no student is done{why}")
-    return page
+    axes = rows.attrs["axes"]
+    history = rows[rows["status"] != "failed"].drop_duplicates(["student", "step"])
+    canonical = records.students(path, rows)[["student", *axes]]
+    history = history.drop(columns=axes).merge(canonical, on="student")
+    students = once(done).drop(columns=axes).merge(canonical, on="student")
+    return Run(path, info, rows, planned(path, info, rows), students, history, words or {})
+
+
+def with_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Beside every `X_accuracy` an `X_error`, 1 less it."""
+    names = [str(name) for name in rows if str(name).endswith("_accuracy")]
+    wrong = (1 - rows[names]).rename(columns={name: name.replace("_accuracy", "_error") for name in names})
+    both = pd.concat([rows, wrong], axis=1)
+    both.attrs.update(rows.attrs)
+    return both
+
+
+def planned(path: Path, info: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a run: those that were planned, and those that a search came to, with the last evaluation of each."""
+    axes = rows.attrs["axes"]
+    cell = list(dict.fromkeys([*axes, "seed"]))
+    known = {"failed": 0, "stopped": 1, "done": 2}
+    last = rows[rows["status"].isin(known)].sort_values(["status", "step"], key=lambda c: c.map(known) if c.name == "status" else c, kind="stable")  # fmt: skip
+    last = last.drop_duplicates(cell, keep="last")
+    metrics = [name for name in last if name not in (*cell, "student", "status")]
+    last.loc[last["status"] != "done", [m for m in metrics if last[m].dtype.kind == "f"]] = float("nan")
+    cells = records.cells(path, rows)[cell]
+    merged = cells.merge(last, how="left", on=cell)
+    merged["status"] = merged["status"].fillna("missing")
+    return merged
 
 
 def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
@@ -153,7 +289,8 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     if error:
         print(f"{file.stem}: the page stopped: {error} (see {path / 'report.ipynb'})", file=sys.stderr)
         return 1
-    print(*(sentence.replace("**", "") for sentence in marked(notebook, "sentences")), sep="\n")
+    said = [*marked(notebook, "answer"), *marked(notebook, "details")]
+    print(*(sentence.replace("**", "") for sentence in said), sep="\n")
     print(f"\nFigures in {path / 'figures'}:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
     print(f"Report: {path / 'report.html'} (notebook: report.ipynb)")
@@ -193,8 +330,9 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
 
 
 def to_html(notebook: NotebookNode) -> str:
-    """The report without its code, as one file that needs no network: the script tags of nbconvert's template, which
-    load MathJax, require.js and mermaid from elsewhere, are left out, and images get the alternative text of `figure`."""
+    """The report without its code, the answer first, as one file that needs no network: the script tags of nbconvert's template,
+    which load MathJax, require.js and mermaid from elsewhere, are left out, images get the alternative text of `figure`, and
+    plotly.js lies inside where there is something to turn."""
     from jinja2 import DictLoader
     from nbconvert.exporters import HTMLExporter
 
@@ -214,8 +352,44 @@ def to_html(notebook: NotebookNode) -> str:
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    html, _ = exporter.from_notebook_node(_without_empty_sections(notebook))
-    return html
+    text, _ = exporter.from_notebook_node(_without_empty_sections(_answer_first(notebook)))
+    if not marked(notebook, "turns"):
+        return text
+    from plotly.offline import get_plotlyjs
+
+    head, end, tail = text.rpartition("</body>")
+    return f"{head}<script>{get_plotlyjs()}</script><script>{TURNING}</script>{end}{tail}"
+
+
+TURNING = """
+for (const box of document.querySelectorAll("details.turn")) box.addEventListener("toggle", () => {
+  const place = box.querySelector("div"), figure = JSON.parse(box.querySelector("script").textContent);
+  if (box.open) Plotly.newPlot(place, figure.data, figure.layout, {displaylogo: false, responsive: true});
+  else Plotly.purge(place);
+});
+"""
+
+
+def _answer_first(notebook: NotebookNode) -> NotebookNode:
+    """The page in the order of a reader: title, answer, the page, its details, how the networks were made and trained."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
+    moved = copy.deepcopy(notebook)
+    last = next((c for c in moved.cells if any("answer" in _marks(o) for o in c.get("outputs", ()))), None)
+    if last is None:
+        return moved
+    title, _, prose = moved.cells[0].source.partition("\n")
+    answer = _bullets(marked(moved, "answer"))
+    moved.cells[0] = new_markdown_cell(title)
+    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}"), new_markdown_cell(f"## The question\n{prose}")]
+    protocol = new_code_cell(outputs=[o for o in last.outputs if "protocol" in _marks(o)])
+    last.outputs = [o for o in last.outputs if "details" in _marks(o)]
+    moved.cells += [new_markdown_cell("## How the networks were made and trained"), protocol]
+    return moved
+
+
+def _marks(output: NotebookNode) -> Mapping[str, Any]:
+    return output.get("metadata", {}).get(MARK, {})
 
 
 def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
@@ -235,10 +409,10 @@ def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
 
 
 def marked(notebook: NotebookNode, key: str) -> list[str]:
-    """What the page said under a mark, in order: its `figure` names, its `sentences`."""
+    """What the page said under a mark, in order: its `figure` names, its `answer`."""
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
     found: list[str] = []
     for output in outputs:
-        value = output.get("metadata", {}).get(MARK, {}).get(key, [])
+        value = _marks(output).get(key, [])
         found += [value] if isinstance(value, str) else value
     return found

@@ -1,68 +1,82 @@
-"""A run of temperature x kd_weight, split into the planes that may share one surface."""
+"""The rows of a run, split into settings: the rows of one combination of everything that is not being compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from analysis.core import records, statistics
-
-PLANE = ("temperature", "kd_weight")
-
 
 @dataclass(frozen=True)
-class Regime:
-    """The rows of one combination of all other axes. axes: that combination, where it distinguishes regimes."""
+class Setting:
+    """The rows of one combination of everything that is not being compared.
+
+    axes: that combination, as far as it distinguishes settings of the run. cells: its planned grid points with the last
+    evaluation of the student that answers each, NaN where it has no result. rows: all evaluations.
+    """
 
     axes: Mapping[str, Any]
-    rows: pd.DataFrame
-    done: pd.DataFrame
+    cells: pd.DataFrame = field(repr=False)
+    rows: pd.DataFrame = field(repr=False)
 
     @property
     def name(self) -> str:
         """For file names: `target_500`."""
         return "_".join(str(value) for value in self.axes.values())
 
-    def plane(self, metric: str) -> pd.DataFrame:
-        """Every (temperature, kd_weight): `metric` in per cent, low, high, n; NaN where no student is done."""
-        cells = self.rows[[*PLANE]].drop_duplicates()
-        table = statistics.summarise(self.done, PLANE, metric).rename(columns={"mean": metric})
-        table[[metric, "low", "high"]] *= 100
-        merged = cells.merge(table, how="left", on=[*PLANE]).sort_values([*PLANE], ignore_index=True)
-        return merged.fillna({"n": 0})
+    @property
+    def done(self) -> pd.DataFrame:
+        """The cells that have a result; a student has a line for each cell that it answers."""
+        return self.cells[self.cells["status"] == "done"]
 
-    def verdict(self, choose: str, report: str) -> statistics.Verdict | None:
-        """The cell chosen on `choose`; None where no student is done."""
-        if self.done[[choose, report]].dropna().empty:
-            return None
-        return statistics.stands_out(self.done, PLANE, choose, report)
+    @property
+    def students(self) -> pd.DataFrame:
+        """The students that are done, each once, named by the first of its cells here."""
+        return once(self.done)
 
     def by_seed(self, metric: str, cell: Mapping[str, Any]) -> pd.Series:
-        """A metric of one cell, as a fraction, by seed."""
+        """A metric of one cell by seed."""
         return by_seed(select(self.done, cell), metric)
+
+    def history(self, cell: Mapping[str, Any]) -> pd.DataFrame:
+        """All evaluations of the students of one cell, each once; failed ones have none."""
+        rows = select(self.rows, cell)
+        return rows[rows["status"] != "failed"].drop_duplicates(["student", "step"])
 
 
 def split(
-    rows: pd.DataFrame, by: Sequence[str], order: Mapping[str, Sequence], within: Sequence[str] = PLANE
-) -> list[Regime]:
-    """The regimes of a run: by the axes named, and by any other axis with several values, so that nothing is mixed but
-    the axes `within` a regime.
+    cells: pd.DataFrame,
+    rows: pd.DataFrame,
+    but: Sequence[str],
+    order: Mapping[str, Sequence],
+    first: Sequence[str] = (),
+) -> list[Setting]:
+    """A setting for each combination of the axes that vary, other than those in `but` and the seed; those in `first` are named
+    even where they do not vary, and before the others.
 
-    order: the values of each axis as run.json has them, which is how regimes are sorted.
+    order: the axes of the run with their planned values, which is how settings are sorted.
     """
-    axes = rows.attrs["axes"]
-    fixed = {*within, "seed", *by}
-    keys = [*by, *(name for name in axes if name not in fixed and rows[name].nunique() > 1)]
-    done = records.final(rows)
-    regimes = []
-    for values, part in rows.groupby(keys, sort=False):
-        cell = dict(zip(keys, values, strict=True))
-        regimes.append(Regime(cell, part, select(done, cell)))
+    keys = [*first, *varied(cells, [a for a in order if a not in (*first, *but)])]
+    if not keys:
+        return [Setting({}, cells, rows)]
+    found = []
+    for values, part in cells.groupby(keys, sort=False):
+        axes = dict(zip(keys, values, strict=True))
+        found.append(Setting(axes, part, select(rows, axes)))
     ranks = {name: {value: i for i, value in enumerate(values)} for name, values in order.items()}
-    return sorted(regimes, key=lambda regime: [ranks.get(name, {}).get(v, 0) for name, v in regime.axes.items()])
+    return sorted(found, key=lambda setting: [ranks.get(k, {}).get(v, 0) for k, v in setting.axes.items()])
+
+
+def find(settings: Sequence[Setting], values: Mapping[str, Any]) -> Setting:
+    """The setting with these values of its axes, such as those of a panel."""
+    return next(s for s in settings if all(values.get(k, v) == v for k, v in s.axes.items()))
+
+
+def varied(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """Those of the axes, save the seed, that have several values in the table."""
+    return [name for name in axes if name != "seed" and name in table and table[name].nunique() > 1]
 
 
 def select(table: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
@@ -73,7 +87,12 @@ def select(table: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
     return table
 
 
+def once(table: pd.DataFrame) -> pd.DataFrame:
+    """Each student once, as its first line has it."""
+    return table.drop_duplicates(["student", "seed"])
+
+
 def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:
     """A metric by seed; cells that share a student count it once."""
-    key = ["student"] if "student" in table else ["seed"]
+    key = ["student"] if "student" in table else []
     return table.dropna(subset=[metric]).drop_duplicates([*key, "seed"]).groupby("seed")[metric].mean()

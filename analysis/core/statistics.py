@@ -1,8 +1,9 @@
-"""Means over seeds with their uncertainty, and whether a winner is more than luck."""
+"""Means over seeds with their uncertainty, and differences that are more than luck."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student_t
 
 LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
+SHARE = re.compile(
+    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task|accuracy|kept_errors|test_old|test_new)"
+)
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,30 @@ def interval(values: Iterable[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def summarise(table: pd.DataFrame, by: Sequence[str], value: str, level: float = LEVEL) -> pd.DataFrame:
-    """One line per group of `by`: its columns, then mean, low, high (unit of `value`) and n, as `interval` has them.
+def is_share(metric: str) -> bool:
+    """Whether a column holds fractions of 1, which figures and sentences say in per cent, as differences of them in points."""
+    return bool(SHARE.search(metric))
 
-    Rows where `value` is not measured do not count; a group without any has no line.
+
+def unit(metric: str) -> float:
+    """What a value is multiplied by to be drawn: 100 where it is a share."""
+    return 100.0 if is_share(metric) else 1.0
+
+
+def summarise(
+    table: pd.DataFrame, by: Sequence[str], metric: str, holes: bool = False, level: float = LEVEL
+) -> pd.DataFrame:
+    """One line per group of `by`: its columns, then the mean in a column called `metric`, low, high and n, as `interval` has
+    them; in per cent where the metric is a share.
+
+    Rows where the metric is not measured do not count; a group without any has no line or, with `holes`, one with n = 0.
     """
-    groups = table.dropna(subset=[value]).groupby(list(by), sort=True)[value]
     lines = []
-    for key, group in groups:
-        i = interval(group, level)
-        lines.append((*key, i.mean, i.low, i.high, i.n))
-    return pd.DataFrame(lines, columns=[*by, "mean", "low", "high", "n"])
+    for key, group in table.groupby(list(by), sort=True):
+        i = interval(unit(metric) * group[metric].astype(float), level)
+        if i.n or holes:
+            lines.append((*key, i.mean, i.low, i.high, i.n))
+    return pd.DataFrame(lines, columns=[*by, metric, "low", "high", "n"])
 
 
 def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
@@ -123,65 +140,6 @@ def partial_correlations(correlation: np.ndarray, ridge: float) -> np.ndarray:
     return partial
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a choice on validation is worth.
-
-    best: the cell chosen, runner_up: the second, as {column: value}. lead: best minus runner-up on the reported metric
-    (uncorrected). ties: rivals that are not shown to be worse, best on validation first. uncorrected_ties: how many
-    these were if each rival were the only one. rivals: how many there were. n: seeds
-    of the best.
-    """
-
-    best: dict[str, Any]
-    runner_up: dict[str, Any] | None
-    lead: Difference | None
-    ties: tuple[dict[str, Any], ...]
-    uncorrected_ties: int
-    rivals: int
-    n: int
-
-    @property
-    def stands_out(self) -> bool:
-        """The winner is better than every rival by more than noise; otherwise it is a tie."""
-        return self.rivals > 0 and not self.ties
-
-
-def stands_out(table: pd.DataFrame, cell: Sequence[str], choose: str, report: str, seed: str = "seed") -> Verdict:
-    """The cell with the best mean of `choose`, and whether `report` tells it from its rivals.
-
-    table: one row per cell and seed. Winner against each rival: a paired t test over seeds on `report`, Holm-corrected
-    over the rivals, two-sided, where only the winner's side counts. The test looks at another metric than the choice,
-    so the choice does not flatter it, save for what luck of a seed moves both. Cells of the same students (column
-    `student`) are one cell, named by the first. ValueError if no row has both metrics.
-
-    With three seeds this finds large differences only. Variances pooled over the cells would find smaller ones, but
-    where cells differ in noise they find them among equals too, so each rival answers for its own.
-    """
-    measured = table.dropna(subset=[choose, report])
-    if measured.empty:
-        raise ValueError(f"no row has both {choose} and {report}")
-    distinct: dict[Any, tuple] = {}
-    groups = {key: group.set_index(seed).sort_index() for key, group in measured.groupby(list(cell), sort=True)}
-    for key, group in groups.items():
-        distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
-    ranking = scores({key: groups[key][choose] for key in distinct.values()})
-    ranked = sorted(ranking, key=lambda key: -ranking[key])
-    best, rivals = ranked[0], ranked[1:]
-    leads = [paired(groups[best][report], groups[rival][report]) for rival in rivals]
-    raw = np.nan_to_num([lead.p if lead.mean > 0 else 1.0 for lead in leads], nan=1.0)
-    named = [dict(zip(cell, key, strict=True)) for key in ranked]
-    return Verdict(
-        best=named[0],
-        runner_up=named[1] if rivals else None,
-        lead=leads[0] if rivals else None,
-        ties=tuple(name for name, corrected in zip(named[1:], holm(raw), strict=True) if corrected >= 1 - LEVEL),
-        uncorrected_ties=int((raw >= 1 - LEVEL).sum()),
-        rivals=len(rivals),
-        n=len(groups[best]),
-    )
-
-
 def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
     """What cells are ranked by, the more the better: means over seeds. values: a metric of each cell by seed, without NaN.
 
@@ -193,6 +151,23 @@ def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
     first = max(full, key=lambda key: full[key])
     leads = {key: paired(v, values[first]) for key, v in values.items() if key not in full}
     return full | {key: full[first] + lead.mean for key, lead in leads.items() if lead.n}
+
+
+def compare(pairs: Mapping[Any, tuple[pd.Series, pd.Series]], names: Sequence[str]) -> pd.DataFrame:
+    """Several differences, a - b by seed, judged together: the columns `names`, which are the keys of `pairs`; `difference`
+    (a `Difference`) and its mean, low, high, n; `told`: "more" or "less" where it is told from 0 after Holm's correction over
+    all pairs, else "open"; `alone`: the same for each on its own.
+
+    Pairs without a seed in common are left out.
+    """
+    found = {key: d for key, (a, b) in pairs.items() if (d := paired(a, b)).n}
+    raw = np.nan_to_num([d.p for d in found.values()], nan=1.0)
+    lines = []
+    for (key, d), corrected, p in zip(found.items(), holm(raw), raw, strict=True):
+        way = "more" if d.mean > 0 else "less"
+        told, alone = (way if value < 1 - LEVEL else "open" for value in (corrected, p))
+        lines.append((*(key if isinstance(key, tuple) else (key,)), d, d.mean, d.low, d.high, d.n, told, alone))
+    return pd.DataFrame(lines, columns=[*names, "difference", "mean", "low", "high", "n", "told", "alone"])
 
 
 def share_of_gap(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:

@@ -1,4 +1,5 @@
-"""Numbers as the sentences of a page say them. Metrics come in as fractions and go out in per cent or points."""
+"""Numbers and verdicts as the sentences of a page say them. Shares come in as fractions and go out in per cent or points; a page
+composes what it finds here and never takes it apart."""
 
 from __future__ import annotations
 
@@ -6,16 +7,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from analysis.core.statistics import Interval, Verdict
+import pandas as pd
+
+from analysis.core.choice import Choice
+from analysis.core.statistics import Interval, interval, paired
+
+Values = Interval | pd.Series
+"""A mean with its interval, or the values by seed that it is made of."""
 
 
-def percent(value: Interval, digits: int = 1) -> str:
+def percent(values: Values, digits: int = 1) -> str:
     """`81.7 % (95 % interval 81.2 to 82.1, n = 3)`"""
-    within = (value.mean, max(value.low, 0.0), min(value.high, 1.0))  # no share lies beyond
+    i = _interval(values)
+    within = (i.mean, max(i.low, 0.0), min(i.high, 1.0))  # no share lies beyond
     mean, low, high = (f"{100 * v:.{digits}f}" for v in within)
-    if math.isnan(value.low):
-        return f"{mean} % (n = {value.n})"
-    return f"{mean} % (95 % interval {low} to {high}, n = {value.n})"
+    if math.isnan(i.low):
+        return f"{mean} % (n = {i.n})"
+    return f"{mean} % (95 % interval {low} to {high}, n = {i.n})"
 
 
 def points(value: Interval, digits: int = 1) -> str:
@@ -27,11 +35,22 @@ def points(value: Interval, digits: int = 1) -> str:
     return f"{mean} points ({low} to {high})"
 
 
-def share(value: Interval) -> str:
+def share(values: Values) -> str:
     """`62 % (58 to 66)`"""
-    if math.isnan(value.low):
-        return f"{100 * value.mean:.0f} % (n = {value.n})"
-    return f"{100 * value.mean:.0f} % ({100 * value.low:.0f} to {100 * value.high:.0f})"
+    i = _interval(values)
+    if math.isnan(i.low):
+        return f"{100 * i.mean:.0f} % (n = {i.n})"
+    return f"{100 * i.mean:.0f} % ({100 * i.low:.0f} to {100 * i.high:.0f})"
+
+
+def number(values: Values, digits: int = 0, signed: bool = False, least: float = -math.inf, n: bool = False) -> str:
+    """`107 (82 to 132)`, of what is no share; `least`: where the quantity ends; n: `107 (82 to 132, n = 3)`"""
+    i = _interval(values)
+    mean, low, high = (f"{v:{'+' if signed else ''}.{digits}f}" for v in (i.mean, max(i.low, least), i.high))
+    many = f"n = {i.n}"
+    if math.isnan(i.low):
+        return f"{mean} ({many})" if n else mean
+    return f"{mean} ({low} to {high}, {many})" if n else f"{mean} ({low} to {high})"
 
 
 def cell(values: Mapping[Any, Any]) -> str:
@@ -52,30 +71,96 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def moves(value: Interval) -> str:
-    """What an interval of a difference says about its direction."""
+def capital(text: str) -> str:
+    """The text as a sentence begins: `Teacher sees ...`"""
+    return text[:1].upper() + text[1:]
+
+
+def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:
+    """What an interval of a difference says about its direction; more, less: what it is called above and below 0."""
     if math.isnan(value.low):
         return "one seed, so nothing is known of the noise"
     if value.n == 2 and value.high - value.low < 1e-12 and value.mean:
         return "the same in both seeds, so nothing is known of the noise"
     if value.low <= 0 <= value.high:
         return "not distinguishable from no difference"
-    return "a gain" if value.low > 0 else "a loss"
+    return more if value.low > 0 else less
 
 
-def verdict(value: Verdict, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
-    """What a choice is worth: it stands out, it is a tie (the first `most` rivals are named), or nobody can know."""
-    if value.lead is None or value.runner_up is None:
+def difference(a: pd.Series, b: pd.Series, digits: int = 1, more: str = "a gain", less: str = "a loss") -> str:
+    """`+4.1 points (+3.2 to +5.0): a gain`, of a - b by seed"""
+    d = paired(a, b)
+    return f"{points(d, digits)}: {moves(d, more, less)}"
+
+
+def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5, lead: bool = True) -> str:
+    """What a choice is worth: it stands out, it is a tie (the first `most` rivals are named), or nobody can know.
+
+    lead: whether the difference from the runner-up is said too.
+    """
+    if value.rivals.empty:
         return "It has no rival."
-    rivals = count(value.rivals, "rival")
-    side = "leads" if value.lead.mean >= 0 else "is behind"
-    lead = f"on test it {side} the runner-up ({name(value.runner_up)}), {points(value.lead)} before correction"
+    second = value.rivals.iloc[0]
+    side = "leads" if second["difference"].mean >= 0 else "is behind"
+    ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])} before correction"
     if value.n < 2:
-        return f"One seed says nothing about noise, so this is no verdict: {lead}."
+        return f"One seed says nothing about noise, so this is no verdict{f': {ahead}' if lead else ''}."
+    rivals = count(len(value.rivals), "rival")
     if value.stands_out:
-        return f"It stands out from its {rivals} (paired t, Holm-corrected): {lead}."
-    ties = listing([name(tied) for tied in value.ties], most)
+        return f"It stands out from its {rivals} (paired t, Holm-corrected){f': {ahead}' if lead else ''}."
+    ties = listing([name(_columns(value, tied)) for _, tied in value.ties.iterrows()], most)
+    uncorrected = int((value.rivals["alone"] != "worse").sum())
     return (
-        f"It is a tie: with {value.n} seeds, {len(value.ties)} of {rivals} cannot be told from it (paired t, "
-        f"Holm-corrected; uncorrected {value.uncorrected_ties}): {ties}; {lead}."
+        f"It is a tie: with {value.n} seeds, {len(value.ties)} of {rivals} cannot be told from it (paired t, Holm-corrected; "
+        f"uncorrected {uncorrected}): {ties}{f'; {ahead}' if lead else ''}."
     )
+
+
+def edge(value: Choice, words: Mapping[str, str], table: pd.DataFrame | None = None) -> str:
+    """Which of the chosen values lie at an end of what was tried, or nothing; words: {axis: what it is called}, of axes with
+    three values or more. table: where to look for what was tried, the candidates unless given."""
+    tried = value.cells if table is None else table
+    ends = [
+        said
+        for axis, said in words.items()
+        if tried[axis].nunique() > 2 and value.best[axis] in (tried[axis].min(), tried[axis].max())
+    ]
+    return f"{' and '.join(ends)} at the edge of what was tried: better ones may lie outside." if ends else ""
+
+
+def published(name: str, ours: Values, value: float, source: str, digits: int = 1) -> str:
+    """`54.1 % (...); published for Adam 55.16 % (arXiv ...), a difference of -1.1 points`; value: in per cent"""
+    i = _interval(ours)
+    return f"{percent(i, digits)}; published for {name} {value:.2f} % ({source}), a difference of {100 * i.mean - value:+.1f} points"
+
+
+def comparisons(
+    table: pd.DataFrame, name: Callable[[pd.Series], str], against: str, more: str = "more errors", less: str = "fewer errors",
+    hurts: str = "more", digits: int = 2, most: int = 6,
+) -> str:  # fmt: skip
+    """Of many differences judged together, how many are told from none, and where it hurts.
+
+    table: as `statistics.compare` makes it; name: a line of it in words; hurts: whether "more" or "less" is what hurts.
+    """
+
+    def listed(lines: pd.DataFrame) -> str:
+        each = [f"{name(line)} ({points(line['difference'], digits)})" for _, line in lines.iterrows()]
+        return listing(each, most)
+
+    up, down = ((table["told"] == way).sum() for way in ("more", "less"))
+    told, bad = table["told"] == hurts, (table["low"] > 0 if hurts == "more" else table["high"] < 0)
+    alone = listed(table[(table["told"] == "open") & bad])
+    return (
+        f"Of {len(table)} comparisons with {against}, {down} have {less}, {up} {more}, the others are not told from no difference (Holm). "
+        f"It hurts: {listed(table[told]) or 'nowhere that the seeds can tell'}."
+        + (f" Looked at alone, without correction, it would also hurt: {alone}." if alone else "")
+    )
+
+
+def _interval(values: Values) -> Interval:
+    return values if isinstance(values, Interval) else interval(values)
+
+
+def _columns(value: Choice, line: pd.Series) -> dict[str, Any]:
+    """A candidate as {column: value}."""
+    return {name: line[name] for name in value.best}

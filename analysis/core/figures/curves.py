@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps, pyplot
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from analysis.core.figures.scales import LOG2, LOG2_FROM_0, MAP, dress, label, positions
+from analysis.core.figures.scales import LOG2, LOG2_FROM_0, dress, label, ordered, palette, positions, reach, whiskers
 
 
 def curves(
@@ -29,21 +29,23 @@ def curves(
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
     for name, color, line in _groups(table, x, group, colors):
-        at = positions(line[x], x)
+        at, (low, high) = positions(line[x], x), whiskers(line, y)
         ax.plot(at, line[y], color=color, marker=marker, markersize=3.5, linewidth=1.5, label=name)
-        ax.fill_between(at, line["low"].astype(float), line["high"].astype(float), color=color, alpha=0.14, linewidth=0)
+        ax.fill_between(at, low, high, color=color, alpha=0.14, linewidth=0)
     if x in LOG2 | LOG2_FROM_0:
         dress(ax.xaxis, table[x], x)
     ax.set(xlabel=label(x), ylabel=label(y))
     return ax
 
 
-def dots(table: pd.DataFrame, x: str, y: str, group: str, ax: Axes | None = None) -> Axes:
+def dots(
+    table: pd.DataFrame, x: str, y: str, group: str, colors: Mapping[str, Any] | None = None, ax: Axes | None = None
+) -> Axes:
     """The same for points that lie on no line, such as those of a search: each with its interval as a whisker."""
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
-    for name, color, part in _groups(table, x, group):
-        half = ((part["high"] - part["low"]) / 2).fillna(0)
-        ax.errorbar(positions(part[x], x), part[y], half, fmt="o", markersize=4, color=color, label=name)
+    for name, color, part in _groups(table, x, group, colors):
+        error = reach(part, y)
+        ax.errorbar(positions(part[x], x), part[y], error, fmt="o", markersize=4, color=color, label=name)
     dress(ax.xaxis, table[x], x)
     ax.set_ylabel(label(y))
     return ax
@@ -53,11 +55,8 @@ def _groups(
     table: pd.DataFrame, x: str, group: str, colors: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[str, Any, pd.DataFrame]]:
     """Name, colour and lines of each group, in the order of the groups and of x."""
-    names = list(dict.fromkeys(table[group].sort_values()))
-    shades: Any = colormaps[MAP](np.linspace(0, 0.88, len(names)))
-    if colors is not None:
-        names = [name for name in colors if name in names]
-        shades = [colors[name] for name in names]
-    for name, color in zip(names, shades, strict=True):
+    names = ordered(table[group])
+    shades = palette(names) if colors is None else colors
+    for name in (name for name in (colors or shades) if name in names):
         text = f"{name:g}" if isinstance(name, float | int | np.number) else str(name)
-        yield text, color, table[table[group] == name].sort_values(x)
+        yield text, shades[name], table[table[group] == name].sort_values(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from analysis.core.figures.scales import HOLE, MAP, dress, grid, label, matching, positions
+from analysis.core.figures.scales import HOLE, MAP, dress, grid, label, matching, ordered, positions, whiskers
 
 
 def heatmap(
@@ -20,22 +20,25 @@ def heatmap(
     x: str,
     y: str,
     z: str,
-    best: Mapping[str, Any] | None = None,
+    framed: Sequence[Mapping[str, Any]] = (),
     limits: tuple[float, float] = (0, 100),
     digits: int = 1,
     ax: Axes | None = None,
 ) -> Axes:
-    """One field per cell: the mean, below it +- half its interval, and n where it is below that of other cells.
+    """One field per cell: the mean, below it +- half its interval (of two seeds both values), and n where it is below that of
+    other cells.
 
-    y may be words. limits: of the colours only. best is outlined. A cell that is NaN is hatched and crossed; a combination without a
+    y may be words, in the order of their categories. limits: of the colours only. framed: cells that are outlined, each with
+    all fields along a column that it does not name. A cell that is NaN is hatched and crossed; a combination without a
     line in the table stays blank.
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
-    columns, rows = np.unique(table[x]), np.unique(table[y])
+    columns, rows = ordered(table[x]), ordered(table[y])
+    low, high = whiskers(table, z)
     norm, colors = Normalize(*limits), colormaps[MAP]
     most = table["n"].max()
-    for _, cell in table.iterrows():
-        i, j = np.searchsorted(columns, cell[x]), np.searchsorted(rows, cell[y])
+    for (_, cell), least, greatest in zip(table.iterrows(), low, high, strict=True):
+        i, j = columns.index(cell[x]), rows.index(cell[y])
         corner = (i - 0.5, j - 0.5)
         if np.isnan(cell[z]):
             ax.add_patch(Rectangle(corner, 1, 1, facecolor="0.9", edgecolor=HOLE, hatch="////", linewidth=0))
@@ -45,16 +48,17 @@ def heatmap(
         ax.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="white"))
         dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
         half = (cell["high"] - cell["low"]) / 2
-        text = f"{cell[z]:.{digits}f}\n" + (f"±{half:.{digits}f}" if np.isfinite(half) else "n = 1")
-        text += f" n={cell['n']:.0f}" if 1 < cell["n"] < most else ""
+        spread = f"{least:.{digits}f}, {greatest:.{digits}f}" if cell["n"] == 2 else f"±{half:.{digits}f}"
+        text = f"{cell[z]:.{digits}f}\n" + (spread if np.isfinite(half) else "n = 1")
+        text += f" n={cell['n']:.0f}" if 2 < cell["n"] < most else ""
         ax.text(i, j, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    if best is not None:
-        chosen = matching(table, best)
-        i, j = np.searchsorted(columns, chosen[x]), np.searchsorted(rows, chosen[y])
-        corner, width, height = (i.min() - 0.47, j.min() - 0.47), np.ptp(i) + 0.94, np.ptp(j) + 0.94
+    for frame in framed:
+        chosen = matching(table, frame)
+        across, up = (np.array([values.index(v) for v in chosen[c]]) for values, c in ((columns, x), (rows, y)))
+        corner, width, height = (across.min() - 0.47, up.min() - 0.47), np.ptp(across) + 0.94, np.ptp(up) + 0.94
         ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HOLE, linewidth=3, zorder=5))
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
-    ax.set_xticks(range(len(columns)), [f"{v:g}" for v in columns])
+    ax.set_xticks(range(len(columns)), [v if isinstance(v, str) else f"{v:g}" for v in columns])
     ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else f"{v:g}" for v in rows])
     return ax
 
@@ -75,11 +79,11 @@ def scatter(
     x: str,
     y: str,
     z: str,
-    best: Mapping[str, Any] | None = None,
+    framed: Sequence[Mapping[str, Any]] = (),
     limits: tuple[float, float] = (0, 100),
     ax: Axes | None = None,
 ) -> Axes:
-    """The same for points that lie on no grid: one dot per point, coloured by the mean; the best has its number."""
+    """The same for points that lie on no grid: one dot per point, coloured by the mean; those framed are ringed, with their number."""
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
     hole = table[z].isna()
     px, py = positions(table[x], x), positions(table[y], y)
@@ -94,8 +98,8 @@ def scatter(
         linewidths=0.6,
     )
     ax.scatter(px[hole], py[hole], marker="x", color=HOLE, s=50, linewidths=2)
-    if best is not None:
-        chosen = matching(table, best)
+    for cell in framed:
+        chosen = matching(table, cell)
         px, py = positions(chosen[x], x), positions(chosen[y], y)
         ax.scatter(px, py, facecolors="none", edgecolors=HOLE, s=170, linewidths=2.5)
         ax.annotate(

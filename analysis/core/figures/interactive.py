@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_hex
 
 from analysis.core.figures.references import Reference
-from analysis.core.figures.scales import HOLE, grid, label, matching, positions, scattered, ticks
+from analysis.core.figures.scales import HOLE, grid, label, matching, positions, scattered, ticks, whiskers
 
 
 def interactive(
@@ -21,7 +21,7 @@ def interactive(
     z: str,
     title: str,
     references: Sequence[Reference] = (),
-    best: Mapping[str, Any] | None = None,
+    framed: Sequence[Mapping[str, Any]] = (),
     limits: tuple[float, float] = (0, 100),
     colors: tuple[float, float] = (0, 100),
 ) -> go.Figure:
@@ -37,12 +37,12 @@ def interactive(
             name="mean over seeds", showlegend=True, showscale=False,
         )  # fmt: skip
     _points(figure, table, x, y, z, limits[0], colors)
-    if best is not None:
-        chosen = matching(table, best)
+    chosen = pd.concat([table[:0], *(matching(table, cell) for cell in framed)])
+    if len(chosen):
         figure.add_scatter3d(
             x=positions(chosen[x], x), y=positions(chosen[y], y), z=chosen[z], mode="markers",
             marker={"symbol": "diamond-open", "size": 9, "color": "black", "line": {"width": 3}}, hoverinfo="skip",
-            name="best on validation",
+            name="chosen on validation",
         )  # fmt: skip
     side_x, side_y = np.meshgrid([X.min(), X.max()], [Y.min(), Y.max()])
     for r in references:
@@ -58,13 +58,13 @@ def _points(
     figure: go.Figure, table: pd.DataFrame, x: str, y: str, z: str, floor: float, colors: tuple[float, float]
 ) -> None:
     holes, cells = table[table[z].isna()], table[table[z].notna()]
-    half = ((cells["high"] - cells["low"]) / 2).fillna(0)
+    low, high = (np.where(np.isnan(end), cells[z], end) for end in whiskers(cells, z))
     figure.add_scatter3d(
         x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", name="cells, 95 % intervals",
         marker={"size": 3.5, "color": cells[z], "colorscale": "Viridis", "cmin": colors[0], "cmax": colors[1],
                 "line": {"width": 1, "color": "#333333"}, "showscale": True,
                 "colorbar": {"x": 0, "xanchor": "left", "len": 0.5}},
-        error_z={"type": "data", "array": half, "color": "#333333", "thickness": 2, "width": 0},
+        error_z={"type": "data", "symmetric": False, "array": high - cells[z], "arrayminus": cells[z] - low, "color": "#333333", "thickness": 2, "width": 0},
         customdata=np.stack([cells[x], cells[y], cells["low"], cells["high"], cells["n"]], axis=-1),
         hovertemplate=f"{label(x)} %{{customdata[0]:.4g}}<br>{label(y)} %{{customdata[1]:.3g}}<br><b>%{{z:.2f}}</b>"
         " (%{customdata[2]:.2f} to %{customdata[3]:.2f}, n = %{customdata[4]})<extra></extra>",

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import t as student_t
+
+from analysis.core.statistics import LEVEL, is_share
 
 LOG2 = frozenset({"temperature", "probe_temperature", "l2", "strength", "labels"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
@@ -25,6 +29,9 @@ MAP = "viridis"
 HOLE = "#D55E00"
 """Holes, and what must be found at once."""
 
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000")
+"""Of what has no order: Okabe and Ito's colours, told apart by colour-blind readers too; the yellow is too pale for lines."""
+
 LABELS = {
     "temperature": "temperature T",
     "probe_temperature": "probe temperature T",
@@ -37,7 +44,46 @@ LABELS = {
 
 def label(column: str) -> str:
     """The name of a column on an axis."""
-    return LABELS.get(column, column.replace("_", " "))
+    return LABELS.get(column, column.replace("_", " ") + (", %" if is_share(column) else ""))
+
+
+def palette(names: Iterable[Any]) -> dict[Any, Any]:
+    """A colour for each name, in their order: shades where they are numbers, PALETTE where they are words."""
+    known = list(dict.fromkeys(names))
+    if all(isinstance(name, int | float | np.number) for name in known):
+        known = sorted(known)
+        return dict(zip(known, colormaps[MAP](np.linspace(0, 0.88, len(known))), strict=True))
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(known)}
+
+
+def ordered(column: pd.Series) -> list:
+    """The values of a column in their order: of categories as given, of others ascending."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return [value for value in column.cat.categories if (column == value).any()]
+    return list(np.unique(column))
+
+
+def whiskers(table: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the interval of each line is drawn from and to: of one seed nowhere (NaN), of two seeds between their two values, for
+    which Student's interval is thirteen times as long; else `low` to `high`, which end where the quantity does."""
+    low, high, mean = (table[name].to_numpy(dtype=float) for name in ("low", "high", column))
+    if "n" in table:
+        two = table["n"].to_numpy() == 2
+        half = (high - low) / 2 / float(student_t.ppf((1 + LEVEL) / 2, 1))
+        low, high = np.where(two, mean - half, low), np.where(two, mean + half, high)
+    return (np.clip(low, 0, 100), np.clip(high, 0, 100)) if ends(column) else (low, high)
+
+
+def reach(table: pd.DataFrame, column: str) -> np.ndarray:
+    """The same as lengths below and above the value, (2, lines), as matplotlib's error bars ask for them; 0 for none."""
+    low, high = whiskers(table, column)
+    value = table[column].to_numpy(dtype=float)
+    return np.nan_to_num(np.stack([value - low, high - value])).clip(min=0)
+
+
+def ends(column: str) -> bool:
+    """Whether a column lies between 0 and 100: a share in per cent that is no difference of two."""
+    return is_share(column) and not column.startswith("change")
 
 
 def positions(values: Any, column: str) -> np.ndarray:

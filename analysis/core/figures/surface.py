@@ -13,7 +13,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from analysis.core.figures.references import Reference, spread
-from analysis.core.figures.scales import HOLE, MAP, dress, grid, matching, positions, scattered
+from analysis.core.figures.scales import HOLE, MAP, dress, grid, matching, positions, scattered, whiskers
 
 
 def surface(
@@ -22,7 +22,7 @@ def surface(
     y: str,
     z: str,
     references: Sequence[Reference] = (),
-    best: Mapping[str, Any] | None = None,
+    framed: Sequence[Mapping[str, Any]] = (),
     limits: tuple[float, float] = (0, 100),
     colors: tuple[float, float] = (0, 100),
     ax: Axes3D | None = None,
@@ -30,9 +30,9 @@ def surface(
     """z over the grid of x and y, with a whisker from low to high at each cell; the z axis spans `limits`, uncut,
     the colours `colors`.
 
-    references are planes, named at the left rear edge. Holes tear the surface and are crossed on the floor. best: the
-    cell to mark, {column: value}, or all cells along a column that it leaves out. Points of a search, which fill no grid, are drawn as stems. Without `ax` a new figure
-    is made.
+    references are planes, named at the left rear edge. Holes tear the surface and are crossed on the floor. framed:
+    cells to mark with a star, {column: value}, each with all cells along a column that it leaves out. Points of a search, which
+    fill no grid, are drawn as stems. Without `ax` a new figure is made.
     """
     if ax is None:
         ax = pyplot.figure(figsize=(8, 6.5)).add_subplot(projection="3d")
@@ -45,8 +45,8 @@ def surface(
     else:
         ax.plot(X.ravel(), Y.ravel(), Z.ravel(), color="0.25")
     _cells(table, x, y, z, limits, norm, ax)
-    if best is not None:
-        _mark(table, x, y, z, best, limits, ax)
+    for cell in framed:
+        _mark(table, x, y, z, cell, limits, ax)
     _planes(references, limits, X, Y, ax)
     dress(ax.xaxis, table[x], x)
     dress(ax.yaxis, table[y], y)
@@ -75,9 +75,9 @@ def _cells(
         px[~hole], py[~hole], value[~hole], c=value[~hole], cmap=MAP, norm=norm, s=12, edgecolors="0.2",
         linewidths=0.4, depthshade=False,
     )  # fmt: skip
-    for i in np.flatnonzero(~hole & table["low"].notna().to_numpy()):
-        low, high = np.clip(table[["low", "high"]].iloc[i], *limits)
-        ax.plot([px[i]] * 2, [py[i]] * 2, [low, high], color="0.1", linewidth=1)
+    low, high = (np.clip(end, *limits) for end in whiskers(table, z))
+    for i in np.flatnonzero(~hole & ~np.isnan(low)):
+        ax.plot([px[i]] * 2, [py[i]] * 2, [low[i], high[i]], color="0.1", linewidth=1)
     if hole.any():
         ax.scatter(px[hole], py[hole], limits[0], marker="x", color=HOLE, s=40, linewidths=2, depthshade=False)
 
