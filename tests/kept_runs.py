@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -184,7 +183,7 @@ def interrupt(tree: Path, folder: Path) -> str:
     process = subprocess.Popen(line, env=environment(tree, folder), cwd=folder, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(storage(folder, label).glob("*/*/rows/*.parquet"))) < 24:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.terminate()  # a shell may have told its children to ignore Ctrl-C
     code = process.wait()
     run = run_of(folder, study, label)
     assert run is not None and code == 130, f"exit {code}"

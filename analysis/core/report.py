@@ -381,7 +381,7 @@ def _answer_first(notebook: NotebookNode) -> NotebookNode:
     title, _, prose = moved.cells[0].source.partition("\n")
     answer = _bullets(marked(moved, "answer"))
     moved.cells[0] = new_markdown_cell(title)
-    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}"), new_markdown_cell(f"## The question\n{prose}")]
+    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}\n\n### The question\n{prose}")]
     protocol = new_code_cell(outputs=[o for o in last.outputs if "protocol" in _marks(o)])
     last.outputs = [o for o in last.outputs if "details" in _marks(o)]
     moved.cells += [new_markdown_cell("## How the networks were made and trained"), protocol]
@@ -402,7 +402,8 @@ def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
     empty: set[int] = set()
     for start, end in zip(starts, ends, strict=True):
         code = [cell for cell in notebook.cells[start:end] if cell.cell_type == "code"]
-        if code and not any(cell.outputs for cell in code):
+        told = any("### " in cell.source for cell in notebook.cells[start:end] if cell.cell_type == "markdown")
+        if code and not told and not any(cell.outputs for cell in code):
             empty.update(range(start, end))
     kept.cells = [cell for i, cell in enumerate(notebook.cells) if i not in empty]
     return kept

@@ -3,13 +3,14 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
 
-from analysis.core.figures.bars import bars, columns
+from analysis.core.figures.bars import bars
 from analysis.core.figures.curves import curves
 from analysis.core.figures.heatmap import heatmap, raster, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.references import Reference, spread
-from analysis.core.figures.scales import positions
+from analysis.core.figures.scales import palette, positions, reach, whiskers
 from analysis.core.figures.surface import surface
+from analysis.core.statistics import summarise
 
 GRID = [1.0, 4.0, 16.0]
 COLUMNS = ("temperature", "kd_weight", "accuracy")
@@ -63,9 +64,21 @@ def test_a_hole_tears_the_surface_and_is_never_a_low_point(table):
 
 
 def test_a_heatmap_says_mean_half_interval_and_missing_seeds(table):
-    table.loc[0, "n"] = 2
+    table["n"] = [3, 3, 2, *[4] * 6]
     texts = [t.get_text() for t in heatmap(table, *COLUMNS).texts]
-    assert texts[0] == "80.0\n±1.0 n=2" and texts[1] == "80.5\n±1.0"
+    assert texts[0] == "80.0\n±1.0 n=3" and texts[1] == "80.5\n±1.0 n=3" and texts[3] == "80.0\n±1.0"
+    assert texts[2] == "81.0\n80.9, 81.1"
+
+
+def test_two_seeds_are_shown_as_their_two_values_and_intervals_end_where_the_quantity_does():
+    values = [0.5, 0.6], [0.97, 0.98, 1.0]
+    rows = pd.DataFrame(
+        [(g, s, v) for g, of in enumerate(values) for s, v in enumerate(of)], columns=["t", "seed", "test_accuracy"]
+    )
+    table = summarise(rows, ["t"], "test_accuracy")
+    low, high = whiskers(table, "test_accuracy")
+    assert (low[0], high[0]) == pytest.approx((50, 60)) and table["high"][1] > 100 == high[1]
+    assert reach(table.assign(low=np.nan, high=np.nan), "test_accuracy").tolist() == [[0, 0], [0, 0]]
 
 
 def test_a_raster_has_a_field_per_cell_and_none_for_a_hole(table):
@@ -83,13 +96,13 @@ def test_points_of_a_search_are_drawn_as_points(table):
     rng = np.random.default_rng(0)
     found = table.assign(temperature=2 ** rng.uniform(0, 6, 9), kd_weight=rng.uniform(0, 1, 9))
     assert not any(trace.type == "surface" for trace in interactive(found, *COLUMNS, "").data)
-    axes = scatter(found, *COLUMNS, best=found.iloc[3][["temperature", "kd_weight"]].to_dict())
+    axes = scatter(found, *COLUMNS, framed=[found.iloc[3][["temperature", "kd_weight"]].to_dict()])
     assert len(axes.collections[0].get_offsets()) == 9
     assert surface(found, *COLUMNS).get_zlim() == (0, 100)
 
 
 def test_the_best_cell_is_outlined_whole_where_an_axis_plays_no_part(table):
-    widths = [heatmap(table, *COLUMNS, best=b).patches[-1].get_width() for b in (
+    widths = [heatmap(table, *COLUMNS, framed=[b]).patches[-1].get_width() for b in (
         {"temperature": 4.0, "kd_weight": 0.5}, {"kd_weight": 0.0})]  # fmt: skip
     assert widths == pytest.approx([0.94, 2.94])
 
@@ -105,7 +118,7 @@ def test_figures_draw_on_the_axes_they_are_given_and_touch_nothing_else(table):
 
 def test_bars_start_at_zero(table):
     named = table.assign(name=list("abcdefghi"))
-    assert bars(named, "name", "accuracy").get_xlim() == columns(named, "name", "accuracy").get_ylim() == (0, 100)
+    assert bars(named, "name", "accuracy").get_xlim() == (0, 100)
 
 
 def test_labels_of_references_do_not_overlap_and_keep_their_order():
@@ -119,3 +132,8 @@ def test_published_references_say_so(table):
     assert (ours.style, theirs.style) == ("-", "--") and "published" in theirs.text
     names = [trace.name for trace in interactive(table, *COLUMNS, "", [ours, theirs]).data]
     assert any("1505.07818" in name for name in names)
+
+
+def test_words_have_colours_and_numbers_have_shades():
+    words, numbers = palette(["b", "a", "b"]), palette([4.0, 1.0])
+    assert list(words) == ["b", "a"] and words["b"] == "#0072B2" and list(numbers) == [1.0, 4.0]

@@ -9,16 +9,6 @@ from analysis.core import statistics as st
 from analysis.core import tell
 
 
-def table(cells: dict[str, list[float]], students: dict[str, str] | None = None) -> pd.DataFrame:
-    """One row per cell and seed; validation equals test."""
-    rows = [
-        {"cell": cell, "seed": seed, "val": v, "test": v, "student": f"{(students or {}).get(cell, cell)}-{seed}"}
-        for cell, values in cells.items()
-        for seed, v in enumerate(values)
-    ]
-    return pd.DataFrame(rows)
-
-
 def test_the_interval_is_scipys_and_covers_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(0.7, 0.1, (1000, 4))
     found = [st.interval(x) for x in draws]
@@ -29,12 +19,12 @@ def test_the_interval_is_scipys_and_covers_as_often_as_it_says():
 
 def test_one_seed_has_a_mean_and_no_interval():
     line = st.summarise(pd.DataFrame({"t": [1.0], "seed": [0], "acc": [0.5]}), ["t"], "acc").iloc[0]
-    assert line["mean"] == 0.5 and line["n"] == 1 and math.isnan(line["low"]) and math.isnan(line["high"])
+    assert line["acc"] == 0.5 and line["n"] == 1 and math.isnan(line["low"]) and math.isnan(line["high"])
 
 
 def test_what_is_not_measured_does_not_count():
     lines = st.summarise(pd.DataFrame({"t": [1, 1, 2], "acc": [0.4, np.nan, np.nan]}), ["t"], "acc")
-    assert lines[["t", "mean", "n"]].to_numpy().tolist() == [[1, 0.4, 1]]
+    assert lines[["t", "acc", "n"]].to_numpy().tolist() == [[1, 0.4, 1]]
 
 
 def test_a_paired_test_sees_what_an_unpaired_one_misses():
@@ -94,48 +84,37 @@ def test_a_partial_correlation_is_what_a_third_feature_does_not_explain():
     assert partial[0, 2] == pytest.approx(np.corrcoef(a, b)[0, 1]) and abs(partial[0, 2]) < 0.05 < correlation[0, 2]
 
 
-def test_a_clear_winner_stands_out_and_a_noisy_one_is_a_tie():
-    clear = st.stands_out(table({"a": [0.5, 0.51, 0.5], "b": [0.9, 0.91, 0.905]}), ["cell"], "val", "test")
-    assert clear.best == {"cell": "b"} and clear.stands_out
-    noisy = {"a": [0.5, 0.51, 0.5], "b": [0.9, 0.91, 0.905], "c": [0.91, 0.90, 0.9]}
-    tie = st.stands_out(table(noisy), ["cell"], "val", "test")
-    assert tie.best == {"cell": "b"} and not tie.stands_out and tie.ties == ({"cell": "c"},) and tie.rivals == 2
+def test_summaries_bear_the_name_of_their_metric_and_shares_are_in_per_cent():
+    rows = pd.DataFrame(
+        {"t": [1, 1, 2], "seed": [0, 1, 0], "test_error": [0.25, 0.75, np.nan], "bits": [2.0, 4.0, 1.0]}
+    )
+    error, bits = (st.summarise(rows, ["t"], metric, holes=True) for metric in ("test_error", "bits"))
+    assert error["test_error"].tolist()[0] == 50 and bits["bits"].tolist() == [3, 1]
+    assert error["n"].tolist() == [2, 0] and math.isnan(error["test_error"][1])
+    assert len(st.summarise(rows, ["t"], "test_error")) == 1
 
 
-def test_among_equals_hardly_a_winner_beats_any_rival():
-    rng = np.random.default_rng(3)
-    beaten = []
-    for _ in range(150):
-        rows = table({str(c): [0.0] * 3 for c in range(8)})
-        noise = np.repeat(np.exp(0.5 * rng.normal(size=8)), 3)  # cells differ in it
-        luck = 3 * rng.normal(size=3)[rows["seed"]] + noise * rng.normal(size=24)  # moves validation and test alike
-        rows["val"], rows["test"] = luck + 0.5 * rng.normal(size=24), luck
-        verdict = st.stands_out(rows, ["cell"], "val", "test")
-        beaten.append(len(verdict.ties) < verdict.rivals)
-    assert np.mean(beaten) < 0.12  # 5 %, and what the choice by shared luck adds
+def test_which_columns_are_shares():
+    shares = "test_accuracy val_exact test_error accuracy_3 passing passing_accuracy kept_errors pseudo_ece task_0 change share"
+    others = "omitted_errors train_loss bits tokens seconds soft_norm cosine temperature trained_parameters"
+    assert all(map(st.is_share, shares.split())) and not any(map(st.is_share, others.split()))
 
 
-def test_the_choice_is_made_on_validation_alone():
-    rows = table({"a": [0.5, 0.6, 0.5], "b": [0.7, 0.8, 0.9]})
-    rows["val"] = 1 - rows["test"]
-    verdict = st.stands_out(rows, ["cell"], "val", "test")
-    assert verdict.best == {"cell": "a"} and verdict.lead.mean < 0 and not verdict.stands_out
-
-
-def test_cells_of_the_same_students_do_not_rival_each_other():
-    same = table({"a": [0.9, 0.9, 0.91], "b": [0.9, 0.9, 0.91], "c": [0.1, 0.1, 0.11]}, students={"b": "a"})
-    verdict = st.stands_out(same, ["cell"], "val", "test")
-    assert verdict.rivals == 1 and verdict.stands_out
-
-
-def test_a_survivor_of_a_lucky_seed_does_not_win():
-    verdict = st.stands_out(table({"a": [0.9, 0.5, 0.51], "survivor": [0.85]}), ["cell"], "val", "test")
-    assert verdict.best == {"cell": "a"} and not verdict.stands_out
-
-
-def test_a_cell_that_leads_on_its_only_seed_wins_but_does_not_stand_out():
-    verdict = st.stands_out(table({"a": [0.5, 0.6, 0.6], "young": [0.9]}), ["cell"], "val", "test")
-    assert verdict.best == {"cell": "young"} and verdict.n == 1 and not verdict.stands_out
+def test_differences_judged_together_are_corrected_together():
+    base, rng = pd.Series([0.5, 0.51, 0.52, 0.5]), np.random.default_rng(0)
+    pairs = {f"far {i}": (base + 0.1 + 0.001 * rng.normal(size=4), base) for i in range(2)}
+    pairs["near"] = (base + np.array([0.004, 0.010, 0.012, 0.006]), base)  # p = .02 alone
+    pairs["below"], pairs["apart"] = (
+        (base - 0.2 + 0.001 * rng.normal(size=4), base),
+        (base, base.set_axis([7, 8, 9, 10])),
+    )
+    for i in range(4):
+        pairs[f"same {i}"] = (base + 0.001 * rng.normal(size=4), base)
+    found = st.compare(pairs, ["name"]).set_index("name")
+    assert "apart" not in found.index and len(found) == len(pairs) - 1
+    assert found["told"].loc[["far 0", "far 1", "below"]].tolist() == ["more", "more", "less"]
+    assert (found.loc["near", "told"], found.loc["near", "alone"]) == ("open", "more")
+    assert found.loc["below", "difference"] == st.paired(*pairs["below"]) and found.loc["below", "n"] == 4
 
 
 def test_the_share_of_the_gap_is_nought_at_source_only_and_one_at_the_oracle():
