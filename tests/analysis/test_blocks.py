@@ -150,13 +150,14 @@ def test_a_forest_fills_what_is_told_from_nothing(run):
 
 def test_intervals_lie_side_by_side_and_end_in_an_arrow_where_the_axis_cuts_them(run):
     made, drawn, _ = run
-    wide = made.cells.assign(errors=np.where(made.cells["seed"] == 2, 40.0, 1.0))
+    one = made.cells[(made.cells["temperature"] == 1) & (made.cells["kd_weight"] == 0)]
+    wide = one.assign(errors=np.where(one["seed"] == 2, 40.0, 1.0))
     blocks.intervals(made, wide, "labels", "errors", "x", per="view", log=True)
     (ax,) = drawn["intervals"].axes
     assert ax.get_yscale() == "log" and ax.get_ylim()[0] > 0
     xs = sorted(x for line in ax.lines if line.get_marker() == "o" for x in line.get_xdata())
     assert len(xs) == 4 and xs == pytest.approx([-0.175, 0.175, 0.825, 1.175])
-    narrow = made.cells.assign(errors=10.0 + made.cells["seed"])
+    narrow = one.assign(errors=10.0 + one["seed"])
     blocks.intervals(made, narrow, "labels", "errors", "x", per="view", log=True, name="narrow")
     arrows = [len([c for c in drawn[n].axes[0].lines if c.get_marker() in (7, 11)]) for n in ("intervals", "narrow")]
     assert arrows[0] >= 1 and arrows[1] == 0
