@@ -118,7 +118,7 @@ def main(a: Arguments) -> None:
         while not pack.finished:
             rows = pack.step()
         ours = time.monotonic() - start
-    shown, pool = len(heads) // 2, pack.pool.numpy()
+    shown, pool = len(heads) // 2, pack.pack.pool.numpy()
     parts = {
         "train": (arrays["train_images"][pool], arrays["train_labels"][pool]),
         "test": (arrays["test_images"], arrays["test_labels"]),
