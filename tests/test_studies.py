@@ -12,8 +12,8 @@ from trainables.core.limits import limits
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
-# Of the students of all presets. Rows of earlier runs are found by these names: a study that changes them loses its runs.
-# A new preset, or a new value in one, adds students and so changes the digest on purpose.
+# Of the students of all presets, with either data. Earlier runs are resumed and extended by these names: a study that
+# changes them loses its runs. A new preset, or a new value in one, adds students, and so changes its digest on purpose.
 STUDENTS = {
     "cifar10_transfer": "e63bfc1d0f55a43a",
     "finetuning": "64dc7401b021b5fd",

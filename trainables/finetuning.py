@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core.alone import Alone
 from trainables.core.augment import photographed_otherwise
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, at_least, checked, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import PRETRAINED
-from trainables.core.network import Network
+from trainables.core.network import Network, NetworkPack
 from trainables.core.population import PRECISIONS
 from trainables.core.pretrained import build, resized, stages
 from trainables.core.schedules import Plateau, one_cycle, stairs
@@ -43,13 +42,14 @@ RATES, STATISTICS = ("constant", "one_cycle", "plateau"), ("kept", "batch")
 class Config:
     """One student.
 
-    network, weights: as `core.pretrained.build` has them. resolution: side in pixels that images are enlarged to. train_size,
-    val_size, test_size: images to train on, to choose by and to report, as many of each class, or all where there are
-    fewer. augmentation: "none", "iterative" (in stages from none to full strength) or "full" (from the start). unfreezing:
-    "all" (every stage is trained from the start, at one rate), "gradual" (from the head down, see `schedules.thawed`; a stage has
-    1/discrimination of the rate of the one above it) or "head" (nothing else is trained). rate: "constant", "one_cycle" or "plateau". statistics: of batch normalisation in the trained stages, "kept" (those of the
-    weights) or "batch" (of the batch, gathered for the evaluations). lr: AdamW's peak rate, of the head. seed: training images,
-    their order and augmentation, first weights of the head.
+    network, weights: as `core.pretrained.build` has them. resolution: side in pixels that images are enlarged to.
+    train_size, val_size, test_size: images to train on, to choose by and to report, as many of each class, or all where
+    there are fewer. augmentation: "none", "iterative" (in stages from none to full strength) or "full" (from the
+    start). unfreezing: "all" (every stage is trained from the start, at one rate), "gradual" (from the head down, see
+    `schedules.thawed`; a stage has 1/discrimination of the rate of the one above it) or "head" (nothing else is
+    trained). rate: "constant", "one_cycle" or "plateau". statistics: of batch normalisation in the trained stages,
+    "kept" (those of the weights) or "batch" (of the batch, gathered for the evaluations). lr: AdamW's peak rate, of the
+    head. seed: training images, their order and augmentation, first weights of the head.
     """
 
     network: Annotated[str, one_of(*PRETRAINED)]
@@ -81,7 +81,7 @@ class Source:
     weights: str
 
 
-class FineTuning(Alone):
+class FineTuning(NetworkPack):
     """One network that is fine-tuned. datasets: {"cifar10": its arrays}."""
 
     config_type = Config

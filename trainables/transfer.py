@@ -1,10 +1,11 @@
 """Transfer learning: a network with weights from elsewhere learns CIFAR-10, by its head alone, from the top, or whole.
 
-heads     where all but the head is frozen, the features of every image are computed once, kept in the cache, and heads are
-          trained on them as one population: hundreds of configurations in the time of one. Augmentation comes before the
-          features, as further views of each training image. Features are standardised, which a linear head could do itself.
-networks  where more is trained, one network at a time. What is frozen keeps its parameters and its batch normalisation's
-          statistics to the bit.
+heads     where all but the head is frozen, the features of every image are computed once, kept in the cache, and heads
+          are trained on them as one population: hundreds of configurations in the time of one. Augmentation comes
+          before the features, as further views of each training image. Features are standardised, which a linear head
+          could do itself.
+networks  where more is trained, one network at a time. What is frozen keeps its parameters and its batch
+          normalisation's statistics to the bit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core.alone import Alone
 from trainables.core.augment import flipped, shifted
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.cache import cached, content, digest
@@ -26,7 +26,7 @@ from trainables.core.contract import Trainable
 from trainables.core.limits import above, at_least, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import PRETRAINED, Linear
-from trainables.core.network import OPTIMISERS, Network
+from trainables.core.network import OPTIMISERS, Network, NetworkPack
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population
 from trainables.core.pretrained import WHITENED, architecture, build, check_weights, features, resized
@@ -46,16 +46,16 @@ Arrays = Mapping[str, np.ndarray]
 class Config:
     """One student.
 
-    network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random", the path of a checkpoint or run:RUN/STUDENT. unfreezing: which
-    stages are trained, "head", "last_block" (and the head), "gradual" (from the top, all from half of the training on) or
-    "all". resolution: side of the images in pixels that the network sees. train_size: training images, a count (balanced over
-    the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 2 of 32 pixels). views: of each training
-    image whose features are cached; the first is the image itself. test_views: of each validation and test image, whose logits
-    are averaged: 1, or 2 with its mirror image (not of heads). optimiser: "sgd" (Nesterov momentum 0.9) or "adamw".
-    precision: of the products, "fp32" or "bf16". passes: over the training images, in batches of batch_size. lr: peak
-    learning rate. label_smoothing: share of a label that is spread over all classes. weight_decay: of weights; in "sgd" a term
-    of the loss, in "adamw" decoupled. head_start: "uniform" in +-1/sqrt(D) or "zero". seed: which images, their order, the
-    head's start, and random weights.
+    network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random", the path of a checkpoint or run:RUN/STUDENT.
+    unfreezing: which stages are trained, "head", "last_block" (and the head), "gradual" (from the top, all from half of
+    the training on) or "all". resolution: side of the images in pixels that the network sees. train_size: training
+    images, a count (balanced over the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 2 of 32
+    pixels). views: of each training image whose features are cached; the first is the image itself. test_views: of each
+    validation and test image, whose logits are averaged: 1, or 2 with its mirror image (not of heads). optimiser: "sgd"
+    (Nesterov momentum 0.9) or "adamw". precision: of the products, "fp32" or "bf16". passes: over the training images,
+    in batches of batch_size. lr: peak learning rate. label_smoothing: share of a label that is spread over all classes.
+    weight_decay: of weights; in "sgd" a term of the loss, in "adamw" decoupled. head_start: "uniform" in +-1/sqrt(D) or
+    "zero". seed: which images, their order, the head's start, and random weights.
     """
 
     network: Annotated[str, one_of(*PRETRAINED)]
@@ -138,6 +138,7 @@ class Heads(Pack):
         super().__init__(configs, device)
         c = self.common
         self.sets, self.pool = _data(c, datasets, self.device)
+        self.steps_per_pass = max(1, len(self.pool) // c.batch_size)
         self.weight_decay, self.lr = self.column("weight_decay"), self.column("lr")
         self.views, self.test = (shared(answers[name], self.device) for name in ("train", "test"))
         sample = self.views[0, self.pool].float()
@@ -154,7 +155,7 @@ class Heads(Pack):
 
     @property
     def total_steps(self) -> int:
-        return self.common.passes * steps_per_pass(self)
+        return self.common.passes * self.steps_per_pass
 
     def loss(self, step: int) -> Tensor:
         c = self.common
@@ -186,7 +187,7 @@ class Heads(Pack):
         return metrics | _about(self, sum(p[0].numel() for p in students.parameters))
 
     def networks(self) -> list[dict[str, Tensor]]:
-        """The state of every student's whole network, as `pretrained.load` reads it; the standardisation of features is in the head."""
+        """The state of every student's whole network, as `pretrained.load` reads it; its head standardises the features."""
         c = self.common
         body = _body(c.network, c.weights, self.sets).state_dict()
         found = []
@@ -197,7 +198,7 @@ class Heads(Pack):
         return found
 
 
-class Whole(Alone):
+class WholeNetwork(NetworkPack):
     """One network of which more than the head is trained."""
 
     config_type = Config
@@ -221,6 +222,7 @@ class Whole(Alone):
         super().__init__(configs, datasets, answers, device)
         c = self.common
         self.sets, self.pool = _data(c, datasets, self.device)
+        self.steps_per_pass = max(1, len(self.pool) // c.batch_size)
         model = build(c.network, CLASSES, c.weights, c.seed, self.sets.images[self.pool[:WHITENED]])
         if c.head_start == "zero":
             with torch.no_grad():
@@ -232,7 +234,7 @@ class Whole(Alone):
 
     @property
     def total_steps(self) -> int:
-        return self.common.passes * steps_per_pass(self)
+        return self.common.passes * self.steps_per_pass
 
     def evaluations(self) -> list[int]:
         """Half-way and at the end: an evaluation is dear."""
@@ -246,12 +248,12 @@ class Whole(Alone):
         return cross_entropy(z, self.sets.labels[index], c.label_smoothing)
 
     def shown(self, index: Tensor, step: int) -> Tensor:
-        """Training images, uint8, as the network sees them in a step: mirrored in every second pass, each with its own start (Jordan
-        2024, arXiv 2404.00498, section 3.6), and moved."""
+        """Training images, uint8, as the network sees them in a step: moved, and mirrored in every second pass, each with
+        its own start (Jordan 2024, arXiv 2404.00498, section 3.6)."""
         x, how = self.sets.images[index], self.common.augmentation
         if how == "none":
             return x
-        mirrored = self.mirrored[index] ^ bool(step // steps_per_pass(self) % 2)
+        mirrored = self.mirrored[index] ^ bool(step // self.steps_per_pass % 2)
         x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         g = torch.Generator().manual_seed(substream(self.common.seed, AUGMENTATION, step))
         return moved(x, g) if how == "flip_shift" else x
@@ -284,7 +286,7 @@ class Transfer(Trainable):
     def prepare(
         cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
-        """See `Heads` and `Whole`; the source's row, and its layers for the table `layers`."""
+        """See `Heads` and `WholeNetwork`; the source's row, and its layers for the table `layers`."""
         return _kind(artifact.cached).prepare(artifact, datasets, device)
 
     @staticmethod
@@ -311,8 +313,8 @@ class Transfer(Trainable):
         self.pack.load_state_dict(state)
 
 
-def _kind(frozen: bool) -> type[Heads] | type[Whole]:
-    return Heads if frozen else Whole
+def _kind(frozen: bool) -> type[Heads] | type[WholeNetwork]:
+    return Heads if frozen else WholeNetwork
 
 
 def _data(c: Config, datasets: Mapping[str, Arrays], device: torch.device) -> tuple[Splits, Tensor]:
@@ -322,16 +324,14 @@ def _data(c: Config, datasets: Mapping[str, Arrays], device: torch.device) -> tu
     return sets, balanced(sets.labels, sets.train, count, c.seed, LABELLED)
 
 
-def steps_per_pass(pack: Heads | Whole) -> int:
-    return max(1, len(pack.pool) // pack.common.batch_size)
-
-
-def _about(pack: Heads | Whole, trained: int) -> dict[str, Tensor]:
+def _about(pack: Heads | WholeNetwork, trained: int) -> dict[str, Tensor]:
     """What a pack's students have in common at an evaluation, (S,) each. trained: parameters of one student."""
     common = {
-        "cached": float(pack.common.frozen), "trained_parameters": float(trained), "train_images": float(len(pack.pool)),
-        "pass_seconds": pack.stepping * steps_per_pass(pack) / pack.done_steps / len(pack.configs),
-    }  # fmt: skip
+        "cached": float(pack.common.frozen),
+        "trained_parameters": float(trained),
+        "train_images": float(len(pack.pool)),
+        "pass_seconds": pack.stepping * pack.steps_per_pass / pack.done_steps / len(pack.configs),
+    }
     return {name: torch.full((len(pack.configs),), value) for name, value in common.items()}
 
 

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 class Trainable(ABC):
     """Students that one worker trains side by side, from evaluation to evaluation.
 
-    Made of their configs, the study's data sets by name and what `prepare` made of their artifact, which all of them share:
-    `cls(configs, datasets, answers, device)`. Errors in training: RuntimeError, MemoryError, ValueError, ArithmeticError.
+    Made of their configs, the study's data sets by name and what `prepare` made of their artifact, which all of them
+    share: `cls(configs, datasets, answers, device)`. Training that comes to nothing raises RuntimeError, MemoryError,
+    ValueError or ArithmeticError.
 
-    config_type: a frozen dataclass of the study's axes, which raises ValueError for what makes no sense. may_differ: its fields
-    in which students of one pack may differ. keeps_networks: whether `networks` has what --keep-weights keeps.
+    config_type: a frozen dataclass of the study's axes, which raises ValueError for what makes no sense. may_differ:
+    its fields in which students of one pack may differ. keeps_networks: whether `networks` has something to keep.
     """
 
     config_type: ClassVar[type]
@@ -30,16 +31,16 @@ class Trainable(ABC):
     @staticmethod
     @abstractmethod
     def artifact(config: Any) -> Hashable:
-        """What must be made before a student can be trained, as a value: it is made once for all students that share it."""
+        """What must be made before a student can be trained, as a value: made once for all students that share it."""
 
     @classmethod
     @abstractmethod
     def prepare(cls, artifact: Any, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
-        """An artifact's arrays, and its row for the study's `artifact_table`, which may hold rows of further `tables`."""
+        """An artifact's arrays, and its row for the study's `artifact_table`, rows of others under `tables`."""
 
     @classmethod
     def require(cls, configs: Iterable[Any]) -> None:
-        """DataError where files that these students start from are not at hand and cannot be fetched. Called before any work."""
+        """DataError where files that these students start from are neither at hand nor to be fetched."""
         return None
 
     @staticmethod
@@ -56,8 +57,8 @@ class Trainable(ABC):
     def step(self) -> list[dict]:
         """Train up to the next evaluation and return one row per student, in the order of the configs.
 
-        A row has `step`, `fraction`, `seconds` and `status`: running, done, or failed with `error`; and metrics, and rows of
-        the study's further tables under `tables`.
+        A row has `step`, `fraction`, `seconds` and `status`: running, done, or failed with `error`; and metrics, and
+        rows of the study's further tables under `tables`.
         """
 
     def networks(self) -> list[Any]:

@@ -1,7 +1,7 @@
-"""What a value may be, stated once: a trainable's Config carries the limits of its fields, and a study's axes name the same.
+"""What a value may be: the fields of a trainable's Config carry their limits, and the axes of a study name the same.
 
-    temperature: Annotated[float, above(0)]                      in a Config, whose `__post_init__` calls `checked(self)`
-    "temperature": grid(1.0, 2.0, 4.0, limit=above(0))           in a study
+    temperature: Annotated[float, above(0)]                 in a Config, whose `__post_init__` calls `checked(self)`
+    "temperature": grid(1.0, 2.0, 4.0, limit=above(0))      in a study
 
 Limits of the same content are equal. Nothing here needs torch.
 """
@@ -17,7 +17,10 @@ from typing import Any, get_type_hints
 
 
 class Limit(ABC):
-    """A check of one value, and what it asks for, as in "must be above 0". choices: all values, where they are a list."""
+    """A check of one value, and words that say what it asks for, as in "must be above 0".
+
+    choices: all values, where they are a list.
+    """
 
     words: str
     choices: tuple

@@ -17,7 +17,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def once(name: str, recipe: Mapping[str, object], data: Arrays, make: Callable[[], Mapping]) -> dict[str, np.ndarray]:
-    """What `make` leaves, tensors or arrays by name, and the `seconds` it took: made once per machine, then read from the cache.
+    """What `make` leaves, tensors or arrays by name, and the `seconds` it took: made once, then read from the cache.
 
     recipe: all that it depends on beside the data, as JSON values.
     """
