@@ -7,7 +7,7 @@ import torch
 from trainables import distil
 from trainables.core import data
 from trainables.core.batches import balanced, batch_index
-from trainables.distil import Config, Distillation, Splits, confident
+from trainables.distil import Config, Distillation, PairedSplits, confident
 
 PLAIN = Config(
     teacher_view="target", target_labels="500", rounds=1, adaptation="none", filtering="none", augmentation="none", network="cnn_small", teacher="cnn_small", teacher_steps=6,
@@ -92,7 +92,7 @@ def test_a_round_is_taught_by_the_student_of_the_round_before_and_made_once(data
     student = train([before], datasets, pool_answers)[0]
     shown = student.sets.images
     assert np.array_equal(
-        made["target"], student.students.answers(shown, distil.prepare)[0].numpy() / distil.SHARPENING
+        made["target"], student.students.answers(shown, distil.to_float)[0].numpy() / distil.SHARPENING
     )
     assert row["rounds"] == 3 and 0 <= row["target_test_accuracy"] <= 1
     monkeypatch.setattr(Distillation, "step", lambda *_: pytest.fail("trained again"))
@@ -144,7 +144,7 @@ def test_inversion_is_of_the_colours_and_of_some_images(datasets, answers):
     students = Distillation([variant(augmentation="inversion")], datasets, answers, "cpu")
     index = students.sets.train[:64]
     plain, seen = students.sets.target(index), students.shown(index, 0)
-    inverted = distil.prepare(255 - students.sets.images[index])
+    inverted = distil.to_float(255 - students.sets.images[index])
     turned = (seen == plain).flatten(1).all(1)
     assert 16 < turned.sum() < 48 and torch.allclose(seen[~turned], inverted[~turned], atol=1e-6)
     assert torch.equal(seen, students.shown(index, 0)) and not torch.equal(seen, students.shown(index, 1))
@@ -159,7 +159,7 @@ def test_an_adapted_teacher_has_the_same_weights_and_other_answers(datasets):
 
 
 def test_validation_digits_are_never_trained_on(datasets):
-    sets = Splits(datasets["mnistm"], torch.device("cpu"))
+    sets = PairedSplits(datasets["mnistm"], torch.device("cpu"))
     assert not set(sets.train.tolist()) & set(sets.val.tolist())
     assert len(sets.train) + len(sets.val) == len(sets.labels)
     steps = len(sets.train) // 50
@@ -174,7 +174,7 @@ def test_validation_digits_are_never_trained_on(datasets):
 
 
 def test_labelled_digits_are_balanced_and_as_many_as_asked(datasets):
-    sets = Splits(datasets["mnistm"], torch.device("cpu"))
+    sets = PairedSplits(datasets["mnistm"], torch.device("cpu"))
     few = balanced(sets.labels, sets.train, 200, seed=0, stream=1)
     assert sets.labels[few].bincount().tolist() == [20] * 10 and len(few.unique()) == 200
     assert set(few.tolist()) <= set(sets.train.tolist())

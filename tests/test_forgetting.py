@@ -11,7 +11,7 @@ from trainables.core.batches import batch_index
 from trainables.core.losses import cross_entropy, distillation
 from trainables.core.population import Population
 from trainables.core.schedules import log_spaced
-from trainables.forgetting import CLASSES, Config, Forgetting, Splits, fisher, layers, penalty
+from trainables.forgetting import CLASSES, Config, Forgetting, TaskSplits, fisher, layers, penalty
 
 PLAIN = Config(
     tasks="two", network="mlp", width=16, optimiser="adam", old_steps=25, steps=12, batch_size=32, memory=0, lr=3e-3,
@@ -111,7 +111,7 @@ def test_the_penalty_of_several_tasks_is_the_sum_of_theirs(datasets):
             for p in net.parameters:
                 p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(task)))
         students.consolidate(task)
-        known = sets.prepare(sets.images[students.memories[task - 1][:1000]])
+        known = sets.to_float(sets.images[students.memories[task - 1][:1000]])
         terms.append((fisher(net, known), [p.detach().clone() for p in net.parameters]))
     with torch.no_grad():
         for p in net.parameters:
@@ -143,8 +143,8 @@ def test_the_gradient_of_lwf_is_that_of_its_formula(datasets):
     with torch.no_grad():
         for p, w in zip(old.parameters, students.old, strict=True):
             p.copy_(w[:1])
-    z, T = students.students.logits(sets.prepare(sets.images[index])), 2.0
-    t = old.logits(sets.prepare(sets.images[index])).detach()
+    z, T = students.students.logits(sets.to_float(sets.images[index])), 2.0
+    t = old.logits(sets.to_float(sets.images[index])).detach()
     hard = torch.autograd.grad(cross_entropy(z, sets.labels[index]).sum(), z, retain_graph=True)[0]
     soft = T * ((z / T).softmax(-1) - (t / T).softmax(-1)).detach() / len(index)
     by_formula = hard + torch.tensor([0.7, 0.0])[:, None, None] * soft
@@ -188,13 +188,13 @@ def test_a_resumed_trial_is_the_same_trial(datasets, tasks):
 
 
 def test_tasks_are_pairs_whose_class_is_the_parity_and_validation_is_never_trained_on(datasets):
-    sets = Splits("five", datasets["mnist"], "cpu")
+    sets = TaskSplits("five", datasets["mnist"], "cpu")
     for k, pool in enumerate(sets.pools):
         assert set(sets.digits[pool].tolist()) == {2 * k, 2 * k + 1} and not set(pool.tolist()) & set(sets.val.tolist())
         assert torch.equal(sets.labels[pool], sets.digits[pool] - 2 * k)
-    assert sets.prepare(sets.images[:2]).shape == (2, 1, 32, 32)
-    two = Splits("two", datasets["mnist"], "cpu")
-    assert two.test_digits.max() == 3 and two.prepare(two.images[:2]).shape == (2, 1, 28, 28)
+    assert sets.to_float(sets.images[:2]).shape == (2, 1, 32, 32)
+    two = TaskSplits("two", datasets["mnist"], "cpu")
+    assert two.test_digits.max() == 3 and two.to_float(two.images[:2]).shape == (2, 1, 28, 28)
 
 
 def test_the_log_spaced_schedule_starts_at_one_and_ends_at_the_end():

@@ -129,7 +129,7 @@ def test_the_measured_norms_are_those_of_the_formula_and_of_the_plain_backward(d
         assert line["soft_norm"] == pytest.approx(line["exact_norm"], rel=1e-6)
         of_layers = [seen[name, T]["soft_norm"] for name in students.names]
         assert seen["weights", T]["soft_norm"] == pytest.approx(math.hypot(*of_layers), rel=1e-6)
-    x, t = module.prepare(students.sets.images[students.probe]), students.answers[students.probe]
+    x, t = module.to_float(students.sets.images[students.probe]), students.answers[students.probe]
     z = students.students.logits(x)[0]
     loss = F.kl_div(F.log_softmax(z / 4, 1), F.softmax(t / 4, 1), reduction="batchmean")
     weight = students.students.parameters[0]

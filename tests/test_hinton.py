@@ -87,7 +87,7 @@ def test_the_bias_curve_is_what_a_shifted_bias_would_score(datasets, answers):
     for shift in (-4.0, 0.0, 1.5, 6.0):
         with torch.no_grad():
             bias[0, 0, 3] += shift
-        wrong = students.students.answers(sets.test_images, hinton.prepare)[0].argmax(-1) != sets.test_labels
+        wrong = students.students.answers(sets.test_images, hinton.to_float)[0].argmax(-1) != sets.test_labels
         with torch.no_grad():
             bias[0, 0, 3] -= shift
         found = (curve[shift]["omitted_errors"], curve[shift]["other_errors"])
@@ -119,7 +119,7 @@ def test_a_regularised_teacher_keeps_its_weights_short(datasets, monkeypatch):
         hinton.TEACHERS, "regularised", dataclasses.replace(hinton.TEACHERS["regularised"], max_norm=0.5)
     )
     sets = Splits(datasets["mnist"], torch.device("cpu"))
-    first, second, last = hinton.train_teacher(hinton.Teacher("regularised", 3, 0), sets, "cpu").parameters[::2]
+    first, second, last = hinton.train_teacher(hinton.Teacher("regularised", 3, 0), sets).parameters[::2]
     for w in (first, second):
         assert w.norm(dim=1).max() < 0.5 + 1e-5
     assert w.norm(dim=1).max() > 0.49, "the bound must have been reached for this to say something"

@@ -36,7 +36,7 @@ def datasets():
 @pytest.fixture(scope="module")
 def digits(datasets):
     """Features of the sample's training digits by class, (n_k, D + 1)."""
-    sets = logistic.Splits(datasets["mnist"], "cpu")
+    sets = logistic.PairwiseSplits(datasets["mnist"], "cpu")
     return sets.by_class(sets.train, logistic.view(PLAIN, sets.images[sets.train]))
 
 
@@ -168,7 +168,7 @@ def test_the_certificate_holds_the_largest_margin_between_its_bounds():
 
 
 def test_features_are_standardised_and_constant_ones_are_dropped(datasets):
-    sets = logistic.Splits(datasets["mnist"], "cpu")
+    sets = logistic.PairwiseSplits(datasets["mnist"], "cpu")
     images = sets.images[sets.train]
     for features in logistic.FEATURES:
         seen = logistic.view(variant(features=features), images)

@@ -32,7 +32,7 @@ BASE = Config(
 
 def pack_of(*configs):
     answers, _ = Transfer.prepare(Transfer.artifact(configs[0]), DATA, "cpu")
-    return Transfer(configs, DATA, answers, "cpu")
+    return Transfer(configs, DATA, answers, "cpu").pack
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
@@ -77,7 +77,7 @@ def test_images_are_moved_by_up_to_a_sixteenth():
     marked[:, :, 15, 15] = 255
     data = {"cifar10": {**TINY, "train_images": marked}}
     config = replace(BASE, network="mobilenet_v3_small", unfreezing="all", augmentation="flip_shift", batch_size=60)
-    pack = Transfer([config], data, {}, "cpu")
+    pack = Transfer([config], data, {}, "cpu").pack
     found = torch.cat([pack.shown(pack.pool, step)[:, 0].nonzero() for step in range(20)])
     rows, columns = found[:, 1] - 15, found[:, 2] - 15  # mirrored, the mark is in column 16
     assert rows.unique().tolist() == [-2, -1, 0, 1, 2] and columns.unique().tolist() == [-2, -1, 0, 1, 2, 3]

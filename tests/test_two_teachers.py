@@ -21,9 +21,9 @@ from trainables.two_teachers import (
     even,
     joined,
     share,
+    to_float,
     two_teachers,
 )  # fmt: skip
-from trainables.two_teachers import prepare as to_floats
 
 PLAIN = Config(
     inputs="strokes", lifting="zeros", pool=300, network="cnn_small", teacher="cnn_norm", teacher_steps=40,
@@ -251,4 +251,4 @@ def test_a_config_that_makes_no_sense_names_its_field(change, word):
 
 def test_images_look_at_floats_between_minus_one_and_one():
     x = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1).expand(2, 28, 28)
-    assert to_floats(x).shape == (2, 1, 28, 28) and to_floats(x).flatten(1).unique().tolist() == [-1.0, 1.0]
+    assert to_float(x).shape == (2, 1, 28, 28) and to_float(x).flatten(1).unique().tolist() == [-1.0, 1.0]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trainables.core.limits import Limit
+
 Config = dict[str, Any]
 
 
@@ -40,16 +42,18 @@ class Axis:
     """One line of the search space.
 
     values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
-    stays on its grid). valid: a check of one value, with `must` saying what it asks for. choices: all values, where
-    these are a list.
+    stays on its grid). limit: what a value may be, the very one of the trainable's Config (none: whatever the type has).
     """
 
     values: tuple
     help: str = ""
     search: Range | None = None
-    valid: Callable[[Any], bool] = lambda value: True
-    must: str = ""
-    choices: tuple = ()
+    limit: Limit | None = None
+
+    @property
+    def choices(self) -> tuple:
+        """All values, where they are a list."""
+        return self.limit.choices if self.limit else ()
 
     @property
     def type(self) -> type:
@@ -57,16 +61,15 @@ class Axis:
 
     def parse(self, name: str, words: Sequence[str]) -> tuple:
         """Values from the words of a command line; InputError names the axis, the word and what is allowed."""
-        values = []
+        values, must = [], self.limit.words if self.limit else ""
         for word in words:
             try:
                 value = self.type(word)
             except ValueError:
-                raise InputError(
-                    f"{flag(name)} {word}: must be {_noun(self.type)}{self.must and ', ' + self.must}"
-                ) from None
-            if not self.valid(value) or (isinstance(value, float) and not math.isfinite(value)):
-                raise InputError(f"{flag(name)} {word}: must be {self.must or 'finite'}")
+                raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{must and ', ' + must}") from None
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not finite or (self.limit and not self.limit.allows(value)):
+                raise InputError(f"{flag(name)} {word}: must be {must or 'finite'}")
             if value not in values:
                 values.append(value)
         if not values:
@@ -74,26 +77,9 @@ class Axis:
         return tuple(values)
 
 
-def grid(
-    *values: Any,
-    help: str = "",
-    search: Range | None = None,
-    choices: Sequence | None = None,
-    valid: Callable[[Any], bool] = lambda value: True,
-    must: str = "",
-) -> Axis:
-    """An axis from its grid points. `choices` limits the values to a list; otherwise pass `valid` and `must`."""
-    if choices is not None:
-        valid, must = choices.__contains__, "one of " + ", ".join(map(str, choices))
-    return Axis(values, help, search, valid, must, tuple(choices or ()))
-
-
-# What axes ask of their values again and again: grid(1, 2, **positive)
-positive: Config = {"valid": lambda value: value > 0, "must": "above 0"}
-count_or_all: Config = {
-    "valid": lambda v: v == "all" or (v.isdecimal() and int(v) > 0),
-    "must": "a count above 0, or all",
-}
+def grid(*values: Any, limit: Limit | None = None, help: str = "", search: Range | None = None) -> Axis:
+    """An axis from its grid points."""
+    return Axis(values, help, search, limit)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from studies.harness.arguments import parse
 from studies.harness.plan import Plan
 from studies.harness.study import InputError, Preset, Study, grid, loguniform, student_hash, trial_of, uniform
+from trainables.core.limits import above, one_of
 
 
 def canonical(config):
@@ -17,9 +18,9 @@ def canonical(config):
 
 TOY = Study(
     name="toy", question="A toy.", trainable="nowhere:Nothing", metric="val_accuracy", mode="max", metrics=("val_accuracy",),
-    trials={"view": grid("a", "b", choices=("a", "b"))},
+    trials={"view": grid("a", "b", limit=one_of("a", "b"))},
     students={
-        "temperature": grid(1.0, 2.0, 4.0, search=loguniform(1, 8), valid=lambda v: v > 0, must="above 0"),
+        "temperature": grid(1.0, 2.0, 4.0, limit=above(0), search=loguniform(1, 8)),
         "kd_weight": grid(0.0, 0.5, 1.0, search=uniform(0, 1)),
         "seed": grid(0, 1),
     },
