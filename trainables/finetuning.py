@@ -100,6 +100,7 @@ class FineTuning(Pack):
 
     config_type = Config
     may_differ = frozenset()
+    keeps_networks = True
     students: Network  # type: ignore[assignment]  # a pack asks of its students what Network has
 
     @staticmethod

@@ -123,6 +123,7 @@ class Transfer(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr", "weight_decay", "head_start"})
+    keeps_networks = True
     students: Any  # a Population of heads, or one Network
 
     @staticmethod

@@ -37,6 +37,12 @@ class Reporter:
             self.task = self.bar.add_task("", total=total, completed=done, note="")
             self.bar.start()
 
+    def expect(self, total: int, to_do: Mapping[Any, int]) -> None:
+        """Other counts than at the start: students were added."""
+        self.total, self.to_do = total, to_do
+        if self.bar:
+            self.bar.update(self.task, total=total)
+
     def update(self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: float | None) -> None:
         """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
         training, by kind; best: of all so far."""

@@ -32,7 +32,12 @@ class Pack:
 
     config_type: ClassVar[type]
     may_differ: ClassVar[frozenset[str]] = frozenset({"temperature", "kd_weight", "lr"})
+    keeps_networks: ClassVar[bool] = False  # whether `networks` gives each student's network, for --keep-weights
     students: Population
+
+    @classmethod
+    def require(cls, configs: Sequence[Any]) -> None:
+        """Looks for what these students start from, such as downloaded weights. ValueError where it cannot be had."""
 
     def __init__(self, pack: Sequence[Any], device: str) -> None:
         self.pack, self.device, self.done_steps = list(pack), torch.device(device), 0
