@@ -10,7 +10,7 @@ from typing import Any
 from studies.harness import folder as folders
 from studies.harness.arguments import Options
 from studies.harness.folder import RunFolder
-from studies.harness.students import Cell, student_hash
+from studies.harness.students import Cell, cell_of, student_hash
 from studies.harness.study import Config, InputError, Study, flag
 
 Grid = dict[str, tuple]  # the values of every axis
@@ -116,7 +116,10 @@ def _read(study: Study, folder: RunFolder, info: Mapping[str, Any]) -> Earlier:
     for student, config in students.items():
         if student_hash(config) != student:
             raise _Unfit(f"{folder.uri}/students: {student} is not the name of its config")
-    cells = [Cell(config, student) for student, config in _lines(study, folder, "cells") if student in students]
+    cells = [Cell(config, student) for student, config in _lines(study, folder, "cells")]
+    for cell in cells:
+        if cell.student not in students and cell_of(study, cell.config) != cell:
+            raise _Unfit(f"{folder.uri}/cells names {cell.student}, which is no student")
     return Earlier(info, statuses, trials, cells, students)
 
 

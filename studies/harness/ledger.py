@@ -28,7 +28,7 @@ class Ledger:
         self.plan, self.study, self.folder, self.earlier = plan, study, folder, earlier
         self.schema = schema(kinds, study.metrics)
         self.schemas = plan_schemas(kinds)
-        self.fixed = {"study": study.name, "run": folder.run, "preset": plan.options.preset, "data": plan.data}
+        self.made = {"preset": plan.options.preset, "data": plan.data}
         self.outcomes: dict[str, str] = {student: "done" for student in plan.done()}
         self.best: tuple[float, str] | None = None
         self.trained: dict[str, tuple[float, float]] = {}
@@ -93,7 +93,7 @@ class Ledger:
         """Keep one flush of a trial: every row once for each cell that its student answers, and the lines of further
         tables once for each student."""
         configs = {student_hash(c): c for c in trial.students}
-        fixed = {**self.fixed, "trial": trial.name}
+        fixed = {"study": self.study.name, "run": self.folder.run, "trial": trial.name, **self.made}
         table, best = [], []
         work: Counter = Counter()
         spent: Counter = Counter()
@@ -126,7 +126,7 @@ class Ledger:
         self.progress.update(len(self.outcomes), work, spent, self.best[0] if self.best else None)
 
     def record_artifact(self, row: Mapping[str, Any]) -> None:
-        known = {name: self.fixed[name] for name in ("study", "run", "data")}
+        known = {"study": self.study.name, "run": self.folder.run, "data": self.plan.data}
         name = "-".join(str(v) for v in row.values() if isinstance(v, str | int)).replace("/", "_")
         tables = {self.study.artifact_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
         for table, lines in tables.items():
