@@ -255,12 +255,14 @@ def add_tables(study: str, run: Path) -> None:
     import pyarrow.parquet as pq
 
     from analysis.core import records
+    from studies.harness.plan import cells_of
+    from studies.harness.students import cell_of
 
     of, info, rows = importlib.import_module(f"studies.{study}").STUDY, records.info(run), records.read(run)
     points = rows[list(of.axes)].drop_duplicates().to_dict("records")
     if info["search"] == "grid":
-        points = [cell.config for grid in info["grids"] for cell in of.cells(grid)]
-    cells = list({tuple(c.config.values()): c for c in map(of.cell, points)}.values())
+        points = [cell.config for grid in info["grids"] for cell in cells_of(of, grid)]
+    cells = list({tuple(c.config.values()): c for c in (cell_of(of, point) for point in points)}.values())
     lines = {
         "cells": [{**c.config, "student": c.student} for c in cells],
         "students": list({c.student: {"student": c.student, **of.canonical(c.config)} for c in cells}.values()),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from studies.harness.plan import cells_of
 from trainables.core.contract import Trainable
 from trainables.core.limits import limits
 
@@ -64,6 +65,6 @@ def test_students_keep_their_names(name):
         f"{preset} {data} {cell.student}"
         for preset, data in itertools.product(study.presets, ("sample", "full"))
         for grid in study.grids(preset, data, {})
-        for cell in study.cells(grid)
+        for cell in cells_of(study, grid)
     }
     assert hashlib.sha256("\n".join(sorted(students)).encode()).hexdigest()[:16] == STUDENTS[name]

@@ -9,6 +9,7 @@ import torch
 from analysis.core import records
 from studies.cifar10_transfer import STUDY
 from studies.harness.command import run
+from studies.harness.plan import cells_of
 from trainables.core.batches import batch_index
 from trainables.core.data import DataError, load
 from trainables.core.losses import cross_entropy
@@ -151,7 +152,7 @@ def test_a_head_that_starts_from_zero_is_unsure_of_everything():
 def test_networks_train_alone_and_heads_together():
     with pytest.raises(ValueError, match="packs of one"):
         pack_of(replace(BASE, unfreezing="all"), replace(BASE, unfreezing="all", lr=1.0))
-    cells = STUDY.cells(STUDY.chosen("smoke", "full", {"lr": (0.1, 0.2)}))
+    cells = cells_of(STUDY, STUDY.chosen("smoke", "full", {"lr": (0.1, 0.2)}))
     sizes = {c[0]["unfreezing"]: len(c) for c in STUDY.pack([cell.config for cell in cells], 8)}
     assert sizes["all"] == 1 and sizes["head"] > 1
 
@@ -172,7 +173,7 @@ def test_configs_that_make_no_sense_are_refused():
 
 
 def test_what_is_the_same_mathematics_is_one_student():
-    config = {**STUDY.cells(STUDY.grids("course", "full", {})[0])[0].config, "views": 3}
+    config = {**cells_of(STUDY, STUDY.grids("course", "full", {})[0])[0].config, "views": 3}
     assert STUDY.canonical({**config, "unfreezing": "all"})["views"] == 1
     assert STUDY.canonical({**config, "unfreezing": "head", "test_views": 2})["test_views"] == 1
     assert STUDY.canonical({**config, "unfreezing": "head", "augmentation": "flip"})["views"] == 2

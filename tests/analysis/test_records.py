@@ -71,6 +71,47 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, damage):
     assert str(broken) in str(error.value) and "\n" not in str(error.value)
 
 
+def plan(run: Path, name: str, students=(), cells=()) -> None:
+    for table, lines in (("students", students), ("cells", cells)):
+        (run / table).mkdir(parents=True, exist_ok=True)
+        schema = records.plan_schemas(AXES)[table]
+        pq.write_table(pa.Table.from_pylist(list(lines), schema=schema), run / table / f"{name}.parquet")
+
+
+CANONICAL = {"student": "a", "pack": "p", "temperature": 1.0, "network": "mlp", "seed": 0}
+CELLS = [{**CANONICAL, "temperature": t} for t in (2.0, 1.0)]
+
+
+@pytest.mark.parametrize("rowed", [True, False])
+def test_students_and_cells_are_what_was_planned_each_once(tmp_path, rowed):
+    plan(tmp_path, "z", [CANONICAL], CELLS)
+    plan(tmp_path, "a", [CANONICAL, {**CANONICAL, "student": "b", "seed": 1}], CELLS[:1])
+    if rowed:
+        store(tmp_path, "r", row(trial="q"), row(trial="q", step=2), row(trial="q", temperature=1.0))
+    students, cells = records.students(tmp_path), records.cells(tmp_path)
+    assert list(students) == ["student", "seed", "pack", "temperature", "network"]
+    assert students.sort_values("student").values.tolist() == [["a", 0, "p", 1.0, "mlp"], ["b", 1, "p", 1.0, "mlp"]]
+    assert sorted(cells["temperature"]) == [1.0, 2.0] and set(cells["student"]) == {"a"}
+    assert list(cells) == ["student", *AXES] and students.attrs["axes"] == cells.attrs["axes"] == list(AXES)
+    assert cells["seed"].dtype == students["seed"].dtype == "int64"
+    assert students.equals(records.read(tmp_path, "students")) and cells.equals(records.read(tmp_path, "cells"))
+
+
+def test_runs_from_before_these_tables_have_the_students_and_cells_of_their_rows(tmp_path):
+    with pytest.raises(records.RecordsError, match="has no rows yet"):
+        records.students(tmp_path)
+    store(
+        tmp_path, "r", row(trial="q"), row(trial="q", step=2), row(trial="q", temperature=1.0), row(student="b", seed=1)
+    )
+    students, cells = records.students(tmp_path), records.cells(tmp_path, records.read(tmp_path))
+    assert students[["student", "seed", "temperature"]].values.tolist() == [["a", 0, 2.0], ["b", 1, 2.0]]
+    assert students["pack"].tolist()[0] == "q" and students.attrs["axes"] == list(AXES)
+    assert cells[["student", "temperature", "seed"]].values.tolist() == [["a", 2.0, 0], ["a", 1.0, 0], ["b", 2.0, 1]]
+    plan(tmp_path, "late", [CANONICAL], CELLS[1:])  # as a search of that time has when it was resumed
+    assert records.students(tmp_path).set_index("student")["temperature"].to_dict() == {"a": 1.0, "b": 2.0}
+    assert len(records.cells(tmp_path)) == 3
+
+
 def test_a_metric_may_not_hide_an_axis():
     with pytest.raises(ValueError, match="temperature"):
         records.schema(AXES, ["temperature"])

@@ -8,6 +8,8 @@ import pytest
 
 from studies.harness.command import run
 from studies.harness.machine import available_cores
+from studies.harness.plan import cells_of
+from studies.harness.students import cell_of
 from studies.harness.study import InputError
 from studies.mnistm_kd import STUDY
 
@@ -103,7 +105,7 @@ def test_dry_run_says_what_would_be_done(capsys):
 def test_the_study_and_its_trainable_agree_on_the_config():
     cls = STUDY.load()
     for preset in STUDY.presets:
-        cells = STUDY.cells(STUDY.chosen(preset, "full", {}))
+        cells = cells_of(STUDY, STUDY.chosen(preset, "full", {}))
         for cell in (cells[0], cells[-1]):
             assert cls.config_type(**STUDY.canonical(cell.config))
 
@@ -126,7 +128,7 @@ def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, otherwise, 
 
 def test_configs_with_the_same_mathematics_are_one_student():
     cell = {name: axis.values[-1] for name, axis in STUDY.axes.items()} | {"kd_weight": 0.5, "target_labels": "all"}
-    student = lambda **changes: STUDY.cell({**cell, **changes}).student  # noqa: E731
+    student = lambda **changes: cell_of(STUDY, {**cell, **changes}).student  # noqa: E731
     assert student(target_labels="55000") == student(target_labels="60000") == student()
     assert student(target_labels="54999") != student() and student(rounds=2) != student(filtering="confident")
     assert student(adaptation="batch_norm") == student(), "this teacher has no statistics"

@@ -60,6 +60,16 @@ def assert_same_rows(a, b, tolerance=1e-5):
         assert ((a[metric] - b[metric]).abs().fillna(0) <= tolerance).all(), metric
 
 
+def planned(storage):
+    """The tables of what was planned, as they lie in the files: each student once, each cell once."""
+    folder = records.find_run("mnistm_kd", "latest", root=storage)
+    students, cells = (ds.dataset(folder / table).to_table().to_pandas() for table in ("students", "cells"))
+    axes = [name for name in cells if name != "student"]
+    assert not students.student.duplicated().any() and not cells.duplicated(axes).any()
+    assert set(cells.student) == set(students.student)
+    return students, cells
+
+
 def start_and_wait_for_rows(storage, *words):
     """A run under way: the process and its folder, once the first rows are there and long before the last."""
     process = subprocess.Popen(command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -93,6 +103,7 @@ def test_a_killed_driver_is_resumed_to_the_rows_of_an_uninterrupted_run_on_ray(u
     done = run(tmp_path, "--resume", "latest", "--no-report")
     assert done.returncode == 0, done.stderr
     assert_same_rows(rows(tmp_path), uninterrupted)
+    assert len(planned(tmp_path)[1]) == uninterrupted[uninterrupted.status == "done"].shape[0]
     assert not list(folder.glob("tune/*/checkpoint_*")), "a finished run keeps no checkpoints"
 
 
@@ -149,6 +160,37 @@ def test_extend_adds_seeds_and_grid_points_and_trains_only_those(tmp_path):
     assert len(whole) == 3 * 2 * 3 * 3, "seeds x views x temperatures x weights"
 
 
+RACE = """
+import sys
+from studies.harness.command import run
+from studies.harness.plan import Plan, cells_of
+from studies.mnistm_kd import STUDY
+
+more = Plan.more
+
+def race(self):
+    trials = more(self)
+    if not trials and {cell.config["seed"] for cell in self.cells} == {0}:
+        self.add(cells_of(self.study, {**self.values, "seed": (1,)}))
+        trials = more(self)
+    return trials
+
+Plan.more = race
+sys.exit(run(STUDY, sys.argv[1:]))
+"""
+
+
+def test_ray_trains_what_is_appended_to_the_plan_when_the_rest_has_ended(tmp_path):
+    words = [*TINY, *SHORT, "--teacher-view", "source"]
+    race = [sys.executable, "-c", RACE, *words, "--seeds", "1", "--storage", str(tmp_path / "race")]
+    done = subprocess.run(race, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert run(tmp_path / "whole", *words, "--address", "inline", "--num-cpus", "1").returncode == 0
+    assert_same_rows(rows(tmp_path / "race"), rows(tmp_path / "whole"))
+    for raced, whole in zip(planned(tmp_path / "race"), planned(tmp_path / "whole"), strict=True):
+        assert set(raced.student) == set(whole.student) and len(raced) == len(whole)
+
+
 def test_optuna_averages_seeds_keeps_its_storage_and_resumes(tmp_path):
     import optuna
 
@@ -165,6 +207,8 @@ def test_optuna_averages_seeds_keeps_its_storage_and_resumes(tmp_path):
     for trial in study.trials:
         assert trial.value == pytest.approx(means[trial.params["temperature"], trial.params["kd_weight"]])
         assert 1 <= trial.params["temperature"] <= 8 and 0 <= trial.params["kd_weight"] <= 1
+    students, cells = planned(tmp_path)
+    assert set(students.student) == set(final.student) and len(cells) == len(students) == 8
     again = run(tmp_path, "--resume", "latest", "--no-report")
     assert again.returncode == 0, again.stderr
     assert len(optuna.load_study(study_name=name, storage=url).trials) == 4, "nothing was left to do"
@@ -186,6 +230,7 @@ def test_an_interrupted_search_goes_on_with_other_points(tmp_path):
     assert len(trials) >= 6 and len({tuple(t.params.values()) for t in trials}) >= 6, "no point is paid for twice"
     final = records.final(records.read(folder))
     assert len(final[["temperature", "kd_weight"]].drop_duplicates()) >= 6
+    assert set(planned(tmp_path)[0].student) >= set(final.student)
 
 
 def test_asha_stops_some_configs_and_every_student_has_rows(tmp_path):
