@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studies.harness.engine import run_inline
-from studies.harness.study import Preset, Study, grid, trial_of
+from studies.harness.engine import Inline
+from studies.harness.students import trial_of
+from studies.harness.study import Preset, Study, grid
 from trainables.core.contract import Trainable
 
 
@@ -63,10 +64,17 @@ def test_work_in_numpy_is_trained_and_resumed_like_any_other(monkeypatch):
     trial, kept, rows, made = trial_of((({"power": 1, "seed": 0}, {"power": 2, "seed": 0}),)), {}, [], []
 
     def train():
-        run_inline(study, [trial], {}, "cpu", lambda t, e, r: rows.append(r), made.append, kept.get, kept.__setitem__)
+        folder = types.SimpleNamespace(checkpoint=kept.get, write_checkpoint=kept.__setitem__)
+        ledger = types.SimpleNamespace(
+            folder=folder, record=lambda t, e, r: rows.append(r), record_artifact=made.append
+        )
+        Inline(study, {}, "cpu", 1, ledger, keep_weights=False).train([trial])
 
     train()
-    assert made == [{"seed": 0}] and [[r["status"] for r in each] for each in rows] == [["running"] * 2, ["done"] * 2]
+    assert made[:1] == [{"seed": 0}] and [[r["status"] for r in each] for each in rows] == [
+        ["running"] * 2,
+        ["done"] * 2,
+    ]
     train()  # from the checkpoint that the first one left after its first step
     assert rows[2:] == rows[1:2]
     assert not Sums.keeps_networks and Sums.require([]) is None
