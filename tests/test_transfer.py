@@ -9,7 +9,8 @@ import torch
 from analysis.core import records
 from studies.cifar10_transfer import STUDY
 from studies.harness.command import run
-from studies.harness.plan import cells_of
+from studies.harness.plan import cells_of, packs_of
+from studies.harness.students import students_of
 from trainables.core.batches import batch_index
 from trainables.core.data import DataError, load
 from trainables.core.losses import cross_entropy
@@ -153,7 +154,7 @@ def test_networks_train_alone_and_heads_together():
     with pytest.raises(ValueError, match="packs of one"):
         pack_of(replace(BASE, unfreezing="all"), replace(BASE, unfreezing="all", lr=1.0))
     cells = cells_of(STUDY, STUDY.chosen("smoke", "full", {"lr": (0.1, 0.2)}))
-    sizes = {c[0]["unfreezing"]: len(c) for c in STUDY.pack([cell.config for cell in cells], 8)}
+    sizes = {c[0]["unfreezing"]: len(c) for c in packs_of(STUDY, students_of(STUDY, cells).values(), 8)}
     assert sizes["all"] == 1 and sizes["head"] > 1
 
 
