@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm as normal
 from scipy.stats import t as student_t
 
 LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
@@ -108,36 +107,6 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     corrected = np.empty_like(raw)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected
-
-
-def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """p values corrected so that those up to q have a false discovery rate of at most q; in the same order, NaN counts
-    as 1.     Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289-300"""
-    raw = np.nan_to_num(np.asarray(p, dtype=float), nan=1.0)
-    order = np.argsort(-raw, kind="stable")
-    steps = raw[order] * len(raw) / np.arange(len(raw), 0, -1)
-    corrected = np.empty_like(raw)
-    corrected[order] = np.minimum(np.minimum.accumulate(steps), 1.0)
-    return corrected
-
-
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """A proportion of n independent trials with its score interval.     Wilson 1927, J. Am. Stat. Assoc. 22:209-212"""
-    share, z = successes / n, float(normal.ppf((1 + level) / 2))
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Interval(share, middle - half, middle + half, n)
-
-
-def partial_correlations(correlation: np.ndarray, ridge: float) -> np.ndarray:
-    """Correlation of each two features given all others, (F, F), from the inverse P of (correlation + ridge I):
-    -P_ij / sqrt(P_ii P_jj). The ridge makes the inverse exist where features are linearly dependent.
-    """
-    precision = np.linalg.inv(correlation + ridge * np.eye(len(correlation)))
-    scale = 1 / np.sqrt(np.diag(precision))
-    partial = -precision * scale * scale[:, None]
-    np.fill_diagonal(partial, 1.0)
-    return partial
 
 
 def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
