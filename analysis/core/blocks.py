@@ -200,10 +200,11 @@ def forest(
 ) -> None:  # fmt: skip
     """<name>.png: differences with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
 
-    table: as `statistics.compare` makes it, with a column of words `y`. better: "more" or "less", the side that is coloured as a
+    table: as `statistics.compare` makes it, with a column of words `y`, whose order is that of its categories, else of the
+    lines. What `also` labels stands in the legend. better: "more" or "less", the side that is coloured as a
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
-    shown, names = panels(run, table, rows, columns), list(dict.fromkeys(table[y]))
+    shown, names = panels(run, table, rows, columns), _known(table[y])
     tint = {"more": MORE, "less": LESS} if better == "less" else {"more": LESS, "less": MORE} if better else dict.fromkeys(("more", "less"), "#0072B2")  # fmt: skip
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
     for panel, ax in zip(shown, axes, strict=True):
@@ -236,7 +237,9 @@ def forest(
         for way, text in said.items()
     ]
     marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+    named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+
+    figure.legend(handles=[*marks, *named.values()], loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
 
