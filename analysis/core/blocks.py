@@ -70,7 +70,7 @@ def grid(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a place for each panel, of so many inches, and their axes; places without a panel are blank."""
     shape = tuple(max(panel.place[k] for panel in shown) + 1 for k in (0, 1))
-    size = max(width * shape[1], 7), height * shape[0] + 1.2
+    size = max(width * shape[1], 8.5), height * shape[0] + 1.2  # so wide are the lines of a title
     figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
     for place in set(product(*map(range, shape))) - {panel.place for panel in shown}:
         axes[place].set_visible(False)
@@ -150,6 +150,7 @@ def learning(
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
+    for panel, ax in zip(shown, axes, strict=True):  # an open limit is that of all panels which share the axis
         if limits or ends(y):
             ax.set_ylim(*(limits or (0, 101)))
         if also:
