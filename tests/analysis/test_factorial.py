@@ -3,7 +3,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from analysis.core.factorial import effects, judged
+from analysis.core.factorial import effects, factorials, judged
 
 FACTORS = {"a": ("no", "yes"), "b": (0, 3), "c": ("x", "y")}
 
@@ -48,3 +48,10 @@ def test_seven_tests_are_corrected_as_seven():
     found = judged(effects(made_up(lambda a, b, c, seed: a * values[seed]), FACTORS, "value"))
     first = found.iloc[0]
     assert first["p"] == pytest.approx(min(1, 7 * first["difference"].p)) and len(found) == 7
+
+
+def test_every_full_factorial_is_found_and_no_other():
+    table = made_up(lambda a, b, c, seed: a)
+    second, alone = table[table["b"] == 3].assign(b=5), table.iloc[:1].assign(c="z")
+    found = factorials(pd.concat([table, second, alone]), {"a": "no", "b": 0, "c": "x"}, "value")
+    assert found == [{**FACTORS, "b": (0, on)} for on in (3, 5)]
