@@ -197,7 +197,7 @@ def ladder(
 
 def forest(
     run: Run, table: pd.DataFrame, heading: str, *, y: str, rows: Sequence[str] = (), columns: Sequence[str] = (), xlabel: str,
-    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None,
+    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None, wrap: int = BESIDE,
 ) -> None:  # fmt: skip
     """<name>.png: differences with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
 
@@ -205,7 +205,7 @@ def forest(
     lines. What `also` labels stands in the legend. better: "more" or "less", the side that is coloured as a
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
-    shown, names = panels(run, table, rows, columns), _known(table[y])
+    shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
     tint = {"more": MORE, "less": LESS} if better == "less" else {"more": LESS, "less": MORE} if better else dict.fromkeys(("more", "less"), "#0072B2")  # fmt: skip
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
     for panel, ax in zip(shown, axes, strict=True):
