@@ -129,15 +129,18 @@ def publish(ax, panel):
     style = {"color": GREY, "markerfacecolor": "none", "markersize": 5, "label": f"published: text ({PAPER})"}
     for at, (_, line) in enumerate(panel.table.iterrows()):
         mean, values = 100 * line["mean"], PUBLISHED.get(line["effect"], [])
-        ax.annotate(f"{mean:+.1f}", (mean, -at), (0, 6), textcoords="offset points", ha="center", fontsize=8.5)
+        said_at = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
+        ax.annotate(f"{round(mean, 1) + 0:+.1f}", (mean, -at), **said_at)
         ax.plot(values, [-at - 0.3] * len(values), "d", **style)
 
 
 def draw_effects(setting, end):
-    look = {"y": "effect", "xlabel": "effect on test accuracy, points", "also": publish}
+    look: dict = {"y": "effect", "xlabel": "effect on test accuracy, points", "also": publish}
     for _, found, unusual, number in judgements(setting):
         text = heading(f"Effects and interactions, mean over seeds and 95 % interval{unusual}", setting)
-        blocks.forest(run, found, text, name=f"effects{number}{end}", **look)
+        blocks.forest(
+            run, found, text, name=f"effects{number}{end}", note="told from 0: after Holm's correction over all", **look
+        )
 
 
 draw(draw_effects)
@@ -243,7 +246,7 @@ def frozen(setting, end):
     kinds = [k for k in ("all", "gradual", "head") if k in set(lines["unfreezing"])]
     rates = [r for r in ("constant", "one_cycle", "plateau") if r in set(lines["rate"])]
     size, heights = (6.2 * len(rates) + 1, 2.9 * len(kinds) + 2.4), [2.0] * len(kinds) + [1.0]
-    look = {"figsize": size, "height_ratios": heights, "squeeze": False, "sharex": True, "layout": "constrained"}
+    look: dict = {"figsize": size, "height_ratios": heights, "squeeze": False, "sharex": True, "layout": "constrained"}
     figure, axes = plt.subplots(len(heights), len(rates), **look)
     for (kind, rate), ax in zip(itertools.product(kinds, rates), axes[:-1].flat, strict=True):
         mesh = rates_of_stages(select(lines, {"unfreezing": kind, "rate": rate}), norm, ax)
@@ -280,8 +283,9 @@ def asked_sentences(setting):
         found = statistics.compare({c: (values, plain) for c, values in there.items()}, ["effect"])
         yield f"Against plain, paired by seed, p by Holm over {len(there)}, intervals uncorrected: {verdicts(found)}."
     best = choose(finals[setting.name], ["combination"])
-    worth = tell.choice(best, lambda cell: cell["combination"], most=7)
-    yield f"Validation chooses {best.best['combination']}: {tell.percent(best.by_seed())} on test. {worth}"
+    if best:
+        worth = tell.choice(best, lambda cell: cell["combination"], most=7)
+        yield f"Validation chooses {best.best['combination']}: {tell.percent(best.by_seed())} on test. {worth}"
 
 
 def conclusions(setting):
@@ -295,6 +299,7 @@ def conclusions(setting):
             yield f"So, with these labels and this length of training{unusual}: {each}."
 
 
+# %%
 def effect_sentences(setting):
     for _, found, unusual, _ in judgements(setting):
         mixed = found["effect"].str.contains(TIMES)
@@ -308,7 +313,6 @@ def effect_sentences(setting):
             yield f"No interaction is told from 0; the largest is {size}, so what the three things add is not shown to depend on each other."
 
 
-# %%
 def cost_sentences(setting):
     """Seconds of training by unfreezing, the evaluations included."""
     seconds = finals[setting.name].groupby(["seed", "unfreezing"])["seconds"].mean().unstack()
@@ -319,6 +323,7 @@ def cost_sentences(setting):
         )
 
 
+# %%
 def tuned_sentences(setting):
     """What validation chose for each combination; without gradual unfreezing there is no discrimination."""
     tuned, each, outer = [axis for axis in AMONG if axis in run.varied()], [], []

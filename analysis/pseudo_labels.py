@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
-from analysis.core.choice import choose, choose_each
+from analysis.core.choice import choose_each
 from analysis.core.settings import by_seed, select
 
 COLORS = {
@@ -74,9 +74,10 @@ def each(draw):
             draw(setting, [m for m in COLORS if m in set(setting.students["method"])])
 
 
-chosen = {  # at each number of labels the threshold that validation chose for each method
-    (s.name, n): choose_each(of(s, n, COLORS), "method", ["method", "threshold"]) for s in settings for n in counts(s)
-}
+# at each number of labels what validation chose for each method, and of all methods
+CELL = ["method", "threshold"]
+chosen = {(s.name, n): choose_each(of(s, n, COLORS), "method", CELL) for s in settings for n in counts(s)}
+winners = {s.name: choose_each(s.students, "labels", CELL) for s in settings}
 
 # %% [markdown]
 # ## Test errors over the number of labels
@@ -86,11 +87,11 @@ chosen = {  # at each number of labels the threshold that validation chose for e
 # %%
 def publish(ax, panel):
     known = select(PUBLISHED, {"dataset": panel.table["dataset"].iloc[0]})
-    for line in known[known["labels"].isin(panel.table["labels"])].itertuples():
-        at, value = np.log2(line.labels), 100 * line.error
-        style = {"color": COLORS[line.method], "markerfacecolor": "none", "linestyle": ""}
-        ax.plot(at, value, marker="d", label=f"published: {line.name}", **style)
-        ax.annotate(f"{value:.2f}", (at, value), (7, 0), textcoords="offset points", va="center", fontsize=8)
+    for _, line in known[known["labels"].isin(panel.table["labels"])].iterrows():
+        at, value = np.log2(line["labels"]), 100 * line["error"]
+        style = {"color": COLORS[line["method"]], "markerfacecolor": "none", "linestyle": ""}
+        ax.plot(at, value, marker="d", label=f"published: {line['name']}", **style)
+        ax.annotate(f"{value:.2f}", (at, value), (0, 7), textcoords="offset points", ha="center", fontsize=8)
     ax.set_ylim(0, None)
 
 
@@ -116,7 +117,7 @@ def draw_planes(setting, methods):
     mean = statistics.summarise(cells, ["method", x, y], METRIC)
     top = min(100, 1.1 * mean["high"].fillna(mean[METRIC]).max())
     frames = [{y: n, **c.best} for (name, n), per in chosen.items() if name == setting.name for c in per.values()]
-    how = {"columns": ["method"], "suffix": suffixes[setting.name], "digits": 2, "framed": frames}
+    how: dict = {"columns": ["method"], "suffix": suffixes[setting.name], "digits": 2, "framed": frames}
     heading = f"Test errors over threshold and labels: {titles[setting.name]}"
     blocks.plane(run, cells, x, y, METRIC, heading, limits=(0, top), colors=(0, top), **how)
     if "supervised" in methods:
@@ -153,6 +154,7 @@ def at_threshold(setting, table):
     return table[~table["method"].isin(TAUGHT) | (table["threshold"] == one_threshold(setting))]
 
 
+# %%
 def draw_quality(setting, methods):
     history = at_threshold(setting, setting.history({}))
     history = history[history["method"].isin(["supervised", *TAUGHT])]
@@ -204,7 +206,7 @@ def draw_calibration(setting, methods):
     if calibration.empty:
         return
     sizes, final = counts(setting), at_threshold(setting, setting.students)
-    look = {"squeeze": False, "sharex": True, "sharey": "row", "height_ratios": (2, 1), "layout": "constrained"}
+    look: dict = {"squeeze": False, "sharex": True, "sharey": "row", "height_ratios": (2, 1), "layout": "constrained"}
     figure, axes = plt.subplots(2, len(sizes), figsize=(max(8, 4.3 * len(sizes)), 7.4), **look)
     for labels, above, below in zip(sizes, *axes, strict=True):
         above.plot([0, 100], [0, 100], color="0.8", linewidth=1)
@@ -232,7 +234,7 @@ each(draw_calibration)
 # Holm's correction over all comparisons of the figure.
 
 # %%
-CHANGE = {"columns": ["labels"], "xlabel": "change of test errors, points", "better": "less"}
+CHANGE: dict = {"columns": ["labels"], "xlabel": "change of test errors, points", "better": "less", "wrap": 5}
 
 
 def against_supervised(setting):
@@ -245,18 +247,18 @@ def against_supervised(setting):
     return statistics.compare(pairs, ["labels", "method", "threshold"])
 
 
-def draw_differences():
-    for setting in settings:
-        order = {name: i for i, name in enumerate(COLORS)}
-        table = compared[setting.name].sort_values(["method", "threshold"], key=lambda c: c.map(lambda v: order.get(v, v)))
-        if len(table):
-            heading = f"Against supervised with the same labels: {titles[setting.name]}"
-            table = table.assign(which=[named(line) for _, line in table.iterrows()])
-            blocks.forest(run, table, heading, y="which", name="differences" + suffixes[setting.name], **CHANGE)
+def draw_differences(setting):
+    lines = compared[setting.name].sort_values(["threshold"], kind="stable")
+    lines = pd.concat([select(lines, {"method": method}) for method in COLORS])
+    if len(lines):
+        lines = lines.assign(which=[named(line) for _, line in lines.iterrows()])
+        heading = f"Against supervised with the same labels: {titles[setting.name]}"
+        blocks.forest(run, lines, heading, y="which", name="differences" + suffixes[setting.name], **CHANGE)
 
 
 compared = {s.name: against_supervised(s) for s in settings}
-draw_differences()
+for each_setting in settings:
+    draw_differences(each_setting)
 
 # %% [markdown]
 # ## Hard or soft, at once or rising, one round or several
@@ -271,14 +273,14 @@ def variants():
     pairs = {}
     for axis in VARIANTS:
         rest = [a for a in run.axes if a not in (axis, "seed")]
-        first, *others = run.axes[axis]
+        first, *others = run.axes.get(axis, [None])
         for values, part in students.groupby(rest, sort=False):
             cell = dict(zip(rest, values, strict=True))
             also = run.named({a: cell[a] for a in run.varied(("method", "threshold", "labels", axis))})
             for value in others:
-                change = f"{run.word(axis, value)} for {VARIANTS[axis].format(first).split()[-1]}"
-                which = ", ".join(filter(None, [named(cell), also])) + f": {change}"
-                pairs[which, cell["labels"]] = tuple(by_seed(select(part, {axis: v}), METRIC) for v in (value, first))
+                mine, base = (by_seed(select(part, {axis: v}), METRIC) for v in (value, first))
+                which = ", ".join(filter(None, [named(cell), also])) + f": {run.word(axis, value)} for {first:g}"
+                pairs[which, cell["labels"]] = mine, base
     return statistics.compare(pairs, ["which", "labels"])
 
 
@@ -292,11 +294,10 @@ if len(varied):
 # wrong name at the end. A network that learns from its own errors keeps them.
 
 # %%
-kept = [
-    at_threshold(s, s.students).assign(setting=f"{titles[s.name]}, threshold {one_threshold(s):g}") for s in settings
-]
+where = {s.name: f"{titles[s.name]}, threshold {one_threshold(s):g}" for s in settings}
+kept = pd.concat([at_threshold(s, s.students).assign(setting=where[s.name]) for s in settings])
 blocks.learning(
-    run, pd.concat(kept), "labels", "kept_errors", "Errors that stay, mean and 95 % interval", per="method", colors=COLORS, legend="",
+    run, kept, "labels", "kept_errors", "Errors that stay, mean and 95 % interval", per="method", colors=COLORS, legend="",
     columns=["setting"], limits=(0, None), share=False, ylabel="early errors that are kept, %", name="confirmation",
 )  # fmt: skip
 
@@ -313,13 +314,13 @@ def errors(values):
 
 def label_sentences(setting):
     """Each method at its chosen threshold, beside supervised and the best classifier on labels alone."""
+    best = choose_each(setting.students[setting.students["method"].isin(ALONE)], "labels", ["method"])
     for labels in counts(setting):
-        per, alone = chosen[setting.name, labels], choose(of(setting, labels, ALONE), ["method"])
-        levels = {m: per[m].by_seed(METRIC) for m in ("supervised", alone and alone.best["method"]) if m in per}
-        said = [f"supervised {errors(levels['supervised'])} test errors"] * ("supervised" in levels)
-        if alone and alone.best["method"] != "supervised":
-            name = alone.best["method"]
-            said.append(f"the best classifier on labels alone, by validation, is {name}: {errors(levels[name])}")
+        per, alone = chosen[setting.name, labels], [best[labels].best["method"]] if labels in best else []
+        levels = {m: per[m].by_seed(METRIC) for m in ("supervised", *alone) if m in per}
+        words = {m: f"the best classifier on labels alone, by validation, is {m}: {errors(levels[m])}" for m in alone}
+        words |= {m: f"supervised {errors(levels[m])} test errors" for m in levels if m == "supervised"}
+        said = [words[m] for m in levels]
         for choice in (per[m] for m in TAUGHT if m in per):
             mine = choice.by_seed(METRIC)
             beside = [f"against {m} {tell.points(statistics.paired(mine, level), 2)}" for m, level in levels.items()]
@@ -327,10 +328,10 @@ def label_sentences(setting):
         yield f"**{titles[setting.name]}, {labels:,} labels**: {'; '.join(said)}."
 
 
+# %%
 def winner_sentences(setting):
     """Whether the best of all stands out, at each number of labels."""
-    for labels in counts(setting):
-        best = choose(of(setting, labels, COLORS), ["method", "threshold"])
+    for labels, best in sorted(winners[setting.name].items()):
         worth = f"of everything, validation chooses {named(best.best)}. {tell.choice(best, named, 3)}"
         yield f"{titles[setting.name]}, {labels:,} labels: {worth}"
 
@@ -378,7 +379,7 @@ def own_sentences(setting):
         found = of(setting, labels, COLORS).dropna(subset=["val_accuracy", "own_val_accuracy", METRIC])
         # of several cells alike on so few images a user would take any: their mean
         own = found[found["own_val_accuracy"] == found.groupby("seed")["own_val_accuracy"].transform("max")]
-        d = statistics.paired(by_seed(own, METRIC), choose(found, ["method", "threshold"]).by_seed(METRIC))
+        d = statistics.paired(by_seed(own, METRIC), winners[setting.name][labels].by_seed(METRIC))
         size = select(draws, {"labels": labels})
         said.append(f"{labels:,} labels, {size['own_val'].iloc[0] if len(size) else '?'} images: {tell.points(d, 2)}")
     if len(draws):
@@ -388,12 +389,13 @@ def own_sentences(setting):
         )
 
 
+# %%
 def published_sentences(setting):
-    for line in select(PUBLISHED, {"dataset": setting.axes["dataset"]}).itertuples():
-        choice = chosen.get((setting.name, line.labels), {}).get(line.method)
+    for _, line in select(PUBLISHED, {"dataset": setting.axes["dataset"]}).iterrows():
+        choice = chosen.get((setting.name, line["labels"]), {}).get(line["method"])
         if choice:
             yield (
-                f"Published: {line.name}, {100 * line.error:.2f} % test errors ({line.source}); here {named(choice.best)} has "
+                f"Published: {line['name']}, {100 * line['error']:.2f} % test errors ({line['source']}); here {named(choice.best)} has "
                 f"{errors(choice.by_seed(METRIC))}, another network and training."
             )
 
@@ -401,6 +403,5 @@ def published_sentences(setting):
 further = (winner_sentences, quality_sentences, own_sentences, published_sentences)
 fewest = [sentence for s in settings for sentence in (*[*label_sentences(s)][:1], *hurt_sentences(s))]
 more = [sentence for s in settings for sentence in [*label_sentences(s)][1:]]
-run.close(
-    [*fewest, *variant_sentences()], [*more, *(sentence for s in settings for say in further for sentence in say(s))]
-)
+more += [sentence for s in settings for say in further for sentence in say(s)]
+run.close([*fewest, *variant_sentences()], more)
