@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.stats import binom
 
 from analysis.core.statistics import LEVEL, Interval
@@ -33,6 +34,39 @@ def area(steps: Sequence[float], accuracy: Sequence[float]) -> float:
     """Mean accuracy over the logarithm of the iterations: the area under the curve as it is drawn, over its width."""
     x, y = np.log(np.asarray(steps, dtype=float)), np.asarray(accuracy, dtype=float)
     return float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0])
+
+
+def decays(evaluations: pd.DataFrame, metric: str, known: pd.Series, offset: float = 0) -> pd.DataFrame:
+    """One line per seed: `half_life`, `area` (see above) and `backward_transfer`, the last value of the metric less the known
+    one.     Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 2
+
+    evaluations: one line per seed and `step`, the steps after `offset` counting from there; known: the metric at `offset`, by seed.
+    """
+    lines = {
+        seed: {
+            "half_life": half_life(steps, values, known[seed]),
+            "area": area(steps, values),
+            "backward_transfer": values[-1] - known[seed],
+        }
+        for seed, steps, values in _by_seed(evaluations, metric, offset)
+    }
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["half_life", "area", "backward_transfer"])
+
+
+def first_losses(evaluations: pd.DataFrame, metric: str, known: pd.Series, loss: float = 0.05) -> pd.Series:
+    """Iterations until a metric has lost so much of what was known, by seed; inf where it never does. See `decays`."""
+    times = {
+        seed: half_life(steps, values, known[seed], known[seed] - 2 * loss)
+        for seed, steps, values in _by_seed(evaluations, metric)
+    }
+    return pd.Series(times, dtype=float)
+
+
+def _by_seed(evaluations: pd.DataFrame, metric: str, offset: float = 0) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Seed, steps since `offset` and values of each curve, where the metric is measured."""
+    after = evaluations[evaluations["step"] > offset].dropna(subset=[metric]).sort_values("step")
+    for seed, line in after.groupby("seed"):
+        yield seed, line["step"].to_numpy() - offset, line[metric].to_numpy()
 
 
 def median(values: Sequence[float], level: float = LEVEL) -> Interval:
