@@ -36,37 +36,40 @@ def area(steps: Sequence[float], accuracy: Sequence[float]) -> float:
     return float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0])
 
 
-def decays(evaluations: pd.DataFrame, metric: str, known: pd.Series, offset: float = 0) -> pd.DataFrame:
-    """One line per seed: `half_life`, `area` (see above) and `backward_transfer`, the last value of the metric less the known
-    one.     Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 2
+def decays(evaluations: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """By student: `half_life`, `area` (see above) and `backward_transfer`, the last value of the metric less the one at 0.
+    Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 2
 
-    evaluations: one line per seed and `step`, the steps after `offset` counting from there; known: the metric at `offset`, by seed.
+    evaluations: one line per `student` and `since`, iterations since the task changed; what is before 0 does not count. Students
+    without a value at 0, or none after, have no line.
     """
     lines = {
-        seed: {
-            "half_life": half_life(steps, values, known[seed]),
+        student: {
+            "half_life": half_life(steps, values, known),
             "area": area(steps, values),
-            "backward_transfer": values[-1] - known[seed],
+            "backward_transfer": values[-1] - known,
         }
-        for seed, steps, values in _by_seed(evaluations, metric, offset)
+        for student, known, steps, values in _curves(evaluations, metric)
     }
     return pd.DataFrame.from_dict(lines, orient="index", columns=["half_life", "area", "backward_transfer"])
 
 
-def first_losses(evaluations: pd.DataFrame, metric: str, known: pd.Series, loss: float = 0.05) -> pd.Series:
-    """Iterations until a metric has lost so much of what was known, by seed; inf where it never does. See `decays`."""
+def first_losses(evaluations: pd.DataFrame, metric: str, loss: float = 0.05) -> pd.Series:
+    """Iterations until a metric has lost so much of its value at 0, by student; inf where it never does. See `decays`."""
     times = {
-        seed: half_life(steps, values, known[seed], known[seed] - 2 * loss)
-        for seed, steps, values in _by_seed(evaluations, metric)
+        student: half_life(steps, values, known, known - 2 * loss)
+        for student, known, steps, values in _curves(evaluations, metric)
     }
     return pd.Series(times, dtype=float)
 
 
-def _by_seed(evaluations: pd.DataFrame, metric: str, offset: float = 0) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Seed, steps since `offset` and values of each curve, where the metric is measured."""
-    after = evaluations[evaluations["step"] > offset].dropna(subset=[metric]).sort_values("step")
-    for seed, line in after.groupby("seed"):
-        yield seed, line["step"].to_numpy() - offset, line[metric].to_numpy()
+def _curves(evaluations: pd.DataFrame, metric: str) -> Iterator[tuple[str, float, np.ndarray, np.ndarray]]:
+    """Student, value at 0, iterations and values after it, where the metric is measured."""
+    measured = evaluations[evaluations["since"] >= 0].dropna(subset=[metric]).sort_values("since")
+    for student, line in measured.groupby("student"):
+        steps, values = line["since"].to_numpy(dtype=float), line[metric].to_numpy(dtype=float)
+        if steps[0] == 0 and len(steps) > 1:
+            yield student, values[0], steps[1:], values[1:]
 
 
 def median(values: Sequence[float], level: float = LEVEL) -> Interval:
@@ -82,3 +85,10 @@ def median(values: Sequence[float], level: float = LEVEL) -> Interval:
     middle = float(x[n // 2]) if n % 2 else float((x[n // 2 - 1] + x[n // 2]) / 2)
     k = int(binom.ppf((1 - level) / 2, n, 0.5))  # the least with P(B <= k) >= (1 - level) / 2, so P(B < k) is less
     return Interval(middle, float(x[k - 1]), float(x[n - k]), n) if k else Interval(middle, math.nan, math.nan, n)
+
+
+def medians(table: pd.DataFrame, by: Sequence[str], metric: str, level: float = LEVEL) -> pd.DataFrame:
+    """One line per group of `by` as `statistics.summarise` has them, with `median` for the mean; values may be inf."""
+    found = [(key, median(group[metric].dropna(), level)) for key, group in table.groupby(list(by), sort=True)]
+    lines = [(*key, i.mean, i.low, i.high, i.n) for key, i in found if i.n]
+    return pd.DataFrame(lines, columns=[*by, metric, "low", "high", "n"])
