@@ -144,7 +144,8 @@ def learning(
     figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
         mean = summary(panel.table, [per, x], y)
-        if len(mean) > 4 and mean[x].nunique() == len(mean):  # a search: its points lie on no line
+        single = mean[per].nunique() < 2
+        if len(mean) > 4 and mean[x].nunique() == len(mean) and not single:  # a search: its points lie on no line
             dots(_quarters(mean, per), x, y, per, colors, ax)
         else:
             curves(mean, x, y, per, colors, marker, ax)

@@ -36,6 +36,23 @@ def area(steps: Sequence[float], accuracy: Sequence[float]) -> float:
     return float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0])
 
 
+def by_task(table: pd.DataFrame) -> pd.DataFrame:
+    """Students or evaluations of the study of forgetting with `task_0` ... `task_4`, the accuracy on a pair of digits, which count
+    alike; `task_last`; `since`, the iterations since the digits were new (below 0 in the first of five tasks); `training_step`."""
+    pairs = {k: [f"accuracy_{2 * k}", f"accuracy_{2 * k + 1}"] for k in range(5)}
+    tasks = {f"task_{k}": table[pair].mean(axis=1, skipna=False) for k, pair in pairs.items()}
+    five = table["tasks"] == "five"
+    last, since = tasks["task_4"].where(five, tasks["task_1"]), table["step"] - table["steps"].where(five, 0)
+    return table.assign(**tasks, task_last=last, since=since, training_step=table["step"])
+
+
+def untaught(students: pd.DataFrame, starts: pd.DataFrame) -> pd.DataFrame:
+    """The networks that students start from as evaluations at step 0; students: `student` and its axes, starts: their table."""
+    width = students["width"].where(students["network"] != "logistic", 0)  # it has none, whatever a cell says
+    keys = ["tasks", "network", "width", "old_steps", "seed"]
+    return students.assign(width=width, step=0).merge(starts, on=keys)
+
+
 def decays(evaluations: pd.DataFrame, metric: str) -> pd.DataFrame:
     """By student: `half_life`, `area` (see above) and `backward_transfer`, the last value of the metric less the one at 0.
     Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 2

@@ -5,8 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.core.decay import decays, first_losses, medians
+from analysis.core.decay import by_task, decays, first_losses, medians, untaught
 from analysis.core.figures.lifetimes import lifetimes
+from analysis.core.figures.paths import paths
 
 
 def curves(values):
@@ -53,3 +54,39 @@ def test_what_outlives_the_training_is_an_arrow_and_what_is_over_at_once_stays_o
     assert texts == ["> 100", "below 1"]
     assert all(ax.get_xlim()[0] < x < ax.get_xlim()[1] for line in ax.lines[:-1] for x in line.get_xdata())
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["long", "short"]
+
+
+def test_digits_of_a_pair_count_alike_and_iterations_count_from_the_new_digits():
+    digits = {f"accuracy_{d}": [0.1 * d] * 2 for d in range(10)}
+    found = by_task(pd.DataFrame({"tasks": ["two", "five"], "step": 7, "steps": 5, **digits}))
+    assert found["task_0"].tolist() == pytest.approx([0.05] * 2)
+    assert found["task_last"].tolist() == pytest.approx([0.25, 0.85])
+    assert found["since"].tolist() == [7, 2]
+
+
+def test_students_start_as_their_network_and_logistic_regression_has_no_width():
+    axes = {"tasks": "two", "old_steps": 30, "seed": 0}
+    students = pd.DataFrame(
+        [
+            {"student": "a", "network": "mlp", "width": 32, "remedy": "l2", **axes},
+            {"student": "b", "network": "logistic", "width": 32, "remedy": "l2", **axes},
+        ]
+    )
+    starts = pd.DataFrame(
+        [{"network": n, "width": w, "accuracy_0": a, **axes} for n, w, a in (("mlp", 32, 0.9), ("logistic", 0, 0.8))]
+    )
+    found = untaught(students, starts)
+    assert found[["student", "step", "accuracy_0", "remedy"]].values.tolist() == [
+        ["a", 0, 0.9, "l2"],
+        ["b", 0, 0.8, "l2"],
+    ]
+
+
+def test_a_path_goes_through_the_means_of_both_and_ends_at_100():
+    lines = [{"which": "a", "dose": d, "seed": s, "x_accuracy": 0.5 + 0.2 * d, "y_accuracy": 1 - 0.1 * d - 0.02 * s} for d in (0, 1) for s in (0, 1)]  # fmt: skip
+    ax = paths(
+        pd.DataFrame(lines), "x_accuracy", "y_accuracy", "dose", "which", {"a": "red"}, [{"which": "a", "dose": 1}]
+    )
+    assert ax.lines[0].get_xydata().tolist() == [pytest.approx([50, 99]), pytest.approx([70, 89])]
+    assert ax.collections[-1].get_offsets().tolist() == [pytest.approx([70, 89])]
+    assert ax.get_ylim()[1] <= 101
