@@ -99,24 +99,31 @@ watched = chosen[["student", "setting"]].merge(history, on="student").join(known
 
 
 # %%
+TIME = {"two": ("training_step", "fine-tuning iteration"), "five": ("step", "iteration over all five tasks")}
+
+
 def dress(ax, panel):
     ax.set_yscale("function", functions=(lambda y: -np.log2(102 - y), lambda v: 102 - 2.0**-v))
-    ax.set_yticks([0, 50, 80, 90, 95, 98, 100])
+    ax.set_yticks([tick for tick in (0, 50, 80, 90, 95, 98, 100) if tick >= ax.get_ylim()[0]])
     ax.grid(axis="y", linewidth=0.3)
     plan = panel.table.iloc[0]
     for border in range(1, 5) if plan["tasks"] == "five" else ():
         ax.axvline(border * plan["steps"], color="0.8", linewidth=0.8, zorder=0)
 
 
+def tens(accuracies):
+    """The ten per cent below all of them, where an axis begins."""
+    return 10 * math.floor(10 * accuracies.min())
+
+
 def over_iterations(table, heading, per, name, columns=("setting",), **more):
     """What is left of 0 and 1 in a table of evaluations; of five tasks, which need a linear axis, in a figure apart."""
     for tasks, part in table.groupby("tasks", sort=False):
-        x, words = (
-            ("training_step", "fine-tuning iteration") if tasks == "two" else ("step", "iteration over all tasks")
-        )
+        x, over = TIME[tasks]
         suffix = "_five" * (tasks == "five" and table["tasks"].nunique() > 1)
+        limits = tens(part["task_0"]), 100.3
         blocks.learning(
-            run, part, x, "task_0", heading, per=per, columns=columns, limits=(0, 100), also=dress, xlabel=words,
+            run, part, x, "task_0", heading, per=per, columns=columns, limits=limits, also=dress, xlabel=over,
             ylabel="test accuracy on 0 and 1, %", name=name + suffix, **more,
         )  # fmt: skip
 
@@ -176,7 +183,7 @@ if len(scaled):
     outlined = [frame for frame in framed if frame["method"] in set(scaled["method"])]
     blocks.plane(run, upward, "strength", "method", "test_accuracy", by_remedy, framed=outlined, **SIDES)
     blocks.learning(
-        run, scaled, "strength", "test_accuracy", over, per="method", colors=COLORS, levels=none, limits=(None, 101), also=ring,
+        run, scaled, "strength", "test_accuracy", over, per="method", colors=COLORS, levels=none, limits=(tens(scaled["test_accuracy"]), 101), also=ring,
         name="strengths", legend="", note="ring: chosen on validation", **SIDES,
     )  # fmt: skip
 
@@ -223,18 +230,19 @@ over_iterations(
 # pushed towards the wrong class.
 
 # %%
-DIGITS = {"0": "#0072B2", "1": "#D55E00", "2": "#56B4E9", "3": "#E69F00"}
+OLD, NEW = {"0": "#0072B2", "1": "#D55E00"}, {"2": "#56B4E9", "3": "#E69F00"}
 alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
 
 
 def digits():
-    each = [alone.assign(digit=d, accuracy=alone[f"accuracy_{d}"], margin=alone[f"margin_{d}"]) for d in DIGITS]
-    pulled = [alone.assign(digit=o, new=f"a new {n}", pull=alone[f"pull_{o}_{n}"]) for o in "01" for n in "23"]
-    about = {"per": "digit", "columns": ["setting"], "colors": DIGITS}
+    each = [alone.assign(digit=d, accuracy=alone[f"accuracy_{d}"], margin=alone[f"margin_{d}"]) for d in OLD | NEW]
+    pulled = [alone.assign(digit=o, new=f"a new {n}", pull=alone[f"pull_{o}_{n}"]) for o in OLD for n in NEW]
+    about = {"per": "digit", "columns": ["setting"], "colors": OLD}
     over = {**about, "xlabel": "fine-tuning iteration", "legend": "digit"}
+    every = {**over, "colors": OLD | NEW}
     accuracy, margin = "Accuracy on each digit without a remedy", "Margins of the old digits without a remedy"
     blocks.learning(
-        run, pd.concat(each), "training_step", "accuracy", accuracy, ylabel="test accuracy, %", name="digits", **over
+        run, pd.concat(each), "training_step", "accuracy", accuracy, ylabel="test accuracy, %", name="digits", **every
     )
     blocks.learning(
         run, pd.concat(each[:2]), "training_step", "margin", margin, ylabel="margin, nats", name="margins", share=False,
@@ -307,23 +315,22 @@ network = {g.name: g.cells["network"].iloc[0] for g in groups}
 kind = {g.name: named(g.axes, but=["network"]) or g.cells["optimiser"].iloc[0] for g in groups}
 called = {name: f"{network[name]}, {kind[name]}" for name in kind}
 most = max((list(network.values()).count(n) for n in network.values()), default=1)
-RATED = {"half-life, iterations": "half_life", "0 and 1 at the end, %": "task_0", "2 and 3 at the end, %": "task_1"}
+SHARES = {"0 and 1 at the end, %": "task_0", "2 and 3 at the end, %": "task_1"}
 
 
 def over_rates():
     lines = pd.concat([g.students.assign(kind=kind[g.name], setting=called[g.name]) for g in groups])
     watched = lines[["student", "kind", "setting"]].merge(history, on="student")
     last = int(watched["since"].max())
-    parts = [lines.assign(what=w, value=lines[m] * (1 if m == "half_life" else 100)) for w, m in RATED.items()]
-    shades = dict(zip(dict.fromkeys(kind.values()), palette(range(len(groups))).values(), strict=False))
+    lived = lines.assign(what="half-life, iterations", value=lines["half_life"])
+    rows = [lived, *(lines.assign(what=what, value=100 * lines[metric]) for what, metric in SHARES.items())]
+    kinds = [*dict.fromkeys(kind.values())]
+    shades = dict(zip(kinds, palette(range(len(kinds))).values(), strict=True))
 
     def middle(table, by, metric):
-        lives = table["what"].iloc[0] == "half-life, iterations"
-        return (
-            decay.medians(table, by, metric).replace(math.inf, 2 * last)
-            if lives
-            else statistics.summarise(table, by, metric)
-        )
+        if table["what"].iloc[0] in SHARES:
+            return statistics.summarise(table, by, metric)
+        return decay.medians(table, by, metric).replace(math.inf, 2 * last)
 
     def side(ax, panel):
         ax.set(ylabel=panel.values["what"], title=panel.values["network"])
@@ -337,7 +344,7 @@ def over_rates():
 
     note = f"above the grey line: half of the seeds or more did not lose half within {last} iterations"
     blocks.learning(
-        run, pd.concat(parts), "lr", "value", "Plain fine-tuning over the learning rate, 95 % intervals", per="kind", rows=["what"],
+        run, pd.concat(rows), "lr", "value", "Plain fine-tuning over the learning rate, 95 % intervals", per="kind", rows=["what"],
         columns=["network"], colors=shades, log=True, also=side, summary=middle, xlabel="learning rate", legend="", name="rates",
         note=note, share="row",
     )  # fmt: skip
