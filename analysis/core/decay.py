@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,10 @@ from scipy.stats import binom
 
 from analysis.core.statistics import LEVEL, Interval
 
+Numbers = Sequence[float] | np.ndarray
 
-def half_life(steps: Sequence[float], accuracy: Sequence[float], start: float, chance: float = 0.5) -> float:
+
+def half_life(steps: Numbers, accuracy: Numbers, start: float, chance: float = 0.5) -> float:
     """Iterations until half of what was known above chance is gone: the first crossing of (start + chance) / 2.
 
     steps: ascending, above 0; accuracy: after each; start: before the first. Between evaluations the accuracy is taken as
@@ -30,7 +32,7 @@ def half_life(steps: Sequence[float], accuracy: Sequence[float], start: float, c
     return float(x[i - 1] * (x[i] / x[i - 1]) ** part)
 
 
-def area(steps: Sequence[float], accuracy: Sequence[float]) -> float:
+def area(steps: Numbers, accuracy: Numbers) -> float:
     """Mean accuracy over the logarithm of the iterations: the area under the curve as it is drawn, over its width."""
     x, y = np.log(np.asarray(steps, dtype=float)), np.asarray(accuracy, dtype=float)
     return float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0])
@@ -86,16 +88,16 @@ def _curves(evaluations: pd.DataFrame, metric: str) -> Iterator[tuple[str, float
     for student, line in measured.groupby("student"):
         steps, values = line["since"].to_numpy(dtype=float), line[metric].to_numpy(dtype=float)
         if steps[0] == 0 and len(steps) > 1:
-            yield student, values[0], steps[1:], values[1:]
+            yield str(student), values[0], steps[1:], values[1:]
 
 
-def median(values: Sequence[float], level: float = LEVEL) -> Interval:
+def median(values: Iterable[float], level: float = LEVEL) -> Interval:
     """Median (in `mean`) and its interval without a distribution, between two order statistics; values may be inf, and then
     so may its ends. NaN ends where n is too small for the level (below 6 for 95 %).
 
     x_(k) to x_(n + 1 - k) misses the median with probability 2 P(Binomial(n, 1/2) < k).     Thompson 1936, Ann. Math. Stat. 7
     """
-    x = np.sort(np.asarray(values, dtype=float))
+    x = np.sort(np.asarray(list(values), dtype=float))
     n = len(x)
     if not n:
         return Interval(math.nan, math.nan, math.nan, 0)

@@ -1,15 +1,18 @@
-"""How long something lasts, on a logarithmic axis that ends with the training."""
+"""How long something lasts, or takes, on an axis that ends with the training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+
+from analysis.core.figures.scales import reach
+from analysis.core.statistics import summarise
 
 
 def lifetimes(
@@ -33,4 +36,34 @@ def lifetimes(
     ax.set_yticks(range(len(table)), list(table[name]))
     ax.set(xscale="log", xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
     ax.xaxis.set_major_formatter("{x:g}")
+    return ax
+
+
+def arrivals(
+    table: pd.DataFrame, name: str, value: str, end: float, colors: Mapping[Any, Any], ax: Axes | None = None
+) -> Axes:
+    """When each seed gets there: a dot, and below all dots of a line their mean with its interval; beyond `end`, where nobody
+    looked, a cross that counts those that never do. The first line is on top.
+
+    table: one line per seed, NaN where it never gets there. colors: of the lines by name, in their order.
+    """
+    ax = ax or pyplot.figure(figsize=(7, 0.5 * len(colors) + 1)).add_subplot()
+    shown = [known for known in colors if (table[name] == known).any()]
+    for y, known in enumerate(shown):
+        part = table[table[name] == known]
+        never, color = int(part[value].isna().sum()), colors[known]
+        ax.scatter(part[value], [y] * len(part), color=color, s=22, alpha=0.6)
+        note: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
+        if never:
+            ax.scatter(1.06 * end, y, marker="x", color=color)
+            ax.annotate(f"{never} of {len(part)}", (1.06 * end, y), (8, 0), va="center", **note)
+            continue
+        mean = summarise(part, [name], value)
+        place = float(mean[value].iloc[0]), y + 0.25
+        ax.errorbar(*place, xerr=reach(mean, value), fmt="|", color=color, markersize=9, capsize=3)
+        ax.annotate(f"{place[0]:.3g}", place, (0, -5), ha="center", va="top", **note)
+    ax.axvline(end, color="0.5", linewidth=0.8)
+    ax.set_yticks(range(len(shown)), [str(known) for known in shown])
+    ax.set(xlim=(0, 1.22 * end), ylim=(len(shown) - 0.3, -0.5))
+    ax.grid(alpha=0.25)
     return ax
