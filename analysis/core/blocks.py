@@ -144,8 +144,8 @@ def learning(
     figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
         mean = summary(panel.table, [per, x], y)
-        single = mean[per].nunique() < 2
-        if len(mean) > 4 and mean[x].nunique() == len(mean) and not single:  # a search: its points lie on no line
+        apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
+        if len(mean) > 4 and apart:  # a search: its points lie on no line
             dots(_quarters(mean, per), x, y, per, colors, ax)
         else:
             curves(mean, x, y, per, colors, marker, ax)

@@ -1,13 +1,18 @@
-"""Numbers of curves by student, and their figure, on small tables."""
+"""Numbers of curves by student, what was planned, and their figures, on small tables."""
 
+import json
 import math
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.core.decay import by_task, decays, first_losses, medians, untaught
 from analysis.core.figures.lifetimes import lifetimes
 from analysis.core.figures.paths import paths
+from analysis.core.records import schema
+from analysis.core.report import open_run
 
 
 def curves(values):
@@ -90,3 +95,28 @@ def test_a_path_goes_through_the_means_of_both_and_ends_at_100():
     assert ax.lines[0].get_xydata().tolist() == [pytest.approx([50, 99]), pytest.approx([70, 89])]
     assert ax.collections[-1].get_offsets().tolist() == [pytest.approx([70, 89])]
     assert ax.get_ylim()[1] <= 101
+
+
+def test_what_was_planned_is_asked_once_under_its_canonical_config_and_is_a_hole_where_it_is_not_done(tmp_path):
+    """b answers two cells, which mean one config; c has no row yet."""
+    axes = {"strength": float, "seed": int}
+    row = {"study": "s", "run": "r", "seed": 0, "step": 9, "status": "done"}
+    rows = [{**row, "student": "a", "strength": 1.0, "test_accuracy": 0.9}] + [
+        {**row, "student": "b", "strength": s, "test_accuracy": 0.8} for s in (2.0, 3.0)
+    ]
+    tables = {
+        "rows": pa.Table.from_pylist(rows, schema(axes, ["test_accuracy"])),
+        "students": pa.Table.from_pylist([{"student": n, "strength": s, "seed": 0} for n, s in (("a", 1.0), ("b", 0.0), ("c", 4.0))]),
+        "cells": pa.Table.from_pylist(
+            [{"student": n, "strength": s, "seed": 0} for n, s in (("a", 1.0), ("b", 2.0), ("b", 3.0), ("c", 4.0))]
+        ),
+    }  # fmt: skip
+    for name, table in tables.items():
+        (tmp_path / name).mkdir()
+        known = table if name == "rows" else table.replace_schema_metadata({"axes": json.dumps([*axes])})
+        pq.write_table(known, tmp_path / name / "a.parquet")
+    (tmp_path / "run.json").write_text(json.dumps({"study": "s", "run": "r", "axes": {}}))
+    asked = open_run(tmp_path).asked.set_index("student")
+    assert asked["strength"].to_dict() == {"a": 1.0, "b": 0.0, "c": 4.0}
+    assert asked["status"].to_dict() == {"a": "done", "b": "done", "c": "missing"}
+    assert asked["test_error"].tolist()[:2] == pytest.approx([0.1, 0.2]) and math.isnan(asked["test_accuracy"]["c"])
