@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, decay, report, statistics, tell
-from analysis.core.choice import choose, choose_each
+from analysis.core.choice import choices, choose_each
 from analysis.core.figures.lifetimes import lifetimes
 from analysis.core.figures.paths import paths
 from analysis.core.figures.references import Reference
@@ -71,7 +71,7 @@ title = {s.name: named(s.axes) or s.cells["network"].iloc[0] for s in settings}
 five = {s.name: s.cells["tasks"].iloc[0] == "five" for s in settings}
 end = {s.name: int(history.loc[history["student"].isin(s.done["student"]), "since"].max()) for s in settings}
 LAST = "last pair" if len(set(five.values())) > 1 else "8 and 9" if any(five.values()) else "2 and 3"
-SIDES = {"rows": ["setting"], "columns": ["what"]}
+SIDES: dict = {"rows": ["setting"], "columns": ["what"]}
 
 
 def label(setting, method):
@@ -200,7 +200,7 @@ def half_lives():
     for setting, panel, ax in zip(shown, places, axes, strict=True):
         life = decay.medians(panel.table, ["method", "label"], "half_life")
         life = life.sort_values("method", key=lambda names: names.map([*COLORS].index))
-        lifetimes(life, "label", "half_life", end[setting.name], life["method"].map(COLORS), ax)
+        lifetimes(life, "label", "half_life", end[setting.name], list(life["method"].map(COLORS)), ax)
         ax.set_xlabel("half-life, iterations")
     figure.suptitle(run.title("Half-life of the first task: median over seeds, 95 % interval"), fontsize=11)
     run.figure(figure, "half_life")
@@ -237,7 +237,7 @@ alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
 def digits():
     each = [alone.assign(digit=d, accuracy=alone[f"accuracy_{d}"], margin=alone[f"margin_{d}"]) for d in OLD | NEW]
     pulled = [alone.assign(digit=o, new=f"a new {n}", pull=alone[f"pull_{o}_{n}"]) for o in OLD for n in NEW]
-    about = {"per": "digit", "columns": ["setting"], "colors": OLD}
+    about: dict = {"per": "digit", "columns": ["setting"], "colors": OLD}
     over = {**about, "xlabel": "fine-tuning iteration", "legend": "digit"}
     every = {**over, "colors": OLD | NEW}
     accuracy, margin = "Accuracy on each digit without a remedy", "Margins of the old digits without a remedy"
@@ -318,6 +318,7 @@ most = max((list(network.values()).count(n) for n in network.values()), default=
 SHARES = {"0 and 1 at the end, %": "task_0", "2 and 3 at the end, %": "task_1"}
 
 
+# %%
 def over_rates():
     lines = pd.concat([g.students.assign(kind=kind[g.name], setting=called[g.name]) for g in groups])
     watched = lines[["student", "kind", "setting"]].merge(history, on="student")
@@ -379,6 +380,9 @@ def life(setting, method):
     return f"median half-life {middle} iterations" + f" (95 % interval {between})" * (not math.isnan(found.low))
 
 
+overall = choose_each(chosen, "setting", ["method"])
+
+
 def answers(setting):
     """What plain fine-tuning does, and which remedy validation chooses."""
     head = f"**{title[setting.name]}**"
@@ -390,12 +394,13 @@ def answers(setting):
             f"{head}: from {tell.percent(known)} on 0 and 1, plain fine-tuning ends at {tell.percent(left)}; {life(setting, 'none')}; "
             f"backward transfer {tell.points(statistics.interval(lost))}; area {area.mean():.3f}."
         )
-    verdict = choose(pd.concat(winners(setting)), ["method"])
+    verdict = overall[title[setting.name]]
     if len(verdict.rivals):
         told = tell.choice(verdict, lambda cell: cell["method"], most=8)
         yield f"{head}: validation chooses {label(setting, verdict.best['method'])} by the mean over tasks. {told}"
 
 
+# %%
 def remedies(setting):
     """What each remedy keeps, against none."""
     head, held = f"**{title[setting.name]}**", [m for m in best[setting.name] if m != "none"]
@@ -415,6 +420,7 @@ def remedies(setting):
         yield f"{head}: no student of {tell.listing(lost, most=8)} has a result."
 
 
+# %%
 def digit_sentence(setting):
     """Which old digit suffers, and whether it is the one that is pulled."""
 
@@ -450,11 +456,16 @@ def probe_sentence(setting):
 
 
 # %%
-def rate_sentences(group):
+fastest = choices(groups, ["lr"])
+
+
+def rate_sentence(group):
     """How long the old lasts over the learning rates of a network and optimiser, and the rate that validation chooses."""
     lives = decay.medians(group.students, ["lr"], "half_life").set_index("lr")["half_life"]
-    short, kept = lives.idxmin(), ", ".join(f"{lr:g}" for lr in lives.index[np.isinf(lives)])
-    said = [f"the shortest half-life is {brief(lives[short])} iterations (lr {short:g})"] * math.isfinite(lives[short])
+    kept = ", ".join(f"{lr:g}" for lr in lives.index[np.isinf(lives)])
+    said = [f"the shortest half-life is {brief(lives.min())} iterations (lr {lives.idxmin():g})"] * bool(
+        lives.min() < math.inf
+    )
     said += [f"at lr {kept} half of the seeds or more keep more than half"] * bool(kept)
     old, new = (tell.percent(fastest[group.name].by_seed(metric)) for metric in ("task_0", "task_1"))
     return (
@@ -480,13 +491,13 @@ def optimiser_sentences():
         )
 
 
-fastest = {g.name: choose(g.students, ["lr"]) for g in groups}
 plainly = [s for s in shown if "none" in best[s.name]]
-answer = [line for s in shown for line in answers(s)] + [rate_sentences(g) for g in groups]
-details = [line for s in shown for line in remedies(s)] + [digit_sentence(s) for s in plainly if not five[s.name]]
-details += [probe_sentence(s) for s in plainly if s.cells["network"].iloc[0] != "logistic"]
-details += [
-    f"Five tasks, {told}: {tell.published(name, choice.by_seed(), PUBLISHED[name][0], PAPER)}."
-    for name, (told, choice, _) in ours.items()
-]
-run.close(answer, [*details, *optimiser_sentences()])
+answer = [line for s in shown for line in answers(s)] + [rate_sentence(g) for g in groups]
+details = [
+    *(line for s in shown for line in remedies(s)),
+    *(digit_sentence(s) for s in plainly if not five[s.name]),
+    *(probe_sentence(s) for s in plainly if s.cells["network"].iloc[0] != "logistic"),
+    *(f"Five tasks, {told}: {tell.published(name, choice.by_seed(), PUBLISHED[name][0], PAPER)}." for name, (told, choice, _) in ours.items()),
+    *optimiser_sentences(),
+]  # fmt: skip
+run.close(answer, details)

@@ -24,7 +24,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from analysis.core import blocks, curricula, report, statistics, tell
-from analysis.core.choice import choose, choose_each
+from analysis.core.choice import choose_each
 from analysis.core.figures.heatmap import raster
 from analysis.core.figures.lifetimes import arrivals
 from analysis.core.figures.scales import MAP
@@ -125,6 +125,11 @@ quality()
 
 
 # %%
+def spare(ax, panel):
+    ax.grid(alpha=0.25)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+
+
 def schedules():
     together = final["curriculum"].eq("uniform").any() and final["curriculum"].nunique() > 1
     heading = "Every schedule against uniform" if together else "Every schedule"
@@ -135,7 +140,7 @@ def schedules():
         blocks.learning(
             run, pd.concat(each), "at", "val_exact", f"{heading}, by {unit.split(',')[0]}, 95 % band", per="curriculum", columns=[*MANY, "what"], wrap=4,
             colors=COLORS, marker="", legend="", xlabel=unit, ylabel="exact validation sequences, %", size=(3.6, 2.8),
-            name={"step": "schedules", "tokens": "schedules_by_tokens"}[x], also=lambda ax, panel: ax.grid(alpha=0.25),
+            name={"step": "schedules", "tokens": "schedules_by_tokens"}[x], also=spare,
         )  # fmt: skip
 
 
@@ -249,6 +254,7 @@ def goal_sentence(task):
     return f"No schedule reaches {what}; the best is {top} with {tell.percent(exact[top])}."
 
 
+# %%
 def asked_sentence(task):
     """The assignment's question: long against short."""
     short, long = (values(task, s) for s in ASKED)
@@ -270,7 +276,7 @@ def asked_details(task):
     last, both = task.axes["max_length"], history[(history["task"] == said(task)) & history["curriculum"].isin(ASKED)]
     at_last = [by_length(task, s, last, last) for s in ASKED]
     yield (
-        f"At the longest length alone ({last}): {tell.percent(at_last[0])} against {tell.percent(at_last[1])}, {tell.difference(*at_last)}."
+        f"At the longest length alone ({last}): {tell.percent(at_last[0])} against {tell.percent(at_last[1])}, {tell.difference(at_last[0], at_last[1])}."
     )
     ends = {x: both.groupby("student")[x].max().min() for x in BY}
     lines = {
@@ -284,17 +290,19 @@ def asked_details(task):
     ratio = values(task, "long first", "tokens") / values(task, "short first", "tokens")
     yield (
         f"In as many iterations long first saw {ratio.mean():.2f} times as many time steps. After equally many ({ends['tokens']:.2f} million) "
-        f"it is {tell.percent(equal[0])} against {tell.percent(equal[1])} exact validation sequences, {tell.difference(*equal)}."
+        f"it is {tell.percent(equal[0])} against {tell.percent(equal[1])} exact validation sequences, {tell.difference(equal[0], equal[1])}."
     )
-    apart = {x: statistics.paired(*(line.mean(axis=1) for line in both)) for x, both in lines.items()}
+    apart = {x: statistics.paired(one.mean(axis=1), other.mean(axis=1)) for x, (one, other) in lines.items()}
     by_step, by_tokens = (f"{tell.points(d)} by {BY[x].split(' seen')[0]} ({tell.moves(d)})" for x, d in apart.items())
     yield f"Averaged over all of the validation curve, short first less long first is {by_step} and {by_tokens}."
 
 
+# %%
+winner = choose_each(final, "task", ["curriculum"], by="val_exact", report="test_exact")
+
+
 def winner_sentence(task):
-    found = choose(
-        pd.concat([c.students for c in best[task.name].values()]), ["curriculum"], by="val_exact", report="test_exact"
-    )
+    found = winner[said(task)]
     told = tell.choice(found, lambda cell: cell["curriculum"], most=8)
     return (
         f"Validation chooses {found.best['curriculum']}: {tell.percent(found.by_seed())} exact test sequences. {told}"
@@ -309,7 +317,6 @@ def uniform_sentence(task):
     return f"Against uniform ({tell.percent(level)} exact test sequences), paired by seed, uncorrected: {each}."
 
 
-# %%
 def speed_sentence(task):
     parts = []
     for schedule, line in reached[reached["task"] == said(task)].groupby("curriculum", sort=False):
@@ -322,6 +329,7 @@ def speed_sentence(task):
     return f"Iterations, and time steps, {what}: {tell.listing(parts, most=8)}."
 
 
+# %%
 def beyond_sentence(task):
     n = task.axes["max_length"]
     all_of, one = ({s: by_length(task, s, n + 1, last) for s in best[task.name]} for last in (2 * n, n + 1))
@@ -349,6 +357,7 @@ def bandit_sentence(task):
     )
 
 
+# %%
 ABOUT = [
     "Published, in kind: training on the target alone fails, uniform is a strong baseline, prediction gain is slightly faster "
     "(Graves et al., arXiv 1704.03003, lengths and repeats 1 to 13); look back and forward is the best syllabus made by hand and "
