@@ -132,17 +132,20 @@ def learning(
     colors: Mapping[str, Any] | None = None, levels: Levels = (), limits: tuple[float | None, float | None] | None = None,
     log: bool = False, marker: str = "o", name: str = "learning", note: str = "", wrap: int = BESIDE, also: Also | None = None,
     xlabel: str = "", ylabel: str = "", legend: str | None = None, size: tuple[float, float] = (6.4, 4.2), share: Any = True,
+    summary: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] = statistics.summarise,
 ) -> None:  # fmt: skip
     """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
     colors: of the values of `per`, in the order they are drawn; `scales.palette` unless given. limits: of the y axis (0 to 100 for
-    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots.
+    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots. summary: what makes the lines of a table,
+    if it is not means that are drawn.
     """
     shown = panels(run, table, rows, columns, wrap)
     figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
-        mean = statistics.summarise(panel.table, [per, x], y)
-        if len(mean) > 4 and mean[x].nunique() == len(mean):  # a search: its points lie on no line
+        mean = summary(panel.table, [per, x], y)
+        apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
+        if len(mean) > 4 and apart:  # a search: its points lie on no line
             dots(_quarters(mean, per), x, y, per, colors, ax)
         else:
             curves(mean, x, y, per, colors, marker, ax)
