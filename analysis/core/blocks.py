@@ -70,7 +70,7 @@ def grid(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a place for each panel, of so many inches, and their axes; places without a panel are blank."""
     shape = tuple(max(panel.place[k] for panel in shown) + 1 for k in (0, 1))
-    size = max(width * shape[1], 7), height * shape[0] + 1.2
+    size = max(width * shape[1], 8.5), height * shape[0] + 1.2  # so wide are the lines of a title
     figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
     for place in set(product(*map(range, shape))) - {panel.place for panel in shown}:
         axes[place].set_visible(False)
@@ -132,17 +132,20 @@ def learning(
     colors: Mapping[str, Any] | None = None, levels: Levels = (), limits: tuple[float | None, float | None] | None = None,
     log: bool = False, marker: str = "o", name: str = "learning", note: str = "", wrap: int = BESIDE, also: Also | None = None,
     xlabel: str = "", ylabel: str = "", legend: str | None = None, size: tuple[float, float] = (6.4, 4.2), share: Any = True,
+    summary: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] = statistics.summarise,
 ) -> None:  # fmt: skip
     """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
     colors: of the values of `per`, in the order they are drawn; `scales.palette` unless given. limits: of the y axis (0 to 100 for
-    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots.
+    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots. summary: what makes the lines of a table,
+    if it is not means that are drawn.
     """
     shown = panels(run, table, rows, columns, wrap)
     figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
-        mean = statistics.summarise(panel.table, [per, x], y)
-        if len(mean) > 4 and mean[x].nunique() == len(mean):  # a search: its points lie on no line
+        mean = summary(panel.table, [per, x], y)
+        apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
+        if len(mean) > 4 and apart:  # a search: its points lie on no line
             dots(_quarters(mean, per), x, y, per, colors, ax)
         else:
             curves(mean, x, y, per, colors, marker, ax)
@@ -150,6 +153,7 @@ def learning(
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
+    for panel, ax in zip(shown, axes, strict=True):  # an open limit is that of all panels which share the axis
         if limits or ends(y):
             ax.set_ylim(*(limits or (0, 101)))
         if also:
@@ -196,14 +200,15 @@ def ladder(
 
 def forest(
     run: Run, table: pd.DataFrame, heading: str, *, y: str, rows: Sequence[str] = (), columns: Sequence[str] = (), xlabel: str,
-    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None,
+    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None, wrap: int = BESIDE,
 ) -> None:  # fmt: skip
     """<name>.png: differences with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
 
-    table: as `statistics.compare` makes it, with a column of words `y`. better: "more" or "less", the side that is coloured as a
+    table: as `statistics.compare` makes it, with a column of words `y`, whose order is that of its categories, else of the
+    lines. What `also` labels stands in the legend. better: "more" or "less", the side that is coloured as a
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
-    shown, names = panels(run, table, rows, columns), list(dict.fromkeys(table[y]))
+    shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
     tint = {"more": MORE, "less": LESS} if better == "less" else {"more": LESS, "less": MORE} if better else dict.fromkeys(("more", "less"), "#0072B2")  # fmt: skip
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
     for panel, ax in zip(shown, axes, strict=True):
@@ -236,7 +241,9 @@ def forest(
         for way, text in said.items()
     ]
     marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+    named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+
+    figure.legend(handles=[*marks, *named.values()], loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
 

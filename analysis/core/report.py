@@ -70,6 +70,14 @@ class Run:
         lines = cells if cells is not None else self.students if canonical else self.cells
         return split(lines, self.history if canonical else self.rows, but, self.axes, first)
 
+    @property
+    def asked(self) -> pd.DataFrame:
+        """Every planned student once, under its canonical config, with the columns of `cells`: NaN where it has no result."""
+        known = self.cells.sort_values("status", key=lambda status: status != "done", kind="stable")
+        known = known.dropna(subset=["student"]).drop_duplicates("student").drop(columns=list(self.axes))
+        planned = records.students(self.path, self.rows)[["student", *self.axes]]
+        return planned.merge(known, how="left", on="student").fillna({"status": "missing"})
+
     def varied(self, but: Sequence[str] = ()) -> list[str]:
         """The axes that have several values in the plan, save the seed and those in `but`."""
         return [a for a in varied(self.cells, list(self.axes)) if a not in but]

@@ -3,7 +3,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from analysis.core.factorial import effects, judged
+from analysis.core.factorial import effects, factorials, judged
 
 FACTORS = {"a": ("no", "yes"), "b": (0, 3), "c": ("x", "y")}
 
@@ -32,8 +32,8 @@ def test_an_interaction_is_half_of_what_an_effect_gains():
 
 def test_what_a_seed_does_to_all_combinations_cancels():
     noisy = effects(made_up(lambda a, b, c, seed: c + 100 * seed), FACTORS, "value")
-    name, difference, p = judged(noisy)[2]
-    assert name == "c" and difference.mean == pytest.approx(1) and difference.n == 3 and p < 1e-6
+    line = judged(noisy).iloc[2]
+    assert line["effect"] == "c" and line["mean"] == pytest.approx(1) and line["n"] == 3 and line["told"] == "more"
 
 
 def test_a_seed_that_lacks_a_combination_and_values_of_no_factor_are_left_out():
@@ -46,5 +46,12 @@ def test_a_seed_that_lacks_a_combination_and_values_of_no_factor_are_left_out():
 def test_seven_tests_are_corrected_as_seven():
     values = {0: 0.9, 1: 1.0, 2: 1.1}
     found = judged(effects(made_up(lambda a, b, c, seed: a * values[seed]), FACTORS, "value"))
-    raw, corrected = found[0][1].p, found[0][2]
-    assert corrected == pytest.approx(min(1, 7 * raw))
+    first = found.iloc[0]
+    assert first["p"] == pytest.approx(min(1, 7 * first["difference"].p)) and len(found) == 7
+
+
+def test_every_full_factorial_is_found_and_no_other():
+    table = made_up(lambda a, b, c, seed: a)
+    second, alone = table[table["b"] == 3].assign(b=5), table.iloc[:1].assign(c="z")
+    found = factorials(pd.concat([table, second, alone]), {"a": "no", "b": 0, "c": "x"}, "value")
+    assert found == [{**FACTORS, "b": (0, on)} for on in (3, 5)]
