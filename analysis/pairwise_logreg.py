@@ -14,13 +14,14 @@ from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 
-from analysis.core import blocks, pairs, report, statistics, tell
+from analysis.core import blocks, pairs, report, tell
 from analysis.core.choice import choices
 from analysis.core.figures.pixels import digit, links, matrix, picture, pixel_map
 from analysis.core.figures.references import Reference
-from analysis.core.figures.scales import positions
+from analysis.core.figures.scales import dress, positions
 from analysis.core.settings import select
 
 NAMES = {"pixels": "pixels", "pooled": "means of 2 x 2 pixels", "pca": "principal components"}
@@ -49,7 +50,11 @@ PUBLISHED = [
     Reference("pairwise linear classifier, deskewed", 92.4, SOURCE, "0.45"),
     Reference("linear classifier", 88.0, SOURCE, "0.45"),
 ]
-WHAT = {"mean of 45 pairs": "test_accuracy", "hardest pair": "worst_test_accuracy", "ten classes by vote": "vote_accuracy"}
+WHAT = {
+    "mean of 45 pairs": "test_accuracy",
+    "hardest pair": "worst_test_accuracy",
+    "ten classes by vote": "vote_accuracy",
+}
 
 
 def star(ax, panel):
@@ -65,7 +70,7 @@ def star(ax, panel):
 
 told = [asked.assign(what=what, accuracy=asked[metric]) for what, metric in WHAT.items()]
 blocks.learning(
-    run, statistics.stacked(told), "l2", "accuracy", "Test accuracy over the penalty, mean over seeds and 95 % interval", per="view",
+    run, pd.concat(told, ignore_index=True), "l2", "accuracy", "Test accuracy over the penalty, mean over seeds and 95 % interval", per="view",
     columns=["what"], levels=lambda panel: PUBLISHED * (panel["what"] == "ten classes by vote"), limits=(None, None), also=star,
     name="strength", ylabel="test accuracy, %", legend="", share=False, note="star: chosen on validation",
 )  # fmt: skip
@@ -99,14 +104,20 @@ def estimates():
     """By pair: weights, their standard errors, those over data sets, Wald's z, and which are significant; (F,) each."""
     lines = own("weights", student["student"])
     z, found = pairs.tested(lines, seen.class_means)
-    arrays = {k: [np.asarray(line, float)[:-1] for line in lines.loc[pairs.PAIRS, k]] for k in ("weight", "error", "sampling_error")}
+    arrays = {
+        k: [np.asarray(line, float)[:-1] for line in lines.loc[pairs.PAIRS, k]]
+        for k in ("weight", "error", "sampling_error")
+    }
     return {k: dict(zip(pairs.PAIRS, v, strict=True)) for k, v in {**arrays, "z": z, "significant": found}.items()}
 
 
 def accuracies():
     """By pair: test accuracy with Wilson's interval; and the pairs from the hardest on, by validation."""
     results = own("pairs", student["student"])
-    found = {p: pairs.wilson(round(r["test_accuracy"] * r["test_digits"]), int(r["test_digits"])) for p, r in results.iterrows()}
+    found = {
+        p: pairs.wilson(round(r["test_accuracy"] * r["test_digits"]), int(r["test_digits"]))
+        for p, r in results.iterrows()
+    }
     return found, sorted(pairs.PAIRS, key=lambda p: results.loc[p, "val_accuracy"])
 
 
@@ -347,7 +358,7 @@ if listed:
 
 # %%
 proofs = run.table("separability")
-SPLIT = {True: "a hyperplane separates them", False: "no hyperplane found"}
+SPLIT = {True: "#B35900", False: "#0072B2"}
 
 
 def proof_of(setting):
@@ -360,22 +371,26 @@ def separable(setting):
     return proof.groupby(["first", "second"])["separable"].any()
 
 
-def lengths(setting):
-    """The length of each pair's weights, of the first seed, and whether it is separable."""
-    found, seed = separable(setting), setting.students["seed"].min()
-    lines = select(run.table("pairs"), {"seed": seed})
-    lines = lines[lines["student"].isin(setting.students["student"])]
-    split = [SPLIT[bool(found.get(p, False))] for p in zip(lines["first"], lines["second"], strict=True)]
-    return lines.assign(pair=lines["first"].astype(str) + "/" + lines["second"].astype(str), split=split, view=name[setting.name])
+def lengths():
+    """The length of each pair's weights over the penalty, of the first seed."""
+    figure, axes = plt.subplots(
+        1, len(settings), figsize=(max(9, 6.4 * len(settings)), 5.4), layout="constrained", squeeze=False
+    )
+    for setting, ax in zip(settings, axes[0], strict=True):
+        found, first = separable(setting), setting.students[setting.students["seed"] == setting.students["seed"].min()]
+        lines = run.table("pairs").merge(first[["student"]], on="student").sort_values("l2")
+        for p, line in lines.groupby(["first", "second"]):
+            color = SPLIT[bool(found.get(p, False))]
+            ax.plot(positions(line["l2"], "l2"), line["norm"], color=color, alpha=0.6, linewidth=1)
+        ax.plot([], [], color=SPLIT[True], label=f"separable: {found.sum()}")
+        ax.plot([], [], color=SPLIT[False], label=f"no hyperplane found: {(~found).sum()}")
+        dress(ax.xaxis, lines["l2"], "l2")
+        ax.set(yscale="log", ylabel="length of the weights |w|", title=name[setting.name])
+        ax.legend(fontsize=9)
+    finish(figure, "Length of the 45 weight vectors over the penalty", "separability")
 
 
-every = statistics.stacked(map(lengths, settings))
-tints = dict(zip(every["pair"] + every["split"], every["split"].map({SPLIT[True]: "#B35900", SPLIT[False]: "#0072B2"}), strict=True))
-blocks.learning(
-    run, every.assign(line=every["pair"] + every["split"]), "l2", "norm", "Length of the 45 weight vectors over the penalty", per="line",
-    columns=["view"], colors=tints, limits=(None, None), marker="", name="separability", ylabel="length of the weights |w|",
-    legend=None, note=f"brown: {SPLIT[True]}; blue: {SPLIT[False]}", also=lambda ax, panel: ax.set_yscale("log"), keyed=False,
-)  # fmt: skip
+lengths()
 
 # %% [markdown]
 # ## What came out
@@ -409,12 +424,15 @@ def strength_sentence(setting):
 
 def comparison_sentence(a, b):
     difference = tell.difference(*(chosen[s.name].by_seed() for s in (a, b)))
-    return f"{tell.capital(name[a.name])} against {name[b.name]}, paired by seed: {difference}, on the mean test accuracy."
+    return (
+        f"{tell.capital(name[a.name])} against {name[b.name]}, paired by seed: {difference}, on the mean test accuracy."
+    )
 
 
 def pair_sentences():
     first, last = (
-        "; ".join(f"{p[0]}/{p[1]} {tell.percent(accuracy[p])}" for p in those) for those in (hardest[:5], hardest[:-4:-1])
+        "; ".join(f"{p[0]}/{p[1]} {tell.percent(accuracy[p])}" for p in those)
+        for those in (hardest[:5], hardest[:-4:-1])
     )
     yield f"The hardest pairs by validation ({which}), with test accuracy and Wilson's interval over test digits: {first}."
     yield f"The easiest: {last}."
@@ -447,7 +465,9 @@ def separability_sentence(setting):
     counts = proof.groupby(["seed", "first", "second"])["separable"].any().groupby("seed").sum()
     low, high, rest = int(counts.min()), int(counts.max()), found.index[~found]
     few = f"all but {pair_list(rest)}" if len(rest) < 23 else pair_list(found.index[found])
-    text = f"**Separable with {name[setting.name]}**: {low if low == high else f'{low} to {high} (by seed)'} of 45 pairs"
+    text = (
+        f"**Separable with {name[setting.name]}**: {low if low == high else f'{low} to {high} (by seed)'} of 45 pairs"
+    )
     text += f" ({few}; one seed)" if found.any() and len(rest) else ""
     if found.any():
         text += ": a hyperplane separates their training digits, so they have no finite maximum-likelihood solution, and what is reported is the penalised one"

@@ -103,7 +103,9 @@ def tested(lines: pd.DataFrame, class_means: np.ndarray | None) -> tuple[np.ndar
 
     lines: `weight` and `sampling_error` by pair, the bias last. class_means: mean ink by digit, (10, F), or None.
     """
-    w, deviation = (np.stack(list(lines.loc[PAIRS, name])).astype(float)[:, :-1] for name in ("weight", "sampling_error"))
+    w, deviation = (
+        np.stack(list(lines.loc[PAIRS, name])).astype(float)[:, :-1] for name in ("weight", "sampling_error")
+    )
     asked = deviation > 0
     if class_means is not None:
         asked &= np.stack([class_means[list(pair)].max(0) > INK for pair in PAIRS])
