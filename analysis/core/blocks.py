@@ -256,26 +256,28 @@ def intervals(
 ) -> None:  # fmt: skip
     """<name>.png: points with intervals over the values of x, which need no order, side by side for each value of `per`.
 
-    log: a logarithmic y axis; an interval that leaves it ends in an arrow. join: lines between the points of one `per`.
+    log: a logarithmic y axis, from half of the least mean above 0 unless `limits` say; an interval that goes on below it ends in an
+    arrow, a mean that lies below is a triangle at its edge. join: lines between the points of one `per`.
     """
     shown = panels(run, table, rows, columns)
+    means = [statistics.summarise(panel.table, [per, x], y) for panel in shown]
     figure, axes = grid(shown, *size, sharey=share)
     tints, at = colors or palette(ordered(table[per])), {value: i for i, value in enumerate(ordered(table[x]))}
-    for panel, ax in zip(shown, axes, strict=True):
-        mean = statistics.summarise(panel.table, [per, x], y)
+    known = (limits or (None,))[0] if log else -math.inf
+    floors = {p.place: known or _floor(means if share else [mean], y) for p, mean in zip(shown, means, strict=True)}
+    for panel, mean, ax in zip(shown, means, axes, strict=True):
+        floor = floors[panel.place]
         for i, (value, color) in enumerate(tints.items()):
             part = mean[mean[per] == value]
-            place = part[x].map(at).to_numpy(dtype=float) + 0.7 * ((i + 0.5) / len(tints) - 0.5)
-            below, above = reach(part, y)
-            cut = log & (part[y].to_numpy() - below <= 0)
-            for beyond in (False, True):
-                of = cut == beyond
-                error = [np.where(beyond, 0.6 * part[y][of], below[of]), above[of]]
-                style = {"fmt": "o" + ("-" if join else ""), "markersize": 5, "color": color, "capsize": 2.5}
-                ax.errorbar(place[of], part[y][of], error, uplims=beyond, label=None if beyond else str(value), **style)
+            place = part[x].map(at).to_numpy(dtype=float) + beside(i, len(tints))
+            _whiskered(part, place, y, floor, "o" + "-" * join, str(value), color, ax)
         if log:
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
+            ax.margins(y=0.1)
+    for panel, ax in zip(shown, axes, strict=True):  # now that all are drawn, for panels may share an axis
+        if log:
+            ax.set_ylim(bottom=floors[panel.place])
         ax.set_xticks([*at.values()], [value if isinstance(value, str) else f"{value:g}" for value in at])
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
         ax.grid(axis="y", which="both", linewidth=0.3)
@@ -286,6 +288,33 @@ def intervals(
     _legend(figure, axes, "")
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
+
+
+def beside(i: int, count: int) -> float:
+    """Where the i-th of so many stands in `intervals`, from the middle of the place that they share."""
+    return 0.7 * ((i + 0.5) / count - 0.5)
+
+
+def _whiskered(
+    part: pd.DataFrame, place: np.ndarray, y: str, floor: float, line: str, text: str, color: Any, ax: Axes
+) -> None:
+    """Points with intervals on an axis that begins at `floor`."""
+    middle, (below, above) = part[y].to_numpy(dtype=float), reach(part, y)
+    on = middle >= floor
+    cut = on & (middle - below < floor)
+    style: dict[str, Any] = {"color": color, "capsize": 2.5}
+    error = [np.where(cut, 0, below)[on], above[on]]
+    ax.errorbar(place[on], middle[on], error, fmt=line, markersize=5, label=text, **style)
+    if cut.any():  # a little above the edge there is room for the head of the arrow
+        down = (middle[cut] - 1.2 * floor).clip(min=0)
+        ax.errorbar(place[cut], middle[cut], [down, 0 * down], fmt="none", uplims=True, **style)
+    ax.plot(place[~on], np.full((~on).sum(), 1.1 * floor), "v", color=color, markersize=5)
+
+
+def _floor(means: Sequence[pd.DataFrame], y: str) -> float:
+    """Where a logarithmic axis may begin: half of the least mean above 0."""
+    values = pd.concat(means)[y]
+    return 0.5 * float(values[values > 0].min()) if (values > 0).any() else 1.0
 
 
 def _surfaces(
