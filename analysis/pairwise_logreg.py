@@ -11,15 +11,15 @@
 
 # %%
 from itertools import combinations
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from analysis.core import blocks, pairs, report, tell
 from analysis.core.choice import choices
-from analysis.core.figures.pixels import digit, links, matrix, picture, pixel_map
+from analysis.core.figures import pairs as figures
 from analysis.core.figures.references import Reference
 from analysis.core.figures.scales import dress, positions
 from analysis.core.settings import select
@@ -93,36 +93,15 @@ def view_of(line):
     return select(views, {k: line[k] for k in ("features", "components", "seed")}).iloc[0]
 
 
-drawn = next((s for f in ("pixels", "pooled") for s in settings if s.axes["features"] == f), None)
-student = chosen[drawn.name].students.iloc[0] if drawn else None
-seen = pairs.view(view_of(student)) if drawn else None
+drawn: Any = next((s for f in ("pixels", "pooled") for s in settings if s.axes["features"] == f), None)
+student: Any = chosen[drawn.name].students.iloc[0] if drawn else None
+seen: Any = pairs.view(view_of(student)) if drawn else None
 which = f"{name[drawn.name]}, l2 = {student['l2']:g}, seed {student['seed']}" if drawn else ""
-order = pairs.clustered(seen.correlation) if drawn else None
+order: Any = pairs.clustered(seen.correlation) if drawn else None
 
 
-def estimates():
-    """By pair: weights, their standard errors, those over data sets, Wald's z, and which are significant; (F,) each."""
-    lines = own("weights", student["student"])
-    z, found = pairs.tested(lines, seen.class_means)
-    arrays = {
-        k: [np.asarray(line, float)[:-1] for line in lines.loc[pairs.PAIRS, k]]
-        for k in ("weight", "error", "sampling_error")
-    }
-    return {k: dict(zip(pairs.PAIRS, v, strict=True)) for k, v in {**arrays, "z": z, "significant": found}.items()}
-
-
-def accuracies():
-    """By pair: test accuracy with Wilson's interval; and the pairs from the hardest on, by validation."""
-    results = own("pairs", student["student"])
-    found = {
-        p: pairs.wilson(round(r["test_accuracy"] * r["test_digits"]), int(r["test_digits"]))
-        for p, r in results.iterrows()
-    }
-    return found, sorted(pairs.PAIRS, key=lambda p: results.loc[p, "val_accuracy"])
-
-
-weights = estimates() if drawn else {}
-accuracy, hardest = accuracies() if drawn else ({}, [])
+weights = pairs.estimates(own("weights", student["student"]), seen.class_means) if drawn else {}
+accuracy, hardest = pairs.accuracies(own("pairs", student["student"])) if drawn else ({}, [])
 
 # %% [markdown]
 # ## The features' covariance
@@ -136,35 +115,11 @@ def finish(figure, heading, file, note=""):
     run.figure(figure, file)
 
 
-def covariance():
-    figure, axes = plt.subplots(1, 3, figsize=(17, 6), layout="constrained")
-    bound, r = np.quantile(np.abs(seen.covariance), 0.995), seen.correlation
-    for ax, values, limit, title in (
-        (axes[0], seen.covariance, bound, "covariance, order of the grid (row by row)"),
-        (axes[1], r, 1, "correlation, order of the grid"),
-        (axes[2], r[np.ix_(order, order)], 1, "correlation, clustered order"),
-    ):
-        figure.colorbar(matrix(values, ax, limit), ax=ax, shrink=0.75)
-        ax.set_title(title, fontsize=11)
-    what = f"{len(seen.kept)} {name[drawn.name]} that vary, {seen.constant} constant ones dropped"
-    finish(figure, f"Covariance of the features: {what}", "covariance")
-
-
-def correlation_maps():
-    places = [round(seen.side * f) for f in (0.3, 0.5, 0.7)]
-    figure, axes = plt.subplots(3, 3, figsize=(10.5, 11), layout="constrained")
-    for ax, (y, x) in zip(axes.flat, [(y, x) for y in places for x in places], strict=True):
-        pixel = seen.nearest(y, x)
-        image = pixel_map(seen.correlation[pixel], seen.kept, seen.side, ax, 1)
-        ax.plot(seen.column[pixel], seen.row[pixel], "x", color="black", markersize=9, markeredgewidth=2)
-        ax.set_title(f"row {seen.row[pixel]}, column {seen.column[pixel]}", fontsize=10)
-    figure.colorbar(image, ax=axes, shrink=0.5, label="correlation")
-    finish(figure, f"Correlation of a pixel (cross) with all others: {name[drawn.name]}", "correlation_maps")
-
-
 if drawn:
-    covariance()
-    correlation_maps()
+    varying = f"{len(seen.kept)} {name[drawn.name]} that vary, {seen.constant} constant ones dropped"
+    finish(figures.covariances(seen, order), f"Covariance of the features: {varying}", "covariance")
+    heading = f"Correlation of a pixel (cross) with all others: {name[drawn.name]}"
+    finish(figures.correlation_maps(seen), heading, "correlation_maps")
 
 # %% [markdown]
 # ## The strongest dependencies
@@ -187,23 +142,10 @@ def selections():
     return found
 
 
-def linked(strength, top, background, ax):
-    ax.imshow(picture(background, seen.kept, seen.side), cmap="Greys", alpha=0.45)
-    links(seen.links()[["first", "second"]].to_numpy()[top], strength[top], seen.kept, seen.side, ax)
-
-
-def dependencies():
-    figure, axes = plt.subplots(1, 4, figsize=(20, 6), layout="constrained")
-    for ax, (title, (strength, top)) in zip(axes, strong.items(), strict=True):
-        linked(strength, top, seen.class_means.mean(0), ax)
-        sizes = np.abs(strength[top])
-        ax.set_title(f"{len(top)} {title}\n|r| {sizes.min():.2f} to {sizes.max():.2f}", fontsize=10.5)
-    finish(figure, "Dependencies between pixels over the mean digit: red positive, blue negative", "dependencies")
-
-
 strong = selections() if drawn else {}
 if drawn:
-    dependencies()
+    over = "Dependencies between pixels over the mean digit: red positive, blue negative"
+    finish(figures.dependencies(seen, strong), over, "dependencies")
 
 # %% [markdown]
 # ## Covariance of the estimated weights
@@ -215,22 +157,9 @@ if drawn:
 def weight_covariance(shared):
     pair, every = shared.index[0], seen.links()
     r = np.frombuffer(shared.iloc[0]["correlation"], np.float16).astype(float).reshape(len(seen.kept) + 1, -1)[:-1, :-1]
-    strength = r[every["first"], every["second"]]
-    figure, axes = plt.subplots(1, 4, figsize=(20, 5.6), layout="constrained")
-    image = matrix(r[np.ix_(order, order)], axes[0], np.quantile(np.abs(strength), 0.999))
-    errors = axes[1].imshow(picture(weights["error"][pair], seen.kept, seen.side), cmap="viridis")
-    axes[1].set(xticks=[], yticks=[], facecolor="0.82")
-    pixel = np.nanargmax(np.abs(weights["z"][pair]))
-    around = np.where(np.arange(len(seen.kept)) == pixel, np.nan, r[pixel])
-    for ax, shown in zip(axes, (image, errors, pixel_map(around, seen.kept, seen.side, axes[2])), strict=False):
-        figure.colorbar(shown, ax=ax, shrink=0.75)
-    axes[2].plot(seen.column[pixel], seen.row[pixel], "x", color="black", markersize=9, markeredgewidth=2)
-    linked(strength, pairs.strongest(strength, every["often"], LINKS), seen.class_means[list(pair)].mean(0), axes[3])
-    for ax, title in zip(axes, (
-        "correlation of the weights, order clustered as above", "standard error of each weight",
-        "correlation with the most significant weight (cross)", f"{LINKS} strongest correlations of weights",
-    ), strict=True):  # fmt: skip
-        ax.set_title(title, fontsize=10.5)
+    top = pairs.strongest(r[every["first"], every["second"]], every["often"], LINKS)
+    error, z = (weights[of][pair] for of in ("error", "z"))
+    figure = figures.weight_covariance(seen, r, order, error, z, top, seen.class_means[list(pair)].mean(0))
     finish(figure, f"Covariance of the estimated weights, {pair[0]} against {pair[1]}: {which}", "weight_covariance")
 
 
@@ -246,43 +175,13 @@ if drawn and len(own("weight_correlations", student["student"])):
 
 
 # %%
-def weight_maps():
-    shown = [*hardest[:4], *hardest[-2:]]
-    figure, axes = plt.subplots(3, len(shown), figsize=(3.1 * len(shown), 9.6), layout="constrained")
-    for column, p in zip(axes.T, shown, strict=True):
-        w, significant = weights["weight"][p], weights["significant"][p]
-        pixel_map(w, seen.kept, seen.side, column[0])
-        image = pixel_map(weights["z"][p], seen.kept, seen.side, column[1], 10)
-        pixel_map(np.where(significant, w, 0), seen.kept, seen.side, column[2])
-        column[0].set_title(f"{p[0]} against {p[1]}: {100 * accuracy[p].mean:.1f} %", fontsize=11)
-        column[2].set_title(f"{significant.sum()} of {len(seen.kept)} significant", fontsize=10)
-    figure.colorbar(image, ax=axes[1], shrink=0.9, label="weight / standard error")
-    for ax, text in zip(axes[:, 0], ("weights", "Wald z", "significant weights"), strict=True):
-        ax.set_ylabel(text, fontsize=11)
-    heading = "Weights of the four hardest and two easiest pairs, test accuracy, each map on its own scale"
-    finish(figure, f"{heading}: {which}", "weights", "red speaks for the second digit, blue for the first")
-
-
-def wald():
-    figure, axes = plt.subplots(1, 3, figsize=(15, 6), layout="constrained")
-    for ax, p in zip(axes, hardest[:3], strict=True):
-        w, spread = weights["weight"][p], norm.ppf(0.975) * weights["sampling_error"][p]
-        top = np.argsort(-np.abs(np.nan_to_num(weights["z"][p])))[:20][::-1]
-        for y, i in enumerate(top):
-            color = "#B2182B" if w[i] > 0 else "#2166AC"
-            ax.errorbar(w[i], y, xerr=spread[i], fmt="o", color=color, capsize=3, markersize=4)
-        ax.axvline(0, color="0.4", linewidth=0.8)
-        marks = ["" if weights["significant"][p][i] else " (n.s.)" for i in top]
-        rows = [f"row {seen.row[i]}, col {seen.column[i]}{mark}" for i, mark in zip(top, marks, strict=True)]
-        ax.set_yticks(range(len(top)), rows)
-        ax.set(title=f"{p[0]} against {p[1]}", xlabel="weight per standard deviation of the pixel")
-    heading = "Twenty most significant weights, 95 % Wald intervals; n.s.: not after Benjamini-Hochberg"
-    finish(figure, f"{heading}\n{which}", "wald", "red speaks for the second digit, blue for the first")
-
-
+COLOURS = "red speaks for the second digit, blue for the first"
 if drawn:
-    weight_maps()
-    wald()
+    titles = {p: f"{p[0]} against {p[1]}: {100 * accuracy[p].mean:.1f} %" for p in (*hardest[:4], *hardest[-2:])}
+    maps = "Weights of the four hardest and two easiest pairs, test accuracy, each map on its own scale"
+    finish(figures.weight_maps(seen, weights, titles), f"{maps}: {which}", "weights", COLOURS)
+    most = "Twenty most significant weights, 95 % Wald intervals; n.s.: not after Benjamini-Hochberg"
+    finish(figures.wald(seen, weights, hardest[:3]), f"{most}\n{which}", "wald", COLOURS)
 
 # %% [markdown]
 # ## All pairs in one picture
@@ -291,64 +190,28 @@ if drawn:
 
 
 # %%
-def mosaic():
-    scale = plt.cm.ScalarMappable(plt.Normalize(100 * min(a.mean for a in accuracy.values()), 100), "viridis")
-    figure, axes = plt.subplots(10, 10, figsize=(13, 13.8), gridspec_kw={"wspace": 0.04, "hspace": 0.04})
-    figure.subplots_adjust(0.04, 0.02, 0.9, 0.89)
-    for i, j in np.ndindex(10, 10):
-        ax = axes[i, j]
-        if i == j:
-            digit(picture(seen.class_means[i], seen.kept, seen.side), ax)
-        elif i > j:
-            pixel_map(weights["weight"][j, i], seen.kept, seen.side, ax)
-        else:
-            value = 100 * accuracy[i, j].mean
-            face = scale.to_rgba(np.array([value]))[0]
-            ax.set(facecolor=face, xticks=[], yticks=[], box_aspect=1)
-            color = "white" if np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5 else "black"
-            style = {"ha": "center", "va": "center", "fontsize": 13}
-            ax.text(0.5, 0.5, f"{value:.1f}", transform=ax.transAxes, color=color, **style)
-    for k in range(10):
-        axes[0, k].set_title(str(k), fontsize=13, color="#2166AC")
-        axes[k, 0].set_ylabel(str(k), fontsize=13, rotation=0, labelpad=12, va="center", color="#B2182B")
-    figure.colorbar(scale, cax=figure.add_axes((0.92, 0.3, 0.015, 0.4)), label="test accuracy, %")
-    note = "red speaks for the digit of the row, blue for that of the column"
-    finish(figure, f"45 pairs: weights below the diagonal, test accuracy above: {which}", "mosaic", note)
-
-
 if drawn:
-    mosaic()
+    all_pairs = f"45 pairs: weights below the diagonal, test accuracy above: {which}"
+    note = "red speaks for the digit of the row, blue for that of the column"
+    finish(figures.mosaic(seen, weights["weight"], accuracy), all_pairs, "mosaic", note)
 
 # %% [markdown]
 # ## The hardest pairs and their errors
 # Chosen on validation. The test digits that each model gets most wrong, surest error first; the number is the probability it
 # gives to the other digit.
 
+
 # %%
-ACROSS = 12
+def missed(pair):
+    wrong, n = round((1 - accuracy[pair].mean) * accuracy[pair].n), accuracy[pair].n
+    return f"{pair[0]} / {pair[1]}\n{wrong} of {n}\nwrong"
 
 
-def worst(errors, listed):
-    size = (14, 1.75 * len(listed) + 1.2)
-    figure, axes = plt.subplots(len(listed), ACROSS, figsize=size, layout="constrained", squeeze=False)
-    for row, p in zip(axes, listed, strict=True):
-        surest = errors.loc[[p]].sort_values("probability", ascending=False).head(ACROSS)
-        for ax in row[len(surest) :]:
-            ax.set_visible(False)
-        for ax, (_, e) in zip(row, surest.iterrows(), strict=False):
-            digit(np.frombuffer(e["image"], np.uint8).reshape(28, 28), ax)
-            ax.set_title(f"{e['label']} taken for {sum(p) - e['label']}\n{e['probability']:.2f}", fontsize=9)
-        wrong = round((1 - accuracy[p].mean) * accuracy[p].n)
-        text = f"{p[0]} / {p[1]}\n{wrong} of {accuracy[p].n}\nwrong"
-        row[0].set_ylabel(text, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
-    heading = "Test digits that the hardest pairs get most wrong, and the probability of the wrong answer"
-    finish(figure, f"{heading}\n{which}", "errors")
-
-
-wrongs = own("errors", student["student"]) if drawn else []
-listed = [p for p in hardest if len(wrongs) and p in wrongs.index][:5]
+wrongs: Any = own("errors", student["student"]) if drawn else []
+listed = {p: missed(p) for p in [p for p in hardest if len(wrongs) and p in wrongs.index][:5]}
 if listed:
-    worst(wrongs, listed)
+    surest = "Test digits that the hardest pairs get most wrong, and the probability of the wrong answer"
+    finish(figures.worst(wrongs, listed), f"{surest}\n{which}", "errors")
 
 # %% [markdown]
 # ## Separable pairs
@@ -414,16 +277,18 @@ def feature_sentence(setting):
 
 def strength_sentence(setting):
     choice = chosen[setting.name]
+    tried = choice.cells["l2"]
     mean, vote = (tell.percent(choice.by_seed(metric)) for metric in ("test_accuracy", "vote_accuracy"))
     worth = tell.choice(choice, lambda cell: f"l2 = {cell['l2']:g}", most=9, lead=False)
     return (
         f"**{tell.capital(name[setting.name])}**: validation chooses l2 = {choice.best['l2']:g}; mean test accuracy of the 45 pairs "
-        f"{mean}; ten classes by vote {vote}. {worth} {tell.edge(choice, {'l2': 'l2'})}".strip()
+        f"{mean}; ten classes by vote {vote}. {worth} {tell.edge(choice, {'l2': f'l2 (tried {tried.min():g} to {tried.max():g})'})}".strip()
     )
 
 
+# %%
 def comparison_sentence(a, b):
-    difference = tell.difference(*(chosen[s.name].by_seed() for s in (a, b)))
+    difference = tell.difference(chosen[a.name].by_seed(), chosen[b.name].by_seed())
     return (
         f"{tell.capital(name[a.name])} against {name[b.name]}, paired by seed: {difference}, on the mean test accuracy."
     )
@@ -460,6 +325,7 @@ def dependency_sentence(title):
     )
 
 
+# %%
 def separability_sentence(setting):
     found, proof = separable(setting), proof_of(setting)
     counts = proof.groupby(["seed", "first", "second"])["separable"].any().groupby("seed").sum()
@@ -485,14 +351,14 @@ published = (
     "Published for comparison: error 12.0 % for a linear classifier and 7.6 % for a pairwise linear classifier on deskewed "
     f"digits ({SOURCE}); ours are not deskewed."
 )
-titles = ("strongest correlations", "strongest partial correlations") if drawn else ()
+strongest = ("strongest correlations", "strongest partial correlations") if drawn else ()
 run.close(
     [*map(strength_sentence, settings), *(pair_sentences() if drawn else ()), *map(separability_sentence, settings)],
     [
         *map(feature_sentence, settings),
         *(comparison_sentence(a, b) for a, b in combinations(settings, 2)),
         *map(significance_sentence, settings),
-        *map(dependency_sentence, titles),
+        *map(dependency_sentence, strongest),
         published,
     ],
 )

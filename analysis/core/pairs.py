@@ -104,7 +104,7 @@ def tested(lines: pd.DataFrame, class_means: np.ndarray | None) -> tuple[np.ndar
     lines: `weight` and `sampling_error` by pair, the bias last. class_means: mean ink by digit, (10, F), or None.
     """
     w, deviation = (
-        np.stack(list(lines.loc[PAIRS, name])).astype(float)[:, :-1] for name in ("weight", "sampling_error")
+        np.stack(list(lines[name].loc[PAIRS])).astype(float)[:, :-1] for name in ("weight", "sampling_error")
     )
     asked = deviation > 0
     if class_means is not None:
@@ -113,6 +113,23 @@ def tested(lines: pd.DataFrame, class_means: np.ndarray | None) -> tuple[np.ndar
     found = np.zeros(z.shape, bool)
     found[asked] = benjamini_hochberg(2 * norm.sf(np.abs(z[asked]))) < 1 - LEVEL
     return z, found
+
+
+def estimates(lines: pd.DataFrame, class_means: np.ndarray | None) -> dict[str, dict[tuple[int, int], np.ndarray]]:
+    """By pair: `weight`, its `error` (inverse Fisher information), its `sampling_error` over data sets, Wald's `z`, and which are
+    `significant`, see `tested`; (F,) each. lines: of one student, by pair."""
+    z, found = tested(lines, class_means)
+    stored = ("weight", "error", "sampling_error")
+    arrays = {k: np.stack([np.asarray(line, float)[:-1] for line in lines[k].loc[PAIRS]]) for k in stored}
+    return {k: dict(zip(PAIRS, values, strict=True)) for k, values in {**arrays, "z": z, "significant": found}.items()}
+
+
+def accuracies(lines: pd.DataFrame) -> tuple[dict[tuple[int, int], Interval], list[tuple[int, int]]]:
+    """By pair: test accuracy with Wilson's interval over test digits; and the pairs from the hardest on, by validation."""
+    counts = {
+        p: (round(lines["test_accuracy"][p] * lines["test_digits"][p]), int(lines["test_digits"][p])) for p in PAIRS
+    }
+    return {p: wilson(*n) for p, n in counts.items()}, sorted(PAIRS, key=lambda p: lines["val_accuracy"][p])
 
 
 def benjamini_hochberg(p: Any) -> np.ndarray:

@@ -56,34 +56,6 @@ def test_holm_keeps_the_family_wise_error():
     assert np.mean([st.holm(row).min() < 0.05 for row in p]) == pytest.approx(0.05, abs=0.015)
 
 
-def test_benjamini_hochberg_rejects_what_its_authors_rejected():
-    """Benjamini & Hochberg 1995, section 3.2: four of fifteen hypotheses at 5 %, where Bonferroni's way rejects three."""
-    p = [.0001, .0004, .0019, .0095, .0201, .0278, .0298, .0344, .0459, .3240, .4262, .5719, .6528, .7590, 1.0]  # fmt: skip
-    corrected = st.benjamini_hochberg(p)
-    assert (corrected < 0.05).tolist() == [True] * 4 + [False] * 11 and (st.holm(p) < 0.05).sum() == 3
-    assert corrected == pytest.approx(stats.false_discovery_control(p))
-    assert st.benjamini_hochberg([0.04, 0.01, math.nan]) == pytest.approx([0.06, 0.03, 1.0])
-
-
-def test_the_interval_of_a_proportion_is_scipys():
-    reference = stats.binomtest(388, 400).proportion_ci(method="wilson")
-    found = st.wilson(388, 400)
-    assert (found.mean, found.n) == (0.97, 400) and (found.low, found.high) == pytest.approx(
-        (reference.low, reference.high)
-    )
-
-
-def test_a_partial_correlation_is_what_a_third_feature_does_not_explain():
-    x = np.random.default_rng(4).normal(size=(4000, 3))
-    x[:, 1] += x[:, 0]  # a chain: 0 and 2 depend on each other through 1 alone
-    x[:, 2] += x[:, 1]
-    correlation = np.corrcoef(x.T)
-    partial = st.partial_correlations(correlation, 0.0)
-    given = np.column_stack([x[:, 1], np.ones(len(x))])
-    a, b = (v - given @ np.linalg.lstsq(given, v)[0] for v in (x[:, 0], x[:, 2]))
-    assert partial[0, 2] == pytest.approx(np.corrcoef(a, b)[0, 1]) and abs(partial[0, 2]) < 0.05 < correlation[0, 2]
-
-
 def test_summaries_bear_the_name_of_their_metric_and_shares_are_in_per_cent():
     rows = pd.DataFrame(
         {"t": [1, 1, 2], "seed": [0, 1, 0], "test_error": [0.25, 0.75, np.nan], "bits": [2.0, 4.0, 1.0]}
