@@ -38,6 +38,7 @@ LABELS = {
     "kd_weight": "kd_weight (λ)",
     "l2": "penalty l2",
     "test_accuracy": "test accuracy, %",
+    "val_accuracy": "validation accuracy, %",
     "test_error": "test errors, %",
     "change": "change, points",
     "log_soft_norm": "log₁₀ of the norm",
