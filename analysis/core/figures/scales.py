@@ -39,6 +39,7 @@ LABELS = {
     "l2": "penalty l2",
     "test_accuracy": "test accuracy, %",
     "test_error": "test errors, %",
+    "source_accuracy": "accuracy on clean MNIST, %",
 }
 
 
