@@ -102,7 +102,7 @@ def plane(
     numbers = all(pd.api.types.is_numeric_dtype(table[axis]) for axis in (x, y))
     if surfaces and numbers and any(min(t[x].nunique(), t[y].nunique()) > 1 for t in means):
         span = limits or ((0, 100) if ends(z) else colors)
-        _surfaces(run, shown, means, (x, y, z), heading, frames, levels, span, colors, note, suffix)
+        _surfaces(run, shown, means, (x, y, z), heading, frames, levels, span, colors, note, suffix, wrapped=not rows)
         for panel, mean, cells in zip(shown, means, frames, strict=True) if turn else ():
             title = f"{heading}: {panel.title}\n{run.subtitle}" if panel.title else f"{heading}\n{run.subtitle}"
             against = [*_of(levels, panel), *_of(more, panel)]
@@ -142,13 +142,14 @@ def learning(
     """
     shown = panels(run, table, rows, columns, wrap)
     figure, axes = grid(shown, *size, sharey=share)
+    tints = colors or palette(ordered(table[per]))  # the same in all panels
     for panel, ax in zip(shown, axes, strict=True):
         mean = summary(panel.table, [per, x], y)
         apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
         if len(mean) > 4 and apart:  # a search: its points lie on no line
             dots(_quarters(mean, per), x, y, per, colors, ax)
         else:
-            curves(mean, x, y, per, colors, marker, ax)
+            curves(mean, x, y, per, tints, marker, ax)
         if log:
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:g}")
@@ -160,7 +161,7 @@ def learning(
             also(ax, panel)
         lines(_of(levels, panel), ax)
     _legend(figure, axes, label(per) if legend is None else legend)
-    figure.suptitle(run.title(heading, note), fontsize=11)
+    figure.suptitle(run.title(heading, _sourced(note, levels, shown)), fontsize=11)
     run.figure(figure, name)
 
 
@@ -320,7 +321,7 @@ def _floor(means: Sequence[pd.DataFrame], y: str) -> float:
 def _surfaces(
     run: Run, shown: Sequence[Panel], means: Sequence[pd.DataFrame], names: tuple[str, str, str], heading: str,
     frames: Sequence[Sequence[Mapping[str, Any]]], levels: Levels, limits: tuple[float, float], colors: tuple[float, float],
-    note: str, suffix: str,
+    note: str, suffix: str, wrapped: bool,
 ) -> None:  # fmt: skip
     # no layout engine sees the planes' names
     figure, axes = grid(shown, 7.3, 5.6, None, subplot_kw={"projection": "3d"})
@@ -329,9 +330,28 @@ def _surfaces(
     for panel, mean, cells, ax in zip(shown, means, frames, axes, strict=True):
         surface(mean, *names, _of(levels, panel), cells, limits=limits, colors=colors, ax=ax)
         ax.set(zlabel=label(names[2]))
+    if wrapped:
+        _centre_last(axes)
     star = "star: chosen on validation" if any(frames) else ""
-    figure.suptitle(run.title("; ".join(filter(None, (heading, star))), note), fontsize=11)
+    title = run.title("; ".join(filter(None, (heading, star))), _sourced(note, levels, shown))
+    figure.suptitle(title, fontsize=11)
     run.figure(figure, "surfaces" + suffix)
+
+
+def _centre_last(axes: Sequence[Axes]) -> None:
+    """Moves the panels of a last line that is not full to its middle, so that no place looks empty."""
+    boxes = [ax.get_position() for ax in axes]
+    free = max(box.x1 for box in boxes) - boxes[-1].x1
+    for ax, box in zip(axes, boxes, strict=True):
+        if box.y0 == boxes[-1].y0:
+            ax.set_position(box.translated(free / 2, 0))
+
+
+def _sourced(note: str, levels: Levels, shown: Sequence[Panel]) -> str:
+    """The note, and where the levels that are drawn dashed are published."""
+    sources = dict.fromkeys(level.source for panel in shown for level in _of(levels, panel) if level.source)
+    new = "; ".join(source for source in sources if source not in note)
+    return "\n".join(filter(None, (note, f"dashed: published, {new}" if new else "")))
 
 
 def _names(names: Sequence[str]) -> list[str]:

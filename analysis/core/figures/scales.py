@@ -43,6 +43,7 @@ LABELS = {
     "change": "change, points",
     "log_soft_norm": "log₁₀ of the norm",
     "log_scaled_norm": "log₁₀ of T² × norm",
+    "source_accuracy": "accuracy on clean MNIST, %",
 }
 
 
