@@ -56,12 +56,18 @@ def images(omitted):
 shifted = biases.raised(raises).assign(test_accuracy=lambda table: 1 - table["errors"] / every)
 among = [*run.varied(but=[*PLANE, "omitted"]), *PLANE]
 chosen = choose_each(biases.repetitions(shifted), "kind", among, by="-val_errors")
-omissions = [omitted for omitted in run.axes["omitted"] if kind(omitted) in chosen]
-singles = [omitted for omitted in omissions if len(omitted) == 1]
 
 
 def at_choice(table, of, **more):
     return select(table, {**chosen[kind(of)].best, **more})
+
+
+def done(omitted):
+    return kind(omitted) in chosen and len(at_choice(shifted, omitted, omitted=omitted)) > 0
+
+
+omissions = list(filter(done, run.axes["omitted"]))
+singles = [omitted for omitted in omissions if len(omitted) == 1]
 
 
 def measured(omitted):
@@ -175,7 +181,7 @@ def of_way(omitted, way):
 
 def one_sentence(omitted):
     return (
-        f"**Without {omitted}** ({cell(omitted)}, {len(counts(omitted, LEARNT, 'bias'))} seeds, 95 % intervals, {images(omitted)} "
+        f"**Without {omitted}** ({cell(omitted)}, {tell.count(len(counts(omitted, LEARNT, 'bias')), 'seed')}, 95 % intervals, {images(omitted)} "
         f"test images of {omitted}): {'; '.join(of_way(omitted, way) for way in WAYS)}."
     )
 
