@@ -42,7 +42,8 @@ class Run:
     result. students: the last evaluation of each student that is done, each once, under its canonical config. history: every
     evaluation of each student that did not fail, each once, under its canonical config. Beside each `X_accuracy` all have an
     `X_error`. words: how the values of axes are called in figures and sentences, {axis: {value: words}, or a format such
-    as "{} labels", or a function of the value}; without an entry an axis is called "axis value".
+    as "{} labels", or a function of the value}; without an entry an axis is called "axis value", and what is
+    no axis by its value alone.
     """
 
     path: Path
@@ -95,6 +96,8 @@ class Run:
             return known(value)
         if known is not None and value in known:
             return known[value]
+        if axis not in self.axes:  # a column that the page made: its values are words
+            return str(value)
         return (
             f"{axis.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{axis.replace('_', ' ')} {value}"
         )
