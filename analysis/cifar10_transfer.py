@@ -205,6 +205,7 @@ def best_of(some):
     return next(s for s in some if s.name == choice.best["setting"]), choice
 
 
+# %%
 def description(setting):
     """What the assignment asks to tell of the best."""
     c, top = config(setting), layers[layers["depth"] == 1]
@@ -303,6 +304,7 @@ def heads_sentence():
         yield f"Heads trained on cached features: {len(trained)}, in {trained['seconds'].sum():.0f} s of one worker{made}."
 
 
+# %%
 CAVEAT = (
     "The intervals are over seeds and not corrected for the number of comparisons. All settings share their test images, which seeds "
     "do not vary; where all training images are used, seeds differ in their order and the first weights only."

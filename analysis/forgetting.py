@@ -474,6 +474,7 @@ def rate_sentence(group):
     )
 
 
+# %%
 def optimiser_sentences():
     for adam in groups:
         twin = {**adam.axes, "optimiser": "sgd"}

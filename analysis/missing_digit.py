@@ -196,6 +196,7 @@ def saw_sentence(omitted):
     )
 
 
+# %%
 def all_sentence():
     missed, kept = (
         {o: 100 * counts(o, way, "omitted_errors").mean() / images(o) for o in singles} for way in (LEARNT, VALIDATION)

@@ -402,6 +402,6 @@ def published_sentences(setting):
 
 further = (winner_sentences, quality_sentences, own_sentences, published_sentences)
 fewest = [sentence for s in settings for sentence in (*[*label_sentences(s)][:1], *hurt_sentences(s))]
-more = [sentence for s in settings for sentence in [*label_sentences(s)][1:]]
-more += [sentence for s in settings for say in further for sentence in say(s)]
-run.close([*fewest, *variant_sentences()], more)
+others = [sentence for s in settings for sentence in [*label_sentences(s)][1:]]
+more = [sentence for s in settings for say in further for sentence in say(s)]
+run.close([*fewest, *variant_sentences()], [*others, *more])

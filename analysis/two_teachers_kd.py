@@ -242,7 +242,7 @@ def end_sentence(weight, half, column, other):
     if ends.empty or not len(teachers):
         return
     means = ends.groupby(["inputs", "temperature"])[METRIC].mean()
-    sort, T = tuple(means.index[means.argmax()])
+    sort, T = means.reset_index().sort_values(METRIC)[["inputs", "temperature"]].iloc[-1]
     share = of_teachers("first_share").mean() if weight else 1 - of_teachers("first_share").mean()
     top = by_seed(select(ends, {"inputs": sort, "temperature": T}), METRIC)
     yield (

@@ -214,7 +214,7 @@ def draw(tree: Path, folder: Path, study: str, run: Path) -> dict:
 
 
 def numbers(sentences: list[str]) -> Counter:
-    return Counter(n for s in sentences for n in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", s))
+    return Counter(n for s in sentences for n in re.findall(r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?", s))
 
 
 def compare(folder: Path, only: list[str]) -> int:
