@@ -13,7 +13,7 @@ from studies.harness.students import cell_of
 from studies.harness.study import InputError
 from studies.mnistm_kd import STUDY
 
-SCRIPT = Path(__file__).parents[2] / "studies" / "mnistm_kd.py"
+SCRIPT = Path(__file__).parents[3] / "studies" / "mnistm_kd.py"
 SAMPLE = ("--data", "sample")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.core import records
 
-SCRIPT = Path(__file__).parents[2] / "studies" / "mnistm_kd.py"
+SCRIPT = Path(__file__).parents[3] / "studies" / "mnistm_kd.py"
 TINY = [
     *("--data", "sample", "--preset", "smoke", "--no-report", "--seeds", "2", "--target-labels", "500"),
     *(

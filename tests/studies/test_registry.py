@@ -11,7 +11,7 @@ from studies.harness.plan import cells_of
 from trainables.core.contract import Trainable
 from trainables.core.limits import limits
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
 # Of the students of all presets, with either data. Earlier runs are resumed and extended by these names: a study that
 # changes them loses its runs. A new preset, or a new value in one, adds students, and so changes its digest on purpose.

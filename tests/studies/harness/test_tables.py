@@ -19,7 +19,7 @@ from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash, students_of
 from studies.harness.study import Preset, Study, grid
 
-STUDIES = sorted(p.stem for p in (Path(__file__).parents[2] / "studies").glob("*.py") if p.stem != "__init__")
+STUDIES = sorted(p.stem for p in (Path(__file__).parents[3] / "studies").glob("*.py") if p.stem != "__init__")
 
 
 def canonical(config):
