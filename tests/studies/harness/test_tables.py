@@ -18,6 +18,7 @@ from studies.harness.command import run
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash, students_of
 from studies.harness.study import Preset, Study, grid
+from trainables.core.limits import one_of
 
 STUDIES = sorted(p.stem for p in (Path(__file__).parents[3] / "studies").glob("*.py") if p.stem != "__init__")
 
@@ -28,7 +29,7 @@ def canonical(config):
 
 TOY = Study(
     name="toy", question="A toy.", trainable="nowhere:Toy", metric="val_accuracy", mode="max", metrics=("val_accuracy",), datasets=(),
-    trials={"view": grid("a", "b", choices=("a", "b"))},
+    trials={"view": grid("a", "b", limit=one_of("a", "b"))},
     students={"temperature": grid(1.0, 2.0, 4.0), "kd_weight": grid(0.0, 0.5, 1.0), "seed": grid(0, 1)},
     presets={"course": Preset("all")},
     canonical=canonical,
