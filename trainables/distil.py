@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.metrics import information
-from trainables.core.nets import graph, normalised
+from trainables.core.nets import graph, normalised, summary
 from trainables.core.pack import Pack
-from trainables.core.population import PRECISIONS, Population, footprint
+from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
+from trainables.core.schedules import WARMUP_LINEAR
 
 CLASSES, SHAPE = 10, (3, 28, 28)
 TRANSFER, LABELLED, TEACHER, ROUND, INVERSION = range(5)  # purposes that draw random numbers
@@ -89,11 +90,52 @@ class Teacher:
 Arrays = Mapping[str, np.ndarray]
 
 
+def share_kept(rounds: int) -> float:
+    """The share of the training images that a round keeps: 30 % in the first, a tenth more in each later one, up to 80."""
+    return min(0.1 * (rounds + 2), 0.8)
+
+
 class Distillation(Pack):
     """Students of MNIST-M and of a teacher of MNIST. datasets: {"mnistm": its arrays}."""
 
     config_type = Config
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": INITIALISATION
+        + " Teachers, and the students of each further round, start from other draws of the seed.",
+        "loss": (
+            "(1 - kd_weight) CE(y, softmax(z)) + kd_weight T^2 KL(softmax(t/T) || softmax(z/T)), mean over the batch; "
+            "z, t: logits of student and teacher, y: labels, T: temperature. Where only some digits are labelled, CE "
+            "is over half as many of these, drawn beside the batch. filtering confident: KL is over the digits that "
+            f"the teacher answers most surely, of each class alike, {share_kept(1):.0%} of the digits in round 1, "
+            f"{share_kept(2) - share_kept(1):.0%} more in each further one, at most 80%."
+        ),
+        "optimiser": f"{ADAM}, peak rate lr. {WARMUP_LINEAR} Batches: reshuffled passes over the training images.",
+        "images": (
+            "3 x 28 x 28 in [-1, 1]; clean digits are repeated over the channels. augmentation inversion: the student "
+            "sees every image of a batch in inverted colours with probability 1/2."
+        ),
+        "teacher": (
+            f"The network that the axis names, trained by CE on the clean digits of the training images with {ADAM}, "
+            f"peak rate {TEACHER_LR:g}, the same schedule, teacher_steps batches of {TEACHER_BATCH}. It answers once, "
+            "in evaluation mode, for the image that teacher_view names. adaptation batch_norm: its running means and "
+            "variances are first re-estimated on the MNIST-M training images, without labels."
+        ),
+        "rounds": (
+            "The teacher of round r + 1 is the student of round r, trained alike but with kd_weight 1 (no label), "
+            f"temperature {ROUND_TEMPERATURE:g} and lr {ROUND_LR:g}; its logits are divided by {SHARPENING:g}."
+        ),
+        "evaluation": (
+            "After each quarter of the steps: val_accuracy, of MNIST-M. At the end: test_accuracy, of MNIST-M, and "
+            "source_accuracy, of MNIST's clean test digits."
+        ),
+        "split": splits.SPLIT,
+    }
     students: Population
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        names = {"student": config.network, "teacher": config.teacher}
+        return {f"{who}: {network}": summary(graph(network, CLASSES), SHAPE) for who, network in names.items()}
 
     @staticmethod
     def artifact(config: Config) -> Teacher | Config:
@@ -248,11 +290,6 @@ def to_float(x: Tensor) -> Tensor:
     if x.dim() == 3:
         x = x[:, None].expand(-1, 3, -1, -1)
     return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
-
-
-def share_kept(rounds: int) -> float:
-    """The share of the training images that a round keeps: 30 % in the first, a tenth more in each later one, at most 80."""
-    return min(0.1 * (rounds + 2), 0.8)
 
 
 def confident(answers: Tensor, pool: Tensor, share: float) -> Tensor:

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core.augment import photographed_otherwise
+from trainables.core.augment import COLOUR, MOVE, PATCH, photographed_otherwise
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, at_least, checked, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import PRETRAINED
-from trainables.core.network import Network, NetworkPack
+from trainables.core.network import ADAMW, DECAYED, Network, NetworkPack
 from trainables.core.population import PRECISIONS
-from trainables.core.pretrained import build, resized, stages
-from trainables.core.schedules import Plateau, one_cycle, stairs
+from trainables.core.pretrained import INITIALISATION, build, described, resized, stages
+from trainables.core.schedules import THAWED_BY, Plateau, one_cycle, stairs
 from trainables.core.splits import Splits
 
 CLASSES = 10
@@ -85,6 +85,42 @@ class FineTuning(NetworkPack):
     """One network that is fine-tuned. datasets: {"cifar10": its arrays}."""
 
     config_type = Config
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": INITIALISATION,
+        "loss": "CE(y, softmax(z)), mean over the batch.",
+        "optimiser": (
+            f"{ADAMW}, weight decay {WEIGHT_DECAY:g}, decoupled; rate lr. {DECAYED} constant: always lr. one_cycle: "
+            "from lr/25 to lr over the first 30%, then to 0, both along half a cosine. plateau: lr, times "
+            f"{Plateau.factor:g} at each evaluation whose validation loss is no new lowest. Batches: reshuffled passes "
+            "over the training images."
+        ),
+        "trained": (
+            "unfreezing all: every stage from the start, at one rate; gradual: from the head down, stage after stage "
+            f"at equal distances, all from {THAWED_BY:.0%} of the training on, each at 1/discrimination of the rate of "
+            "the one above it; head: the head alone. What is frozen keeps its parameters and its batch "
+            "normalisation's statistics. Where layers are trained, these are those of the weights (statistics kept) "
+            "or of the batch (batch)."
+        ),
+        "images": (
+            "In [0, 1], augmented, bilinearly resized to resolution, then normalised as the weights expect. At full "
+            f"strength: mirrored with probability 1/2, moved by up to {MOVE:g} of the side, brightness, contrast and "
+            f"saturation changed by up to {COLOUR:.0%}, a square of {PATCH:g} of the side covered. iterative: strength "
+            "0, 1/3, 2/3 and 1 in four equal parts of the training; full: 1; none: 0."
+        ),
+        "evaluation": f"{EVALUATIONS} times, evenly spaced: val_loss, val_accuracy. At the end: test_accuracy.",
+        "split": (
+            "1/12 of the training images is held out (of CIFAR-10 4,167 of 50,000). Of the other 11/12 train_size "
+            "images train, drawn from the seed; of the held-out ones val_size choose (val_accuracy; their loss steers "
+            "plateau); of the test set test_size only report, after the last step. As many of each class in all of "
+            "them; the last two are the same for every student."
+        ),
+    }
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        return {
+            f"{config.network} at {config.resolution} pixels": described(config.network, CLASSES, config.resolution)
+        }
 
     @staticmethod
     def artifact(config: Config) -> Source:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.limits import above, at_least, checked, one_of
 from trainables.core.losses import cross_entropy, distillation
-from trainables.core.nets import Conv, Layer, Linear
+from trainables.core.nets import Conv, Layer, Linear, summary
 from trainables.core.pack import Pack
-from trainables.core.population import Population, Tap, footprint
+from trainables.core.population import ADAM, INITIALISATION, Population, Tap, footprint
 from trainables.core.schedules import log_spaced
 
 CLASSES, LWF_TEMPERATURE, FISHER_DIGITS = 2, 2.0, 1000
@@ -99,12 +99,22 @@ def layers(network: str, width: int) -> tuple[Layer, ...]:
     return (*hidden[network], Linear(CLASSES))
 
 
+def padding(tasks: str) -> int:
+    """Pixels that come to each side of the digits: five tasks have 32 x 32, as in their benchmark."""
+    return 2 if tasks == "five" else 0
+
+
+def shape(tasks: str) -> tuple[int, int, int]:
+    """Of one prepared image."""
+    side = 28 + 2 * padding(tasks)
+    return 1, side, side
+
+
 class TaskSplits(splits.Splits):
-    """The digits of a study on one device, split into tasks. Five tasks are padded to 32 x 32, as in their benchmark."""
+    """The digits of a study on one device, split into tasks."""
 
     def __init__(self, tasks: str, arrays: Arrays, device: torch.device | str) -> None:
-        self.pad, self.count = (2, 5) if tasks == "five" else (0, 2)
-        self.shape = (1, 28 + 2 * self.pad, 28 + 2 * self.pad)
+        self.pad, self.shape, self.count = padding(tasks), shape(tasks), 5 if tasks == "five" else 2
         super().__init__(arrays, device)
         self.digits, self.labels = self.labels, self.labels % 2
         keep = self.test_labels < 2 * self.count
@@ -123,7 +133,43 @@ class Forgetting(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr", "remedy", "strength"})
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": (
+            f"{INITIALISATION} Of two tasks the first is then learnt before the study, by CE with {ADAM}, constant "
+            f"rate {OLD_LR:g}, old_steps batches of {OLD_BATCH}; all students of a seed and network start from there."
+        ),
+        "loss": (
+            "CE(new digits) + strength R, mean over the batch; the class of a digit is its parity. From the second "
+            "task on R is: l2: 1/2 ||w - w*||^2, w* the weights after the previous task; ewc: 1/2 sum_k sum_i F_ki "
+            f"(w_i - w*_ki)^2, F_k the diagonal Fisher information on {FISHER_DIGITS:,} digits of each earlier task; "
+            f"lwf: T^2 KL(previous network || own), T = {LWF_TEMPERATURE:g}, on the new digits; rehearsal: CE on as "
+            "many old digits, from a memory that the earlier tasks share; none: nothing. freeze_first, "
+            "freeze_features, freeze_readout: no term, but the first layer, all but the last, or the last stay as "
+            "they are."
+        ),
+        "optimiser": (
+            f"adam: {ADAM}; sgd: without momentum and weight decay. Constant rate lr; the moments go on from task to "
+            "task. Batches: reshuffled passes over the task's digits."
+        ),
+        "images": "Pixels in [0, 1], less 0.1, over 0.2752; five tasks are padded to 32 x 32.",
+        "evaluation": (
+            "At steps spaced evenly in their logarithm within each task: accuracies and losses on validation and "
+            "test, of all tasks of the study. At the last and every third before: a ridge regression on the inputs of "
+            f"the last layer, fitted on {PROBED:,} training digits of the first task and judged on its test digits."
+        ),
+        "split": (
+            f"{splits.SPLIT.partition(' The held-out')[0]} The mean over the tasks of the accuracy on held-out images "
+            "chooses; the test set reports at every evaluation, for the curve is what is asked, and chooses nothing. "
+            "Two tasks: digits 0 to 3; five: all."
+        ),
+    }
     students: Population
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        width = f", width {config.width}" if config.width else ""
+        network = layers(config.network, config.width)
+        return {f"{config.network}{width} ({config.tasks} tasks)": summary(network, shape(config.tasks))}
 
     @staticmethod
     def artifact(config: Config) -> Start:
@@ -152,8 +198,8 @@ class Forgetting(Pack):
     @staticmethod
     def student_bytes(config: Config) -> int:
         """Memory that one more student takes on the device, in bytes; weights of the penalties count as one more half."""
-        shape = (1, 32, 32) if config.tasks == "five" else (1, 28, 28)
-        return footprint(layers(config.network, config.width), shape, 2 * config.batch_size) * 3 // 2
+        network = layers(config.network, config.width)
+        return footprint(network, shape(config.tasks), 2 * config.batch_size) * 3 // 2
 
     def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(configs, device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from trainables.core import teachers
 from trainables.core.batches import batch_index, substream
 from trainables.core.limits import above, between, checked, one_of, power_of_two
 from trainables.core.losses import cross_entropy, distillation, mixed
-from trainables.core.nets import Conv, graph
+from trainables.core.nets import Conv, graph, summary
 from trainables.core.pack import Pack
-from trainables.core.population import Population, footprint
-from trainables.core.splits import HELD_OUT, Splits, shape, to_float
+from trainables.core.population import ADAM, INITIALISATION, Population, footprint
+from trainables.core.schedules import WARMUP_LINEAR
+from trainables.core.splits import HELD_OUT, SPLIT, Splits, shape, to_float
 
 CLASSES = 10
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
@@ -77,7 +78,39 @@ class Gradients(Pack):
     """Students of one data set whose gradients are measured while they learn. datasets: {name: its arrays}."""
 
     config_type = Config
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": INITIALISATION + " Teachers start from another draw of the seed.",
+        "loss": (
+            "(1 - kd_weight) CE(y, softmax(z)) + kd_weight T^2 KL(softmax(t/T) || softmax(z/T)), mean over the batch; "
+            "z, t: logits of student and teacher, y: labels, T: temperature."
+        ),
+        "optimiser": f"{ADAM}, peak rate lr. {WARMUP_LINEAR} Batches: reshuffled passes over the training images.",
+        "images": "In [-1, 1], not augmented.",
+        "teacher": (
+            f"The network that the axis names, trained by CE on the same training images with {ADAM}, peak rate "
+            f"{TEACHER_LR:g}, the same schedule, teacher_steps batches of {TEACHER_BATCH}."
+        ),
+        "gradients": (
+            f"At every evaluation, on the same {PROBED} held-out images, of CE and of KL(softmax(t/T) || softmax(z/T)) "
+            f"at T = {COLDEST:g}, {2 * COLDEST:g}, {4 * COLDEST:g}, ... (doublings times doubled): in the logits of "
+            "each image, in the weights of each layer and in all weights, biases apart; from the logits to the loss "
+            "in fp64."
+        ),
+        "evaluation": (
+            "Before the first step, at the end, and at the end halved again and again: val_accuracy and the "
+            "gradients. At the end: test_accuracy."
+        ),
+        "split": SPLIT,
+    }
     students: Population
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        names = {"student": config.network, "teacher": config.teacher}
+        return {
+            f"{who}: {network} ({config.dataset})": summary(graph(network, CLASSES), shape(config.dataset))
+            for who, network in names.items()
+        }
 
     @staticmethod
     def artifact(config: Config) -> Teacher:

@@ -20,10 +20,11 @@ from trainables.core import teachers
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, at_least, checked, count_or_all, one_of, some_digits
 from trainables.core.losses import added, cross_entropy, distillation, mixed
-from trainables.core.nets import MLPS, graph
+from trainables.core.nets import MLPS, graph, summary
 from trainables.core.pack import Pack
-from trainables.core.population import PRECISIONS, Population, footprint
-from trainables.core.splits import HELD_OUT, Splits
+from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
+from trainables.core.schedules import WARMUP_LINEAR
+from trainables.core.splits import HELD_OUT, SPLIT, Splits
 
 CLASSES, SHAPE = 10, (28 * 28,)
 TRANSFER, FEW, TEACHER, NOISE = range(4)  # purposes that draw random numbers
@@ -97,7 +98,35 @@ class MnistDistillation(Pack):
     """Students of MNIST and of a teacher of MNIST. datasets: {"mnist": its arrays}."""
 
     config_type: ClassVar[type] = Config
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": INITIALISATION + " Teachers start from another draw of the seed.",
+        "loss": (
+            "CE(y, softmax(z)) + kd_weight T^2 KL(softmax(t/T) || softmax(z/T)) in the additive convention, "
+            "(1 - kd_weight) CE + kd_weight T^2 KL in the convex one, mean over the batch; z, t: logits of student and "
+            "teacher, y: labels, T: temperature."
+        ),
+        "optimiser": (
+            f"adam: {ADAM}; sgd: without momentum and weight decay. Peak rate lr. {WARMUP_LINEAR} Batches: reshuffled "
+            "passes over the student's digits."
+        ),
+        "images": "784 pixels in [-1, 1]; the student's are not augmented.",
+        "teacher": (
+            f"{TEACHER_NETWORK}, trained by CE on all training digits with {ADAM}, peak rate {TEACHER_LR:g}, the same "
+            f"schedule, teacher_steps batches of {TEACHER_BATCH}. plain: nothing else. regularised: dropout of "
+            f"{TEACHERS['regularised'].dropout[0]:.0%} of the inputs and {TEACHERS['regularised'].dropout[1]:.0%} of "
+            f"the hidden units, weights into a hidden unit of length at most {TEACHERS['regularised'].max_norm:.2f} "
+            f"(squared {TEACHERS['regularised'].max_norm ** 2:.0f}), images moved by up to "
+            f"{TEACHERS['regularised'].jitter} pixels. It answers once for each image as it is, without dropout."
+        ),
+        "evaluation": "Half-way and at the end: val_accuracy. At the end: test_accuracy.",
+        "split": f"{SPLIT} train_size: the student's digits, of those that train, as many of each class.",
+    }
     students: Population
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        names = {"student": config.network, "teacher": TEACHER_NETWORK}
+        return {f"{who}: {network}": summary(graph(network, CLASSES), SHAPE) for who, network in names.items()}
 
     @staticmethod
     def artifact(config: Config) -> Teacher:
@@ -173,6 +202,18 @@ class MissingDigit(MnistDistillation):
     """Students whose transfer set lacks all images of some digits; validation and test have them."""
 
     config_type = MissingConfig
+    method: ClassVar[Mapping[str, str]] = {
+        **MnistDistillation.method,
+        "split": (
+            f"{MnistDistillation.method['split']} The student's digits then lose all images of the omitted classes, "
+            "whose outputs it keeps; the teacher, validation and test have them."
+        ),
+        "evaluation": (
+            f"{MnistDistillation.method['evaluation']} There too, on validation and test: errors by digit, and on "
+            f"omitted and other digits once {BIASES[0]:g} to {BIASES[-1]:g}, in steps of {BIASES[1] - BIASES[0]:g}, "
+            "are added to the logits of the omitted ones."
+        ),
+    }
 
     def __init__(self, configs: Sequence[MissingConfig], datasets: Mapping, answers: Arrays, device: str) -> None:
         super().__init__(configs, datasets, answers, device)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.nn.functional import avg_pool2d, softplus
 
 from trainables.core import splits
 from trainables.core.limits import above, checked, one_of
+from trainables.core.nets import table
 from trainables.core.pack import Pack
 
 CLASSES, SIDE = 10, 28
@@ -434,7 +435,40 @@ class PairwiseLogistic(Pack):
 
     config_type = Config
     may_differ = frozenset({"l2"})
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": "0 under the strongest penalty; the weights and intercepts of the last one under each weaker one.",
+        "loss": (
+            "f(w, b) = 1/n sum_i log(1 + exp(-y_i (x_i w + b))) + l2/2 |w|^2 for each of the 45 pairs of classes, y = "
+            "-1 and +1, n images between them: scikit-learn's LogisticRegression with C = 1/(n l2). train_loss: the "
+            "mean over the pairs of the first term."
+        ),
+        "optimiser": (
+            f"L-BFGS (memory {MEMORY}, at most {DESCENTS} steps; the first solution also begins on every eighth "
+            "image), then Newton's method with preconditioned conjugate gradients, both with a line search, on all "
+            f"images at once, until the norm of the gradient bounds f to within {GAP:g} of its minimum (or rounding "
+            "allows no less). No random numbers."
+        ),
+        "features": (
+            "pixels: 784; pooled: 196 means over 2 x 2; pca: principal components of the standardised pixels. "
+            "Features that are constant over the training images are dropped; all are standardised by these images."
+        ),
+        "evaluation": (
+            "After each penalty: val_accuracy, mean over the pairs. After the last: test accuracy of each pair, and "
+            "of all ten classes where every pair has a vote."
+        ),
+        "split": (
+            "1/12 of MNIST's training images (5,000 of 60,000) is held out, drawn from the seed: the other 11/12 "
+            "train. The held-out images choose (val_accuracy); the test set only reports."
+        ),
+    }
     KEPT = ("weights", "losses", "newton_steps")  # by a checkpoint
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        size = {"pixels": SIDE**2, "pooled": SIDE**2 // 4, "pca": config.components}[config.features]
+        what = f"{size} components" if config.features == "pca" else "the constant ones are dropped"
+        rows = [(config.features, str(size), 0), ("linear, sigmoid", "1", size + 1)]
+        return {f"each of 45 models: {config.features} ({what})": table(rows)}
 
     @staticmethod
     def artifact(config: Config) -> Artifact:

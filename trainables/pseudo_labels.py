@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ from trainables.core import augment
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, at_least, between, checked, one_of
 from trainables.core.losses import cross_entropy
-from trainables.core.nets import graph
+from trainables.core.nets import graph, summary
 from trainables.core.pack import Pack
-from trainables.core.population import PRECISIONS, Population, footprint
-from trainables.core.schedules import rise
-from trainables.core.splits import Splits, shape, to_float
+from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
+from trainables.core.schedules import WARMUP_LINEAR, rise
+from trainables.core.splits import SPLIT, Splits, shape, to_float
 
 CLASSES = 10
 DATASETS, STUDIED = ("mnist", "cifar10"), ("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm")
@@ -111,7 +111,48 @@ class PseudoLabels(Pack):
 
     config_type = Config
     may_differ = frozenset({"threshold", "target_temperature", "weight", "ramp", "lr"})
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": INITIALISATION,
+        "loss": (
+            "CE(labelled) + weight a(t) (1/B) sum_b 1[max q_b >= threshold] H(target_b, softmax(z_b)) over unlabelled "
+            "images; q_b = softmax(a_b), a_b: logits of the answer, through which no gradient goes; target_b = "
+            "softmax(a_b / T), T: target_temperature, at 0 the largest class. a(t) rises linearly from 0 to 1 between "
+            "a sixth of ramp and ramp, fractions of the training. supervised, supervised_weak, supervised_strong: the "
+            "first term alone."
+        ),
+        "asked": (
+            "pseudo_label: in the very step, about the image that is learnt from. self_training: the network as it "
+            "was when the round began, in evaluation mode, about the image as it is; the first of rounds + 1 equal "
+            "parts has labels only. fixmatch: in the very step, about the weakly augmented image; learnt from is the "
+            "strongly augmented one."
+        ),
+        "images": (
+            "In [-1, 1]. weak: moved by up to 2 pixels (MNIST), or mirrored with probability 1/2 and moved by up to 4 "
+            "(CIFAR-10). strong: weak, then turned, stretched, slanted and moved, CIFAR-10 recoloured, and a square "
+            "of 8 (MNIST) or 16 (CIFAR-10) pixels covered. Labelled images are weakly augmented in fixmatch and "
+            "supervised_weak, strongly in supervised_strong, else not at all."
+        ),
+        "optimiser": (
+            f"{ADAM}, peak rate lr. {WARMUP_LINEAR} Batches: reshuffled passes over the labelled images, and others "
+            "over the unlabelled ones. Batch normalisation gathers its running statistics from labelled images alone."
+        ),
+        "evaluation": (
+            f"{EVALUATIONS} times, evenly spaced, and where a round begins: val_accuracy, and pseudo-labels on "
+            f"{WATCHED:,} unlabelled images (all, if fewer) as they are, judged by their true labels. At the end: "
+            "test_accuracy."
+        ),
+        "split": (
+            f"{SPLIT} Of the images that train, the labelled ones are drawn from the seed, as many of each class; all "
+            f"others are unlabelled. own_val_accuracy is of {OWN_SHARE:g} held-out images for each labelled one, at "
+            f"least {CLASSES}, drawn from the seed."
+        ),
+    }
     students: Population
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        layers = summary(graph(config.network, CLASSES), shape(config.dataset))
+        return {f"{config.network} ({config.dataset})": layers}
 
     @staticmethod
     def artifact(config: Config) -> Draw:
@@ -137,7 +178,7 @@ class PseudoLabels(Pack):
     def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         super().__init__(configs, device)
         c = self.common
-        self.method = METHODS[c.method]
+        self.way = METHODS[c.method]
         self.threshold, self.weight = self.column("threshold"), self.column("weight")
         self.target_temperature = self.column("target_temperature")
         self.sets = Splits(datasets[c.dataset], self.device)
@@ -148,7 +189,7 @@ class PseudoLabels(Pack):
         self.watched = _some(self.unlabelled, WATCHED, 0, WATCH)
         self.own_val = _some(torch.arange(len(self.sets.val), device=self.device), own_size(c.labels), c.seed, OWN)
         self.students = self._population()
-        self.before = self._population() if self.method.rounds else self.students  # who is asked
+        self.before = self._population() if self.way.rounds else self.students  # who is asked
         self.first = self.watched[:0]  # classes named at the first evaluation, (S, watched)
 
     def _population(self) -> Population:
@@ -158,12 +199,12 @@ class PseudoLabels(Pack):
 
     def round(self, step: int) -> int:
         """0 while there are labels only, then 1, 2, ...; equally long. Always 1 for a method without rounds."""
-        return step * (self.common.rounds + 1) // self.common.steps if self.method.rounds else 1
+        return step * (self.common.rounds + 1) // self.common.steps if self.way.rounds else 1
 
     def evaluations(self) -> list[int]:
         """Every eighth of the training, and where a round begins, for its answers become labels there."""
         c = self.common
-        parts = [EVALUATIONS, *([c.rounds + 1] if self.method.rounds else [])]
+        parts = [EVALUATIONS, *([c.rounds + 1] if self.way.rounds else [])]
         return sorted({max(1, -(-c.steps * k // n)) for n in parts for k in range(1, n + 1)})
 
     def shown(self, index: Tensor, view: str, purpose: int, step: int) -> Tensor:
@@ -172,21 +213,21 @@ class PseudoLabels(Pack):
         return VIEWS[view](to_float(self.sets.images[index]), g).contiguous(memory_format=torch.channels_last)
 
     def loss(self, step: int) -> Tensor:
-        c, method = self.common, self.method
+        c, way = self.common, self.way
         index = batch_index(self.labelled, c.batch_size, step, c.seed, stream=LABELLED)
-        z = self.students.logits(self.shown(index, method.labelled, LABELLED, step))
+        z = self.students.logits(self.shown(index, way.labelled, LABELLED, step))
         loss = cross_entropy(z, self.sets.labels[index])
         weight = self.weights(step)
         if not weight.any():
             return loss
         index = batch_index(self.unlabelled, c.ratio * c.batch_size, step, c.seed, stream=UNLABELLED)
-        learnt = by_batch(self.students, self.shown(index, method.learnt, LEARNT, step))
-        answers = self.answers(index, step) if method.asked else learnt.detach()
+        learnt = by_batch(self.students, self.shown(index, way.learnt, LEARNT, step))
+        answers = self.answers(index, step) if way.asked else learnt.detach()
         return loss + weight * pseudo_cross_entropy(learnt, answers, self.threshold, self.target_temperature)
 
     def weights(self, step: int) -> Tensor:
         """Weight of the pseudo-labels' term in a step, (S,)."""
-        if not self.method.learnt or self.round(step) == 0:
+        if not self.way.learnt or self.round(step) == 0:
             return torch.zeros_like(self.weight)
         risen = [rise(step / self.common.steps, RISE_FROM * each.ramp, each.ramp) for each in self.configs]
         return self.weight * torch.tensor(risen, device=self.device)
@@ -195,11 +236,11 @@ class PseudoLabels(Pack):
     def answers(self, index: Tensor, step: int) -> Tensor:
         """Logits that become pseudo-labels, (S, B, 10): of the students, normalising by the batch as they learn, or of the
         students as they were when the round began, by their gathered statistics."""
-        if self.method.rounds and self.round(step) > self.round(step - 1):
+        if self.way.rounds and self.round(step) > self.round(step - 1):
             for p, now in zip(_kept(self.before), _kept(self.students), strict=True):
                 p.copy_(now)
-        x = self.shown(index, self.method.asked, ASKED, step)
-        return self.before.logits(x, training=False) if self.method.rounds else by_batch(self.students, x)
+        x = self.shown(index, self.way.asked, ASKED, step)
+        return self.before.logits(x, training=False) if self.way.rounds else by_batch(self.students, x)
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:
@@ -242,13 +283,13 @@ class PseudoLabels(Pack):
         return found
 
     def state_dict(self) -> dict:
-        asked = {"before": self.before.state_dict()} if self.method.rounds else {}
+        asked = {"before": self.before.state_dict()} if self.way.rounds else {}
         return {**super().state_dict(), "first": self.first, **asked}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
         self.first = state["first"].to(self.device)
-        if self.method.rounds:
+        if self.way.rounds:
             self.before.load_state_dict(state["before"])
 
 

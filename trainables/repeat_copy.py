@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +20,10 @@ from torch import Tensor, nn
 
 from trainables.core.batches import substream
 from trainables.core.limits import above, between, checked, one_of
+from trainables.core.nets import table
 from trainables.core.pack import Pack
+from trainables.core.population import ADAM
+from trainables.core.schedules import WARMUP_LINEAR
 
 WEIGHTS, TRAINING, VALIDATION, TEST = range(4)  # purposes that draw random numbers
 VALIDATION_SEQUENCES, TEST_SEQUENCES = 64, 256  # of every length
@@ -217,7 +220,45 @@ class RepeatCopy(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr"})
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": (
+            "Weights and biases uniform in +-1/sqrt(cells), drawn from the seed; then the forget gates' biases are 1. "
+            "The second bias of torch's LSTM stays 0. Students of one seed start from the same weights."
+        ),
+        "loss": (
+            "Mean of -log2 p(target) over the bits of the answer and its end marker, each the sigmoid of an output: "
+            "bits per answer, 1 is chance."
+        ),
+        "optimiser": (
+            f"{ADAM}, peak rate lr, gradients cut to the norm {CLIP:g}. {WARMUP_LINEAR} Each batch is drawn anew; its "
+            "sequences have one length, drawn from the schedule's probabilities; no padding."
+        ),
+        "bandit": (
+            f"Exp3.S with eta {Exp3S.ETA:g}, epsilon {Exp3S.EPSILON:g}, alpha 1/t. Its reward: by how much a step "
+            "lowers the loss of its own batch, per time step, scaled so that the 20th and 80th percentiles of all "
+            "rewards so far become -1 and 1, and cut there."
+        ),
+        "evaluation": (
+            f"{EVALUATIONS} times, evenly spaced: bits and exact answers on validation, means over the trained "
+            f"lengths. At the end: the same on test, and by length up to {BEYOND} times the longest trained one."
+        ),
+        "split": (
+            "Random bits from streams of their own, training's from the seed; held-out ones are the same for every "
+            f"student: {VALIDATION_SEQUENCES} sequences of every length choose (val_exact), {TEST_SEQUENCES} only "
+            "report. Of the shortest lengths there are too few sequences for training not to meet some."
+        ),
+    }
     students: Copiers
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        inputs, cells, outputs = config.bits + 2, config.cells, config.bits + 1
+        rows = [("input", f"time x {inputs}", 0), ("LSTM", f"time x {cells}", 4 * cells * (inputs + cells + 1))]
+        return {
+            f"LSTM, {cells} cells, {config.bits} bits": table(
+                [*rows, ("linear", f"time x {outputs}", outputs * (cells + 1))]
+            )
+        }
 
     @staticmethod
     def artifact(config: Config) -> Task:

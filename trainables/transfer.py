@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -26,12 +26,21 @@ from trainables.core.contract import Trainable
 from trainables.core.limits import above, at_least, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import PRETRAINED, Linear
-from trainables.core.network import OPTIMISERS, Network, NetworkPack
+from trainables.core.network import ADAMW, DECAYED, OPTIMISERS, SGD, Network, NetworkPack
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population
-from trainables.core.pretrained import WHITENED, architecture, build, check_weights, features, resized
-from trainables.core.schedules import UNFREEZINGS
-from trainables.core.splits import Splits, shared
+from trainables.core.pretrained import (
+    INITIALISATION,
+    WHITENED,
+    architecture,
+    build,
+    check_weights,
+    described,
+    features,
+    resized,
+)
+from trainables.core.schedules import THAWED_BY, UNFREEZINGS, WARMUP_LINEAR
+from trainables.core.splits import SPLIT, Splits, shared
 
 CLASSES = 10
 ORDER, LABELLED, AUGMENTATION, VIEW = range(4)  # purposes that draw random numbers
@@ -272,6 +281,44 @@ class Transfer(Trainable):
 
     config_type = Config
     keeps_networks = True
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": (
+            f"{INITIALISATION} head_start zero: of zeros. A random body that stays frozen is drawn from seed 0."
+        ),
+        "loss": (
+            "(1 - s) CE(y, softmax(z)) + s mean over the classes of -log softmax(z), s: label_smoothing, mean over "
+            "the batch. sgd: + weight_decay/2 ||W||^2."
+        ),
+        "optimiser": (
+            f"sgd: {SGD}; adamw: {ADAMW}, weight decay decoupled. Peak rate lr, the same for all layers. {DECAYED} "
+            f"{WARMUP_LINEAR} Batches: reshuffled passes over the training images, the last incomplete batch left out."
+        ),
+        "trained": (
+            "unfreezing head: the head alone, on features of the frozen body in evaluation mode, which are computed "
+            "once, kept in fp16 and standardised by the training images; last_block: the last stage too; gradual: "
+            f"from the head down, stage after stage at equal distances, all from {THAWED_BY:.0%} of the training on; "
+            "all: all. What is frozen keeps its parameters and its batch normalisation's statistics; what is trained "
+            "normalises by the batch."
+        ),
+        "images": (
+            "In [0, 1], bilinearly resized to resolution, then normalised as the weights expect. flip: mirrored in "
+            f"every second pass; flip_shift: also moved by up to {SHIFT:g} of the side, each time anew. Heads: from "
+            "the second view on, of which a batch draws one for each image; flip: the mirror image; flip_shift: "
+            "mirrored with probability 1/2 and moved."
+        ),
+        "evaluation": (
+            f"Heads: after each quarter: val_accuracy. Networks: half-way, on about {EARLY:,} held-out images, and at "
+            "the end. At the end: test_accuracy; test_views 2: by the mean of the logits for an image and its mirror "
+            "image, val_accuracy too."
+        ),
+        "split": f"{SPLIT} train_size: of the images that train, drawn from the seed, as many of each class.",
+    }
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        return {
+            f"{config.network} at {config.resolution} pixels": described(config.network, CLASSES, config.resolution)
+        }
 
     @classmethod
     def require(cls, configs: Iterable[Config]) -> None:

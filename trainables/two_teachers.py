@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -24,10 +24,11 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.limits import above, between, checked, one_of
 from trainables.core.losses import cross_entropy, log_odds
-from trainables.core.nets import CNNS, graph
+from trainables.core.nets import CNNS, graph, summary
 from trainables.core.pack import Pack
-from trainables.core.population import PRECISIONS, Population, footprint
-from trainables.core.splits import HELD_OUT, Splits
+from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
+from trainables.core.schedules import WARMUP_LINEAR
+from trainables.core.splits import HELD_OUT, SPLIT, Splits
 
 CLASSES, HALF, SHAPE = 10, 5, (1, 28, 28)
 TRANSFER, TEACHER, POOL = range(3)  # purposes that draw random numbers
@@ -35,6 +36,7 @@ TEACHER_LR, TEACHER_BATCH, SMOOTHING = 3e-3, 128, 0.1
 GENERATOR_BATCH = 128
 INPUTS = ("real", "generator", "strokes", "fashion", "noise")
 LIFTINGS = ("zeros", "mask", "confidence", "energy")
+IMITATOR = "cnn_small"  # learns along with the generator
 SHOWN = 40  # images of each pool that are kept to be looked at
 
 
@@ -138,7 +140,46 @@ class TwoTeachers(Pack):
     """Students of two teachers and of no labels. datasets: {"mnist": its arrays, "fashion_mnist": its arrays}."""
 
     config_type = Config
+    method: ClassVar[Mapping[str, str]] = {
+        "initialisation": INITIALISATION + " Each teacher starts from another draw of the seed.",
+        "loss": (
+            "T^2 mean_b [v_b KL(p1_b || q1_b) + (1 - v_b) KL(p2_b || q2_b)], p_k = softmax(teacher k / T), q = "
+            "softmax(z/T) over all ten classes (mask: over those of teacher k alone), z: the student's logits, T: "
+            "temperature. v_b = kd_weight w for zeros and mask, else w e1 / (w e1 + (1 - w) e2); confidence: e_k = "
+            "p/(1 - p), p the largest probability of teacher k at T = 1; energy: e_k = sum exp(teacher k / T). No "
+            "label is read."
+        ),
+        "optimiser": f"{ADAM}, peak rate lr. {WARMUP_LINEAR} Batches: reshuffled passes over the pool.",
+        "images": (
+            "1 x 28 x 28 in [-1, 1]. real: the MNIST images that train; fashion: Fashion-MNIST's training images; "
+            "noise, strokes, generator: made, without looking at images. As many are taken of each class that the "
+            "teachers name, images of rare ones repeatedly; all but real ones are then turned, stretched, slanted and "
+            "moved, each by its own amounts, once."
+        ),
+        "teachers": (
+            f"Two networks as the axis names, each with five outputs, trained by CE with label smoothing {SMOOTHING:g} "
+            "on the training digits 0 to 4 or 5 to 9, in every batch turned, stretched, slanted and moved, with "
+            f"{ADAM}, peak rate {TEACHER_LR:g}, the same schedule, teacher_steps batches of {TEACHER_BATCH}."
+        ),
+        "generator": (
+            f"Where it makes the inputs. {generator.METHOD} generator_steps batches of {GENERATOR_BATCH}; the pool is "
+            f"drawn from what it made in all of them. Its student is {IMITATOR}."
+        ),
+        "evaluation": "Half-way and at the end: val_accuracy. At the end: test_accuracy, and that of each half.",
+        "split": f"{SPLIT} Teachers, and students of real inputs, see the images that train.",
+    }
     students: Population
+
+    @classmethod
+    def described(cls, config: Config) -> dict[str, str]:
+        found = {
+            f"student: {config.network}": summary(graph(config.network, CLASSES), SHAPE),
+            f"teacher: {config.teacher}": summary(graph(config.teacher, HALF), SHAPE),
+        }
+        if config.inputs == "generator":
+            found["generator: its network"] = generator.described(CLASSES)
+            found[f"generator: its student, {IMITATOR}"] = summary(graph(IMITATOR, CLASSES), SHAPE)
+        return found
 
     @staticmethod
     def artifact(config: Config) -> Artifact:
@@ -293,7 +334,7 @@ def _found(artifact: Artifact, datasets: Mapping[str, Arrays], teachers: Teacher
     def make() -> dict[str, np.ndarray]:
         if artifact.inputs != "generator":
             return {"images": {"noise": pools.noise, "strokes": pools.strokes}[artifact.inputs](artifact.pool, seed)}
-        student = Population(graph("cnn_small", CLASSES), SHAPE, [seed], [generator.LR], teachers.device)
+        student = Population(graph(IMITATOR, CLASSES), SHAPE, [seed], [generator.LR], teachers.device)
         made = generator.pool(teachers.both, student, artifact.pool, GENERATOR_BATCH, artifact.generator_steps, seed)
         return {"images": made}
 

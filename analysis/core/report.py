@@ -11,6 +11,7 @@ import argparse
 import copy
 import html
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -186,20 +187,30 @@ class Run:
 
     def _protocol(self) -> None:
         """How the networks were made and trained, from run.json: what the study says of itself, what was varied, what was fixed."""
-        method = {name.replace("_", " "): str(text) for name, text in self.info.get("method", {}).items()}
-        for network, layers in self.info.get("networks", {}).items():
-            _show(
-                {"text/html": f"<h4>{html.escape(network)}</h4><pre>{html.escape(layers)}</pre>", "text/plain": layers},
-                protocol=1,
-            )
-        helps = self.info.get("axes_help", {})
-        lines = [
-            {"axis": axis, "values": " ".join(map(str, values)), "meaning": helps.get(axis, "")}
-            for axis, values in self.axes.items()
-        ]
-        tables = [pd.DataFrame([{"": k, "how": v} for k, v in method.items()])] * bool(method) + [pd.DataFrame(lines)]
-        text = "".join(table.to_html(index=False, escape=True, border=0) for table in tables)
-        _show({"text/html": text, "text/plain": pd.DataFrame(lines).to_string(index=False)}, protocol=1)
+        words, networks, helps = (self.info.get(name, {}) for name in ("method", "networks", "axes_help"))
+        method = pd.DataFrame([{"what": name.replace("_", " "), "how": str(text)} for name, text in words.items()])
+        axes = pd.DataFrame(
+            [
+                {"axis": axis, "values": " ".join(map(str, values)), "meaning": helps.get(axis, "")}
+                for axis, values in self.axes.items()
+            ]
+        )
+        layers = "".join(
+            f"<div><h4>{html.escape(name)}</h4><pre style='font-family: monospace'>{html.escape(text)}</pre></div>"
+            for name, text in networks.items()
+        )
+        side_by_side = (
+            f"<div style='display: flex; flex-wrap: wrap; gap: 0 3em; margin-bottom: 2em'>{layers}</div>" * bool(layers)
+        )
+        plain = [f"{name}: {text}" for name, text in words.items()]
+        plain += [f"{name}\n{text}" for name, text in networks.items()]
+        _show(
+            {
+                "text/html": "".join([_to_the_left(method), side_by_side, _to_the_left(axes)]),
+                "text/plain": "\n\n".join([*plain, axes.to_string(index=False)]),
+            },
+            protocol=1,
+        )
 
     def _file(self, name: str) -> Path:
         path = self.path / "figures" / name
@@ -212,6 +223,13 @@ TURN = (
     '<script type="application/json">{figure}</script></details>'
 )
 """A figure that plotly draws once its summary is opened: a browser holds few such figures at a time."""
+
+
+def _to_the_left(table: pd.DataFrame) -> str:
+    """A table of words in HTML, which is easier to read than one of numbers where lines begin at one place. Without rows
+    nothing."""
+    text = table.to_html(index=False, escape=True, border=0) if len(table) else ""
+    return re.sub("<(t[dh])>", r"<\1 style='text-align: left; vertical-align: top'>", text)
 
 
 def _in_html(text: str) -> str:

@@ -199,6 +199,13 @@ class Plan:
         """Students of this plan that an earlier session finished."""
         return self.finished & set(self.students) if self.cells else set(self.finished)
 
+    def apart(self) -> list[Config]:
+        """A canonical config for each combination of the axes that change graph, data or batches; of what a searcher draws,
+        the least."""
+        least = [search.config({name: r.low for name, r in search.ranges.items()}) for search in self.searches()]
+        configs = [*self.students.values(), *map(self.study.canonical, least)]
+        return list({tuple(config[name] for name in self.study.trials): config for config in configs}.values())
+
     # What it costs
 
     def lines(self) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from studies.harness.ray_adapter import Tuning
 
 INTERRUPTED = 130
+MOST_NETWORKS = 10  # whose layers run.json has
 
 
 class Run:
@@ -106,6 +107,7 @@ class Run:
             "data_description": self.data.describe(), "datasets": self.data.names,
             "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
             "student_axes": list(study.students), "metric": study.metric, "mode": study.mode,
+            "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
         }  # fmt: skip
@@ -216,6 +218,19 @@ class Run:
         except KeyboardInterrupt:
             say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.path)}")
             return INTERRUPTED
+
+
+def how_made(plan: Plan) -> dict[str, Any]:
+    """What run.json says of how a plan's students are made and trained: their method, and the layers of their networks by
+    name, or of the first ones where these are very many. Imports torch, where the trainable does."""
+    cls = plan.study.load()
+    found: dict[str, str] = {}
+    for config in plan.apart():
+        found |= cls.described(cls.config_type(**config))
+    shown = dict(list(found.items())[:MOST_NETWORKS])
+    if more := list(found)[MOST_NETWORKS:]:
+        shown[f"{len(more)} more"] = "\n".join(more)
+    return {"method": dict(cls.method), "networks": shown}
 
 
 def _as_interrupt(number, frame):

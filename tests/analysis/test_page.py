@@ -122,6 +122,26 @@ def test_failed_students_are_listed(report):
     assert "3 of" in sentence(report, "3 of") and "RuntimeError: made up" in sentence(report, "3 of")
 
 
+def test_a_page_ends_with_how_the_networks_were_made_and_trained(tmp_path, made_up_run, monkeypatch):
+    path = made_up_run(tmp_path, accuracy)
+    said = {
+        "method": {"loss": "T^2 KL(p || q) < 1"},
+        "networks": {"student: a": "layer\ntotal  7", "teacher: b": "total  8"},
+        "axes_help": {"kd_weight": "Weight of KL."},
+    }
+    info = json.loads((path / "run.json").read_text())
+    for known in (info, info | said):
+        (path / "run.json").write_text(json.dumps(known))
+        shown = []
+        monkeypatch.setattr(page, "_show", lambda data, metadata=None, **mark: shown.append((mark, data)))  # noqa: B023
+        page.open_run(path).close([])
+        (found,) = [data for mark, data in shown if "protocol" in mark]
+        assert "kd_weight" in found["text/html"] and "0.0 0.5 1.0" in found["text/plain"]  # of older runs too
+    for text in ("T^2 KL(p || q) &lt; 1", "student: a", "layer\ntotal  7", "teacher: b", "Weight of KL."):
+        assert text in found["text/html"]
+    assert "T^2 KL(p || q) < 1" in found["text/plain"] and "total  8" in found["text/plain"]
+
+
 def test_titles_say_data_seeds_and_preset(report):
     subtitle = page.open_run(report[0]).subtitle
     assert "MADE UP" in subtitle and "n = 3 seeds" in subtitle and "preset smoke" in subtitle

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from studies.harness.plan import cells_of
+from trainables.core import data as sources
 from trainables.core.contract import Trainable
 from trainables.core.limits import limits
 
@@ -56,6 +57,40 @@ def test_a_trainable_keeps_the_contract(name):
     cls = study_of(name).load()
     assert issubclass(cls, Trainable) and not cls.__abstractmethods__
     assert cls.keeps_networks == (cls.networks is not Trainable.networks)
+
+
+def parameters(pack):
+    """How many one student of a pack trains, where all of it is trained."""
+    pack = getattr(pack, "pack", pack)
+    if hasattr(pack, "weights") and hasattr(pack, "newton_steps"):
+        return pack.weights.shape[-1]  # of one of 45 models
+    students = pack.students
+    if hasattr(students, "nets"):
+        return sum(p.numel() for p in students.trained[0])
+    if hasattr(students, "model"):
+        return sum(p.numel() for p in students.model.parameters())
+    return sum(p[0].numel() for p in students.parameters)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_says_how_its_networks_are_made_and_trained(name):
+    study = study_of(name)
+    cls, short = study.load(), {"teacher_steps": (1,), "generator_steps": (1,)}
+    short["features"] = ("pca",)  # which drops no constant pixels
+    short = {axis: values for axis, values in short.items() if axis in study.axes}
+    assert {"initialisation", "loss", "optimiser", "split"} <= set(cls.method) and all(cls.method.values())
+    *_, last = study.grids("smoke", "sample", short)
+    config = cls.config_type(**study.canonical(cells_of(study, last)[0].config))
+    assert all(text.splitlines()[-1].startswith("total ") for text in cls.described(config).values())
+    datasets = {dataset: sources.load(dataset, "sample", None) for dataset in study.datasets}
+    answers, _ = cls.prepare(cls.artifact(config), datasets, "cpu")
+    total = next(iter(cls.described(config).values())).split()[-1]
+    assert int(total.replace(",", "")) == parameters(cls([config], datasets, answers, "cpu"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_an_axis_says_what_it_means(name):
+    assert all(axis.help for axis in study_of(name).axes.values())
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -19,14 +19,22 @@ class Trainable(ABC):
 
     config_type: a frozen dataclass of the study's axes, which raises ValueError for what makes no sense. may_differ:
     its fields in which students of one pack may differ. keeps_networks: whether `networks` has something to keep.
+    method: how every student is made and trained, in words: its initialisation, loss, optimiser and split (what trains,
+    what chooses, what reports), and whatever else no axis says, such as the training of its teacher.
     """
 
     config_type: ClassVar[type]
     may_differ: ClassVar[frozenset[str]] = frozenset()
     keeps_networks: ClassVar[bool] = False
+    method: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def __init__(self, configs: Sequence[Any], datasets: Mapping, answers: Mapping, device: str) -> None: ...
+
+    @classmethod
+    def described(cls, config: Any) -> Mapping[str, str]:
+        """The layers of a student's network, and then of all others that it needs, as text by their names."""
+        return {}
 
     @staticmethod
     @abstractmethod

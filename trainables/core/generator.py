@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trainables.core import pools
 from trainables.core.augment import written_otherwise
 from trainables.core.losses import log_odds
-from trainables.core.nets import Conv
+from trainables.core.nets import Conv, Linear, summary
 from trainables.core.pools import INK, SIDE, WIDTH, curve
 from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
@@ -27,6 +27,15 @@ LR, UNITS = 2e-3, 256
 POINTS, PIECES = 6, 5  # points of a stroke; straight pieces from one to the next
 EDGE = 0.3  # pixels over which ink fades into paper
 SURE = 0.2  # nats: a class that is seen as clearly as this is clear enough
+STATISTICS, ADVERSARY, NEARNESS, DOUBT = 4.0, 0.5, 0.3, 2.0  # weights of the loss; nats of doubt that are enough
+METHOD = (  # what reports say of `pool`
+    "It moves the points of random drawings of one or two strokes, at first by nothing, and draws them. Loss, mean "
+    f"over the batch: max(-log q_class, {SURE:g}) + {STATISTICS:g} x gap - {ADVERSARY:g} min(KL(q || student), "
+    f"{DOUBT:g}) + {NEARNESS:g} x mean square move; q: the answers of all teachers together, gap: how far the batch's "
+    "means and deviations lie from the running ones of the teachers' batch normalisation. Adam (beta 0.5 and 0.999), "
+    f"peak rate {LR:g}, the students' schedule. The student, which learns along by KL(q || student), has Adam, "
+    f"constant rate {LR:g}."
+)
 
 
 class Generator(nn.Module):
@@ -88,6 +97,12 @@ class Generator(nn.Module):
         return ((out - share[..., None] * along).square().sum(-1) + 1e-4).sqrt()
 
 
+def described(classes: int) -> str:
+    """The layers of a `Generator`; what it moves is then drawn without parameters."""
+    numbers = 4 * POINTS + 1
+    return summary((Linear(UNITS), Linear(UNITS), Linear(numbers)), (numbers + 1 + classes,))
+
+
 def random_drawings(count: int, rng: np.random.Generator) -> Tensor:
     """What a generator starts from, (count, 26): the drawings of `pools.strokes`, each stroke by 6 points along it."""
     strokes = np.empty((2 * count, POINTS, 2))
@@ -128,7 +143,7 @@ def listen(teacher: Population, x: Tensor, own: slice) -> tuple[Tensor, Tensor]:
 
 def pool(
     teachers: Sequence[Population], student: Population, count: int, batch: int, steps: int, seed: int,
-    statistics: float = 4.0, adversary: float = 0.5, nearness: float = 0.3,
+    statistics: float = STATISTICS, adversary: float = ADVERSARY, nearness: float = NEARNESS,
 ) -> np.ndarray:  # fmt: skip
     """`count` images (count, 28, 28) uint8 of a generator while it learns.
 
@@ -158,7 +173,7 @@ def pool(
         log_q = torch.cat(
             [v[:, None] + F.log_softmax(z, 1) for v, (z, _) in zip(odds.unbind(1), heard, strict=True)], 1
         )
-        doubt = (log_q.exp() * (log_q - F.log_softmax(student.logits(x)[0], 1))).sum(1).mean().clamp(max=2)
+        doubt = (log_q.exp() * (log_q - F.log_softmax(student.logits(x)[0], 1))).sum(1).mean().clamp(max=DOUBT)
         gaps = torch.stack([gap for _, gap in heard]).sum()
         seen = F.nll_loss(log_q, labels, reduction="none").clamp(min=SURE).mean()
         loss = seen + statistics * gaps - adversary * doubt + nearness * moved.mean()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -46,6 +48,47 @@ def normalised(network: str) -> bool:
 def graph(network: str, classes: int) -> tuple[Layer, ...]:
     """The layers of a named network with its classifier."""
     return (*NETWORKS[network], Linear(classes))
+
+
+def output(layer: Layer, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a layer makes of an input of shape `size`, (C, H, W) or (D,)."""
+    if isinstance(layer, Conv):
+        return (layer.channels, *(math.ceil(n / layer.stride) // layer.pool for n in size[1:]))
+    return (layer.units,)
+
+
+def parameters(layer: Layer, size: tuple[int, ...]) -> int:
+    """How many a layer has whose input has the shape `size`, scale and shift of its batch normalisation included."""
+    if isinstance(layer, Conv):
+        return layer.channels * (size[0] * layer.kernel**2 + 1 + 2 * layer.norm)
+    return layer.units * (math.prod(size) + 1)
+
+
+def summary(layers: Sequence[Layer], shape: tuple[int, ...]) -> str:
+    """A network as text: its layers, the shape of what each makes of one input of `shape`, and their parameters."""
+    rows, size = [("input", shape, 0)], shape
+    for i, layer in enumerate(layers, 1):
+        count, size = parameters(layer, size), output(layer, size)
+        rows.append((_words(layer, last=i == len(layers)), size, count))
+    return table((what, " x ".join(map(str, made)), count) for what, made, count in rows)
+
+
+def table(rows: Iterable[tuple[str, str, int]]) -> str:
+    """Text in columns: a line for each (layer, shape of its output, parameters), and a last one with the total."""
+    found = [*rows]
+    cells = [(layer, made, f"{count:,}" if count else "") for layer, made, count in found]
+    cells = [("layer", "output", "parameters"), *cells, ("total", "", f"{sum(row[2] for row in found):,}")]
+    first, second, third = (max(map(len, column)) for column in zip(*cells, strict=True))
+    return "\n".join(f"{a:<{first}}  {b:<{second}}  {c:>{third}}".rstrip() for a, b, c in cells)
+
+
+def _words(layer: Layer, last: bool) -> str:
+    if isinstance(layer, Linear):
+        return "linear" if last else "linear, ReLU"
+    parts = [f"convolution {layer.kernel} x {layer.kernel}"]
+    parts += [f"stride {layer.stride}"] * (layer.stride > 1) + ["batch normalisation"] * layer.norm
+    parts += [f"max-pooling {layer.pool} x {layer.pool}"] * (layer.pool > 1)
+    return ", ".join([*parts, "ReLU"])
 
 
 # Networks of torch.nn that core/pretrained.py builds, by family; named here because studies list them without torch.

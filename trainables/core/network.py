@@ -16,6 +16,9 @@ from trainables.core.pretrained import check_weights, chunk_of, resized, stages,
 from trainables.core.schedules import thawed
 
 OPTIMISERS = ("sgd", "adamw")
+SGD = "SGD with Nesterov momentum 0.9"  # what reports say of them
+ADAMW = "AdamW (beta 0.9 and 0.999, eps 1e-8)"
+DECAYED = "Weight decay is of weights, not of biases and batch normalisation."
 
 
 class Network:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core.nets import Conv, Layer, Linear
+from trainables.core.nets import Conv, Layer, Linear, output, parameters
 
 MOMENTUM = 0.1  # of batch normalisation's running statistics: the share of the newest batch
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -28,6 +28,12 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "nesterov": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
+# What reports say of `initial`, and of OPTIMISERS["adam"]
+INITIALISATION = (
+    "Weights and biases uniform in +-1/sqrt(fan in), torch's default, drawn from the seed; batch normalisation, where "
+    "a network has it, starts with scale 1 and shift 0. Students of one seed and network start from the same weights."
+)
+ADAM = "Adam (beta 0.9 and 0.999, eps 1e-8, no weight decay)"
 
 
 class Population:
@@ -216,11 +222,10 @@ def initial(
                 fan_in = size[0] * layer.kernel**2
                 weight: tuple[int, ...] = (layer.channels, layer.kernel, layer.kernel, size[0])
                 bias: tuple[int, ...] = (layer.channels,)
-                size = (layer.channels, *(math.ceil(n / layer.stride) // layer.pool for n in size[1:]))
             else:
                 fan_in = math.prod(size)
-                weight, bias, size = (fan_in, layer.units), (1, layer.units), (layer.units,)
-            bound = fan_in**-0.5
+                weight, bias = (fan_in, layer.units), (1, layer.units)
+            size, bound = output(layer, size), fan_in**-0.5
             tensors += [(torch.rand(s, generator=g) * 2 - 1) * bound for s in (weight, bias)]
             if isinstance(layer, Conv) and layer.norm:
                 tensors += [torch.ones(layer.channels), torch.zeros(layer.channels)]
@@ -235,15 +240,13 @@ def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> in
     numbers, size = 0, shape
     activations = 0
     for layer in layers:
+        numbers += parameters(layer, size)
         if isinstance(layer, Conv):
-            numbers += layer.channels * (size[0] * layer.kernel**2 + 1 + 2 * layer.norm)
             before = (layer.channels, *(math.ceil(n / layer.stride) for n in size[1:]))
-            size = (layer.channels, *(n // layer.pool for n in before[1:]))
-            activations += math.prod(before) * (1 + layer.norm) + (math.prod(size) if layer.pool > 1 else 0)
+            activations += math.prod(before) * (1 + layer.norm) + (layer.pool > 1) * math.prod(output(layer, size))
         else:
-            numbers += layer.units * (math.prod(size) + 1)
-            size = (layer.units,)
             activations += layer.units
+        size = output(layer, size)
     return 4 * (5 * numbers + 3 * batch * activations)
 
 

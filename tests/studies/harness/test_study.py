@@ -1,11 +1,13 @@
 """The plan: axes, cells, students, packs. An arithmetic toy stands in for training."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 
 import pytest
 
+from studies.harness import run as runs
 from studies.harness.arguments import parse
 from studies.harness.earlier import Earlier
 from studies.harness.plan import Plan, cells_of, config_trials, grid_trials, packs_of
@@ -211,3 +213,22 @@ def test_options_are_what_was_typed_and_stay_so():
     assert options.axes == {"temperature": (2.0,), "seed": (0, 1, 2)}
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.pack = 3
+
+
+def mnist_plan(*words):
+    study = importlib.import_module("studies.mnist_kd").STUDY
+    return Plan(study, parse(study, words), "sample")
+
+
+def test_a_run_says_what_its_networks_are_whoever_chooses_its_points(monkeypatch):
+    wide = runs.how_made(mnist_plan("--preset", "widths"))
+    assert list(wide["networks"]) == ["student: mlp_30", "teacher: mlp_1200", "student: mlp_300", "student: mlp_600"]
+    assert wide["method"]["loss"].startswith("CE(y, softmax(z)) + kd_weight T^2 KL")
+    convex = "--preset", "smoke", "--convention", "convex", "--search"  # where a kd_weight is at most 1
+    for search in (["optuna"], ["random", "--kd-weight", "0.1", "0.9"]):
+        said = runs.how_made(mnist_plan(*convex, *search))
+        assert list(said["networks"]) == ["student: mlp_600", "teacher: mlp_1200"]
+    monkeypatch.setattr(runs, "MOST_NETWORKS", 1)
+    few = runs.how_made(mnist_plan("--preset", "widths"))["networks"]
+    assert few["student: mlp_30"] == wide["networks"]["student: mlp_30"]
+    assert few["3 more"].splitlines() == list(wide["networks"])[1:]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from trainables.core.losses import cross_entropy, distillation, mixed
-from trainables.core.nets import Conv, Linear
+from trainables.core.nets import NETWORKS, Conv, Linear, graph, output, summary
 from trainables.core.population import Population, footprint, initial
 
 CNN = (Conv(4, 5, stride=2), Conv(6, 3, pool=2), Linear(8), Linear(10))
@@ -135,6 +135,23 @@ def test_the_footprint_counts_every_weight():
         weights = sum(p.numel() for p in initial(layers, shape, [0], torch.device("cpu"), torch.float32))
         grows = footprint(layers, shape, 20) - footprint(layers, shape, 10)
         assert footprint(layers, shape, 0) == 20 * weights and grows > 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_summary_accounts_for_every_parameter_of_a_network(name):
+    layers, shape = graph(name, 10), (3, 28, 28)
+    weights = sum(p.numel() for p in initial(layers, shape, [0], torch.device("cpu"), torch.float32))
+    lines = summary(layers, shape).splitlines()
+    counts = [int(line.split()[-1].replace(",", "")) for line in lines[2:]]  # below the heading and the input
+    assert counts[-1] == sum(counts[:-1]) == weights and len(counts) == len(layers) + 1
+
+
+def test_shapes_of_a_summary_are_those_of_the_layers():
+    x = torch.zeros(1, 3, 13, 13)
+    for layer in (Conv(4, 5, stride=2), Conv(4, 3, pool=2), Conv(4, 5, stride=2, pool=3)):
+        made = F.conv2d(x, torch.zeros(4, 3, layer.kernel, layer.kernel), None, layer.stride, layer.kernel // 2)
+        assert output(layer, (3, 13, 13)) == tuple(F.max_pool2d(made, layer.pool).shape[1:])
+    assert "5 x 5, stride 2, batch normalisation, ReLU" in summary(NORM, SHAPES[NORM])
 
 
 @pytest.mark.gpu

@@ -17,7 +17,7 @@ from trainables.core.data import DataError
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import FAMILIES
 from trainables.core.network import Network
-from trainables.core.pretrained import architecture, build, features, load, resized, stages, thaw
+from trainables.core.pretrained import architecture, build, described, features, load, resized, stages, thaw
 from trainables.core.schedules import thawed
 
 ONE_OF_EACH = ["airbench_small", "resnet18", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "efficientnet_lite0"]  # fmt: skip
@@ -274,6 +274,8 @@ def test_the_architecture_accounts_for_every_parameter(name):
     assert top[-1]["kind"] == "Linear" and top[-1]["output"] == "10" and rows[-1] == top[-1]
     whole = torchinfo.summary(model, (1, 3, 64, 64), verbose=0, device="cpu", mode="eval")
     assert sum(layer["multiplications"] for layer in top) == whole.total_mult_adds
+    total = described(name, 10, 64).splitlines()[-1].split()
+    assert total == ["total", f"{whole.total_params:,}"]
 
 
 def test_augmented_images_are_the_same_moved_or_mirrored():
