@@ -33,88 +33,51 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis.core import report, statistics, tell
-from analysis.core.blocks import Planes
-from analysis.core.figures.bars import bars
-from analysis.core.figures.curves import curves
+from analysis.core import blocks, report, statistics, tell
+from analysis.core.choice import choices, choose, choose_each
 from analysis.core.figures.references import Reference
-from analysis.core.settings import PLANE, by_seed, select, split
+from analysis.core.settings import by_seed, find, select
 
-METRIC = "test_accuracy"
-PLAIN = "zeros"
+PLANE, METRIC, PLAIN = ("temperature", "kd_weight"), "test_accuracy", "zeros"
 FIXED = {"lifting": PLAIN, "temperature": 4.0, "kd_weight": 0.5}
-PUBLISHED = "DAFL: one teacher of all digits, LeNet-5 to half of it [arXiv 1904.01186, repository]", 0.982
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#B35900", "#007A5A", "#9E4F80", "0.55"
+DAFL = "DAFL: one teacher of all digits", "LeNet-5 to half of it [arXiv 1904.01186, repository]", 0.982
 ENTITLED = {
     "real": "real images, unlabelled (upper bound)", "generator": "images of a generator", "strokes": "drawn strokes",
     "fashion": "Fashion-MNIST", "noise": "noise",
 }  # fmt: skip
-
-run = report.start("two_teachers_kd")
-regimes = split(run.rows, ["inputs", "lifting"], run.info.get("axes", {}))
-teachers = run.table("teachers")
-groups = list(dict.fromkeys(regime.axes["inputs"] for regime in regimes))
-done = {name: pd.concat([r.done for r in regimes if r.axes["inputs"] == name]) for name in groups}
-CELL = ["lifting", *PLANE]
-verdicts = {
-    name: statistics.stands_out(table, CELL, "val_accuracy", METRIC)
-    for name, table in done.items()
-    if len(table.dropna(subset=["val_accuracy", METRIC]))
-}
-chosen = {regime.name: verdict.best for regime in regimes if (verdict := regime.verdict("val_accuracy", METRIC))}
-
-
-def of_teachers(metric):
-    """A metric of the teachers by seed; they are the same for all inputs."""
-    return by_seed(teachers.drop_duplicates("seed"), metric) if len(teachers) else pd.Series(dtype=float)
-
-
-JOINED = {how: of_teachers(f"joined_{how}_test_accuracy") for how in ("probability", "entropy", "logit", "energy")}
-
-
-def references(regime):
-    """Levels in per cent: what one teacher can reach at most, and both without a student."""
-    if not len(teachers):
-        return []
-    first = of_teachers("first_share").mean()
-    return [
-        Reference("test digits 0 to 4", 100 * first, color=ORANGE),
-        Reference("joined by probability", 100 * JOINED["probability"].mean(), color=GREEN),
-    ]
-
-
-def title(regime):
-    rest = [f"{k} {v}" for k, v in regime.axes.items() if k not in ("inputs", "lifting")]
-    return ", ".join([ENTITLED[regime.axes["inputs"]], regime.axes["lifting"], *rest])
-
-
-def named(cell):
-    return f"{cell['lifting']}, T = {cell['temperature']:.3g}, λ = {cell['kd_weight']:.3g}"
-
-
-def planes(which, suffix, columns):
-    return Planes(run, which, "inputs", title, lambda regime: chosen.get(regime.name), columns=columns, suffix=suffix)
-
+WORDS: dict = {"inputs": ENTITLED, "lifting": "{}", "temperature": "T = {:.3g}", "kd_weight": "λ = {:.3g}"}
+run = report.open("two_teachers_kd", words=WORDS)
+settings = run.settings(PLANE, ["inputs", "lifting"])
+chosen = choices(settings, PLANE)
+groups = list(dict.fromkeys(s.axes["inputs"] for s in settings))
+CELL = ["lifting", *PLANE, *(a for a in settings[0].axes if a not in ("inputs", "lifting"))]
+best = choose_each(run.students, "inputs", CELL)
+best_of = {name: best[name] for name in groups if name in best}
 
 # %% [markdown]
 # ## The images
 # Twenty of every sort, and the digit that the surer teacher sees in each, with its probability in per cent. From what was found or
 # made, as many are taken of each digit as the teachers see.
 
+
 # %%
-images = run.table("images")
-if len(images):
-    shown = images[images["seed"] == images["seed"].min()]
+def draw_images(images):
+    """images.png: a strip of twenty for each sort, of the first seed."""
     figure = plt.figure(figsize=(10.5, 2.6 * len(groups) + 0.8), layout="constrained")
     for name, strip in zip(groups, figure.subfigures(len(groups), 1, squeeze=False)[:, 0], strict=True):
         strip.suptitle(ENTITLED[name], x=0.01, ha="left", fontsize=11, fontweight="bold")
+        shown = images[(images["inputs"] == name) & (images["seed"] == images["seed"].min())]
         for place, ax in enumerate(strip.subplots(2, 10).flat):
             ax.axis("off")
-            for _, picture in shown[(shown["inputs"] == name) & (shown["number"] == place)].iterrows():
+            for _, picture in shown[shown["number"] == place].iterrows():
                 ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
                 ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
-    figure.suptitle(f"What the teachers are asked about, and what they say\n{run.subtitle}", fontsize=11)
+    figure.suptitle(run.title("What the teachers are asked about, and what they say"), fontsize=11)
     run.figure(figure, "images")
+
+
+if len(run.table("images")):
+    draw_images(run.table("images"))
 
 # %% [markdown]
 # ## The assignment's answer: test accuracy over temperature and λ, plain loss
@@ -123,46 +86,70 @@ if len(images):
 # one half of the digits alone, whose share of the test set is the lower plane.
 
 # %%
-plain = [regime for regime in regimes if regime.axes["lifting"] == PLAIN]
+LOW, HIGH, JOINT = "#B35900", "#0072B2", "#007A5A"  # the digits 0 to 4, 5 to 9; both teachers together
+teachers = run.table("teachers")
+plain = [s for s in settings if s.axes["lifting"] == PLAIN]
+
+
+def of_teachers(metric):
+    """A metric of the teachers by seed; they are the same for all inputs."""
+    return by_seed(teachers, metric) if len(teachers) else pd.Series(dtype=float)
+
+
+JOINED = {how: of_teachers(f"joined_{how}_test_accuracy") for how in ("probability", "entropy", "logit", "energy")}
+levels = [
+    Reference("test digits 0 to 4", 100 * of_teachers("first_share").mean(), color=LOW),
+    Reference("joined by probability", 100 * JOINED["probability"].mean(), color=JOINT),
+]
+
+
+def planes(which, heading, **how):
+    """Surfaces and numbers of some settings, two in a line."""
+    framed = [{**s.axes, **chosen[s.name].best} for s in which if s.name in chosen]
+    cells = pd.concat([s.cells for s in which])
+    panels = list(which[0].axes)
+    blocks.plane(
+        run, cells, *PLANE, METRIC, heading, columns=panels, framed=framed, levels=levels if len(teachers) else (), wrap=2, **how
+    )  # fmt: skip
+
+
 if plain:
-    planes(plain, "", 3).surfaces(METRIC, "Test accuracy, plain loss", references)
-    planes(plain, "", 3).heatmaps(METRIC, "heatmaps", "Test accuracy, plain loss")
+    planes(plain, "Test accuracy, plain loss")
 
 # %% [markdown]
 # ## Each half over λ
 # The plain loss, at the temperature that validation chose for it: as λ moves, one half of the digits is paid for with the other.
 
 # %%
-if plain:
-    figure, axes = planes(plain, "", 3).panels(3.6, 5.0, sharey=True)
-    for regime, ax in zip(plain, axes, strict=True):
-        if regime.name not in chosen:
-            continue
-        T = chosen[regime.name]["temperature"]
-        halves = {"0 to 4": "test_accuracy_0_4", "5 to 9": "test_accuracy_5_9", "all ten": METRIC}
-        parts = [
-            statistics.summarise(select(regime.done, {"temperature": T}), ["kd_weight"], metric).assign(digits=name)
-            for name, metric in halves.items()
-        ]
-        table = pd.concat(parts, ignore_index=True)
-        table[["mean", "low", "high"]] *= 100
-        curves(table.rename(columns={"mean": METRIC}), "kd_weight", METRIC, "digits", ax=ax)
-        ax.set(ylim=(0, 101))
-        ax.set_title(f"{title(regime)}, T = {T:.3g}", fontsize=10.5)
-        ax.legend(fontsize=8.5, loc="lower center")
-    figure.suptitle(f"Test accuracy on each half of the digits\n{run.subtitle}", fontsize=11)
-    run.figure(figure, "halves")
+HALVES = {"0 to 4": "test_accuracy_0_4", "5 to 9": "test_accuracy_5_9", "all ten": METRIC}
+
+
+def halves(setting):
+    """The students at the chosen temperature, a line for each half of the digits and for all."""
+    part = select(setting.done, {"temperature": chosen[setting.name].best["temperature"]})
+    return pd.concat([part.assign(**{METRIC: part[metric]}, digits=name) for name, metric in HALVES.items()])
+
+
+def name_temperature(ax, panel):
+    T = chosen[find(plain, panel.values).name].best["temperature"]
+    ax.set_title(f"{panel.title}, T = {T:.3g}", fontsize=10.5)
+
+
+if any(s.name in chosen for s in plain):
+    blocks.learning(
+        run, pd.concat([halves(s) for s in plain if s.name in chosen]), "kd_weight", METRIC, "Test accuracy on each half of the digits",
+        per="digits", columns=list(plain[0].axes), colors={"0 to 4": LOW, "5 to 9": HIGH, "all ten": "black"}, name="halves",
+        also=name_temperature, size=(5.0, 3.8),
+    )  # fmt: skip
 
 # %% [markdown]
 # ## Other liftings
-# For each sort of images the four liftings, as surfaces and as numbers. At λ = 0 and 1 `confidence` and `energy` have nothing to
-# weigh and are the plain loss.
+# For each sort of images the liftings that were tried, as surfaces and as numbers. At λ = 0 and 1 `confidence` and `energy` have
+# nothing to weigh and are the plain loss.
 
 # %%
 for name in groups:
-    those = planes([regime for regime in regimes if regime.axes["inputs"] == name], f"_{name}", 2)
-    those.surfaces(METRIC, "Test accuracy", references, turn=False)
-    those.heatmaps(METRIC, "heatmaps", "Test accuracy")
+    planes([s for s in settings if s.axes["inputs"] == name], "Test accuracy", suffix=f"_{name}", turn=False)
 
 # %% [markdown]
 # ## In one row
@@ -170,20 +157,29 @@ for name in groups:
 # between the teachers joined without a student and the published neighbour, which has one teacher of all digits.
 
 # %%
-ladder = [(PUBLISHED[0].replace(", ", ",\n", 1), statistics.interval([PUBLISHED[1]]), "0.85")]
-ladder += [(f"no student: both teachers joined by {how}", statistics.interval(v), GREY) for how, v in JOINED.items()]
-for name, verdict in verdicts.items():
-    color, pale = (ORANGE, "#E8C49A") if name == "real" else (BLUE, "#A9CDE3")
-    accuracy = by_seed(select(done[name], verdict.best), METRIC)
-    ladder.append((f"{ENTITLED[name]}\n{named(verdict.best)}", statistics.interval(accuracy), color))
-    fixed = by_seed(select(done[name], FIXED), METRIC)
-    ladder.append((f"{ENTITLED[name]}\nnot chosen: {named(FIXED)}", statistics.interval(fixed), pale))
-rungs = sorted(((n, 100 * i.mean, 100 * i.low, 100 * i.high, c) for n, i, c in ladder if i.n), key=lambda rung: rung[1])
-table = pd.DataFrame(rungs, columns=["name", METRIC, "low", "high", "color"])
-figure, ax = plt.subplots(figsize=(11, 0.5 * len(table) + 1), layout="constrained")
-bars(table, "name", METRIC, hue="color", ax=ax)
-figure.suptitle(f"Test accuracy on all ten digits\n{run.subtitle}", fontsize=10.5)
-run.figure(figure, "ladder")
+KINDS = {
+    "chosen on validation": "#7A5195", "not chosen": "#CDBBD6", "upper bound, chosen": "#8C6D1F",
+    "upper bound, not chosen": "#DCC98F", "no student: both teachers": JOINT, "published": "0.85",
+}  # fmt: skip
+
+
+def rungs(name, choice):
+    """The chosen cell of a sort of images, and the cell that nothing chose."""
+    fixed, kind = by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC), "upper bound, " * (name == "real")
+    chose = "chosen" if kind else "chosen on validation"
+    yield blocks.rung(f"{ENTITLED[name]}\n{run.named(choice.best)}", choice.by_seed(), kind + chose, METRIC)
+    yield blocks.rung(f"{ENTITLED[name]}\nnot chosen: {run.named(FIXED)}", fixed, f"{kind}not chosen", METRIC)
+
+
+rest = [
+    blocks.rung(",\n".join(DAFL[:2]), [DAFL[2]], "published", METRIC),
+    *(
+        blocks.rung(f"both teachers joined by {how}", v, "no student: both teachers", METRIC)
+        for how, v in JOINED.items()
+    ),
+]
+bars = [rung for name, choice in best_of.items() for rung in rungs(name, choice)]
+blocks.ladder(run, [*rest, *bars], METRIC, "Test accuracy on all ten digits", KINDS)
 
 # %% [markdown]
 # ## What came out
@@ -191,97 +187,64 @@ run.figure(figure, "ladder")
 
 
 # %%
-def percent(values):
-    return tell.percent(statistics.interval(values))
-
-
-def teacher_sentences():
+def teacher_sentence():
     if not len(teachers):
-        yield "This run has no rows of its teachers, so the baselines are missing."
-        return
-    yield (
-        f"On its own half of the test digits the teacher of 0 to 4 reaches {percent(of_teachers('first_test_accuracy'))}, that of "
-        f"5 to 9 {percent(of_teachers('second_test_accuracy'))}. Joined without a student, the surer one speaking: "
-        + "; ".join(f"by {how} {percent(values)}" for how, values in JOINED.items())
-        + "."
+        return "This run has no rows of its teachers, so the baselines are missing."
+    joined = "; ".join(f"by {how} {tell.percent(accuracy)}" for how, accuracy in JOINED.items())
+    return (
+        f"On its own half of the test digits the teacher of 0 to 4 reaches {tell.percent(of_teachers('first_test_accuracy'))}, that of "
+        f"5 to 9 {tell.percent(of_teachers('second_test_accuracy'))}. Joined without a student, the surer one speaking: {joined}."
     )
 
 
 def end_sentences():
     """Why the plain loss ends where it ends, as far as it was run with one teacher only."""
-    for weight, half, column in ((1.0, "0 to 4", "test_accuracy_0_4"), (0.0, "5 to 9", "test_accuracy_5_9")):
-        ends = [(r, select(r.done, {"kd_weight": weight}).dropna(subset=[METRIC])) for r in plain]
-        ends = [(r, table) for r, table in ends if len(table)]
-        if not ends or not len(teachers):
-            continue
-        table = pd.concat(table for _, table in ends)
-        share = of_teachers("first_share").mean() if weight else 1 - of_teachers("first_share").mean()
-        top = max(ends, key=lambda end: end[1].groupby("temperature")[METRIC].mean().max())
-        T = top[1].groupby("temperature")[METRIC].mean().idxmax()
-        cell = {"kd_weight": weight, "temperature": T}
-        other = "test_accuracy_5_9" if weight else "test_accuracy_0_4"
-        yield (
-            f"Plain loss at λ = {weight:g}: only the teacher of {half} is heard, and it says 0 for every other digit, so no "
-            f"student that follows it can be right on more than the {100 * share:.2f} % of the test digits that are {half}. "
-            f"Measured: at most {percent(by_seed(select(top[1], cell), METRIC))} ({ENTITLED[top[0].axes['inputs']]}, T = {T:.3g}); "
-            f"over all sorts of images and T, {100 * table[column].mean():.1f} % of the digits {half} and "
-            f"{100 * table[other].mean():.2f} % of the others are right."
-        )
+    first = of_teachers("first_share").mean()
+    for weight, half, other, share in ((1.0, "0 to 4", "5 to 9", first), (0.0, "5 to 9", "0 to 4", 1 - first)):
+        table = select(run.students, {"lifting": PLAIN, "kd_weight": weight})
+        top = choose(table, ["inputs", "temperature"], by=METRIC) if plain and len(teachers) else None
+        if top:
+            yield (
+                f"Plain loss at λ = {weight:g}: only the teacher of {half} is heard, and it says 0 for every other digit, so no "
+                f"student that follows it can be right on more than the {100 * share:.2f} % of the test digits that are {half}. "
+                f"Measured: at most {tell.percent(top.by_seed())} ({run.named(top.best)}); over all sorts of images and T, "
+                f"{100 * table[HALVES[half]].mean():.1f} % of the digits {half} and {100 * table[HALVES[other]].mean():.2f} % of the "
+                "others are right."
+            )
 
 
+def against(a, b):
+    difference = statistics.paired(a, b)
+    return f"{tell.points(difference)}, paired by seed: {tell.moves(difference)}"
+
+
+# %%
 def input_sentence(name):
-    verdict = verdicts[name]
-    accuracy = by_seed(select(done[name], verdict.best), METRIC)
-    head = ENTITLED[name][0].upper() + ENTITLED[name][1:]
-    said = [f"**{head}**: validation chooses {named(verdict.best)}; test accuracy {percent(accuracy)}"]
+    choice = best_of[name]
+    plain_loss = choose(select(run.students, {"inputs": name, "lifting": PLAIN}), CELL)
+    fixed = by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC)
+    said = f"**{tell.capital(ENTITLED[name])}**: validation chooses {run.named(choice.best)}; test accuracy {tell.percent(choice.by_seed())}"
     if len(teachers):
-        difference = statistics.paired(accuracy, JOINED["probability"])
-        said.append(
-            f"; against the teachers joined by probability, {tell.points(difference)}, "
-            f"paired by seed: {tell.moves(difference)}"
-        )
-    said.append(f". {tell.verdict(verdict, named, 3)}")
-    cells = done[name].groupby("lifting")["kd_weight"].count().index
-    plain_cells = select(done[name], {"lifting": PLAIN})
-    if PLAIN in cells and verdict.best["lifting"] != PLAIN:
-        best = statistics.stands_out(plain_cells, CELL, "val_accuracy", METRIC).best
-        said.append(f" Plain loss: {percent(by_seed(select(plain_cells, best), METRIC))} at {named(best)}.")
-    fixed = by_seed(select(done[name], FIXED), METRIC)
-    if len(fixed):
-        said.append(f" Without any choice, at {named(FIXED)}: {percent(fixed)}.")
-    return "".join(said)
+        said += f"; against the teachers joined by probability, {against(choice.by_seed(), JOINED['probability'])}"
+    said += f". {tell.choice(choice, run.named, 3)}"
+    if plain_loss and plain and choice.best["lifting"] != PLAIN:
+        said += f" Plain loss: {tell.percent(plain_loss.by_seed())} at {run.named(plain_loss.best)}."
+    return said + (f" Without any choice, at {run.named(FIXED)}: {tell.percent(fixed)}." if len(fixed) else "")
 
 
 def summary_sentences():
     """The best without a real image, and what is lost to the upper bound."""
-    without = {name: verdict for name, verdict in verdicts.items() if name not in ("real", "fashion")}
-    if not without:
-        return
-    validation = {name: by_seed(select(done[name], v.best), "val_accuracy").mean() for name, v in without.items()}
-    name = max(validation, key=lambda n: validation[n])
-    accuracy = by_seed(select(done[name], without[name].best), METRIC)
-    text = f"Without any photographed or scanned image the best are {ENTITLED[name]}: {percent(accuracy)}"
-    if "real" in verdicts:
-        difference = statistics.paired(accuracy, by_seed(select(done["real"], verdicts["real"].best), METRIC))
-        text += f"; against real images {tell.points(difference)}, paired by seed: {tell.moves(difference)}"
-    yield text + "."
+    without = [choice.students for name, choice in best_of.items() if name not in ("real", "fashion")]
+    top = choose(pd.concat(without), ["inputs"]) if without else None
+    if top:
+        real = f"; against real images {against(top.by_seed(), best_of['real'].by_seed())}" if "real" in best_of else ""
+        yield f"Without any photographed or scanned image the best are {run.named(top.best)}: {tell.percent(top.by_seed())}{real}."
 
 
-def caveat_sentences():
-    yield (
-        f"No published number was found for two teachers of half of MNIST without data. The nearest, {PUBLISHED[0]}: "
-        f"{100 * PUBLISHED[1]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real "
-        "images do not bring the student to its teachers' level."
-    )
-    yield from run.caveats()
-
-
-run.close(
-    [
-        *teacher_sentences(),
-        *end_sentences(),
-        *(input_sentence(name) for name in verdicts),
-        *summary_sentences(),
-        *caveat_sentences(),
-    ]
+nearest = (
+    f"No published number was found for two teachers of half of MNIST without data. The nearest, {DAFL[0]}, {DAFL[1]}: "
+    f"{100 * DAFL[2]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real images do not bring the student to its "
+    "teachers' level."
 )
+summary, inputs = [*summary_sentences()], [*map(input_sentence, best_of)]
+run.close([*(summary or inputs), teacher_sentence()], [*end_sentences(), *(inputs if summary else ()), nearest])
