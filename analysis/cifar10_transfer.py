@@ -3,373 +3,312 @@
 #
 # A network with weights from elsewhere learns CIFAR-10 in one of four ways, `unfreezing`: its new **head** alone, on features
 # that are computed once and cached; the head and the **last block**; **gradual**, from the top down until half of the training;
-# **all** at once. The same with random weights, and an own CNN, say what the weights were worth. Of each experiment (model,
+# **all** at once. The same with random weights, and an own CNN, say what the weights were worth. Of each setting (network,
 # weights, unfreezing, resolution, number of training images) the parameters of training are chosen on validation; the test
 # set only reports. Every number is a mean over seeds with Student's 95 % interval.
 
 # %%
-import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, display
 
-from analysis.core import records, report, statistics, tell
-from analysis.core.figures.bars import columns
-from analysis.core.figures.curves import curves
-from analysis.core.figures.heatmap import heatmap
-from analysis.core.settings import by_seed, select
+from analysis.core import blocks, report, tell
+from analysis.core.choice import choices, choose
+from analysis.core.settings import select, varied
 
-run = report.start("cifar10_transfer")
-EXPERIMENT = ["network", "weights", "unfreezing", "resolution", "train_images"]
-METRIC = "test_accuracy"
-OWN, UNFREEZINGS = ("airbench_small", "airbench"), ("head", "last_block", "gradual", "all")
-done = records.final(run.rows).drop_duplicates("student")
-tried = [a for a in run.rows.attrs["axes"] if a not in (*EXPERIMENT, "seed")]  # the parameters of training
-sources = run.table("sources")
+OWN, METRIC = ("airbench_small", "airbench"), "test_accuracy"
+NETWORKS = {"airbench": "own CNN", "airbench_small": "small own CNN"}
+WAYS = {"head": "head (cached)", "last_block": "last block", "gradual": "gradual", "all": "all layers"}
 
 
-def experiments():
-    """Of each experiment the config that validation chose, and how many there were to choose from."""
-    found = []
-    for values, part in done.groupby(EXPERIMENT, sort=False):
-        cells = statistics.summarise(part, tried, "val_accuracy")
-        best = cells[cells["n"] == cells["n"].max()].sort_values("mean", ascending=False).iloc[0]
-        cell = {**dict(zip(EXPERIMENT, values, strict=True)), **{name: best[name] for name in tried}}
-        seeds = select(done, cell)
-        found.append({
-            **cell, "configs": len(cells), "seeds": seeds, "val": by_seed(seeds, "val_accuracy"), "test": by_seed(seeds, METRIC),
-            "images": int(cell["train_images"]),
-        })  # fmt: skip
-    return sorted(found, key=place)
+def start(weights):
+    """Where weights come from."""
+    return {"imagenet": "ImageNet", "random": "random"}.get(weights, f"checkpoint {weights.rpartition('/')[2]}")
 
 
-def place(e):
-    """Where an experiment stands in tables and figures: the own CNN last, few images before many."""
-    model = (e["network"] in OWN, e["network"], e["weights"])
-    return *model, e["images"], UNFREEZINGS.index(e["unfreezing"]), e["resolution"]
+run = report.open("cifar10_transfer", words={
+    "network": lambda name: str(NETWORKS.get(name, name)), "weights": start, "unfreezing": WAYS, "resolution": "{} px",
+    "train_images": lambda images: f"{images:,.0f} images",
+})  # fmt: skip
+
+# %%
+WHAT = ["network", "weights", "unfreezing", "train_images"]
+tried = [axis for axis in run.axes if axis not in (*WHAT, "resolution", "seed")]  # the parameters of training
+images = run.cells.groupby("train_size")["train_images"].max()  # all, and more than there are, come to the same
+planned = run.cells.assign(train_images=run.cells["train_size"].map(images))
+settings = sorted(
+    run.settings(but=tried, first=WHAT, cells=planned),
+    key=lambda s: (s.axes["network"] in OWN, s.axes["network"], s.axes["weights"], s.axes["train_images"]),
+)
+chosen = choices(settings, tried)
+found = [s for s in settings if s.name in chosen]
+titles = {s.name: run.named(s.axes) for s in found}
 
 
-found = experiments()
-multiple = done["resolution"].nunique() > 1
-owns, checkpoints = ({e[k] for e in found} for k in ("network", "weights"))
-owns, checkpoints = owns & set(OWN), checkpoints - {"imagenet", "random"}
+def config(setting):
+    """Of its chosen students the first, which says how all were trained."""
+    return chosen[setting.name].students.to_dict("records")[0]
 
 
-def start_of(e):
-    """Where the weights came from, in a word or two."""
-    name = f"checkpoint {e['weights'].rpartition('/')[2]}" if len(checkpoints) > 1 else "checkpoint"
-    return {"imagenet": "ImageNet", "random": "random"}.get(e["weights"], name)
+def test(setting):
+    """Test accuracy by seed."""
+    return chosen[setting.name].by_seed()
 
 
-def name_of(e, sep=", "):
-    """An experiment in a few words, and in no other's."""
-    what = e["network"] if e["network"] not in OWN else "own CNN" if len(owns) == 1 else f"own {e['network']}"
-    how = {"head": "head (cached)", "last_block": "last block", "gradual": "gradual", "all": "all layers"}
-    size = f"{e['images']:,} images" + (f", {e['resolution']} px" if multiple else "")
-    return sep.join([what, f"{start_of(e)}: {how[e['unfreezing']]}", size])
-
-
-def smoothed(e):
-    """Its label smoothing in words, where there is some."""
-    return f", label smoothing {e['label_smoothing']:g}" if e.get("label_smoothing") else ""
-
-
-def percent(series):
-    i = statistics.interval(series)
-    return 100 * i.mean, 100 * i.low, 100 * i.high, i.n
-
-
-def table_html(rows):
-    """A table to read, without its index."""
-    display(HTML(pd.DataFrame(rows).to_html(index=False, escape=True, border=0)))
+def smoothed(c):
+    share = c.get("label_smoothing")  # runs of older versions have none
+    return f", label smoothing {share:g}" if share else ""
 
 
 # %% [markdown]
 # ## The models
 # Stages as they freeze and thaw, from the stem to the new head, as torchinfo finds them: shapes for one image, parameters,
 # multiplications of one image (without those of the own CNN's whitening, whose filters are data, not parameters), and in which of
-# this run's experiments the stage is trained.
+# this run's settings the stage is trained.
 
 # %%
-layers = run.table("layers").drop_duplicates(["network", "resolution", "position"])
-for (network, resolution), part in layers.groupby(["network", "resolution"], sort=False):
-    top = part[part["depth"] == 1].sort_values("position")
-    kinds = {
-        stage: ", ".join(dict.fromkeys(inner.sort_values("position")["kind"]))
-        for stage, inner in part[part["depth"] == 2].groupby("stage")
-    }
-    there = set(select(done, {"network": network, "resolution": resolution})["unfreezing"])
-    ways = [u for u in UNFREEZINGS if u in there]
-    depths = {"head": 1, "last_block": 2}  # stages that are trained, from the head on; all by the others
-    total, work = top["parameters"].sum(), top["multiplications"].sum()
-    display(HTML(
-        f"<h4>{network} at {resolution} x {resolution} pixels: {total / 1e6:.2f} M parameters, "
-        f"{work / 1e6:,.0f} M multiplications an image</h4>"
-    ))  # fmt: skip
-    table_html([
-        {"stage": row.stage, "consists of": kinds.get(str(row.stage), str(row.kind)), "output": row.output, "parameters": f"{row.parameters:,}",
-         "multiplications": f"{row.multiplications:,}", "trained by": ", ".join(u for u in ways if depths.get(u, len(top)) > above)}
+layers = run.table("layers").groupby(["network", "resolution", "position"], sort=False, as_index=False).first()
+DEPTHS = {"head": 1, "last_block": 2}  # stages that are trained, from the head on; all by the others
+
+
+def show_stages(network, resolution):
+    part = select(layers, {"network": network, "resolution": resolution})
+    top, inner = part[part["depth"] == 1], part[part["depth"] == 2]
+    kinds: dict = {stage: ", ".join(dict.fromkeys(of["kind"])) for stage, of in inner.groupby("stage")}
+    there = set(select(run.students, {"network": network, "resolution": resolution})["unfreezing"])
+    lines = [
+        {"stage": row.stage, "consists of": kinds.get(row.stage, row.kind), "output": row.output,
+         "parameters": f"{row.parameters:,}", "multiplications": f"{row.multiplications:,}",
+         "trained by": ", ".join(way for way in WAYS if way in there and DEPTHS.get(way, len(top)) > above)}
         for above, row in zip(reversed(range(len(top))), top.itertuples(), strict=True)
-    ])  # fmt: skip
+    ]  # fmt: skip
+    total, work = top["parameters"].sum() / 1e6, top["multiplications"].sum() / 1e6
+    size = f"{total:.2f} M parameters, {work:,.0f} M multiplications an image"
+    run.show(lines, f"{network} at {resolution} x {resolution} pixels: {size}")
+
+
+for shape in dict.fromkeys(zip(layers["network"], layers["resolution"], strict=True)):
+    show_stages(*shape)
 
 # %% [markdown]
 # ## How each was initialised and trained, and what came out
 # The head is always new. Weights `imagenet` come with their normalisation; `random` ones are drawn from the seed by the family's
-# own rule (a random body that stays frozen, from seed 0). Where features were cached, "passes" are of the head alone.
+# own rule (a random body that stays frozen, from seed 0). Where features were cached, "passes" are of the head alone. "Seconds" are of
+# one student's training and its evaluations on one worker; a head's, its share of a population's.
+
 
 # %%
-table_html([
-    {
-        "model": e["network"], "initialised": f"{start_of(e)}; head {e['head_start']}",
-        "trained": f"{e['unfreezing']}: {e['seeds']['trained_parameters'].iloc[0]:,.0f} parameters",
-        "features": "cached" if e["seeds"]["cached"].iloc[0] else "-",
-        "pixels": e["resolution"], "images": f"{e['images']:,}",
-        "optimiser": f"{e['optimiser']}, lr {e['lr']:g}, weight decay {e['weight_decay']:g}, {e['passes']} passes of batches of {e['batch_size']}, {e['precision']}{smoothed(e)}",
-        "augmentation": e["augmentation"] + (f", {e['views']} views" if e["views"] > 1 else ""), "test views": e.get("test_views", 1),
-        "chosen of": e["configs"], "validation, %": f"{percent(e['val'])[0]:.1f}",
-        "test, %": tell.percent(statistics.interval(e["test"])), "seconds": f"{e['seeds']['seconds'].mean():.0f}",
-    }
-    for e in found
-])  # fmt: skip
+def protocol(setting):
+    c, choice = config(setting), chosen[setting.name]
+    how = f"{c['optimiser']}, lr {c['lr']:g}, weight decay {c['weight_decay']:g}, {c['passes']} passes of batches of {c['batch_size']}"
+    return {
+        "model": c["network"], "initialised": f"{start(c['weights'])}; head {c['head_start']}",
+        "trained": f"{c['unfreezing']}: {c['trained_parameters']:,.0f} parameters", "features": "cached" if c["cached"] else "-",
+        "pixels": c["resolution"], "images": f"{c['train_images']:,.0f}", "optimiser": f"{how}, {c['precision']}{smoothed(c)}",
+        "augmentation": c["augmentation"] + f", {c['views']} views" * (c["views"] > 1), "test views": c.get("test_views", 1),
+        "chosen of": len(choice.cells), "validation, %": f"{100 * choice.by_seed('val_accuracy').mean():.1f}",
+        "test, %": tell.percent(choice.by_seed()), "seconds": f"{choice.students['seconds'].mean():.0f}",
+    }  # fmt: skip
 
-# %% [markdown]
-# "Seconds" are of one student's training and its evaluations on one worker; a head's, its share of a population's. Features that are
-# cached cost, once:
 
-# %%
+run.show([protocol(s) for s in found])
+sources = run.table("sources")
 cached = sources[sources["cached"] == 1] if len(sources) else sources
 if len(cached):
-    table_html([
-        {"model": s.network, "weights": s.weights, "pixels": s.resolution, "views": s.views, "precision": s.precision,
-         "seconds when they were made": f"{s.seconds:.0f}"}
-        for s in cached.itertuples()
-    ])  # fmt: skip
+    costs = cached[["network", "weights", "resolution", "views", "precision"]]
+    run.show(costs.assign(seconds=cached["seconds"].map("{:.0f}".format)), "Features that are cached cost, once:")
 
 # %% [markdown]
-# ## All experiments
-# Model and type of experiment across, test accuracy up. Pale: published, all with 50,000 images: ResNet-50 at 224 pixels (SimCLR,
-# arXiv 2002.05709, Table B.5) and ResNet-18 from scratch (WeihaoZhuang/cifar10-100-fast-training), with larger budgets; the fast
-# own CNN that ours follows, airbench94 and its larger sister (KellerJordan/cifar10-airbench), over several views of each test image.
+# ## All settings
+# Pale: published, all with 50,000 images: ResNet-50 at 224 pixels (SimCLR, arXiv 2002.05709, Table B.5) and ResNet-18 from scratch
+# (WeihaoZhuang/cifar10-100-fast-training), with larger budgets; the fast own CNN that ours follows, airbench94 and its larger
+# sister (KellerJordan/cifar10-airbench), over several views of each test image.
 
 # %%
-COLORS = {"ImageNet": "#0072B2", "checkpoint": "#9E4F80", "random": "#C46200", "own": "#007A5A", "published": "0.85"}
+KINDS = {
+    "ImageNet": "#0072B2", "checkpoint": "#9E4F80", "random": "#C46200", "own CNN, random": "#007A5A", "published": "0.85",
+}  # fmt: skip
 PUBLISHED = {
-    "ResNet-50, ImageNet:\nhead [SimCLR, B.5]": 93.6,
-    "ResNet-50, random:\nall layers [SimCLR, B.5]": 95.9,
-    "ResNet-50, ImageNet:\nall layers [SimCLR, B.5]": 97.5,
-    "ResNet-18, random:\nall layers [WeihaoZhuang]": 95.32,
-    "own CNN [airbench94]": 94.01,
-    "own CNN [airbench96]": 96.0,
+    "ResNet-50, ImageNet, head [SimCLR, B.5]": 0.936,
+    "ResNet-50, random, all layers [SimCLR, B.5]": 0.959,
+    "ResNet-50, ImageNet, all layers [SimCLR, B.5]": 0.975,
+    "ResNet-18, random, all layers [WeihaoZhuang]": 0.9532,
+    "own CNN [airbench94]": 0.9401,
+    "own CNN [airbench96]": 0.96,
 }
-entries = []
-for e in found:
-    mean, low, high, n = percent(e["test"])
-    kind = "own" if e["network"] in OWN and e["weights"] == "random" else start_of(e).partition(" ")[0]
-    entries.append({"name": name_of(e, "\n"), METRIC: mean, "low": low, "high": high, "kind": kind})
-entries += [
-    {"name": name, METRIC: value, "low": None, "high": None, "kind": "published"} for name, value in PUBLISHED.items()
-]
-bars = pd.DataFrame(entries).astype({"low": float, "high": float})
-bars["color"] = bars["kind"].map(COLORS)
-figure, ax = plt.subplots(figsize=(max(9, 0.68 * len(bars) + 1.5), 6.6), layout="constrained")
-columns(bars, "name", METRIC, hue="color", limit=110, ax=ax)
-ax.set_yticks(range(0, 101, 20))
-for kind in dict.fromkeys(bars["kind"]):
-    ax.bar(
-        0,
-        0,
-        color=COLORS[kind],
-        label={"own": "own CNN, random weights", "published": "published"}.get(kind, f"{kind} weights"),
-    )
-figure.legend(loc="outside lower center", ncols=5)
-figure.suptitle(f"Test accuracy on CIFAR-10, mean and 95 % interval\n{run.subtitle}", fontsize=11)
-run.figure(figure, "comparison")
+
+
+def kind(setting):
+    """Whose weights a setting starts from."""
+    c = setting.axes
+    own = c["network"] in OWN and c["weights"] == "random"
+    return "own CNN, random" if own else start(c["weights"]).partition(" ")[0]
+
+
+ours = [blocks.rung(titles[s.name], test(s), kind(s), METRIC) for s in found]
+others = [blocks.rung(name, [value], "published", METRIC) for name, value in PUBLISHED.items()]
+heading = "Test accuracy on CIFAR-10, mean and 95 % interval, by the weights at the start"
+blocks.ladder(run, [*ours, *others], METRIC, heading, KINDS, descending=None, name="comparison")
 
 # %% [markdown]
 # ## Over the number of labels
-# Drawn where an experiment was done with several.
+# Drawn where the same was done with several.
+
 
 # %%
-growing = pd.DataFrame([
-    {"images": e["images"], METRIC: mean, "low": low, "high": high, "n": n,
-     "which": name_of({**e, "images": 0}).replace(", 0 images", "")}
-    for e in found
-    for mean, low, high, n in [percent(e["test"])]
-])  # fmt: skip
-growing = growing[growing.groupby("which")["images"].transform("nunique") > 1]
-if len(growing):
-    figure, ax = plt.subplots(figsize=(8.6, 4.8), layout="constrained")
-    curves(growing, "images", METRIC, "which", ax=ax)
-    ax.set(xscale="log", ylim=(0, 100), xlabel="training images with labels")
-    ax.set_xticks(sorted(growing["images"].unique()), [f"{n:,}" for n in sorted(growing["images"].unique())])
-    ax.minorticks_off()
-    ax.legend(fontsize=8.5, loc="lower right")
-    figure.suptitle(f"Test accuracy over the number of labels\n{run.subtitle}", fontsize=11)
-    run.figure(figure, "labels")
+def over_labels(setting):
+    which = run.named({axis: value for axis, value in setting.axes.items() if axis != "train_images"})
+    return chosen[setting.name].students.assign(which=which, labels=setting.axes["train_images"])
+
+
+growing = pd.concat(map(over_labels, found))
+grown = growing[growing.groupby("which")["labels"].transform("nunique") > 1]
+if len(grown):
+    blocks.learning(
+        run, grown, "labels", METRIC, "Test accuracy over the number of labels", per="which", name="labels", legend="",
+        columns=["network"] * (grown["which"].nunique() > 8), xlabel="training images with labels", size=(8.6, 4.4),
+    )  # fmt: skip
 
 # %% [markdown]
 # ## Heads on cached features
 # Validation accuracy of every head of a population over learning rate and weight decay: what one pass over the features and one
-# population bought. The outlined one is chosen. At the highest resolution.
+# population bought. At the highest resolution.
 
 # %%
-heads = [e for e in found if e["unfreezing"] == "head" and e["configs"] > 1]
-studied = [e for e in heads if e["resolution"] == max(e["resolution"] for e in heads)]
-if studied:
-    across = min(3, len(studied))
-    down = -(-len(studied) // across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(max(8, 4.6 * across), 4 * down + 0.6), squeeze=False, layout="constrained"
-    )
-    for ax in axes.flat[len(studied) :]:
-        ax.axis("off")
-    for e, ax in zip(studied, axes.flat[: len(studied)], strict=True):
-        fixed = {k: e[k] for k in (*EXPERIMENT, *tried) if k not in ("lr", "weight_decay")}
-        plane = statistics.summarise(select(done, fixed), ["lr", "weight_decay"], "val_accuracy")
-        plane[["mean", "low", "high"]] *= 100
-        best = {"lr": e["lr"], "weight_decay": e["weight_decay"]}
-        limits = (plane["mean"].min(), plane["mean"].max())
-        heatmap(plane.rename(columns={"mean": "val"}), "lr", "weight_decay", "val", best, limits, ax=ax)
-        ax.set_title(name_of(e, "\n"), fontsize=9.5)
-    figure.suptitle(f"Heads: validation accuracy, %, and half of its interval\n{run.subtitle}", fontsize=11)
-    run.figure(figure, "heads")
+heads = [s for s in found if s.axes["unfreezing"] == "head" and len(chosen[s.name].cells) > 1]
+finest = [s for s in heads if config(s)["resolution"] == max(config(h)["resolution"] for h in heads)]
+if finest:
+    fixed = {s.name: {k: v for k, v in chosen[s.name].best.items() if k not in ("lr", "weight_decay")} for s in finest}
+    population = pd.concat(select(s.cells, fixed[s.name]) for s in finest)
+    blocks.plane(
+        run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy over learning rate and weight decay",
+        columns=varied(population, list(finest[0].axes)) or ["network"], surfaces=False, name="heads",
+        framed=[{**s.axes, **chosen[s.name].best} for s in finest],
+    )  # fmt: skip
 
 # %% [markdown]
 # ## The best model
-# The experiment with the best validation accuracy in the mean over seeds; where that transfers nothing, the best that does, too.
+# The setting with the best validation accuracy; where that transfers nothing, the best that does, too.
 
 # %%
-MODIFIED = {
-    "head": "the head, new: one linear layer to ten classes; all else is frozen",
-    "last_block": "the head, new, and the last stage are trained; all else is frozen",
-    "gradual": "the head is new; every stage is trained, thawed from the top until half of the training",
-    "all": "the head is new; every stage is trained from the first step",
-}
-TYPE = {
-    "head": "feature extraction",
-    "last_block": "partial fine-tuning",
-    "gradual": "gradual fine-tuning",
-    "all": "full fine-tuning",
-}
+TRANSFER = {
+    "head": ("feature extraction", "the head, new: one linear layer to ten classes; all else is frozen"),
+    "last_block": ("partial fine-tuning", "the head, new, and the last stage are trained; all else is frozen"),
+    "gradual": ("gradual fine-tuning", "the head is new; every stage is trained, thawed from the top until half of the training"),
+    "all": ("full fine-tuning", "the head is new; every stage is trained from the first step"),
+}  # fmt: skip
 
 
-def description(e):
-    """What the assignment asks to tell of the best: {name: value}."""
-    counts = select(layers, {"network": e["network"], "resolution": e["resolution"]})
-    whole = int(counts.loc[counts["depth"] == 1, "parameters"].sum())
-    trained, random = int(e["seeds"]["trained_parameters"].iloc[0]), e["weights"] == "random"
-    views = ", over two views of each image" if e.get("test_views") == 2 else ""
+def best_of(some):
+    """The setting that validation chooses of some, each with its own choice, and what that is worth."""
+    students = pd.concat(chosen[s.name].students.assign(setting=s.name) for s in some)
+    choice = choose(students, ["setting"])
+    assert choice, "each is measured, or had no choice of its own"
+    return next(s for s in some if s.name == choice.best["setting"]), choice
+
+
+# %%
+def description(setting):
+    """What the assignment asks to tell of the best."""
+    c, top = config(setting), layers[layers["depth"] == 1]
+    whole = select(top, {"network": c["network"], "resolution": c["resolution"]})["parameters"].sum() / 1e6
+    random = c["weights"] == "random"
+    kind_of, changed = ("none: trained from random weights", "all are its own") if random else TRANSFER[c["unfreezing"]]
     return {
-        "source model": f"{e['network']} ({whole / 1e6:.2f} M parameters), weights {e['weights']}",
-        "modified layers": f"{'all are its own' if random else MODIFIED[e['unfreezing']]}; {trained:,} parameters are trained",
-        "type of transfer": "none: trained from random weights" if random else TYPE[e["unfreezing"]],
-        "training images": f"{e['images']:,} at {e['resolution']} x {e['resolution']} pixels, augmentation {e['augmentation']}",
-        "optimiser": f"{e['optimiser']}, peak lr {e['lr']:g}, weight decay {e['weight_decay']:g}, {e['passes']} passes, batches of {e['batch_size']}, warm-up and linear decay{smoothed(e)}",
-        "initialisation": f"{start_of(e)} weights; head {e['head_start']}",
-        "test accuracy": tell.percent(statistics.interval(e["test"])) + views,
+        "source model": f"{c['network']} ({whole:.2f} M parameters), weights {c['weights']}",
+        "modified layers": f"{changed}; {c['trained_parameters']:,.0f} parameters are trained",
+        "type of transfer": kind_of,
+        "training images": f"{c['train_images']:,.0f} at {c['resolution']} x {c['resolution']} pixels, augmentation {c['augmentation']}",
+        "optimiser": f"{c['optimiser']}, peak lr {c['lr']:g}, weight decay {c['weight_decay']:g}, {c['passes']} passes, batches of "
+        f"{c['batch_size']}, warm-up and linear decay{smoothed(c)}",
+        "initialisation": f"{start(c['weights'])} weights; head {c['head_start']}",
+        "test accuracy": tell.percent(test(setting)) + ", over two views of each image" * (c.get("test_views") == 2),
     }  # fmt: skip
 
 
-best = max(found, key=lambda e: e["val"].mean())
-transfers = [e for e in found if e["weights"] != "random"]
+transfers = [s for s in found if s.axes["weights"] != "random"]
+best, verdict = best_of(found)
 shown = {"the best model": best}
-if transfers and best["weights"] == "random":
-    shown["the best transfer"] = max(transfers, key=lambda e: e["val"].mean())
-described = {of: description(e) for of, e in shown.items()}
-table_html([
-    {"": name, **{of: told[name] for of, told in described.items()}} for name in described["the best model"]
-])  # fmt: skip
+if transfers and best.axes["weights"] == "random":
+    shown["the best transfer"] = best_of(transfers)[0]
+run.show(pd.DataFrame({of: description(s) for of, s in shown.items()}).rename_axis("").reset_index())
 
 # %% [markdown]
 # ## What came out
 # Computed from the rows. Differences are paired by seed.
 
+# %%
+UNLIKE = ["resolution", "passes", "batch_size", "optimiser", "augmentation", "label_smoothing", "test_views", "precision"]  # fmt: skip
+
+
+def compared(a, b, question):
+    """A paired difference of two settings, and what else is not alike in them."""
+    one, other = config(a), config(b)
+    unlike = [f"{k.replace('_', ' ')} {one[k]} and {other[k]}" for k in UNLIKE if one.get(k) != other.get(k)]
+    of, among = (len(chosen[s.name].cells) for s in (a, b))
+    also = "; ".join(unlike + [f"chosen of {of} and {among}"] * (max(of, among) > 1))
+    return (
+        f"**{question}** ({titles[a.name]}): {tell.percent(test(a))} against {tell.percent(test(b))}, "
+        f"{tell.difference(test(a), test(b))}{f' ({also})' if also else ''}."
+    )
+
+
+def pairs(axis, value, question):
+    """Each setting against that which differs in this axis alone."""
+    for s in found:
+        twin = [other for other in found if other.axes == {**s.axes, axis: value} and other is not s]
+        if twin:
+            yield compared(s, twin[0], question(s.axes))
+
+
+def against_own():
+    """The best transfer against the best own CNN, by the number of images."""
+    own = [s for s in found if kind(s) == "own CNN, random" and s.axes["unfreezing"] != "head"]
+    for count in sorted({s.axes["train_images"] for s in found}):
+        rivals = [[s for s in some if s.axes["train_images"] == count] for some in (transfers, own)]
+        if all(rivals):
+            first, rival = (best_of(some)[0] for some in rivals)
+            yield compared(first, rival, f"Transfer against the own CNN at {count:,.0f} images")
+
 
 # %%
-def compared(a, b, what):
-    """A sentence on a paired difference of two experiments, and on what else is not alike in them."""
-    d = statistics.paired(a["test"], b["test"])
-    unlike = [
-        f"{k.replace('_', ' ')} {a[k]} and {b[k]}"
-        for k in (
-            "resolution",
-            "passes",
-            "batch_size",
-            "optimiser",
-            "augmentation",
-            "label_smoothing",
-            "test_views",
-            "precision",
-        )
-        if a.get(k) != b.get(k)
-    ]
-    if max(a["configs"], b["configs"]) > 1:
-        unlike.append(f"chosen of {a['configs']} and {b['configs']}")
-    also = f" ({'; '.join(unlike)})" if unlike else ""
-    return f"{what}: {tell.percent(statistics.interval(a['test']))} against {tell.percent(statistics.interval(b['test']))}, {tell.points(d)}: {tell.moves(d)}{also}."
-
-
-def pairs():
-    """Sentences on pairs of experiments, by what they ask; the parameters of training may differ too, which they say."""
-    for e in found:
-        rest = {k: e[k] for k in EXPERIMENT}
-        twin = next((o for o in found if {k: o[k] for k in EXPERIMENT} == {**rest, "weights": "random"}), None)
-        if e["weights"] != "random" and twin:
-            yield compared(e, twin, f"**{start_of(e)} against random weights** ({name_of(e)})")
-    for e in found:
-        head = next(
-            (
-                o
-                for o in found
-                if {k: o[k] for k in EXPERIMENT} == {**{k: e[k] for k in EXPERIMENT}, "unfreezing": "head"}
-            ),
-            None,
-        )
-        if e["unfreezing"] != "head" and head:
-            yield compared(e, head, f"**{e['unfreezing']} against head** ({name_of(e)})")
-    for images in sorted({e["images"] for e in found}):
-        there = [e for e in found if e["images"] == images]
-        own = [e for e in there if e["network"] in OWN and e["weights"] == "random" and e["unfreezing"] != "head"]
-        transferred = [e for e in there if e["network"] not in OWN and e["weights"] != "random"]
-        if own and transferred:
-            first, rival = (max(some, key=lambda e: e["val"].mean()) for some in (transferred, own))
-            yield compared(first, rival, f"**Transfer against the own CNN at {images:,} images** ({name_of(first)})")
+def best_sentences():
+    worth = tell.choice(verdict, lambda cell: titles[cell["setting"]])
+    yield f"**Best by validation**: {titles[best.name]}, {tell.percent(test(best))} on test. {worth}"
+    if second := shown.get("the best transfer"):
+        yield f"**Best transfer by validation**: {titles[second.name]}, {tell.percent(test(second))} on test."
 
 
 def pace():
     """How long a pass of each kind of network takes, at the most images that it was trained on."""
-    whole = {}
-    for e in sorted(found, key=lambda e: e["images"]):
-        if not e["seeds"]["cached"].iloc[0] and "pass_seconds" in done:  # runs of older versions lack it
-            whole[e["network"], e["unfreezing"], e["resolution"]] = e
+    if "pass_seconds" not in run.students:  # runs of older versions
+        return
+    learning = sorted((s for s in found if not config(s)["cached"]), key=lambda s: s.axes["train_images"])
+    whole = {tuple(config(s)[k] for k in ("network", "unfreezing", "resolution")): s for s in learning}
     each = [
-        f"{network}, {unfreezing}, {e['images']:,} images of {resolution} px, {e['precision']}: {e['seeds']['pass_seconds'].mean():.1f} s"
-        for (network, unfreezing, resolution), e in whole.items()
+        f"{network}, {way}, {s.axes['train_images']:,.0f} images of {pixels} px, {config(s)['precision']}: "
+        f"{chosen[s.name].students['pass_seconds'].mean():.1f} s"
+        for (network, way, pixels), s in whole.items()
     ]
-    devices = run.info.get("devices", {})
-    gpus = devices.get("gpus", []) if run.info.get("num_gpus") else []
-    where = "an unknown GPU" if run.info.get("num_gpus") else devices.get("cpu", "an unknown processor")
-    on = ", ".join(dict.fromkeys(gpus)) or where
+    gpus, devices = run.info.get("num_gpus"), run.info.get("devices", {})
+    names, unknown = (
+        (devices.get("gpus", []), "an unknown GPU") if gpus else ([devices.get("cpu")], "an unknown processor")
+    )
+    on = ", ".join(dict.fromkeys(filter(None, names))) or unknown
     if each:
         yield f"A pass over the training images took, without evaluations, of one worker on {on}: {tell.listing(each, 20)}."
 
 
-def sentences():
-    ranked = pd.concat([e["seeds"].assign(experiment=name_of(e)) for e in found])
-    verdict = statistics.stands_out(ranked, ["experiment"], "val_accuracy", METRIC)
-    yield f"**Best by validation**: {name_of(best)}, {tell.percent(statistics.interval(best['test']))} on test. {tell.verdict(verdict, lambda cell: cell['experiment'])}"
-    if e := shown.get("the best transfer"):
-        yield f"**Best transfer by validation**: {name_of(e)}, {tell.percent(statistics.interval(e['test']))} on test."
-    yield from pairs()
-    yield from pace()
-    yield (
-        "The intervals are over seeds and not corrected for the number of comparisons. All experiments share their test images, which seeds do "
-        "not vary; where all training images are used, seeds differ in their order and the first weights only."
-    )
-    heads = done[done["unfreezing"] == "head"]
-    if len(heads):
-        made = f"; their features took {cached['seconds'].sum():.0f} s of one worker, once" if len(cached) else ""
-        yield f"Heads trained on cached features: {len(heads)}, in {heads['seconds'].sum():.0f} s of one worker{made}."
-    yield from run.caveats()
+def heads_sentence():
+    trained = run.students[run.students["unfreezing"] == "head"]
+    made = f"; their features took {cached['seconds'].sum():.0f} s of one worker, once" if len(cached) else ""
+    if len(trained):
+        yield f"Heads trained on cached features: {len(trained)}, in {trained['seconds'].sum():.0f} s of one worker{made}."
 
 
-run.close(sentences())
+# %%
+CAVEAT = (
+    "The intervals are over seeds and not corrected for the number of comparisons. All settings share their test images, which seeds "
+    "do not vary; where all training images are used, seeds differ in their order and the first weights only."
+)
+weighed = pairs("weights", "random", lambda axes: f"{start(axes['weights'])} against random weights")
+unfrozen = pairs("unfreezing", "head", lambda axes: f"{WAYS[axes['unfreezing']]} against head")
+run.close([*best_sentences(), *against_own()], [*weighed, *unfrozen, *pace(), CAVEAT, *heads_sentence()])

@@ -121,9 +121,9 @@ def rungs(setting):
         yield blocks.rung(f"Student2.0, {told}\n{tell.cell(choice.best)}", choice.by_seed(METRIC), "Student2.0", METRIC)
 
 
+published = [blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()]
 bars = [rung for s in settings for rung in rungs(s)]
-bars += [blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()]
-blocks.ladder(run, bars, METRIC, HEADING, KINDS, digits=2, descending=True)
+blocks.ladder(run, [*bars, *published], METRIC, HEADING, KINDS, digits=2, descending=True)
 
 # %% [markdown]
 # ## What came out
@@ -155,6 +155,11 @@ def setting_sentence(setting):
     return f"{head}{'; '.join(said)}. {tell.choice(choice)} {edge}".strip()
 
 
+# %% [markdown]
+# Hinton's claims: with 300 or more units all T > 8 are alike, with 30 units T of 2.5 to 4 is best.
+
+
+# %%
 def by_temperature(setting):
     """Test errors by temperature (columns) and seed at the weight that validation chose."""
     part = setting.done[setting.done["kd_weight"] == chosen[setting.name].best["kd_weight"]]
@@ -162,7 +167,6 @@ def by_temperature(setting):
 
 
 def warm_sentences(setting):
-    """Hinton's claims: with 300 or more units all T > 8 are alike, with 30 units T of 2.5 to 4 is best."""
     units, errors = int(setting.axes["network"].removeprefix("mlp_")), by_temperature(setting)
     hot, warm = [T for T in errors if T >= 8], [T for T in errors if 2.5 <= T <= 4]
     if units >= 300 and len(hot) > 1:
@@ -186,6 +190,11 @@ def warm_sentences(setting):
         )
 
 
+# %% [markdown]
+# What a larger step does without a teacher, and what is published.
+
+
+# %%
 def paper_sentences():
     numbers = "67 (teacher), 146 (student) and 74 (distilled at T = 20) errors of 10,000"
     yield f"Published, {PAPER}, section 3: {numbers}, with a student of 2 x 800."

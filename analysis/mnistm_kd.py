@@ -143,15 +143,14 @@ if heard:
 # %%
 KINDS = {VIEWS["source"]: "#56B4E9", VIEWS["target"]: "#E69F00", "teacher or labels alone": "0.55", "published": "0.85"}
 if planes:
-    alone = {
-        f"labels only, {n}": labels_only(planes[0], n) for n in dict.fromkeys(s.axes["target_labels"] for s in planes)
-    }
-    alone |= {"source only: the teacher": teacher("target", planes[0])}
+    sizes = dict.fromkeys(s.axes["target_labels"] for s in planes)
+    alone = {f"labels only, {n}": labels_only(planes[0], n) for n in sizes}
+    untrained = blocks.rung("source only: the teacher", teacher("target", planes[0]), "teacher or labels alone", METRIC)
     best = {s.name: f"{run.named(s.axes)}\n{tell.cell(chosen[s.name].best)}" for s in heard}
-    bars = [blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()]
-    bars += [blocks.rung(name, values, "teacher or labels alone", METRIC) for name, values in alone.items()]
-    bars += [blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard]
-    blocks.ladder(run, bars, METRIC, HEADING, KINDS)
+    theirs = [blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()]
+    plainly = [blocks.rung(name, values, "teacher or labels alone", METRIC) for name, values in alone.items()]
+    ours = [blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard]
+    blocks.ladder(run, [*theirs, *plainly, untrained, *ours], METRIC, HEADING, KINDS)
 
 # %% [markdown]
 # ## Without target labels: rounds and adaptation

@@ -18,127 +18,88 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.patches import Rectangle
 
-from analysis.core import records, report, statistics, tell
-from analysis.core.figures.curves import curves
-from analysis.core.figures.heatmap import heatmap
-from analysis.core.figures.interactive import interactive
-from analysis.core.figures.references import Reference, lines
-from analysis.core.figures.surface import surface
-from analysis.core.settings import by_seed, select, split
-
-run = report.start("pseudo_labels")
-run.rows["test_error"] = 1 - run.rows["test_accuracy"]
-regimes = split(run.rows, ["dataset", "network"], run.info.get("axes", {}), within=("method", "labels", "threshold"))
+from analysis.core import blocks, report, statistics, tell
+from analysis.core.choice import choose_each
+from analysis.core.settings import by_seed, select
 
 COLORS = {
     "supervised": "0.3", "supervised_weak": "0.65", "supervised_strong": "#9E4F80",
     "pseudo_label": "#D55E00", "self_training": "#0072B2", "fixmatch": "#009E73",
 }  # fmt: skip
-TAUGHT = ("pseudo_label", "self_training", "fixmatch")  # by their own answers
+ALONE, TAUGHT = [*COLORS][:3], [*COLORS][3:]  # by labels alone; by their own answers
 METRIC = "test_error"
-PLANE = ("threshold", "labels")
-LEE, FIXMATCH = "Lee 2013, read in a later table", "arXiv 2001.07685"
-PUBLISHED = {  # test errors: data set, {labels: (name, error, source)}
-    "mnist": {1000: ("Lee 2013, 1,000 labels", 0.0346, LEE)},
-    "cifar10": {
-        40: ("FixMatch, 40 labels", 1 - 0.8619, FIXMATCH),
-        250: ("FixMatch, 250 labels", 1 - 0.9493, FIXMATCH),
-        4000: ("FixMatch, 4,000 labels", 1 - 0.9574, FIXMATCH),
-    },
-}
+WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "setting": "{}", "measure": "{}", "labels": "{:,} labels"}
+VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
+run = report.open("pseudo_labels", words={**WORDS, **VARIANTS})
+settings = run.settings(but=("method", "labels", "threshold"), first=["dataset", "network"])
+titles = {s.name: run.named(s.axes) for s in settings}
+suffixes = {s.name: f"_{s.name}" * (len(settings) > 1) for s in settings}
+
+# %% [markdown]
+# ## What it is read against
+# Published test errors, with other networks and far longer training, each for its number of labels; Lee's 3.46 % come after a denoising
+# autoencoder saw all images.
+
+# %%
+PUBLISHED = pd.DataFrame(
+    [
+        ("mnist", 1000, "pseudo_label", "Lee 2013, 1,000 labels", 0.0346, "Lee 2013, read in a later table"),
+        ("cifar10", 40, "fixmatch", "FixMatch, 40 labels", 1 - 0.8619, "arXiv 2001.07685"),
+        ("cifar10", 250, "fixmatch", "FixMatch, 250 labels", 1 - 0.9493, "arXiv 2001.07685"),
+        ("cifar10", 4000, "fixmatch", "FixMatch, 4,000 labels", 1 - 0.9574, "arXiv 2001.07685"),
+    ],
+    columns=["dataset", "labels", "method", "name", "error", "source"],
+)
 
 
-def title(regime):
-    rest = [
-        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
-        for k, v in regime.axes.items()
-        if k not in ("dataset", "network")
-    ]
-    return ", ".join([regime.axes["dataset"], regime.axes["network"], *rest])
+def counts(setting):
+    """The numbers of labels of a setting, ascending."""
+    return sorted(setting.students["labels"].unique())
 
 
-def suffix(regime):
-    return f"_{regime.name}" if len(regimes) > 1 else ""
-
-
-def counts(regime):
-    """The numbers of labels of a regime, ascending."""
-    return sorted(regime.done["labels"].unique())
-
-
-def cells(regime, labels, methods):
+def of(setting, labels, methods):
     """Students of some methods with so many labels, each once."""
-    done = regime.done[(regime.done["labels"] == labels) & regime.done["method"].isin(methods)]
-    return done.drop_duplicates(["student", "seed"])
+    return setting.students[(setting.students["labels"] == labels) & setting.students["method"].isin(methods)]
 
 
-def verdict(regime, labels, methods):
-    """The method and threshold that validation chooses among some methods; None where none is done."""
-    found = cells(regime, labels, methods).dropna(subset=["val_accuracy", METRIC])
-    if found.empty:
-        return None
-    return statistics.stands_out(
-        found.assign(accuracy=1 - found[METRIC]), ["method", "threshold"], "val_accuracy", "accuracy"
-    )
+def named(cell):
+    return f"{cell['method']}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else cell["method"]
 
 
-def chosen(regime, labels, method):
-    """Rows of the students of one method at the threshold that validation chooses, or none."""
-    best = verdict(regime, labels, [method])
-    return select(cells(regime, labels, [method]), best.best) if best else regime.done[:0]
+def each(draw):
+    """Draws a figure for each setting where a method learns from its own answers."""
+    for setting in settings:
+        if setting.students["method"].isin(TAUGHT).any():
+            draw(setting, [m for m in COLORS if m in set(setting.students["method"])])
 
 
-def methods(regime):
-    return [m for m in COLORS if m in set(regime.done["method"])]
-
-
-def taught(regime):
-    return [m for m in methods(regime) if m in TAUGHT]
-
-
-def references(regime, only=None):
-    known = PUBLISHED.get(regime.axes["dataset"], {})
-    return [
-        Reference(name, 100 * error, source, "0.45", digits=2)
-        for labels, (name, error, source) in known.items() if labels in counts(regime) and only in (None, labels)
-    ]  # fmt: skip
-
-
-def percent(table, *names):
-    return table.assign(**{name: 100 * table[name] for name in names if name in table})
-
-
-def summary(rows, by, metric):
-    """By group: a metric in per cent (as `metric`), its interval cut at 0 and 100, and n."""
-    table = percent(statistics.summarise(rows, by, metric), "mean", "low", "high").rename(columns={"mean": metric})
-    return table.assign(low=table["low"].clip(lower=0), high=table["high"].clip(upper=100))
-
-
-def panels(rows, columns, width, height, **kwargs):
-    return plt.subplots(
-        rows, columns, figsize=(width * columns, height * rows + 1), squeeze=False, layout="constrained", **kwargs
-    )
-
+# at each number of labels what validation chose for each method, and of all methods
+CELL = ["method", "threshold"]
+chosen = {(s.name, n): choose_each(of(s, n, COLORS), "method", CELL) for s in settings for n in counts(s)}
+winners = {s.name: choose_each(s.students, "labels", CELL) for s in settings}
 
 # %% [markdown]
 # ## Test errors over the number of labels
-# Each method at the threshold that validation chose for it at each number of labels. Dashed: published, with other networks and
-# far longer training; Lee's 3.46 % errors come after a denoising autoencoder saw all images.
+# Each method at the threshold that validation chose for it at each number of labels. Diamonds: published.
+
 
 # %%
-figure, axes = panels(1, len(regimes), 8.6, 5)
-for regime, ax in zip(regimes, axes[0], strict=True):
-    rows = pd.concat([chosen(regime, n, m) for n in counts(regime) for m in methods(regime)])
-    table = summary(rows, ["method", "labels"], METRIC)
-    curves(table, "labels", METRIC, "method", COLORS, ax=ax)
-    ax.set(ylim=(0, 1.05 * table["high"].fillna(table[METRIC]).max()), title=title(regime))
-    lines(references(regime), ax)
-handles, names = axes[0][0].get_legend_handles_labels()
-figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
-figure.suptitle(f"Test errors over the number of labels, mean and 95 % interval\n{run.subtitle}", fontsize=11)
-run.figure(figure, "labels")
+def publish(ax, panel):
+    known = select(PUBLISHED, {"dataset": panel.table["dataset"].iloc[0]})
+    for _, line in known[known["labels"].isin(panel.table["labels"])].iterrows():
+        at, value = np.log2(line["labels"]), 100 * line["error"]
+        style = {"color": COLORS[line["method"]], "markerfacecolor": "none", "linestyle": ""}
+        ax.plot(at, value, marker="d", label=f"published: {line['name']}", **style)
+        ax.annotate(f"{value:.2f}", (at, value), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+    ax.set_ylim(0, None)
+
+
+shown = [c.students.assign(setting=titles[name]) for (name, _), per in chosen.items() for c in per.values()]
+blocks.learning(
+    run, pd.concat(shown), "labels", METRIC, "Test errors over the number of labels, mean and 95 % interval", per="method",
+    colors=COLORS, columns=["setting"], limits=(0, None), share=False, also=publish, name="labels", legend="",
+)  # fmt: skip
 
 # %% [markdown]
 # ## Threshold x labels
@@ -148,72 +109,27 @@ run.figure(figure, "labels")
 
 
 # %%
-def plane(regime, method):
-    """(threshold, labels) cells of a method: test errors, low, high in per cent and n; NaN where no student is done."""
-    grid = regime.rows[regime.rows["method"] == method][[*PLANE]].drop_duplicates()
-    found = select(regime.done, {"method": method})
-    table = percent(statistics.summarise(found, PLANE, METRIC), "mean", "low", "high").rename(columns={"mean": METRIC})
-    return grid.merge(table, how="left", on=[*PLANE]).sort_values([*PLANE], ignore_index=True).fillna({"n": 0})
+def draw_planes(setting, methods):
+    x, y = "threshold", "labels"
+    cells = setting.cells[setting.cells["method"].isin(TAUGHT)]
+    if min(cells[x].nunique(), cells[y].nunique()) < 2:
+        return
+    mean = statistics.summarise(cells, ["method", x, y], METRIC)
+    top = min(100, 1.1 * mean["high"].fillna(mean[METRIC]).max())
+    frames = [{y: n, **c.best} for (name, n), per in chosen.items() if name == setting.name for c in per.values()]
+    how: dict = {"columns": ["method"], "suffix": suffixes[setting.name], "digits": 2, "framed": frames}
+    heading = f"Test errors over threshold and labels: {titles[setting.name]}"
+    blocks.plane(run, cells, x, y, METRIC, heading, limits=(0, top), colors=(0, top), **how)
+    if "supervised" in methods:
+        base = select(setting.students, {"method": "supervised"})[[y, "seed", METRIC]]
+        both = cells.merge(base, on=[y, "seed"], suffixes=("", "_supervised"))
+        changes = both.assign(change=both[METRIC] - both[f"{METRIC}_supervised"])
+        most = statistics.summarise(changes, ["method", x, y], "change")["change"].abs().max() or 1.0
+        heading = f"Test errors less those of supervised, points: {titles[setting.name]}"
+        blocks.plane(run, changes, x, y, "change", heading, surfaces=False, name="changes", colors=(-most, most), **how)
 
 
-def gained(regime):
-    """The regime's rows with `change`: test error less that of supervised with the same labels and seed."""
-    plain = select(regime.done, {"method": "supervised"}).drop_duplicates(["student", "seed"])
-    base = plain.set_index(["labels", "seed"])[METRIC]
-    index = pd.MultiIndex.from_frame(regime.done[["labels", "seed"]])
-    return regime.done.assign(change=regime.done[METRIC].to_numpy() - base.reindex(index).to_numpy())
-
-
-def outline(regime, method, ax):
-    """Frames around the cells that validation chose."""
-    found = select(regime.rows, {"method": method})
-    columns, rows = np.unique(found["threshold"]), np.unique(found["labels"])
-    for j, labels in enumerate(rows):
-        best = verdict(regime, labels, [method])
-        if best:
-            i = np.searchsorted(columns, best.best["threshold"])
-            ax.add_patch(
-                Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, fill=False, edgecolor="#D55E00", linewidth=2.5, zorder=5)
-            )
-
-
-for regime in regimes:
-    shown = [m for m in taught(regime) if min(plane(regime, m)[name].nunique() for name in PLANE) > 1]
-    if not shown:
-        continue
-    planes = {m: plane(regime, m) for m in shown}
-    top = min(100, 1.1 * max(float(p["high"].fillna(p[METRIC]).max()) for p in planes.values()))
-    figure, axes = plt.subplots(
-        1, len(shown), figsize=(7.2 * len(shown), 6.6), squeeze=False, subplot_kw={"projection": "3d"}
-    )
-    width = figure.get_figwidth()  # the margins hold the names of the references, and those of the axis
-    figure.subplots_adjust(2.2 / width, 0.04, 1 - 0.9 / width, 0.8, wspace=0.45)
-    for method, ax in zip(shown, axes[0], strict=True):
-        surface(planes[method], *PLANE, METRIC, references(regime), limits=(0, top), colors=(0, top), ax=ax)
-        ax.set_zlabel("test errors, %")
-        ax.set_title(method, fontsize=11)
-        said, limits = f"{method}: {title(regime)}\n{run.subtitle}", (0, top)
-        turned = interactive(planes[method], *PLANE, METRIC, said, references(regime), limits=limits, colors=limits)
-        run.interactive(turned, f"surface_{method}{suffix(regime)}", f"{method}, {title(regime)}")
-    figure.suptitle(f"Test errors over threshold and labels: {title(regime)}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, f"surfaces{suffix(regime)}")
-
-    if "supervised" not in methods(regime):
-        continue
-    changes = gained(regime)
-    figure, axes = panels(2, len(shown), 5.6, 3.7)
-    for method, above, below in zip(shown, *axes, strict=True):
-        heatmap(planes[method], *PLANE, METRIC, limits=(0, top), digits=2, ax=above)
-        table = statistics.summarise(select(changes, {"method": method}), PLANE, "change")
-        table = percent(table, "mean", "low", "high").rename(columns={"mean": "change"})
-        largest = float(np.abs(table["change"]).max()) or 1.0
-        heatmap(table, *PLANE, "change", limits=(-largest, largest), digits=2, ax=below)
-        for ax in (above, below):
-            outline(regime, method, ax)
-        above.set_title(f"{method}: test errors, %", fontsize=10.5)
-        below.set_title("less those of supervised, points", fontsize=10.5)
-    figure.suptitle(f"Test errors over threshold and labels: {title(regime)}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, f"heatmaps{suffix(regime)}")
+each(draw_planes)
 
 # %% [markdown]
 # ## The pseudo-labels while learning
@@ -222,55 +138,50 @@ for regime in regimes:
 # at one threshold. `supervised` does not learn from its answers; they are asked for comparison. Dotted: where a round of
 # `self_training` begins, whose labels are the answers there.
 
-
 # %%
 ASKED = 0.95  # the threshold at which methods without one are asked about unlabelled images
+MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
 
 
-def one_threshold(regime):
-    """The threshold that curves over the training are drawn at: the one nearest to that which supervised is asked at."""
-    grid = sorted(regime.rows.loc[regime.rows["method"].isin(TAUGHT), "threshold"].unique())
+def one_threshold(setting):
+    """The threshold that all methods are drawn at: the one nearest to that which supervised is asked at."""
+    grid = sorted(setting.cells.loc[setting.cells["method"].isin(TAUGHT), "threshold"].unique())
     return min(grid, key=lambda t: abs(t - ASKED), default=ASKED)
 
 
-def at_threshold(regime, rows):
-    """Rows of all methods at that threshold; those without a threshold once."""
-    free = ~rows["method"].isin(TAUGHT)
-    return rows[free | (rows["threshold"] == one_threshold(regime))].drop_duplicates(["student", "seed", "step"])
+def at_threshold(setting, table):
+    """Lines of all methods at that threshold; those of methods without one all."""
+    return table[~table["method"].isin(TAUGHT) | (table["threshold"] == one_threshold(setting))]
 
 
-QUALITY = {
-    "passing": "pass the threshold, %",
-    "passing_accuracy": "of these right, %",
-    "pseudo_ece": "ECE of all answers, points",
-}
-for regime in regimes:
-    if not taught(regime):
-        continue
-    history = at_threshold(regime, regime.rows[regime.rows["status"].isin(["running", "done"])])
+# %%
+def draw_quality(setting, methods):
+    history = at_threshold(setting, setting.history({}))
     history = history[history["method"].isin(["supervised", *TAUGHT])]
-    figure, axes = panels(len(QUALITY), len(counts(regime)), 4.3, 2.9, sharex=True, sharey="row")
-    for (metric, said), line in zip(QUALITY.items(), axes, strict=True):
-        for labels, ax in zip(counts(regime), line, strict=True):
-            part = history[history["labels"] == labels]
-            if metric.startswith("passing") and one_threshold(regime) != ASKED:  # its answers were not asked there
-                part = part[part["method"] != "supervised"]
-            curves(summary(part, ["method", "step"], metric), "step", metric, "method", COLORS, ax=ax)
-            for rounds in part.loc[part["method"] == "self_training", "rounds"].unique():
-                for k in range(1, rounds + 1):
-                    begins = part["step"].max() * k / (rounds + 1)
-                    ax.axvline(begins, color=COLORS["self_training"], linestyle=":", linewidth=0.9)
-            ax.set(xlabel="step" if ax in axes[-1] else "", ylabel=said if ax is line[0] else "")
-            if metric == "passing":
-                ax.set_title(f"{labels:,} labels", fontsize=10.5)
-    lowest = 100 * history.groupby(["method", "labels", "step"])["passing_accuracy"].mean().min()
-    for line, low, high in zip(axes, (0, max(0, 10 * (lowest // 10)), 0), (100.5, 100.5, None), strict=True):
-        line[0].set_ylim(low, high)
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
-    said = f"Pseudo-labels at threshold {one_threshold(regime):g}: {title(regime)}"
-    figure.suptitle(f"{said}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, f"quality{suffix(regime)}")
+    lines = history.melt(["method", "labels", "step", "seed"], MEASURES, "measure", "share").replace(MEASURES)
+    if one_threshold(setting) != ASKED:  # supervised was not asked there
+        lines = lines[(lines["method"] != "supervised") | (lines["measure"] == MEASURES["pseudo_ece"])]
+    least = history.groupby(["method", "labels", "step"])["passing_accuracy"].mean().min()
+    floors = {MEASURES["passing_accuracy"]: max(0, 10 * (100 * least // 10))}
+
+    def rounds(ax, panel):
+        part = select(history, {"method": "self_training", "labels": panel.values["labels"]})
+        for n in part["rounds"].unique():
+            for k in range(1, n + 1):
+                ax.axvline(
+                    part["step"].max() * k / (n + 1), color=COLORS["self_training"], linestyle=":", linewidth=0.9
+                )
+        top = None if panel.values["measure"] == MEASURES["pseudo_ece"] else 100.5
+        ax.set_ylim(floors.get(panel.values["measure"], 0), top)
+
+    blocks.learning(
+        run, lines, "step", "share", f"Pseudo-labels at threshold {one_threshold(setting):g}: {titles[setting.name]}", per="method",
+        rows=["measure"], columns=["labels"], colors=COLORS, limits=(0, None), share="row", also=rounds, size=(4.3, 2.9), legend="",
+        name="quality" + suffixes[setting.name], ylabel="%",
+    )  # fmt: skip
+
+
+each(draw_quality)
 
 # %% [markdown]
 # ## How sure, and how right
@@ -282,143 +193,100 @@ for regime in regimes:
 calibration = run.table("calibration")
 
 
-def reliability(final, labels, method):
+def reliability(students):
     """By bin: images of all seeds together (and their share of all), mean confidence and accuracy in per cent."""
-    students = select(final, {"labels": labels, "method": method})["student"]
-    found = calibration[(calibration["split"] == "unlabelled") & calibration["student"].isin(students)]
+    found = select(calibration[calibration["student"].isin(students["student"])], {"split": "unlabelled"})
     weighed = found.assign(**{name: 100 * found[name] * found["images"] for name in ("confidence", "accuracy")})
     table = weighed.groupby("bin")[["images", "confidence", "accuracy"]].sum()
     means = table[["confidence", "accuracy"]].div(table["images"], axis=0)
     return table.assign(share=100 * table["images"] / table["images"].sum(), **means)
 
 
-for regime in regimes:
-    if calibration.empty or not taught(regime):
-        continue
-    final = at_threshold(regime, regime.done)
-    figure, axes = panels(2, len(counts(regime)), 4.3, 3.1, sharex=True, sharey="row", height_ratios=(2, 1))
-    for labels, above, below in zip(counts(regime), *axes, strict=True):
+def draw_calibration(setting, methods):
+    if calibration.empty:
+        return
+    sizes, final = counts(setting), at_threshold(setting, setting.students)
+    look: dict = {"squeeze": False, "sharex": True, "sharey": "row", "height_ratios": (2, 1), "layout": "constrained"}
+    figure, axes = plt.subplots(2, len(sizes), figsize=(max(8, 4.3 * len(sizes)), 7.4), **look)
+    for labels, above, below in zip(sizes, *axes, strict=True):
         above.plot([0, 100], [0, 100], color="0.8", linewidth=1)
-        for method in methods(regime):
-            bins = reliability(final, labels, method)
-            shown = bins[bins["images"] >= 10]
-            ece = 100 * by_seed(select(final, {"labels": labels, "method": method}), "pseudo_ece").mean()
-            style = {"color": COLORS[method], "marker": "o", "markersize": 3.5, "linewidth": 1.4}
-            above.plot(shown["confidence"], shown["accuracy"], label=f"{method}: ECE {ece:.1f}", **style)
+        for method in methods:
+            part = select(final, {"labels": labels, "method": method})
+            bins, ece = reliability(part), 100 * by_seed(part, "pseudo_ece").mean()
+            large, style = bins[bins["images"] >= 10], {"color": COLORS[method], "marker": "o", "markersize": 3.5}
+            above.plot(large["confidence"], large["accuracy"], label=f"{method}: ECE {ece:.1f}", **style)
             below.plot(10 * bins.index + 5, bins["share"], **style)
         above.set(title=f"{labels:,} labels", xlim=(0, 103), ylim=(0, 103))
         above.legend(fontsize=7.5, loc="upper left")
         below.set(xlabel="confidence, %", yscale="log")
     axes[0][0].set_ylabel("accuracy, %")
     axes[1][0].set_ylabel("images, %")
-    said = f"Reliability of the answers to unlabelled images, threshold {one_threshold(regime):g}: {title(regime)}"
-    figure.suptitle(f"{said}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, f"calibration{suffix(regime)}")
+    at = f"threshold {one_threshold(setting):g}: {titles[setting.name]}"
+    figure.suptitle(run.title(f"Reliability of the answers to unlabelled images, {at}"), fontsize=11)
+    run.figure(figure, "calibration" + suffixes[setting.name])
+
+
+each(draw_calibration)
 
 # %% [markdown]
 # ## When it helps, and when it hurts
 # Test error less that of `supervised` with the same labels, steps and seeds; 95 % intervals. Coloured where the difference survives
 # Holm's correction over all comparisons of the figure.
 
-
 # %%
-def differences(regime):
-    """Every method and threshold against supervised, by labels: a table with mean, low, high in points, n, p corrected."""
-    found = []
-    for labels in counts(regime):
-        base = by_seed(cells(regime, labels, ["supervised"]), METRIC)
-        others = cells(regime, labels, [m for m in methods(regime) if m != "supervised"])
-        for (method, threshold), part in others.groupby(["method", "threshold"], sort=True):
-            d = statistics.paired(by_seed(part, METRIC), base)
-            if d.n:
-                found.append((labels, method, threshold, d, d.p))
-    table = pd.DataFrame(found, columns=["labels", "method", "threshold", "difference", "p"])
-    return table.assign(p=statistics.holm(table["p"].to_numpy())) if len(table) else table
+CHANGE: dict = {"columns": ["labels"], "xlabel": "change of test errors, points", "better": "less", "wrap": 5}
 
 
-def named(method, threshold):
-    return f"{method}, threshold {threshold:g}" if method in TAUGHT else method
+def against_supervised(setting):
+    """Every method and threshold against supervised, by labels."""
+    pairs = {}
+    for labels in counts(setting):
+        base, others = of(setting, labels, ["supervised"]), of(setting, labels, [*COLORS][1:])
+        for key, part in others.groupby(["method", "threshold"]):
+            pairs[labels, *key] = by_seed(part, METRIC), by_seed(base, METRIC)
+    return statistics.compare(pairs, ["labels", "method", "threshold"])
 
 
-def forest(ax, heights, table):
-    """Differences of errors as points with intervals at heights, coloured where they are told from 0."""
-    ax.axvline(0, color="0.3", linewidth=1)
-    for y, d, p in zip(heights, table["difference"], table["p"], strict=True):
-        color = "0.55" if not p < 0.05 else "#009E73" if d.mean < 0 else "#D55E00"
-        half = 0 if np.isnan(d.low) else 50 * (d.high - d.low)
-        ax.errorbar(100 * d.mean, y, xerr=half, fmt="o", color=color, markersize=4.5, capsize=2.5)
-    ax.set_xlabel("change of test errors, points")
-    ax.margins(x=0.08)
+def draw_differences(setting):
+    lines = compared[setting.name].sort_values(["threshold"], kind="stable")
+    lines = pd.concat([select(lines, {"method": method}) for method in COLORS])
+    if len(lines):
+        lines = lines.assign(which=[named(line) for _, line in lines.iterrows()])
+        heading = f"Against supervised with the same labels: {titles[setting.name]}"
+        blocks.forest(run, lines, heading, y="which", name="differences" + suffixes[setting.name], **CHANGE)
 
 
-compared = {regime.name: differences(regime) for regime in regimes}
-for regime in regimes:
-    table = compared[regime.name]
-    if table.empty:
-        continue
-    keys = sorted(
-        {(m, t) for m, t in zip(table["method"], table["threshold"], strict=True)},
-        key=lambda k: ([*COLORS].index(k[0]), k[1]),
-    )
-    at = {key: -i for i, key in enumerate(keys)}
-    figure, axes = panels(1, len(counts(regime)), 4.2, 0.5 * len(keys), sharey=True)
-    for labels, ax in zip(counts(regime), axes[0], strict=True):
-        rows = table[table["labels"] == labels]
-        forest(ax, [at[key] for key in zip(rows["method"], rows["threshold"], strict=True)], rows)
-        ax.set(title=f"{labels:,} labels", ylim=(0.6 - len(keys), 0.6))
-    axes[0][0].set_yticks([*at.values()], [named(*key) for key in keys], fontsize=9)
-    said = "green: fewer errors, orange: more (Holm), grey: not told apart"
-    figure.suptitle(f"Against supervised with the same labels: {title(regime)}\n{said}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, f"differences{suffix(regime)}")
+compared = {s.name: against_supervised(s) for s in settings}
+for each_setting in settings:
+    draw_differences(each_setting)
 
 # %% [markdown]
 # ## Hard or soft, at once or rising, one round or several
 # Drawn where a run has several temperatures of the pseudo-labels, ramps or rounds: test error less that at the first value, all else and
 # the seeds alike; 95 % intervals, coloured as above, corrected over all comparisons of the figure.
 
+
 # %%
-VARIED = {"target_temperature": "T", "ramp": "ramp", "rounds": "rounds"}
-
-
 def variants():
-    """Every further value of these axes against the first, all else alike: a table with the comparison in words, its labels,
-    difference, n and corrected p. Cells that share their students are compared once."""
-    final, found, seen = records.final(run.rows), [], set()
-    final = final[final["method"].isin(TAUGHT)].sort_values(["method", "threshold"], kind="stable")
-    axes = [axis for axis in run.rows.attrs["axes"] if axis != "seed"]
-    for axis, short in VARIED.items():
-        rest = [a for a in axes if a != axis]
-        first, *others = run.info.get("axes", {}).get(axis, [None])
-        for values, part in final.groupby(rest, sort=False):
+    """Every further value of these axes against the first, all else alike."""
+    students = run.students[run.students["method"].isin(TAUGHT)].sort_values(["method", "threshold"], kind="stable")
+    pairs = {}
+    for axis in VARIANTS:
+        rest = [a for a in run.axes if a not in (axis, "seed")]
+        first, *others = run.axes.get(axis, [None])
+        for values, part in students.groupby(rest, sort=False):
             cell = dict(zip(rest, values, strict=True))
-            base = part[part[axis] == first]
-            also = [f"{short2} {cell[a]:g}" for a, short2 in VARIED.items() if a in cell and final[a].nunique() > 1]
-            sets = [cell[a] for a in ("dataset", "network") if final[a].nunique() > 1]
+            also = run.named({a: cell[a] for a in run.varied(("method", "threshold", "labels", axis))})
             for value in others:
-                mine = part[part[axis] == value]
-                key = (*mine["student"], *base["student"])
-                d = statistics.paired(by_seed(mine, METRIC), by_seed(base, METRIC))
-                if not d.n or set(mine["student"]) == set(base["student"]) or key in seen:
-                    continue
-                seen.add(key)
-                said = ", ".join([*sets, named(cell["method"], cell["threshold"]), *also])
-                found.append((f"{said}: {short} {value:g} for {first:g}", cell["labels"], d, d.p))
-    table = pd.DataFrame(found, columns=["comparison", "labels", "difference", "p"])
-    return table.assign(p=statistics.holm(table["p"].to_numpy())) if len(table) else table
+                mine, base = (by_seed(select(part, {axis: v}), METRIC) for v in (value, first))
+                which = ", ".join(filter(None, [named(cell), also])) + f": {run.word(axis, value)} for {first:g}"
+                pairs[which, cell["labels"]] = mine, base
+    return statistics.compare(pairs, ["which", "labels"])
 
 
 varied = variants()
 if len(varied):
-    names, sizes = [*dict.fromkeys(varied["comparison"])], sorted(varied["labels"].unique())
-    figure, axes = panels(1, len(sizes), 4.6, 0.36 * len(names) + 0.6, sharey=True)
-    for labels, ax in zip(sizes, axes[0], strict=True):
-        rows = varied[varied["labels"] == labels]
-        forest(ax, [-names.index(name) for name in rows["comparison"]], rows)
-        ax.set(title=f"{labels:,} labels", ylim=(0.6 - len(names), 0.6))
-    axes[0][0].set_yticks([-i for i in range(len(names))], names, fontsize=8.5)
-    said = "green: fewer errors, orange: more (Holm), grey: not told apart"
-    figure.suptitle(f"Against the first value, all else alike\n{said}\n{run.subtitle}", fontsize=11)
-    run.figure(figure, "variants")
+    blocks.forest(run, varied, "Against the first value, all else alike", y="which", name="variants", **CHANGE)
 
 # %% [markdown]
 # ## Confirmation
@@ -426,15 +294,12 @@ if len(varied):
 # wrong name at the end. A network that learns from its own errors keeps them.
 
 # %%
-figure, axes = panels(1, len(regimes), 8, 4.4)
-for regime, ax in zip(regimes, axes[0], strict=True):
-    rows = at_threshold(regime, regime.done)
-    curves(summary(rows, ["method", "labels"], "kept_errors"), "labels", "kept_errors", "method", COLORS, ax=ax)
-    ax.set(ylim=(0, None), ylabel="early errors that are kept, %")
-    ax.set_title(f"{title(regime)}, threshold {one_threshold(regime):g}")
-    ax.legend(fontsize=8)
-figure.suptitle(f"Errors that stay, mean and 95 % interval\n{run.subtitle}", fontsize=11)
-run.figure(figure, "confirmation")
+where = {s.name: f"{titles[s.name]}, threshold {one_threshold(s):g}" for s in settings}
+kept = pd.concat([at_threshold(s, s.students).assign(setting=where[s.name]) for s in settings])
+blocks.learning(
+    run, kept, "labels", "kept_errors", "Errors that stay, mean and 95 % interval", per="method", colors=COLORS, legend="",
+    columns=["setting"], limits=(0, None), share=False, ylabel="early errors that are kept, %", name="confirmation",
+)  # fmt: skip
 
 # %% [markdown]
 # ## What came out
@@ -443,142 +308,100 @@ run.figure(figure, "confirmation")
 
 
 # %%
-def errors(rows):
-    return tell.percent(statistics.interval(by_seed(rows, METRIC)), 2)
+def errors(values):
+    return tell.percent(values, 2)
 
 
-def against(a, b):
-    """A difference of errors in words."""
-    return tell.points(statistics.paired(a, b), 2)
-
-
-def label_sentence(regime, labels):
+def label_sentences(setting):
     """Each method at its chosen threshold, beside supervised and the best classifier on labels alone."""
-    plain = cells(regime, labels, ["supervised"])
-    alone = verdict(regime, labels, [m for m in methods(regime) if m not in TAUGHT])
-    said, levels = [], []
-    if len(plain):
-        said, levels = [f"supervised {errors(plain)} test errors"], [("supervised", plain)]
-    if alone and alone.best["method"] != "supervised":
-        best = chosen(regime, labels, alone.best["method"])
-        said.append(f"the best classifier on labels alone, by validation, is {alone.best['method']}: {errors(best)}")
-        levels.append((alone.best["method"], best))
-    for method in taught(regime):
-        rows = chosen(regime, labels, method)
-        if len(rows):
-            mine = by_seed(rows, METRIC)
-            compared = [f"against {name} {against(mine, by_seed(level, METRIC))}" for name, level in levels]
-            said.append(", ".join([named(method, rows["threshold"].iloc[0]), errors(rows), *compared]))
-    return f"**{title(regime)}, {labels:,} labels**: {'; '.join(said)}."
+    best = choose_each(setting.students[setting.students["method"].isin(ALONE)], "labels", ["method"])
+    for labels in counts(setting):
+        per, alone = chosen[setting.name, labels], [best[labels].best["method"]] if labels in best else []
+        levels = {m: per[m].by_seed(METRIC) for m in ("supervised", *alone) if m in per}
+        words = {m: f"the best classifier on labels alone, by validation, is {m}: {errors(levels[m])}" for m in alone}
+        words |= {m: f"supervised {errors(levels[m])} test errors" for m in levels if m == "supervised"}
+        said = [words[m] for m in levels]
+        for choice in (per[m] for m in TAUGHT if m in per):
+            mine = choice.by_seed(METRIC)
+            beside = [f"against {m} {tell.points(statistics.paired(mine, level), 2)}" for m, level in levels.items()]
+            said.append(", ".join([named(choice.best), errors(mine), *beside]))
+        yield f"**{titles[setting.name]}, {labels:,} labels**: {'; '.join(said)}."
 
 
-def winner_sentence(regime):
+# %%
+def winner_sentences(setting):
     """Whether the best of all stands out, at each number of labels."""
-    for labels in counts(regime):
-        best = verdict(regime, labels, methods(regime))
-        if best is None:
-            continue
-        worth = tell.verdict(best, lambda cell: named(cell["method"], cell["threshold"]), 3)
-        yield f"{title(regime)}, {labels:,} labels: of everything, validation chooses {named(best.best['method'], best.best['threshold'])}. {worth}"
+    for labels, best in sorted(winners[setting.name].items()):
+        worth = f"of everything, validation chooses {named(best.best)}. {tell.choice(best, named, 3)}"
+        yield f"{titles[setting.name]}, {labels:,} labels: {worth}"
 
 
-def hurt_sentence(regime):
-    table = compared[regime.name]
-    if table.empty or table["difference"].map(lambda d: d.n).max() < 2:
-        return
-    mean, low = table["difference"].map(lambda d: d.mean), table["difference"].map(lambda d: d.low)
-    told = table["p"] < 0.05
-
-    def listed(rows):
-        each = [
-            f"{named(r['method'], r['threshold'])} at {r['labels']:,} labels ({tell.points(r['difference'], 2)})"
-            for _, r in rows.iterrows()
-        ]
-        return tell.listing(each, 6)
-
-    alone = listed(table[~told & (low > 0)])
-    yield (
-        f"{title(regime)}: of {len(table)} comparisons with supervised, {(told & (mean < 0)).sum()} have fewer errors, {(told & (mean > 0)).sum()} "
-        f"more, the others are not told from no difference (Holm). It hurts: {listed(table[told & (mean > 0)]) or 'nowhere that the seeds can tell'}."
-        + (f" Looked at alone, without correction, there would be more errors for {alone}." if alone else "")
-    )
+def hurt_sentences(setting):
+    table = compared[setting.name]
+    if len(table) and table["n"].max() > 1:
+        told = tell.comparisons(table, lambda line: f"{named(line)} at {line['labels']:,} labels", "supervised")
+        yield f"{titles[setting.name]}: {told}"
 
 
-def variant_sentence():
+def variant_sentences():
     """What hard or soft pseudo-labels, the ramp and the rounds change."""
-    if varied.empty or varied["difference"].map(lambda d: d.n).max() < 2:
-        return
-    told = varied[varied["p"] < 0.05]
-    each = [
-        f"{row['comparison']}, at {row['labels']:,} labels: {tell.points(row['difference'], 2)}"
-        for _, row in told.iterrows()
-    ]
-    largest = varied.loc[varied["difference"].map(lambda d: abs(d.mean)).idxmax()]
-    yield (
-        f"Temperature of the pseudo-labels, ramp and rounds: of {len(varied)} comparisons with the first value {len(told)} are told from no difference "
-        f"(Holm){': ' + tell.listing(each, 6) if each else ''}. The largest is {largest['comparison']}, at {largest['labels']:,} labels: "
-        f"{tell.points(largest['difference'], 2)}."
-    )
-
-
-def quality_sentence(regime):
-    final = at_threshold(regime, regime.done)
-    for labels in dict.fromkeys((counts(regime)[0], counts(regime)[-1])):
-        said = []
-        for method in ("supervised", *taught(regime)):
-            part = select(final, {"labels": labels, "method": method})
-            if len(part):
-                names = ("passing", "passing_accuracy", "pseudo_ece", "kept_errors")
-                passing, right, ece, kept = (100 * by_seed(part, name).mean() for name in names)
-                of_them = f", {right:.2f} % of them right" if passing else ""
-                asked = method in TAUGHT or one_threshold(regime) == ASKED
-                passed = f"{passing:.1f} % pass{of_them}, " if asked else ""
-                said.append(f"{method} {passed}ECE {ece:.1f} points, {kept:.0f} % of early errors kept")
-        at = f"threshold {one_threshold(regime):g}"
-        yield f"{title(regime)}, {labels:,} labels, at the end, {at}: {'; '.join(said)} (means of the seeds)."
-
-
-def own_sentence(regime):
-    """What choosing on a validation set of a user's size costs: each seed chooses for itself."""
-    said = []
-    draws = run.table("draws")
-    for labels in counts(regime):
-        found = cells(regime, labels, methods(regime)).dropna(subset=["own_val_accuracy", METRIC])
-        best = verdict(regime, labels, methods(regime))
-        if best is None:
-            continue
-        own = found.sort_values(["seed", "own_val_accuracy"]).groupby("seed").tail(1)
-        # of several cells alike on so few images a user would take any: their mean
-        top = found.merge(own[["seed", "own_val_accuracy"]], on=["seed", "own_val_accuracy"])
-        d = statistics.paired(top.groupby("seed")[METRIC].mean(), by_seed(select(found, best.best), METRIC))
-        size = select(draws, {"dataset": regime.axes["dataset"], "labels": labels})["own_val"]
-        said.append(f"{labels:,} labels, {size.iloc[0] if len(size) else '?'} images: {tell.points(d, 2)}")
-    held = select(draws, {"dataset": regime.axes["dataset"]})["val"]
-    if said and len(held):
+    if len(varied) and varied["n"].max() > 1:
+        points = [tell.points(d, 2) for d in varied["difference"]]
+        words = varied["which"] + ", at " + varied["labels"].map("{:,} labels: ".format) + points
+        told = words[varied["told"] != "open"]
         yield (
-            f"{title(regime)}: method and threshold were chosen on {held.iloc[0]:,} labelled validation images, more than a user with few labels has. "
-            f"Chosen by each seed on its own, on one validation image for five labels, the test errors change by: {'; '.join(said)}."
+            f"Temperature of the pseudo-labels, ramp and rounds: of {len(varied)} comparisons with the first value {len(told)} are told from no "
+            f"difference (Holm){': ' * bool(len(told))}{tell.listing([*told], 6)}. The largest is {words[varied['mean'].abs().idxmax()]}."
         )
 
 
-def published_sentence(regime):
-    for reference, labels in ((r, n) for n in counts(regime) for r in references(regime, n)):
-        method = {LEE: "pseudo_label", FIXMATCH: "fixmatch"}[reference.source]
-        rows = chosen(regime, labels, method) if method in methods(regime) else pd.DataFrame()
-        if len(rows):
-            yield f"Published: {reference.label}, {reference.value:.2f} % test errors ({reference.source}); here {named(method, rows['threshold'].iloc[0])} has {errors(rows)}, another network and training."
+# %%
+def quality_sentences(setting):
+    final, asked = at_threshold(setting, setting.students), one_threshold(setting)
+    for labels in dict.fromkeys((counts(setting)[0], counts(setting)[-1])):
+        said = []
+        for method in ("supervised", *TAUGHT):
+            part = select(final, {"labels": labels, "method": method})
+            names = ("passing", "passing_accuracy", "pseudo_ece", "kept_errors")
+            passing, right, ece, stay = (100 * by_seed(part, name).mean() for name in names)
+            of_them = f", {right:.2f} % of them right" if passing else ""
+            passed = f"{passing:.1f} % pass{of_them}, " if method in TAUGHT or asked == ASKED else ""
+            if len(part):
+                said.append(f"{method} {passed}ECE {ece:.1f} points, {stay:.0f} % of early errors kept")
+        at = f"{titles[setting.name]}, {labels:,} labels, at the end, threshold {asked:g}"
+        yield f"{at}: {'; '.join(said)} (means of the seeds)."
 
 
-run.close(
-    [
-        *(label_sentence(regime, n) for regime in regimes for n in counts(regime)),
-        *(
-            sentence
-            for regime in regimes
-            for say in (winner_sentence, hurt_sentence, quality_sentence, own_sentence, published_sentence)
-            for sentence in say(regime)
-        ),
-        *variant_sentence(),
-        *run.caveats(),
-    ]
-)
+def own_sentences(setting):
+    """What choosing on a validation set of a user's size costs: each seed chooses for itself."""
+    draws, said = select(run.table("draws"), {"dataset": setting.axes["dataset"]}), []
+    for labels in counts(setting):
+        found = of(setting, labels, COLORS).dropna(subset=["val_accuracy", "own_val_accuracy", METRIC])
+        # of several cells alike on so few images a user would take any: their mean
+        own = found[found["own_val_accuracy"] == found.groupby("seed")["own_val_accuracy"].transform("max")]
+        d = statistics.paired(by_seed(own, METRIC), winners[setting.name][labels].by_seed(METRIC))
+        size = select(draws, {"labels": labels})
+        said.append(f"{labels:,} labels, {size['own_val'].iloc[0] if len(size) else '?'} images: {tell.points(d, 2)}")
+    if len(draws):
+        yield (
+            f"{titles[setting.name]}: method and threshold were chosen on {draws['val'].iloc[0]:,} labelled validation images, more than a user with "
+            f"few labels has. Chosen by each seed on its own, on one validation image for five labels, the test errors change by: {'; '.join(said)}."
+        )
+
+
+# %%
+def published_sentences(setting):
+    for _, line in select(PUBLISHED, {"dataset": setting.axes["dataset"]}).iterrows():
+        choice = chosen.get((setting.name, line["labels"]), {}).get(line["method"])
+        if choice:
+            yield (
+                f"Published: {line['name']}, {100 * line['error']:.2f} % test errors ({line['source']}); here {named(choice.best)} has "
+                f"{errors(choice.by_seed(METRIC))}, another network and training."
+            )
+
+
+further = (winner_sentences, quality_sentences, own_sentences, published_sentences)
+fewest = [sentence for s in settings for sentence in (*[*label_sentences(s)][:1], *hurt_sentences(s))]
+others = [sentence for s in settings for sentence in [*label_sentences(s)][1:]]
+more = [sentence for s in settings for say in further for sentence in say(s)]
+run.close([*fewest, *variant_sentences()], [*others, *more])

@@ -4,12 +4,12 @@
 # The network reads a sequence of random bit vectors and must say it again, then mark its end (repeat-copy of the Neural Turing
 # Machine, arXiv 1410.5401; the number of repeats is constant). A schedule chooses the length of every training batch:
 #
-# - `short_first`: the shortest alone, then ever longer ones too, until all lengths come equally often; `long_first`: its mirror;
-# - `uniform`: all lengths equally often, always; `target_only`: the longest alone;
-# - `linear_window`: a window over a third of the lengths slides from short to long;
-# - `combined` (Zaremba, Sutskever, arXiv 1410.4615): half at the frontier of a curriculum, half uniform;
-#   `look_back_and_forward` (Collier, Beel 2018): 80 % at the frontier;
-# - `bandit` (Graves et al., arXiv 1704.03003): Exp3.S, paid in prediction gain.
+# - short first: the shortest alone, then ever longer ones too, until all lengths come equally often; long first: its mirror;
+# - uniform: all lengths equally often, always; target only: the longest alone;
+# - linear window: a window over a third of the lengths slides from short to long;
+# - combined (Zaremba, Sutskever, arXiv 1410.4615): half at the frontier of a curriculum, half uniform;
+#   look back and forward (Collier, Beel 2018): 80 % at the frontier;
+# - bandit (Graves et al., arXiv 1704.03003): Exp3.S, paid in prediction gain.
 #
 # Quality is measured on held-out sequences, all lengths counting alike: bits per target bit (1 is chance) and the share of
 # sequences that are right in every bit. A long sequence costs more than a short one, so quality is shown by iterations
@@ -20,166 +20,131 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from analysis.core import records, report, statistics, tell
-from analysis.core.figures.curves import curves
+from analysis.core import blocks, curricula, report, statistics, tell
+from analysis.core.choice import choose_each
 from analysis.core.figures.heatmap import raster
-
-run = report.start("repeat_copy")
-lengths = run.table("lengths")
+from analysis.core.figures.lifetimes import arrivals
+from analysis.core.figures.scales import MAP
 
 COLORS = {
-    "short_first": "#0072B2", "long_first": "#D55E00", "uniform": "#009E73", "target_only": "#000000",
-    "linear_window": "#CC79A7", "combined": "#56B4E9", "look_back_and_forward": "#E69F00", "bandit": "#7A5195",
+    "short first": "#0072B2", "long first": "#D55E00", "uniform": "#009E73", "target only": "#000000",
+    "linear window": "#CC79A7", "combined": "#56B4E9", "look back and forward": "#E69F00", "bandit": "#7A5195",
 }  # fmt: skip
-ASKED = ("short_first", "long_first", "uniform")  # the assignment's two, and no schedule
-TASK = ["max_length", "repeats", "bits"]
+ASKED = ["short first", "long first"]
 THRESHOLD = 0.95
+BY = {"step": "iterations", "tokens": "time steps seen, million"}
+run = report.open("repeat_copy", words=dict.fromkeys(("task", "what", "over", "curriculum"), "{}"))
 
 # %% [markdown]
 # ## What is compared
 # Runs of different tasks (longest length, repeats, width) are never mixed. Where other axes vary too (learning rate, cells,
-# ...), each schedule has the setting that validation chose for it; a setting that lost seeds is ranked on
+# ...), each schedule has what validation chose for it: most exact sequences, then fewest bits; what lost seeds is ranked on
 # those it has left.
 
 # %%
-done = records.final(run.rows)
-TUNED = [a for a in run.rows.attrs["axes"] if a not in (*TASK, "schedule", "seed") and run.rows[a].nunique() > 1]
+TASK = ["max_length", "repeats", "bits"]
+TUNED = run.varied(but=[*TASK, "schedule"])
 
 
-def chosen():
-    """{task: rows of its students, of each schedule the setting with the best validation}, tasks in order.
-
-    Best is most exact sequences, then fewest bits."""
-    tasks = {}
-    for task, part in done.groupby(TASK, sort=True):
-        keep = []
-        for schedule in (s for s in COLORS if s in set(part["schedule"])):
-            cells = part[part["schedule"] == schedule]
-            if TUNED:
-                parts = {key: part.set_index("seed") for key, part in cells.groupby(TUNED, sort=True)}
-                exact = statistics.scores({key: part["val_exact"] for key, part in parts.items()})
-                bits = statistics.scores({key: -part["val_bits"] for key, part in parts.items()})
-                cells = parts[max(exact, key=lambda key: (exact[key], bits[key]))].reset_index()
-            keep.append(cells)
-        tasks[task] = pd.concat(keep, ignore_index=True)
-    return tasks
-
-
-TASKS = chosen()
-
-
-def said(task):
+def said(setting):
     """`lengths 1 to 12, 4 bits`"""
-    n, repeats, bits = task
-    return f"lengths 1 to {n}, {tell.count(bits, 'bit')}" + (f", {repeats} repeats" if repeats > 1 else "")
+    repeats = f", {setting.axes['repeats']} repeats" if setting.axes["repeats"] > 1 else ""
+    return f"lengths 1 to {setting.axes['max_length']}, {tell.count(setting.axes['bits'], 'bit')}{repeats}"
 
 
-def colors(final):
-    return {s: c for s, c in COLORS.items() if s in set(final["schedule"])}
+def chosen(setting):
+    """{schedule: what validation chose for it}, in the order of COLORS."""
+    how = {"by": ("val_exact", "-val_bits"), "report": "test_exact"}
+    found = choose_each(setting.students, "curriculum", [*TUNED, "curriculum"], **how)
+    return {schedule: found[schedule] for schedule in COLORS if schedule in found}
 
 
-def history(final):
-    """All evaluations of these students, each once though cells may share a student."""
-    rows = run.rows[run.rows["student"].isin(final["student"]) & (run.rows["status"] != "failed")]
-    return rows.drop_duplicates(["student", "step"])
-
-
-def of(final, schedule, metric):
-    """A metric of one schedule by seed."""
-    return final[final["schedule"] == schedule].set_index("seed")[metric].dropna()
-
-
-def panels(height, columns, rows=1, width=7.0, **kwargs):
-    """A figure with `rows` x `columns` panels per task, and the panels of each task as a flat array."""
-    shape = (rows * len(TASKS), columns)
-    figure, axes = plt.subplots(
-        *shape, figsize=(width * columns, height * shape[0] + 0.9), squeeze=False, layout="constrained", **kwargs
-    )
-    return figure, list(axes.reshape(len(TASKS), -1))
-
-
-def multiples(**kwargs):
-    """A figure with a small panel for every schedule, and for every task its {schedule: panel}."""
-    most = max(final["schedule"].nunique() for final in TASKS.values())
-    columns = min(most, 4)
-    figure, blocks = panels(2.7, columns, -(-most // columns), 3.5, **kwargs)
-    placed = []
-    for (task, final), block in zip(TASKS.items(), blocks, strict=True):
-        placed.append(dict(zip(colors(final), block, strict=False)))
-        for schedule, ax in placed[-1].items():
-            ax.set_title(schedule + (f" ({said(task)})" if len(TASKS) > 1 else ""), fontsize=10)
-        for ax in block[len(placed[-1]) :]:
-            ax.set_visible(False)
-    return figure, placed
-
-
-def heading(text):
-    return f"{text}\n{run.subtitle}"
-
+called = run.students.assign(curriculum=run.students["schedule"].str.replace("_", " "))
+rest = [axis for axis in run.axes if axis not in TASK]
+tasks = run.settings(but=rest, first=TASK, cells=called, canonical=True)
+MANY = ["task"] * (len(tasks) > 1)  # small panels name it only then
+best = {task.name: chosen(task) for task in tasks}
+final = pd.concat([c.students.assign(task=said(task)) for task in tasks for c in best[task.name].values()])
+mine = final[["student", "curriculum", "task"]]
+history = mine.merge(run.history, on="student").assign(tokens=lambda t: t["tokens"] / 1e6)
+looked = run.table("lengths").drop_duplicates(["student", "step", "length"])
+lengths = mine.merge(looked, on="student")
+trained = lengths[lengths["length"] <= lengths["max_length"]]
 
 # %% [markdown]
 # ## Quality by iterations, and by tokens
 # The two schedules of the assignment and no schedule. By tokens the lines are read off at equal numbers of time steps.
 
-
 # %%
-def over(final, x, metric, scale=1.0):
-    """metric (times scale) over "step" or "tokens": mean, low, high, n per schedule, as `curves` draws them. By tokens each
-    student's line is interpolated at common points, up to where the schedule's first student ends."""
-    table = history(final)[["schedule", "seed", "step", "tokens", metric]].copy()
-    if x == "tokens":
-        lines = []
-        for schedule, part in table.groupby("schedule"):
-            at = np.linspace(part.groupby("seed")["tokens"].min().max(), part.groupby("seed")["tokens"].max().min(), 25)
-            for seed, line in part.groupby("seed"):
-                line = line.sort_values("tokens")
-                values = np.interp(at, line["tokens"], line[metric])
-                lines.append(pd.DataFrame({"schedule": schedule, "seed": seed, "tokens": at, metric: values}))
-        table = pd.concat(lines, ignore_index=True)
-    summary = statistics.summarise(table, ["schedule", x], metric).rename(columns={"mean": metric})
-    summary[[metric, "low", "high"]] *= scale
-    if x == "tokens":
-        summary["tokens"] /= 1e6
-    return summary
+QUALITIES = {"bits per target bit (1 is chance)": ("bits", 1), "exact sequences, %": ("exact", 100)}
 
 
-QUALITIES = {"val_bits": ("bits per target bit (1 is chance)", 1.0), "val_exact": ("exact sequences, %", 100.0)}
-BY = {"step": "iterations", "tokens": "time steps seen, million"}
-figure, blocks = panels(3.6, 2, 2)
-for (task, final), block in zip(TASKS.items(), blocks, strict=True):
-    asked = {s: c for s, c in colors(final).items() if s in ASKED} or colors(final)
-    for ax, (metric, x) in zip(block, [(m, x) for m in QUALITIES for x in BY], strict=True):
-        text, scale = QUALITIES[metric]
-        table = over(final, x, metric, scale)
-        curves(table, x, metric, "schedule", asked, "", ax)
-        most = table.loc[table["schedule"].isin(asked), metric].max()  # a length not yet trained costs more than chance
-        ax.set(ylim=(0, 1.05 * max(scale, most)), xlabel=BY[x], ylabel=text)
-        ax.grid(alpha=0.25)
-    block[0].set_title(said(task), fontsize=10)
-    block[0].legend(fontsize=9)
-figure.suptitle(heading("Validation quality while learning, mean over lengths and seeds, 95 % band"), fontsize=11)
-run.figure(figure, "quality")
+def over(metric, x):
+    """A metric by schedule, seed and task at equal iterations or equal time steps, which are then called `at`."""
+    if x == "step":
+        return history.assign(at=history["step"])
+    parts = [
+        curricula.at_common_points(t, x, metric, "curriculum").assign(task=task)
+        for task, t in history.groupby("task", sort=False)
+    ]
+    return pd.concat(parts).rename(columns={x: "at"})
+
+
+def framed(ax, panel):
+    """Labels of a panel that has its own axes; a length not yet trained costs more than chance."""
+    top = (
+        105
+        if panel.values["what"].startswith("exact")
+        else 1.05 * max(1, panel.table.groupby(["curriculum", "at"])["value"].mean().max())
+    )
+    ax.set(ylim=(0, top), xlabel=panel.values.get("over", "length of the sequence"), ylabel=panel.values["what"])
+    ax.grid(alpha=0.25)
+
+
+def quality():
+    each = [
+        over(f"val_{metric}", x).assign(what=what, over=unit, value=lambda t, m=metric, k=scale: k * t[f"val_{m}"])
+        for what, (metric, scale) in QUALITIES.items() for x, unit in BY.items()
+    ]  # fmt: skip
+    table = pd.concat(each)
+    compared = table[table["curriculum"].isin([*ASKED, "uniform"])]
+    blocks.learning(
+        run, compared if len(compared) else table, "at", "value", "Validation quality while learning, mean over lengths and seeds, 95 % band",
+        per="curriculum", rows=["task", "what"], columns=["over"], colors=COLORS, marker="", legend="", also=framed, share=False, name="quality",
+    )  # fmt: skip
+
+
+quality()
 
 # %% [markdown]
-# ## Every schedule against uniform
-# Exact sequences on validation; uniform is the green line.
+# ## Every schedule on its own
+# Exact sequences on validation, beside uniform where the run has it.
+
 
 # %%
-for x, unit in BY.items():
-    figure, blocks = multiples(sharex=True, sharey=True)
-    for final, block in zip(TASKS.values(), blocks, strict=True):
-        table = over(final, x, "val_exact", 100)
-        for schedule, ax in block.items():
-            pair = {s: c for s, c in colors(final).items() if s in ("uniform", schedule)}
-            curves(table, x, "val_exact", "schedule", pair, "", ax)
-            ax.set(ylim=(0, 105), xlabel="", ylabel="")
-            ax.grid(alpha=0.25)
-    figure.supxlabel(unit, fontsize=10)
-    figure.supylabel("exact validation sequences, %", fontsize=10)
-    figure.suptitle(heading(f"Every schedule against uniform (green), by {unit.split(',')[0]}, 95 % band"), fontsize=11)
-    run.figure(figure, {"step": "schedules", "tokens": "schedules_by_tokens"}[x])
+def spare(ax, panel):
+    ax.grid(alpha=0.25)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def schedules():
+    together = final["curriculum"].eq("uniform").any() and final["curriculum"].nunique() > 1
+    heading = "Every schedule against uniform" if together else "Every schedule"
+    for x, unit in BY.items():
+        table = over("val_exact", x)
+        names = [name for name in COLORS if name in set(table["curriculum"])]
+        each = [table[table["curriculum"].isin([name, "uniform"])].assign(what=name) for name in names]
+        blocks.learning(
+            run, pd.concat(each), "at", "val_exact", f"{heading}, by {unit.split(',')[0]}, 95 % band", per="curriculum", columns=[*MANY, "what"], wrap=4,
+            colors=COLORS, marker="", legend="", xlabel=unit, ylabel="exact validation sequences, %", size=(3.6, 2.8),
+            name={"step": "schedules", "tokens": "schedules_by_tokens"}[x], also=spare,
+        )  # fmt: skip
+
+
+schedules()
 
 # %% [markdown]
 # ## Which length is learnt when
@@ -188,117 +153,78 @@ for x, unit in BY.items():
 
 
 # %%
-def rasters(name, metric, text, top):
-    figure, blocks = multiples()
-    for (task, final), block in zip(TASKS.items(), blocks, strict=True):
-        lines = lengths[lengths["student"].isin(final["student"]) & (lengths["length"] <= task[0])]
-        table = statistics.summarise(lines, ["schedule", "step", "length"], metric).rename(columns={"mean": metric})
-        table[metric] *= 100
-        for schedule, ax in block.items():
-            raster(table[table["schedule"] == schedule], "step", "length", metric, (0, top), ax)
-            ax.set(xlabel="", ylabel="")
-            ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    shown = [ax for block in blocks for ax in block.values()]
-    scale = plt.cm.ScalarMappable(plt.Normalize(0, top), "viridis")
-    figure.colorbar(scale, ax=shown, label="%", shrink=0.8, extend="max" if top < 100 else "neither")
+def rasters(name, metric, heading, norm):
+    places = blocks.panels(run, trained, columns=[*MANY, "curriculum"], wrap=4)
+    figure, axes = blocks.grid(places, 3.6, 2.7)
+    for panel, ax in zip(places, axes, strict=True):
+        raster(
+            statistics.summarise(panel.table, ["step", "length"], metric), "step", "length", metric, norm.vmax, ax, norm
+        )
+        ax.set(xlabel="", ylabel="")
+        ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.colorbar(plt.cm.ScalarMappable(norm, MAP), ax=axes, label="%", shrink=0.8)
     figure.supxlabel("iterations", fontsize=10)
     figure.supylabel("length of the sequence", fontsize=10)
-    figure.suptitle(heading(text), fontsize=11)
+    figure.suptitle(run.title(heading), fontsize=11)
     run.figure(figure, name)
 
 
-rasters("lengths", "val_exact", "Exact validation sequences by length and iteration, mean over seeds", 100)
-
-# %%
-rasters("shares", "share", "What was trained: share of every length in the batches, mean over seeds", 30)
-
+LEARNT = "Exact validation sequences by length and iteration, mean over seeds"
+TRAINED = "What was trained: share of every length in the batches, mean over seeds"
+rasters("lengths", "val_exact", LEARNT, plt.Normalize(0, 100))
+rasters("shares", "share", TRAINED, PowerNorm(0.5, 0, 100))  # uniform has a twelfth each
 
 # %% [markdown]
 # ## How fast
 # The first evaluation at which at least 95 % of the validation sequences are exact, all lengths counting alike: a dot per seed,
 # and the mean with its interval where all seeds get there. A cross at the right edge counts those that never do.
 
-
 # %%
-def reached(final):
-    """Per student: schedule, seed, and the step and tokens of its first evaluation above THRESHOLD; NaN if there is none."""
-    table = history(final).sort_values("step")
-    first = table[table["val_exact"] >= THRESHOLD].drop_duplicates("student")
-    return final[["schedule", "seed", "student"]].merge(first[["student", *BY]], how="left", on="student")
-
-
-def speeds(final, x, scale, ax):
-    """One line per schedule, the first on top."""
-    table, end = reached(final), history(final)[x].max() / scale
-    for y, (schedule, color) in zip(range(final["schedule"].nunique(), 0, -1), colors(final).items(), strict=True):
-        values = table.loc[table["schedule"] == schedule, x] / scale
-        there, never = values.dropna(), int(values.isna().sum())
-        ax.scatter(there, [y] * len(there), color=color, s=22, alpha=0.6)
-        i = statistics.interval(there)
-        if not never:
-            half = [[i.mean - i.low], [i.high - i.mean]] if i.n > 1 else None
-            ax.errorbar(i.mean, y - 0.25, xerr=half, fmt="|", color=color, markersize=9, capsize=3)
-            ax.annotate(
-                f"{i.mean:.3g}" if scale > 1 else f"{i.mean:.0f}",
-                (i.mean, y - 0.25),
-                (0, -5),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=8,
-            )
-        else:
-            ax.scatter(1.06 * end, y, marker="x", color=color)
-            ax.annotate(
-                f"{never} of {len(values)}",
-                (1.06 * end, y),
-                (8, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-    ax.axvline(end, color="0.5", linewidth=0.8)
-    ax.set_yticks(range(final["schedule"].nunique(), 0, -1), list(colors(final)))
-    ax.set(xlim=(0, 1.22 * end), ylim=(0.3, final["schedule"].nunique() + 0.5))
-    ax.grid(alpha=0.25)
-
-
-figure, blocks = panels(4.4, 2)
-for (task, final), row in zip(TASKS.items(), blocks, strict=True):
-    for ax, (x, unit) in zip(row, BY.items(), strict=True):
-        speeds(final, x, 1e6 if x == "tokens" else 1, ax)
-        ax.set_xlabel(unit)
-        ax.set_title(said(task), fontsize=10)
-figure.suptitle(
-    heading(f"Iterations and time steps to {100 * THRESHOLD:.0f} % exact validation sequences; ×: never"), fontsize=11
+reached = mine.assign(seed=final["seed"].to_numpy()).join(
+    curricula.first_at(history, "val_exact", THRESHOLD, [*BY]), on="student"
 )
-run.figure(figure, "speed")
+
+
+def speed():
+    places = blocks.panels(run, pd.concat([reached.assign(over=unit) for unit in BY.values()]), ["task"], ["over"])
+    figure, axes = blocks.grid(places, 7, 4.2)
+    for panel, ax in zip(places, axes, strict=True):
+        x = [*BY][panel.place[1]]
+        end = history.loc[history["task"] == panel.values["task"], x].max()
+        arrivals(panel.table, "curriculum", x, end, COLORS, ax)
+        ax.set_xlabel(BY[x])
+    heading = f"Iterations and time steps to {100 * THRESHOLD:.0f} % exact validation sequences"
+    figure.suptitle(run.title(heading, "×: never"), fontsize=11)
+    run.figure(figure, "speed")
+
+
+speed()
 
 # %% [markdown]
 # ## At the end, and beyond the longest trained length
 # Test sequences of every length after the last iteration, up to twice the longest trained one (dotted).
 
 # %%
-figure, blocks = panels(4.2, 2)
-for (task, final), row in zip(TASKS.items(), blocks, strict=True):
-    tested = lengths[lengths["student"].isin(final["student"])].dropna(subset=["test_exact"])
-    for ax, (metric, text, scale) in zip(
-        row,
-        (("test_exact", "exact sequences, %", 100), ("test_bits", "bits per target bit (1 is chance)", 1)),
-        strict=True,
-    ):
-        table = statistics.summarise(tested, ["schedule", "length"], metric).rename(columns={"mean": metric})
-        table[[metric, "low", "high"]] *= scale
-        curves(table, "length", metric, "schedule", colors(final), ax=ax)
-        ax.axvline(task[0] + 0.5, color="0.3", linestyle=":")
-        ax.set(xlabel="length of the sequence", ylabel=text, ylim=(0, 105 if scale == 100 else None))
-        ax.grid(alpha=0.25)
-    row[0].set_title(said(task), fontsize=10)
-    row[0].legend(fontsize=8.5)
-figure.suptitle(
-    heading("Test sequences of every length after training; dotted: the longest trained length"), fontsize=11
-)
-run.figure(figure, "generalisation")
+tested = lengths.dropna(subset=["test_exact"])
+
+
+def generalisation():
+    each = [
+        tested.assign(what=what, at=tested["length"], value=scale * tested[f"test_{metric}"])
+        for what, (metric, scale) in QUALITIES.items()
+    ]
+
+    def bordered(ax, panel):
+        framed(ax, panel)
+        ax.axvline(panel.table["max_length"].iloc[0] + 0.5, color="0.3", linestyle=":")
+
+    blocks.learning(
+        run, pd.concat(each[::-1]), "at", "value", "Test sequences of every length after training", per="curriculum", rows=["task"], columns=["what"],
+        colors=COLORS, legend="", also=bordered, share=False, size=(7, 4.2), name="generalisation", note="dotted: the longest trained length",
+    )  # fmt: skip
+
+
+generalisation()
 
 # %% [markdown]
 # ## What came out
@@ -306,18 +232,38 @@ run.figure(figure, "generalisation")
 
 
 # %%
-def by_length(final, schedule, metric, first, last):
+def values(task, schedule, metric="test_exact"):
+    return best[task.name][schedule].by_seed(metric)
+
+
+def by_length(task, schedule, first, last, metric="test_exact"):
     """Mean of a test metric over lengths first..last, by seed."""
-    tested = lengths[lengths["student"].isin(final.loc[final["schedule"] == schedule, "student"])]
-    tested = tested[tested["length"].between(first, last)].dropna(subset=[metric])
-    return tested.groupby("seed")[metric].mean()
+    lines = tested[(tested["task"] == said(task)) & (tested["curriculum"] == schedule)]
+    return lines[lines["length"].between(first, last)].groupby("seed")[metric].mean()
 
 
-def along(final, schedule, x, at):
-    """val_exact of a schedule at points of "step" or "tokens": a line per seed, (seeds, points). Untrained it is 0."""
-    table = history(final[final["schedule"] == schedule]).sort_values(x)
-    lines = {seed: np.interp(at, [0, *line[x]], [0, *line["val_exact"]]) for seed, line in table.groupby("seed")}
-    return pd.DataFrame.from_dict(lines, orient="index")
+def goal_sentence(task):
+    last = min(10, task.axes["max_length"])
+    exact = {s: statistics.interval(by_length(task, s, 1, last)) for s in best[task.name]}
+    got = [f"{s} {tell.percent(i)}" for s, i in exact.items() if i.mean >= 0.99]
+    top = max(exact, key=lambda s: exact[s].mean)
+    what = f"99 % exact test sequences at lengths 1 to {last}"
+    if got:
+        reach = "reaches" if len(got) == 1 else "reach"
+        return f"{tell.count(len(got), 'schedule')} of {len(exact)} {reach} {what}: {tell.listing(got, most=8)}."
+    return f"No schedule reaches {what}; the best is {top} with {tell.percent(exact[top])}."
+
+
+# %%
+def asked_sentence(task):
+    """The assignment's question: long against short."""
+    short, long = (values(task, s) for s in ASKED)
+    bits = statistics.paired(*(values(task, s, "test_bits") for s in ASKED))
+    return (
+        f"Priority to short sequences against priority to long ones, at the end: {tell.percent(short)} against {tell.percent(long)} exact "
+        f"test sequences over lengths 1 to {task.axes['max_length']}; short first less long first, paired by seed, "
+        f"{tell.difference(short, long)}; in bits per target bit {bits_apart(bits)}."
+    )
 
 
 def bits_apart(d):
@@ -325,178 +271,120 @@ def bits_apart(d):
     return f"{d.mean:+.3f} bits" + (f" ({d.low:+.3f} to {d.high:+.3f})" if d.n > 1 else f" (n = {d.n}, no interval)")
 
 
-def goal_sentence(task, final):
-    last = min(10, task[0])
-    exact = {s: statistics.interval(by_length(final, s, "test_exact", 1, last)) for s in colors(final)}
-    got = [s for s, i in exact.items() if i.mean >= 0.99]
-    best = max(exact, key=lambda s: exact[s].mean)
-    what = f"99 % exact test sequences at lengths 1 to {last}"
-    if got:
-        each = tell.listing([f"{s} {tell.percent(exact[s])}" for s in got], most=8)
-        return f"{tell.count(len(got), 'schedule')} of {len(exact)} {'reaches' if len(got) == 1 else 'reach'} {what}: {each}."
-    return f"No schedule reaches {what}; the best is {best} with {tell.percent(exact[best])}."
+def asked_details(task):
+    """Long against short at the longest length, after equally many time steps, and along the whole curve."""
+    last, both = task.axes["max_length"], history[(history["task"] == said(task)) & history["curriculum"].isin(ASKED)]
+    at_last = [by_length(task, s, last, last) for s in ASKED]
+    yield (
+        f"At the longest length alone ({last}): {tell.percent(at_last[0])} against {tell.percent(at_last[1])}, {tell.difference(at_last[0], at_last[1])}."
+    )
+    ends = {x: both.groupby("student")[x].max().min() for x in BY}
+    lines = {
+        x: [
+            curricula.curve_from_0(both[both["curriculum"] == s], x, "val_exact", np.linspace(0, end, 200))
+            for s in ASKED
+        ]
+        for x, end in ends.items()
+    }
+    equal = [line.iloc[:, -1] for line in lines["tokens"]]
+    ratio = values(task, "long first", "tokens") / values(task, "short first", "tokens")
+    yield (
+        f"In as many iterations long first saw {ratio.mean():.2f} times as many time steps. After equally many ({ends['tokens']:.2f} million) "
+        f"it is {tell.percent(equal[0])} against {tell.percent(equal[1])} exact validation sequences, {tell.difference(equal[0], equal[1])}."
+    )
+    apart = {x: statistics.paired(one.mean(axis=1), other.mean(axis=1)) for x, (one, other) in lines.items()}
+    by_step, by_tokens = (f"{tell.points(d)} by {BY[x].split(' seen')[0]} ({tell.moves(d)})" for x, d in apart.items())
+    yield f"Averaged over all of the validation curve, short first less long first is {by_step} and {by_tokens}."
 
 
-def asked_sentences(task, final):
-    """The assignment's question: long against short."""
-    if not {"short_first", "long_first"} <= set(final["schedule"]):
-        return
-    both = [of(final, s, "test_exact") for s in ("short_first", "long_first")]
-    end = statistics.paired(*both)
-    yield (
-        f"Priority to short sequences against priority to long ones, at the end: {tell.percent(statistics.interval(both[0]))} "
-        f"against {tell.percent(statistics.interval(both[1]))} exact test sequences over lengths 1 to {task[0]}; short_first less long_first, "
-        f"paired by seed, {tell.points(end)}: {tell.moves(end)}; in bits per target bit "
-        f"{bits_apart(statistics.paired(*(of(final, s, 'test_bits') for s in ('short_first', 'long_first'))))}."
-    )
-    longest = [by_length(final, s, "test_exact", task[0], task[0]) for s in ("short_first", "long_first")]
-    d = statistics.paired(*longest)
-    yield (
-        f"At the longest length alone ({task[0]}): {tell.percent(statistics.interval(longest[0]))} against "
-        f"{tell.percent(statistics.interval(longest[1]))}, {tell.points(d)}: {tell.moves(d)}."
-    )
-    asked = final[final["schedule"].isin(["short_first", "long_first"])]
-    means = {}
-    for x in BY:
-        at = np.linspace(0, asked[x].min(), 200)
-        lines = [along(asked, s, x, at) for s in ("short_first", "long_first")]
-        means[x] = statistics.paired(*(line.mean(axis=1) for line in lines))
-    last = [line.iloc[:, -1] for line in lines]  # by tokens
-    equal = statistics.paired(*last)
-    ratio = of(final, "long_first", "tokens") / of(final, "short_first", "tokens")
-    yield (
-        f"In as many iterations long_first saw {ratio.mean():.2f} times as many time steps. After equally many "
-        f"({asked['tokens'].min() / 1e6:.2f} million) it is {tell.percent(statistics.interval(last[0]))} against "
-        f"{tell.percent(statistics.interval(last[1]))} exact validation sequences, {tell.points(equal)}: {tell.moves(equal)}."
-    )
-    yield (
-        f"Averaged over all of the validation curve, short_first less long_first is {tell.points(means['step'])} "
-        f"by iterations ({tell.moves(means['step'])}) and {tell.points(means['tokens'])} by time steps ({tell.moves(means['tokens'])})."
-    )
+# %%
+winner = choose_each(final, "task", ["curriculum"], by="val_exact", report="test_exact")
 
 
-def winner_sentence(final):
-    verdict = statistics.stands_out(final, ["schedule"], "val_exact", "test_exact")
-    best = verdict.best["schedule"]
-    head = f"Validation chooses {best}: {tell.percent(statistics.interval(of(final, best, 'test_exact')))} exact test sequences"
-    if verdict.lead is None or verdict.runner_up is None:
-        return head + "; it has no rival."
-    lead = f"{tell.points(verdict.lead)} ahead of {verdict.runner_up['schedule']}"
-    if verdict.n < 2:
-        return f"{head}, {lead}; one seed says nothing about noise, so this is no verdict."
-    if verdict.stands_out:
-        return (
-            f"{head}, {lead}; it stands out from its {tell.count(verdict.rivals, 'rival')} (paired t, Holm-corrected)."
-        )
-    ties = tell.listing([t["schedule"] for t in verdict.ties], most=8)
+def winner_sentence(task):
+    found = winner[said(task)]
+    told = tell.choice(found, lambda cell: cell["curriculum"], most=8)
     return (
-        f"{head}, {lead}. It is a tie: {len(verdict.ties)} of {tell.count(verdict.rivals, 'rival')} cannot be told from it "
-        f"(paired t, Holm-corrected): {ties}."
+        f"Validation chooses {found.best['curriculum']}: {tell.percent(found.by_seed())} exact test sequences. {told}"
     )
 
 
-def against_uniform_sentence(final):
-    if "uniform" not in set(final["schedule"]) or final["schedule"].nunique() < 2:
-        return
+def uniform_sentence(task):
+    others = [s for s in best[task.name] if s != "uniform"]
+    level = values(task, "uniform")
+    parts = [(s, statistics.paired(values(task, s), level)) for s in others]
+    each = tell.listing([f"{s} {tell.points(d)}, {tell.moves(d)}" for s, d in parts], most=8)
+    return f"Against uniform ({tell.percent(level)} exact test sequences), paired by seed, uncorrected: {each}."
+
+
+def speed_sentence(task):
     parts = []
-    for schedule in colors(final):
-        if schedule != "uniform":
-            d = statistics.paired(of(final, schedule, "test_exact"), of(final, "uniform", "test_exact"))
-            parts.append(f"{schedule} {tell.points(d)}, {tell.moves(d)}")
-    level = tell.percent(statistics.interval(of(final, "uniform", "test_exact")))
-    yield f"Against uniform ({level} exact test sequences), paired by seed, uncorrected: {tell.listing(parts, most=8)}."
+    for schedule, line in reached[reached["task"] == said(task)].groupby("curriculum", sort=False):
+        never, (steps, tokens) = int(line["step"].isna().sum()), (statistics.interval(line[x]) for x in BY)
+        spread = f" ({steps.low:.0f} to {steps.high:.0f})" * (steps.n > 1)
+        lost = f"{schedule} never for {never} of {tell.count(len(line), 'seed')}"
+        parts.append(lost if never else f"{schedule} {steps.mean:.0f}{spread}, {tokens.mean:.2f} million")
+    every = int(np.median(np.diff(np.unique(history["step"]))))
+    what = f"to {100 * THRESHOLD:.0f} % exact validation sequences (looked at every {every} iterations)"
+    return f"Iterations, and time steps, {what}: {tell.listing(parts, most=8)}."
 
 
-def speed_sentence(final):
-    table = reached(final)
-    parts = []
-    for schedule in colors(final):
-        values = table[table["schedule"] == schedule]
-        i, t = statistics.interval(values["step"]), statistics.interval(values["tokens"] / 1e6)
-        if i.n < len(values):
-            parts.append(f"{schedule} never for {len(values) - i.n} of {tell.count(len(values), 'seed')}")
-        else:
-            spread = f" ({i.low:.0f} to {i.high:.0f})" if i.n > 1 else ""
-            parts.append(f"{schedule} {i.mean:.0f}{spread}, {t.mean:.2f} million")
-    every = int(history(final)["step"].drop_duplicates().sort_values().diff().median())
+# %%
+def beyond_sentence(task):
+    n = task.axes["max_length"]
+    all_of, one = ({s: by_length(task, s, n + 1, last) for s in best[task.name]} for last in (2 * n, n + 1))
+    top, nearest = (max(exact, key=lambda s: exact[s].mean()) for exact in (all_of, one))
     return (
-        f"Iterations, and time steps, to {100 * THRESHOLD:.0f} % exact validation sequences (looked at every {every} iterations): "
-        f"{tell.listing(parts, most=8)}."
-    )
-
-
-def beyond_sentence(task, final):
-    n = task[0]
-    exact = {s: statistics.interval(by_length(final, s, "test_exact", n + 1, 2 * n)) for s in colors(final)}
-    one = {s: statistics.interval(by_length(final, s, "test_exact", n + 1, n + 1)) for s in colors(final)}
-    best, nearest = max(exact, key=lambda s: exact[s].mean), max(one, key=lambda s: one[s].mean)
-    return (
-        f"Beyond the longest trained length ({n + 1} to {2 * n}) the best schedule, {best}, gets {tell.percent(exact[best])} exact test "
+        f"Beyond the longest trained length ({n + 1} to {2 * n}) the best schedule, {top}, gets {tell.percent(all_of[top])} exact test "
         f"sequences; one vector longer than trained, {nearest} gets {tell.percent(one[nearest])}."
     )
 
 
-def target_sentence(task, final):
-    if "target_only" not in set(final["schedule"]):
-        return
-    at, below = (
-        by_length(final, "target_only", "test_exact", *span) for span in ((task[0], task[0]), (1, task[0] - 1))
-    )
-    yield (
-        f"Trained on length {task[0]} alone, the network gets {tell.percent(statistics.interval(at))} exact test sequences there and "
-        f"{tell.percent(statistics.interval(below))} at lengths 1 to {task[0] - 1}."
-    )
+def target_sentence(task):
+    n = task.axes["max_length"]
+    at, below = (tell.percent(by_length(task, "target only", *span)) for span in ((n, n), (1, n - 1)))
+    return f"Trained on length {n} alone, the network gets {at} exact test sequences there and {below} at lengths 1 to {n - 1}."
 
 
-def bandit_sentence(task, final):
-    if "bandit" not in set(final["schedule"]):
-        return
-    lines = lengths[lengths["student"].isin(final.loc[final["schedule"] == "bandit", "student"])]
-    lines = lines[lines["length"] <= task[0]]
-    mean = lines.assign(part=lines["share"] * lines["length"]).groupby(["seed", "step"])["part"].sum().unstack("step")
+def bandit_sentence(task):
+    mean = curricula.mean_lengths(trained[(trained["task"] == said(task)) & (trained["curriculum"] == "bandit")])
     fifth = max(1, mean.shape[1] // 5)
-    first, last = (statistics.interval(m.mean(axis=1)) for m in (mean.iloc[:, :fifth], mean.iloc[:, -fifth:]))
-    d = statistics.paired(mean.iloc[:, -fifth:].mean(axis=1), mean.iloc[:, :fifth].mean(axis=1))
-    moved = f"{d.mean:+.1f}" + (f" ({d.low:+.1f} to {d.high:+.1f})" if d.n > 1 else "")
-    yield (
-        f"The bandit chose a mean length of {first.mean:.1f} in the first fifth of the training and {last.mean:.1f} in the last, {moved} "
-        f"({tell.moves(d).replace('a gain', 'longer').replace('a loss', 'shorter')}); uniform has {(task[0] + 1) / 2:.1f}."
+    first, last = mean.iloc[:, :fifth].mean(axis=1), mean.iloc[:, -fifth:].mean(axis=1)
+    moved = statistics.paired(last, first)
+    return (
+        f"The bandit chose a mean length of {first.mean():.1f} in the first fifth of the training and {last.mean():.1f} in the last, "
+        f"{tell.number(moved, 1, signed=True)} ({tell.moves(moved, 'longer', 'shorter')}); uniform has {(task.axes['max_length'] + 1) / 2:.1f}."
     )
 
 
-def published_sentences():
-    yield (
-        "Published, in kind: training on the target alone fails, uniform is a strong baseline, prediction gain is slightly faster "
-        "(Graves et al., arXiv 1704.03003, lengths and repeats 1 to 13); look back and forward is the best syllabus made by hand and "
-        "prediction gain competitive (Collier, Beel 2018); combined or mixed is nearly always best (Zaremba, Sutskever, arXiv "
-        "1410.4615, on programs). Their curricula advance when the network has learnt a stage; ours advance by the clock."
-    )
+# %%
+ABOUT = [
+    "Published, in kind: training on the target alone fails, uniform is a strong baseline, prediction gain is slightly faster "
+    "(Graves et al., arXiv 1704.03003, lengths and repeats 1 to 13); look back and forward is the best syllabus made by hand and "
+    "prediction gain competitive (Collier, Beel 2018); combined or mixed is nearly always best (Zaremba, Sutskever, arXiv "
+    "1410.4615, on programs). Their curricula advance when the network has learnt a stage; ours advance by the clock.",
+    "The learning rate falls to 0 over the training whatever the schedule, so what is admitted late is learnt in smaller "
+    "steps; and all schedules have the same settings unless the run says otherwise, tuned for none of them.",
+    *[f"Each schedule has the {', '.join(TUNED)} that validation chose for it."] * bool(TUNED),
+]
 
 
-def caveat_sentences():
-    yield (
-        "The learning rate falls to 0 over the training whatever the schedule, so what is admitted late is learnt in smaller "
-        "steps; and all schedules have the same settings unless the run says otherwise, tuned for none of them."
-    )
-    if TUNED:
-        yield f"Each schedule has the {', '.join(TUNED)} that validation chose for it."
-    yield from run.caveats()
+def answer(task):
+    yield from [asked_sentence(task)] * (set(ASKED) <= set(best[task.name]))
+    yield goal_sentence(task)
+    yield winner_sentence(task)
 
 
-def sentences():
-    for task, final in TASKS.items():
-        if len(TASKS) > 1:
-            yield f"**{said(task)[0].upper()}{said(task)[1:]}**:"
-        yield goal_sentence(task, final)
-        yield from asked_sentences(task, final)
-        yield winner_sentence(final)
-        yield from against_uniform_sentence(final)
-        yield speed_sentence(final)
-        yield beyond_sentence(task, final)
-        yield from target_sentence(task, final)
-        yield from bandit_sentence(task, final)
-    yield from published_sentences()
-    yield from caveat_sentences()
+def details(task):
+    has = best[task.name]
+    yield from asked_details(task) if set(ASKED) <= set(has) else ()
+    yield from [uniform_sentence(task)] if "uniform" in has and len(has) > 1 else []
+    yield speed_sentence(task)
+    yield beyond_sentence(task)
+    yield from [target_sentence(task)] if "target only" in has else []
+    yield from [bandit_sentence(task)] if "bandit" in has else []
 
 
-run.close(sentences())
+head = {task.name: f"**{tell.capital(said(task))}**: " * (len(tasks) > 1) for task in tasks}
+short = [head[task.name] + line for task in tasks for line in answer(task)]
+run.close(short, [*(head[task.name] + line for task in tasks for line in details(task)), *ABOUT])

@@ -114,11 +114,11 @@ def main(a: Arguments) -> None:
         start = time.monotonic()
         answers, _ = Transfer.prepare(Transfer.artifact(heads[0]), {"cifar10": arrays}, "cpu")
         made = time.monotonic() - start
-        pack = Transfer(heads, {"cifar10": arrays}, answers, "cpu")
-        while not pack.finished:
-            rows = pack.step()
+        transfer = Transfer(heads, {"cifar10": arrays}, answers, "cpu")
+        while not transfer.finished:
+            rows = transfer.step()
         ours = time.monotonic() - start
-    shown, pool = len(heads) // 2, pack.pool.numpy()
+    shown, pool = len(heads) // 2, transfer.pack.pool.numpy()
     parts = {
         "train": (arrays["train_images"][pool], arrays["train_labels"][pool]),
         "test": (arrays["test_images"], arrays["test_labels"]),

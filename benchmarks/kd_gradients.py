@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from trainables import gradients
 from trainables.core import data
 from trainables.core.nets import graph
-from trainables.gradients import CLASSES, COLDEST, Config, Gradients, Splits, prepare, shape
+from trainables.gradients import CLASSES, COLDEST, Config, Gradients, Splits, shape, to_float
 
 
 @dataclass
@@ -94,7 +94,7 @@ def main(a: Arguments) -> None:
     for s in range(a.seeds):
         artifact = Gradients.artifact(replace(base, seed=s))
         answers, _ = Gradients.prepare(artifact, datasets, "cpu")
-        teachers[s] = side_by_side.copied(gradients.taught(artifact, sets))
+        teachers[s] = side_by_side.copied(gradients.train_teacher(artifact, sets))
     images = arrays["train_images"]
     as_pictures = (lambda x: x) if images.ndim == 3 else (lambda x: x.transpose(0, 2, 3, 1).copy())
     train, val = sets.train.numpy(), sets.val.numpy()
@@ -105,7 +105,7 @@ def main(a: Arguments) -> None:
     }
     probe = Gradients([base], datasets, answers, "cpu").probe
     shared = {"configs": configs, "parts": parts, "teachers": teachers}
-    shared["probe"] = (prepare(sets.images[probe]), sets.labels[probe])
+    shared["probe"] = (to_float(sets.images[probe]), sets.labels[probe])
     start = time.monotonic()
     theirs = side_by_side.on_tune(plain, len(configs), workers, **shared)
     plain_seconds = time.monotonic() - start
@@ -122,7 +122,7 @@ def main(a: Arguments) -> None:
         print(f"  T {T:4g}             {side_by_side.interval(other)}     {side_by_side.interval(mine)}")
 
     def pack(size: int) -> Gradients:
-        return Gradients([replace(base, temperature=1.0 + i) for i in range(size)], datasets, answers, "cpu")
+        return Gradients([replace(base, temperature=2.0 ** (i % 9)) for i in range(size)], datasets, answers, "cpu")
 
     floor = side_by_side.products(graph(base.network, CLASSES), shape(a.dataset), base.batch_size, "fp32", "cpu")
     side_by_side.print_steps(pack, (info["pack"],), floor, a.steps, "cpu")

@@ -73,7 +73,7 @@ def main(a: Arguments) -> None:
         artifact = MnistDistillation.artifact(replace(base, seed=seed))
         MnistDistillation.prepare(artifact, datasets, "cpu")
         # once more, as a module: the plain way asks it in every step
-        teachers[seed] = side_by_side.copied(hinton.train_teacher(artifact, sets, "cpu"))
+        teachers[seed] = side_by_side.copied(hinton.train_teacher(artifact, sets))
     transfer = sets.train if a.study == "mnist_kd" else sets.train[sets.labels[sets.train] != OMITTED]
     images, labels = arrays["train_images"], arrays["train_labels"]
     parts = {name: (images[i], labels[i]) for name, i in (("train", transfer.numpy()), ("val", sets.val.numpy()))}

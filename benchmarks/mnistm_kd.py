@@ -29,7 +29,7 @@ import tyro
 from trainables import distil
 from trainables.core import data
 from trainables.core.nets import graph
-from trainables.distil import CLASSES, SHAPE, Config, Distillation, Splits, Teacher
+from trainables.distil import CLASSES, SHAPE, Config, Distillation, PairedSplits, Teacher
 
 
 @dataclass
@@ -76,7 +76,7 @@ def main(a: Arguments) -> None:
     workers = available_cores()
     name = torch.cuda.get_device_name() if a.device == "cuda" else f"{workers} cores"
     datasets = {"mnistm": data.load("mnistm", a.data, a.data_root)}
-    arrays, sets = datasets["mnistm"], Splits(datasets["mnistm"], torch.device("cpu"))
+    arrays, sets = datasets["mnistm"], PairedSplits(datasets["mnistm"], torch.device("cpu"))
     base = Config(
         "target",
         "all",

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from studies.harness.engine import prepare_process
 from trainables.core import data
-from trainables.logistic import PAIRS, Config, Problems, Splits, solve, view
+from trainables.logistic import PAIRS, Config, PairwiseSplits, Problems, solve, view
 
 TOLERANCES, DEFAULT = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6), 1e-4  # of scikit-learn
 
@@ -49,7 +49,7 @@ class Arguments:
 
 def main(a: Arguments) -> None:
     prepare_process(a.threads)
-    sets = Splits({**data.load("mnist", a.data, a.data_root)}, "cpu")
+    sets = PairwiseSplits({**data.load("mnist", a.data, a.data_root)}, "cpu")
     seen = view(Config(a.features, 64, 1.0, 0), sets.images[sets.train])
     xs = sets.by_class(sets.train, seen)
     print(f"{a.data} data, {xs[0].shape[1] - 1} features ({a.features}), {a.threads} threads each", flush=True)

@@ -271,7 +271,7 @@ def timed(f: Callable[[], object], repeats: int, device: str) -> float:
 def step_seconds(pack: Any, device: str, repeats: int = 20) -> float:
     """Seconds of one training step of our engine, per student of a pack."""
     counter = iter(range(10**9))
-    return timed(lambda: pack.students.step(pack.loss(next(counter)), 1e-6), repeats, device) / len(pack.pack)
+    return timed(lambda: pack.students.step(pack.loss(next(counter)), 1e-6), repeats, device) / len(pack.configs)
 
 
 def print_steps(make: Callable[[int], Any], sizes: Sequence[int], floor: float, steps: int, device: str) -> None:

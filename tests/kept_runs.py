@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -184,7 +183,7 @@ def interrupt(tree: Path, folder: Path) -> str:
     process = subprocess.Popen(line, env=environment(tree, folder), cwd=folder, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(storage(folder, label).glob("*/*/rows/*.parquet"))) < 24:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.terminate()  # a shell may have told its children to ignore Ctrl-C
     code = process.wait()
     run = run_of(folder, study, label)
     assert run is not None and code == 130, f"exit {code}"
@@ -215,7 +214,7 @@ def draw(tree: Path, folder: Path, study: str, run: Path) -> dict:
 
 
 def numbers(sentences: list[str]) -> Counter:
-    return Counter(n for s in sentences for n in re.findall(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", s))
+    return Counter(n for s in sentences for n in re.findall(r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?", s))
 
 
 def compare(folder: Path, only: list[str]) -> int:
@@ -256,12 +255,14 @@ def add_tables(study: str, run: Path) -> None:
     import pyarrow.parquet as pq
 
     from analysis.core import records
+    from studies.harness.plan import cells_of
+    from studies.harness.students import cell_of
 
     of, info, rows = importlib.import_module(f"studies.{study}").STUDY, records.info(run), records.read(run)
     points = rows[list(of.axes)].drop_duplicates().to_dict("records")
     if info["search"] == "grid":
-        points = [cell.config for grid in info["grids"] for cell in of.cells(grid)]
-    cells = list({tuple(c.config.values()): c for c in map(of.cell, points)}.values())
+        points = [cell.config for grid in info["grids"] for cell in cells_of(of, grid)]
+    cells = list({tuple(c.config.values()): c for c in (cell_of(of, point) for point in points)}.values())
     lines = {
         "cells": [{**c.config, "student": c.student} for c in cells],
         "students": list({c.student: {"student": c.student, **of.canonical(c.config)} for c in cells}.values()),

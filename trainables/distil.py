@@ -9,29 +9,29 @@ answers only (self-training, class-balanced as in Zou et al. 2018, arXiv 1810.07
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core import splits
+from trainables.core import splits, teachers
 from trainables.core.batches import balanced, batch_index, substream
-from trainables.core.cache import cached, content
+from trainables.core.limits import above, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.metrics import information
-from trainables.core.nets import NETWORKS, graph, normalised
-from trainables.core.pack import Pack, check
+from trainables.core.nets import graph, normalised
+from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
-from trainables.core.schedules import warmup_linear
 
 CLASSES, SHAPE = 10, (3, 28, 28)
 TRANSFER, LABELLED, TEACHER, ROUND, INVERSION = range(5)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
 ROUND_TEMPERATURE, ROUND_LR = 1.0, 3e-3  # of students that become teachers
 SHARPENING = 0.5  # the temperature at which their answers are taken, as in MixMatch (arXiv 1905.02249)
+STUDIED = ("cnn_small", "cnn", "cnn_norm", "cnn_pool")
 VIEWS, LEVELS = ("target", "source"), ("source_test_accuracy", "target_test_accuracy")
 ADAPTATIONS, FILTERS, AUGMENTATIONS = ("none", "batch_norm"), ("none", "confident"), ("none", "inversion")
 
@@ -51,51 +51,29 @@ class Config:
     choice of the labelled digits, and which teacher.
     """
 
-    teacher_view: str
-    target_labels: str
-    rounds: int
-    adaptation: str
-    filtering: str
-    augmentation: str
-    network: str
-    teacher: str
-    teacher_steps: int
-    precision: str
-    steps: int
-    batch_size: int
-    lr: float
-    temperature: float
-    kd_weight: float
+    teacher_view: Annotated[str, one_of(*VIEWS)]
+    target_labels: Annotated[str, count_or_all()]
+    rounds: Annotated[int, above(0)]
+    adaptation: Annotated[str, one_of(*ADAPTATIONS)]
+    filtering: Annotated[str, one_of(*FILTERS)]
+    augmentation: Annotated[str, one_of(*AUGMENTATIONS)]
+    network: Annotated[str, one_of(*STUDIED)]
+    teacher: Annotated[str, one_of(*STUDIED)]
+    teacher_steps: Annotated[int, above(0)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(1)]
+    lr: Annotated[float, above(0)]
+    temperature: Annotated[float, above(0)]
+    kd_weight: Annotated[float, between(0, 1)]
     seed: int
 
     def __post_init__(self) -> None:
-        labels = self.target_labels
-        check(
-            (self.teacher_view in VIEWS, f"teacher_view is target or source, not {self.teacher_view!r}"),
-            (
-                labels == "all" or (labels.isdecimal() and int(labels) > 0),
-                f"target_labels is a count or all, not {labels!r}",
-            ),
-            (self.rounds > 0, f"rounds must be above 0, not {self.rounds}"),
-            (self.adaptation in ADAPTATIONS, f"adaptation is one of {', '.join(ADAPTATIONS)}, not {self.adaptation!r}"),
-            (
-                self.adaptation == "none" or self.teacher not in NETWORKS or normalised(self.teacher),
-                f"adaptation {self.adaptation} needs a teacher with batch normalisation, which {self.teacher} has not",
-            ),
-            (self.filtering in FILTERS, f"filtering is one of {', '.join(FILTERS)}, not {self.filtering!r}"),
-            (
-                self.augmentation in AUGMENTATIONS,
-                f"augmentation is one of {', '.join(AUGMENTATIONS)}, not {self.augmentation!r}",
-            ),
-            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
-            (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
-            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
-            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
-            (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
-            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        )
+        checked(self)
+        if self.adaptation == "batch_norm" and not normalised(self.teacher):
+            raise ValueError(
+                f"adaptation batch_norm needs a teacher with batch normalisation, which {self.teacher} has not"
+            )
 
 
 @dataclass(frozen=True)
@@ -115,6 +93,7 @@ class Distillation(Pack):
     """Students of MNIST-M and of a teacher of MNIST. datasets: {"mnistm": its arrays}."""
 
     config_type = Config
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Teacher | Config:
@@ -137,9 +116,10 @@ class Distillation(Pack):
         """
         if isinstance(artifact, Config):
             return cls._prepare_round(artifact, datasets, device)
-        mnistm = datasets["mnistm"]
-        key = {**_recipe(artifact.network), "steps": artifact.steps, "seed": artifact.seed, "data": content(mnistm)}
-        made = cached("teacher", key, lambda: _teach(artifact, mnistm, device))
+        recipe = {**_recipe(artifact.network), "steps": artifact.steps, "seed": artifact.seed}
+        made = teachers.once(
+            "teacher", recipe, datasets["mnistm"], lambda: _teach(artifact, datasets["mnistm"], device)
+        )
         prefix = "" if artifact.adaptation == "none" else f"{artifact.adaptation}_"
         about = {
             "teacher": artifact.network, "teacher_steps": artifact.steps, "seed": artifact.seed,
@@ -155,7 +135,7 @@ class Distillation(Pack):
     ) -> tuple[dict[str, np.ndarray], dict]:
         """The same of a student that becomes a teacher; before it, those of the rounds before."""
 
-        def make() -> dict[str, np.ndarray]:
+        def make() -> dict[str, Tensor | float]:
             answers, _ = cls.prepare(cls.artifact(student), datasets, device)
             pack = cls([student], datasets, answers, device)
             while not pack.finished:
@@ -163,17 +143,22 @@ class Distillation(Pack):
             if row["status"] == "failed":
                 raise ValueError(f"the student of round {student.rounds} came to nothing: {row['error']}")
             shown = pack.sets.images if student.teacher_view == "target" else pack.sets.digits
-            numbers = (row["source_accuracy"], row["test_accuracy"], pack.seconds)
-            measured = {name: np.asarray(n) for name, n in zip((*LEVELS, "seconds"), numbers, strict=True)}
-            return {"answers": pack.students.answers(shown, prepare)[0].cpu().numpy() / SHARPENING} | measured
+            levels = dict(zip(LEVELS, (row["source_accuracy"], row["test_accuracy"]), strict=True))
+            return {
+                "answers": pack.students.answers(shown, to_float)[0] / SHARPENING,
+                **levels,
+                "seconds": pack.seconds,
+            }
 
-        depends = {
+        recipe = {
+            "recipe": 2,
+            **asdict(student),
             "graph": repr(graph(student.network, CLASSES)),
             "sharpening": SHARPENING,
             "shares": [share_kept(r + 1) for r in range(student.rounds)],
             "teacher": _recipe(student.teacher),
         }
-        made = cached("student", {"recipe": 2, **asdict(student), **depends, "data": content(datasets["mnistm"])}, make)
+        made = teachers.once("student", recipe, datasets["mnistm"], make)
         about = {name: value for name, value in asdict(student).items() if isinstance(value, str | int)}
         about["rounds"] = student.rounds + 1  # the round it teaches in
         levels = {name: float(made[name]) for name in (*LEVELS, "seconds")}
@@ -184,16 +169,16 @@ class Distillation(Pack):
         """Memory that one more student takes on the device, in bytes."""
         return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size * 3 // 2, 2000 // 3))
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         # a fresh start each round: distillation is easier between networks that share their first weights
         start = c.seed if c.rounds == 1 else substream(c.seed, ROUND, c.rounds)
         self.students = Population(
-            graph(c.network, CLASSES), SHAPE, [start] * len(pack), [c.lr for c in pack], self.device, c.precision
+            graph(c.network, CLASSES), SHAPE, [start] * len(configs), [c.lr for c in configs], self.device, c.precision
         )
-        self.sets = Splits(datasets["mnistm"], self.device)
+        self.sets = PairedSplits(datasets["mnistm"], self.device)
         self.answers = torch.from_numpy(np.array(answers[c.teacher_view])).to(self.device)
         train = self.sets.train
         self.pool = train if c.filtering == "none" else confident(self.answers, train, share_kept(c.rounds))
@@ -225,15 +210,15 @@ class Distillation(Pack):
 
     def measure(self) -> dict[str, Tensor]:
         sets, students = self.sets, self.students
-        z = students.answers(sets.images[sets.val], prepare)
+        z = students.answers(sets.images[sets.val], to_float)
         self.named = z.argmax(-1)
         metrics = {
             "val_accuracy": (self.named == sets.labels[sets.val]).float().mean(1),
             "val_information": information(z),
         }
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
-            metrics["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, prepare)
+            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, to_float)
+            metrics["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, to_float)
         return metrics
 
     def tables(self) -> list[dict[str, list[dict]]]:
@@ -242,21 +227,23 @@ class Distillation(Pack):
         if not self.finished:
             return super().tables()
         named = ["".join(map(str, row)) for row in self.named.tolist()]
-        return [{"answers": [{"named": n}]} if c.kd_weight == 1 else {} for c, n in zip(self.pack, named, strict=True)]
+        return [
+            {"answers": [{"named": n}]} if c.kd_weight == 1 else {} for c, n in zip(self.configs, named, strict=True)
+        ]
 
 
-class Splits(splits.Splits):
+class PairedSplits(splits.Splits):
     """MNIST-M with the clean digit behind every image: digits, test_digits (N, 28, 28)."""
 
-    def __init__(self, arrays: Arrays, device: torch.device) -> None:
+    def __init__(self, arrays: Arrays, device: torch.device | str) -> None:
         super().__init__(arrays, device)
         self.digits, self.test_digits = (splits.shared(arrays[f"{part}_digits"], device) for part in ("train", "test"))
 
     def target(self, index: Tensor) -> Tensor:
-        return prepare(self.images[index])
+        return to_float(self.images[index])
 
 
-def prepare(x: Tensor) -> Tensor:
+def to_float(x: Tensor) -> Tensor:
     """uint8 images (B, 3, 28, 28), or digits (B, 28, 28) repeated over the channels, to floats in [-1, 1]."""
     if x.dim() == 3:
         x = x[:, None].expand(-1, 3, -1, -1)
@@ -288,35 +275,29 @@ def new_teacher(artifact: Teacher, device: torch.device | str) -> Population:
     return Population(graph(artifact.network, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
 
 
-def train_teacher(teacher: Population, artifact: Teacher, sets: Splits) -> None:
+def train_teacher(teacher: Population, artifact: Teacher, sets: PairedSplits) -> None:
     """Plain supervised training on the clean training digits."""
-    for step in range(artifact.steps):
-        index = batch_index(sets.train, TEACHER_BATCH, step, artifact.seed, stream=TEACHER)
-        loss = cross_entropy(teacher.logits(prepare(sets.digits[index])), sets.labels[index])
-        teacher.step(loss, warmup_linear(step / artifact.steps))
+
+    def loss(index: Tensor) -> Tensor:
+        return cross_entropy(teacher.logits(to_float(sets.digits[index])), sets.labels[index])
+
+    teachers.train(teacher, sets.train, artifact.steps, TEACHER_BATCH, artifact.seed, TEACHER, loss)
 
 
-def _teach(artifact: Teacher, datasets: Arrays, device: str) -> dict[str, np.ndarray]:
-    """A trained teacher's logits on all training digits and on the images made from them, and its accuracies."""
-    start = time.perf_counter()
-    sets = Splits(datasets, torch.device(device))
+def _teach(artifact: Teacher, datasets: Arrays, device: str) -> dict[str, Tensor]:
+    """A trained teacher's logits on all training digits and on the images made from them, and its accuracies on both test
+    sets; the same once more with `batch_norm_` before the names, where it has batch normalisation to adapt."""
+    sets = PairedSplits(datasets, device)
+    views = {"target": sets.images, "source": sets.digits}
+    images = {"source": sets.test_digits, "target": sets.test_images}
+    tests = {f"{domain}_test_accuracy": (x, sets.test_labels) for domain, x in images.items()}
     teacher = new_teacher(artifact, device)
     train_teacher(teacher, artifact, sets)
-    made = _answers(teacher, sets)
+    made = teachers.answers(teacher, views, tests, to_float)
     if normalised(artifact.network):
-        teacher.reestimate(sets.images[sets.train], prepare)
-        made |= {f"batch_norm_{name}": value for name, value in _answers(teacher, sets).items()}
-    return made | {"seconds": np.asarray(time.perf_counter() - start)}
-
-
-def _answers(teacher: Population, sets: Splits) -> dict[str, np.ndarray]:
-    """A teacher's logits on the training set in both views, (N, 10) each, and its accuracies on both test sets."""
-    made = {
-        view: teacher.answers(images, prepare)[0].cpu().numpy()
-        for view, images in (("target", sets.images), ("source", sets.digits))
-    }
-    for level, images in (("source_test_accuracy", sets.test_digits), ("target_test_accuracy", sets.test_images)):
-        made[level] = teacher.accuracy(images, sets.test_labels, prepare)[0].cpu().numpy()
+        teacher.reestimate(sets.images[sets.train], to_float)
+        adapted = teachers.answers(teacher, views, tests, to_float)
+        made |= {f"batch_norm_{name}": value for name, value in adapted.items()}
     return made
 
 

@@ -9,8 +9,9 @@ stalls. All of them are functions of the fraction of the training, save the last
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from torch import Tensor
 
 from trainables.core.augment import photographed_otherwise
 from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.limits import above, at_least, checked, one_of
 from trainables.core.losses import cross_entropy
-from trainables.core.network import Network
-from trainables.core.pack import Pack, check
+from trainables.core.nets import PRETRAINED
+from trainables.core.network import Network, NetworkPack
 from trainables.core.population import PRECISIONS
-from trainables.core.pretrained import build, check_weights, family, resized, stages
-from trainables.core.schedules import Plateau, one_cycle, stairs, thawed
+from trainables.core.pretrained import build, resized, stages
+from trainables.core.schedules import Plateau, one_cycle, stairs
 from trainables.core.splits import Splits
 
 CLASSES = 10
@@ -40,51 +42,35 @@ RATES, STATISTICS = ("constant", "one_cycle", "plateau"), ("kept", "batch")
 class Config:
     """One student.
 
-    network, weights: as `core.pretrained.build` has them. resolution: side in pixels that images are enlarged to. train_size,
-    val_size, test_size: images to train on, to choose by and to report, as many of each class, or all where there are
-    fewer. augmentation: "none", "iterative" (in stages from none to full strength) or "full" (from the start). unfreezing:
-    "all" (every stage is trained from the start, at one rate), "gradual" (from the head down, see `schedules.thawed`; a stage has
-    1/discrimination of the rate of the one above it) or "head" (nothing else is trained). rate: "constant", "one_cycle" or "plateau". statistics: of batch normalisation in the trained stages, "kept" (those of the
-    weights) or "batch" (of the batch, gathered for the evaluations). lr: AdamW's peak rate, of the head. seed: training images,
-    their order and augmentation, first weights of the head.
+    network, weights: as `core.pretrained.build` has them. resolution: side in pixels that images are enlarged to.
+    train_size, val_size, test_size: images to train on, to choose by and to report, as many of each class, or all where
+    there are fewer. augmentation: "none", "iterative" (in stages from none to full strength) or "full" (from the
+    start). unfreezing: "all" (every stage is trained from the start, at one rate), "gradual" (from the head down, see
+    `schedules.thawed`; a stage has 1/discrimination of the rate of the one above it) or "head" (nothing else is
+    trained). rate: "constant", "one_cycle" or "plateau". statistics: of batch normalisation in the trained stages,
+    "kept" (those of the weights) or "batch" (of the batch, gathered for the evaluations). lr: AdamW's peak rate, of the
+    head. seed: training images, their order and augmentation, first weights of the head.
     """
 
-    network: str
+    network: Annotated[str, one_of(*PRETRAINED)]
     weights: str
-    resolution: int
-    train_size: int
-    val_size: int
-    test_size: int
-    augmentation: str
-    unfreezing: str
-    rate: str
-    discrimination: float
-    statistics: str
-    precision: str
-    steps: int
-    batch_size: int
-    lr: float
+    resolution: Annotated[int, at_least(32)]
+    train_size: Annotated[int, above(0)]
+    val_size: Annotated[int, above(0)]
+    test_size: Annotated[int, above(0)]
+    augmentation: Annotated[str, one_of(*AUGMENTATIONS)]
+    unfreezing: Annotated[str, one_of(*UNFREEZINGS)]
+    rate: Annotated[str, one_of(*RATES)]
+    discrimination: Annotated[float, at_least(1)]
+    statistics: Annotated[str, one_of(*STATISTICS)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(1)]
+    lr: Annotated[float, above(0)]
     seed: int
 
     def __post_init__(self) -> None:
-        family(self.network)
-        for name, allowed in (
-            ("augmentation", AUGMENTATIONS), ("unfreezing", UNFREEZINGS), ("rate", RATES), ("statistics", STATISTICS),
-            ("precision", tuple(PRECISIONS)),
-        ):  # fmt: skip
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        check(
-            (self.resolution >= 32, f"resolution must be at least 32, not {self.resolution}"),
-            (
-                min(self.train_size, self.val_size, self.test_size) > 0,
-                "train_size, val_size, test_size must be above 0",
-            ),
-            (self.discrimination >= 1, f"discrimination must be at least 1, not {self.discrimination}"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (self.steps > 0, f"steps must be above 0, not {self.steps}"),
-            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        )
+        checked(self)
 
 
 @dataclass(frozen=True)
@@ -95,17 +81,10 @@ class Source:
     weights: str
 
 
-class FineTuning(Pack):
+class FineTuning(NetworkPack):
     """One network that is fine-tuned. datasets: {"cifar10": its arrays}."""
 
     config_type = Config
-    may_differ = frozenset()
-    students: Network  # type: ignore[assignment]  # a pack asks of its students what Network has
-
-    @staticmethod
-    def require(configs: Iterable[Config]) -> None:
-        """DataError where weights are not at hand and cannot be fetched."""
-        check_weights((c.network, c.weights) for c in configs)
 
     @staticmethod
     def artifact(config: Config) -> Source:
@@ -127,8 +106,8 @@ class FineTuning(Pack):
         parameters with their gradients and Adam's moments."""
         return 4 * (400 * config.resolution**2 * max(config.batch_size, 64) + 4 * 25_000_000)
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
+        super().__init__(configs, datasets, answers, device)
         c = self.common
         sets = Splits(datasets["cifar10"], self.device)
         tests = torch.arange(len(sets.test_labels), device=self.device)
@@ -173,7 +152,7 @@ class FineTuning(Pack):
         images, labels = self.sets["train"]
         students, c = self.students, self.common
         index = batch_index(torch.arange(len(labels)), c.batch_size, step, c.seed, stream=ORDER)
-        students.thaw(thawed(c.unfreezing, step / self.total_steps, len(students.model)))
+        self.thaw(step)
         if c.statistics == "kept":
             students.model.eval()  # batch normalisation alone differs: these networks have no dropout
         return cross_entropy(students.logits(self.shown(images[index], step)), labels[index])
@@ -192,10 +171,6 @@ class FineTuning(Pack):
             trained = [rates[id(p)] for p in stage.parameters() if p.grad is not None]
             line = {"stage": name, "trained": int(bool(trained)), "rate_used": max(trained, default=0.0)}
             self.lines.append({"at": step, "depth": depth, "strength": strength, **line})
-
-    def networks(self) -> list[dict[str, Tensor]]:
-        """The state of the network, as `pretrained.load` reads it."""
-        return [self.students.model.state_dict()]
 
     def measure(self) -> dict[str, Tensor]:
         images, labels = self.sets["val"]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,10 +27,11 @@ from torch import Tensor
 from trainables.core import splits
 from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
+from trainables.core.limits import above, at_least, checked, one_of
 from trainables.core.losses import cross_entropy, distillation
 from trainables.core.nets import Conv, Layer, Linear
-from trainables.core.pack import Pack, check
-from trainables.core.population import OPTIMISERS, Population, Tap, footprint
+from trainables.core.pack import Pack
+from trainables.core.population import Population, Tap, footprint
 from trainables.core.schedules import log_spaced
 
 CLASSES, LWF_TEMPERATURE, FISHER_DIGITS = 2, 2.0, 1000
@@ -51,32 +53,26 @@ class Config:
     that are kept for rehearsal, over all tasks. remedy, strength: as above. seed: initial weights and all draws.
     """
 
-    tasks: str
-    network: str
-    width: int
-    optimiser: str
-    old_steps: int
-    steps: int
-    batch_size: int
-    memory: int
-    lr: float
-    remedy: str
-    strength: float
+    tasks: Annotated[str, one_of(*PER_DECADE)]
+    network: Annotated[str, one_of(*NETWORKS)]
+    width: Annotated[int, at_least(8)]
+    optimiser: Annotated[str, one_of("adam", "sgd")]
+    old_steps: Annotated[int, above(0)]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(0)]
+    memory: Annotated[int, above(0)]
+    lr: Annotated[float, above(0)]
+    remedy: Annotated[str, one_of(*REMEDIES)]
+    strength: Annotated[float, at_least(0)]
     seed: int
 
     def __post_init__(self) -> None:
-        check(
-            (self.tasks in PER_DECADE, f"tasks is two or five, not {self.tasks!r}"),
-            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
-            (self.network == "logistic" or self.width >= 8, f"width must be 8 or more, not {self.width}"),
-            (self.optimiser in OPTIMISERS, f"optimiser is adam or sgd, not {self.optimiser!r}"),
-            (self.remedy in REMEDIES, f"remedy is one of {', '.join(REMEDIES)}, not {self.remedy!r}"),
-            (self.strength >= 0, f"strength must not be below 0, not {self.strength}"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (min(self.steps, self.batch_size) > 0, "steps and batch_size must be above 0"),
-            (min(self.old_steps, self.memory) >= 0, "old_steps and memory must not be below 0"),
-            (self.remedy != "rehearsal" or self.memory > 0, "rehearsal needs a memory above 0"),
-        )
+        unused = {
+            "width": self.network == "logistic",
+            "old_steps": self.tasks == "five",
+            "memory": self.remedy != "rehearsal",
+        }
+        checked(self, tuple(name for name, plays_no_part in unused.items() if plays_no_part))
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def layers(network: str, width: int) -> tuple[Layer, ...]:
     return (*hidden[network], Linear(CLASSES))
 
 
-class Splits(splits.Splits):
+class TaskSplits(splits.Splits):
     """The digits of a study on one device, split into tasks. Five tasks are padded to 32 x 32, as in their benchmark."""
 
     def __init__(self, tasks: str, arrays: Arrays, device: torch.device | str) -> None:
@@ -116,7 +112,7 @@ class Splits(splits.Splits):
         self.pools = [self.train[self.digits[self.train] // 2 == k] for k in range(self.count)]
         self.val = self.val[self.digits[self.val] < 2 * self.count]
 
-    def prepare(self, x: Tensor) -> Tensor:
+    def to_float(self, x: Tensor) -> Tensor:
         """uint8 (B, 28, 28) to floats (B, 1, H, W) of about zero mean and unit variance when padded to 32 x 32."""
         x = F.pad(x.float().div_(255), (self.pad,) * 4)
         return x.sub_(0.1).div_(0.2752)[:, None]
@@ -127,6 +123,7 @@ class Forgetting(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr", "remedy", "strength"})
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Start:
@@ -158,11 +155,11 @@ class Forgetting(Pack):
         shape = (1, 32, 32) if config.tasks == "five" else (1, 28, 28)
         return footprint(layers(config.network, config.width), shape, 2 * config.batch_size) * 3 // 2
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
-        self.sets = Splits(c.tasks, datasets["mnist"], self.device)
-        self.students = _population(c, self.sets.shape, [p.lr for p in pack], c.optimiser, self.device)
+        self.sets = TaskSplits(c.tasks, datasets["mnist"], self.device)
+        self.students = _population(c, self.sets.shape, [p.lr for p in configs], c.optimiser, self.device)
         with torch.no_grad():
             for i, p in enumerate(self.students.parameters):
                 p.copy_(torch.from_numpy(np.array(answers[f"parameter_{i}"])).expand_as(p))
@@ -183,7 +180,7 @@ class Forgetting(Pack):
 
     def column_of(self, name: str, value: str) -> Tensor:
         """1 for the students whose field has this value, else 0; (S,)."""
-        return torch.tensor([float(getattr(c, name) == value) for c in self.pack], device=self.device)
+        return torch.tensor([float(getattr(c, name) == value) for c in self.configs], device=self.device)
 
     @property
     def total_steps(self) -> int:
@@ -213,7 +210,7 @@ class Forgetting(Pack):
         if task > 0 and self.uses["rehearsal"]:
             memory = torch.cat([digits[: c.memory // task] for digits in self.memories[:task]])
             kept = batch_index(memory, c.batch_size, local, c.seed, stream=REHEARSE + task)
-        z, z_kept = self.students.logits(sets.prepare(sets.images[torch.cat([index, kept])])).split(
+        z, z_kept = self.students.logits(sets.to_float(sets.images[torch.cat([index, kept])])).split(
             [len(index), len(kept)], dim=1
         )
         loss = cross_entropy(z, sets.labels[index])
@@ -242,7 +239,7 @@ class Forgetting(Pack):
         students, sets = self.students, self.sets
         self.old = [p.detach().clone() for p in students.parameters]
         if self.uses["l2"] or self.uses["ewc"]:
-            known = sets.prepare(sets.images[self.memories[task - 1][:FISHER_DIGITS]])
+            known = sets.to_float(sets.images[self.memories[task - 1][:FISHER_DIGITS]])
             squares = fisher(students, known) if self.uses["ewc"] else [torch.zeros_like(p) for p in self.old]
             for A, centre, w, square in zip(self.importance, self.centre, self.old, squares, strict=True):
                 shape = (-1, *[1] * (w.dim() - 1))
@@ -252,7 +249,7 @@ class Forgetting(Pack):
                 share = torch.where(l2 > 0, torch.ones_like(A), ewc * square / A.clamp_min(torch.finfo(A.dtype).tiny))
                 centre.lerp_(w, share)
         if self.uses["lwf"]:
-            self.answers = students.answers(sets.images[sets.pools[task]], sets.prepare)
+            self.answers = students.answers(sets.images[sets.pools[task]], sets.to_float)
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:
@@ -260,9 +257,9 @@ class Forgetting(Pack):
         chosen on it. See `metrics` in the study for the names."""
         sets, students = self.sets, self.students
         task, _ = self.place(self.done_steps - 1)
-        z = students.answers(sets.test_images, sets.prepare)
+        z = students.answers(sets.test_images, sets.to_float)
         metrics = per_digit(z, sets.test_digits)
-        right = students.answers(sets.images[sets.val], sets.prepare).argmax(-1) == sets.labels[sets.val]
+        right = students.answers(sets.images[sets.val], sets.to_float).argmax(-1) == sets.labels[sets.val]
         tasks = sets.digits[sets.val] // 2
         metrics["val_accuracy"] = torch.stack([share(right, tasks == k) for k in range(sets.count)]).mean(0)
         right = z.argmax(-1) == sets.test_digits % 2
@@ -348,7 +345,7 @@ def per_digit(z: Tensor, digits: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def probe(students: Population, sets: Splits) -> Tensor:
+def probe(students: Population, sets: TaskSplits) -> Tensor:
     """Test accuracy on the first task of a linear probe on the penultimate features, (S,).
 
     Ridge regression on +-1, in closed form, on training digits of the first task: what the features still know of it,
@@ -366,12 +363,12 @@ def probe(students: Population, sets: Splits) -> Tensor:
     return right.float().mean(1)
 
 
-def _features(students: Population, sets: Splits, images: Tensor) -> Tensor:
+def _features(students: Population, sets: TaskSplits, images: Tensor) -> Tensor:
     """Inputs of the readout with a constant 1, (S, N, D + 1)."""
     parts = []
     for x in images.split(students.chunk):
         taps: list[Tap] = []
-        students.logits(sets.prepare(x), training=False, taps=taps)
+        students.logits(sets.to_float(x), training=False, taps=taps)
         given = taps[-1][0]
         assert isinstance(given, Tensor)
         parts.append(given)
@@ -379,7 +376,7 @@ def _features(students: Population, sets: Splits, images: Tensor) -> Tensor:
     return torch.cat([h, h.new_ones(*h.shape[:2], 1)], -1)
 
 
-def pulls(student: Population, sets: Splits) -> dict[str, float]:
+def pulls(student: Population, sets: TaskSplits) -> dict[str, float]:
     """pull_o_n: change of the mean margin of old digits o by one step of SGD on new digits n, per unit of learning rate.
 
     To first order - <d margin_o / dw, d CE_n / dw>: which new digit pushes which old one over, on 1,000 training digits
@@ -388,7 +385,7 @@ def pulls(student: Population, sets: Splits) -> dict[str, float]:
 
     def gradient(d: int, of) -> list[Tensor]:
         pool = sets.pools[d // 2]
-        x = sets.prepare(sets.images[pool[sets.digits[pool] == d][:1000]])
+        x = sets.to_float(sets.images[pool[sets.digits[pool] == d][:1000]])
         return list(torch.autograd.grad(of(student.logits(x, training=False), d % 2).sum(), student.parameters))
 
     def margin(z: Tensor, y: int) -> Tensor:
@@ -419,13 +416,13 @@ def _shuffled(pool: Tensor, seed: int, task: int) -> Tensor:
 def _learn(artifact: Start, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
     """Parameters of a network that was trained on the first task, and what it makes of all digits of the study."""
     start = time.perf_counter()
-    sets = Splits(artifact.tasks, arrays, device)
+    sets = TaskSplits(artifact.tasks, arrays, device)
     student = _population(artifact, sets.shape, [OLD_LR], "adam", device)
     about = {"probe_untrained": float(probe(student, sets))}
     for step in range(artifact.steps):
         index = batch_index(sets.pools[0], OLD_BATCH, step, artifact.seed, stream=0)
-        student.step(cross_entropy(student.logits(sets.prepare(sets.images[index])), sets.labels[index]))
-    z = student.answers(sets.test_images, sets.prepare)
+        student.step(cross_entropy(student.logits(sets.to_float(sets.images[index])), sets.labels[index]))
+    z = student.answers(sets.test_images, sets.to_float)
     about |= {name: float(value) for name, value in per_digit(z, sets.test_digits).items()}
     about |= {"probe_accuracy": float(probe(student, sets)), **pulls(student, sets)}
     about["seconds"] = time.perf_counter() - start

@@ -7,26 +7,27 @@ Hinton et al. 2015 (arXiv 1503.02531), eq. 2: dC/dz = (q - p)/T; eq. 4: at high 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.core import teachers
 from trainables.core.batches import batch_index, substream
-from trainables.core.cache import cached, content
+from trainables.core.limits import above, between, checked, one_of, power_of_two
 from trainables.core.losses import cross_entropy, distillation, mixed
-from trainables.core.nets import NETWORKS, Conv, graph
-from trainables.core.pack import Pack, check
+from trainables.core.nets import Conv, graph
+from trainables.core.pack import Pack
 from trainables.core.population import Population, footprint
-from trainables.core.schedules import warmup_linear
-from trainables.core.splits import HELD_OUT, Splits, prepare, shape
+from trainables.core.splits import HELD_OUT, Splits, shape, to_float
 
 CLASSES = 10
 DATASETS = ("mnist", "fashion_mnist", "cifar10")
+STUDIED = ("cnn_small", "cnn", "cnn_pool", "mlp_600", "mlp_1200")
 TRANSFER, TEACHER, PROBE = range(3)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH = 3e-3, 128
 PROBED = 128  # images of the probe batch
@@ -43,30 +44,20 @@ class Config:
     data, and which teacher.
     """
 
-    dataset: str
-    network: str
-    teacher: str
-    teacher_steps: int
-    steps: int
-    batch_size: int
-    doublings: int
-    lr: float
-    temperature: float
-    kd_weight: float
+    dataset: Annotated[str, one_of(*DATASETS)]
+    network: Annotated[str, one_of(*STUDIED)]
+    teacher: Annotated[str, one_of(*STUDIED)]
+    teacher_steps: Annotated[int, above(0)]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(0)]
+    doublings: Annotated[int, above(0)]
+    lr: Annotated[float, above(0)]
+    temperature: Annotated[float, power_of_two]
+    kd_weight: Annotated[float, between(0, 1)]
     seed: int
 
     def __post_init__(self) -> None:
-        check(
-            (self.dataset in DATASETS, f"dataset is one of {', '.join(DATASETS)}, not {self.dataset!r}"),
-            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
-            (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
-            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
-            (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
-            (self.batch_size > 0, f"batch_size must be above 0, not {self.batch_size}"),
-            (self.doublings > 0, f"doublings must be above 0, not {self.doublings}"),
-        )
+        checked(self)
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,7 @@ class Gradients(Pack):
     """Students of one data set whose gradients are measured while they learn. datasets: {name: its arrays}."""
 
     config_type = Config
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Teacher:
@@ -95,18 +87,17 @@ class Gradients(Pack):
     def prepare(artifact: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The teacher's logits on every training image, (N, 10), and its row; trained once, then found in the cache."""
         arrays = datasets[artifact.dataset]
-        recipe = {"recipe": 1, "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT}
-        depends = {"network": repr(graph(artifact.network, CLASSES)), "steps": artifact.steps, "seed": artifact.seed}
-        key = {**recipe, **depends, "data": content(arrays)}
-        answers = cached("gradients-teacher", key, lambda: _teach(artifact, arrays, device))
-        measured = {name: float(value) for name, value in answers.items() if value.ndim == 0}
-        row = {
-            "dataset": artifact.dataset,
-            "teacher": artifact.network,
-            "teacher_steps": artifact.steps,
-            "seed": artifact.seed,
-        }
-        return {"logits": answers["logits"]}, row | measured
+        recipe: dict[str, object] = {"recipe": 1, "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT}
+        recipe |= {"network": repr(graph(artifact.network, CLASSES)), "steps": artifact.steps, "seed": artifact.seed}
+
+        def make() -> dict[str, Tensor]:
+            sets = Splits(arrays, device)
+            tests = {"test_accuracy": (sets.test_images, sets.test_labels)}
+            return teachers.answers(train_teacher(artifact, sets), {"logits": sets.images}, tests, to_float)
+
+        made = teachers.once("gradients-teacher", recipe, arrays, make)
+        about = {"dataset": artifact.dataset, "teacher": artifact.network, "teacher_steps": artifact.steps}
+        return {"logits": made["logits"]}, {**about, "seed": artifact.seed, **teachers.measured(made)}
 
     @staticmethod
     def student_bytes(config: Config) -> int:
@@ -115,14 +106,14 @@ class Gradients(Pack):
             graph(config.network, CLASSES), shape(config.dataset), max(config.batch_size, PROBED, 1000 // 3)
         )
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.sets = Splits(datasets[c.dataset], self.device)
         layers = graph(c.network, CLASSES)
-        lr = [c.lr for c in pack]
-        self.students = Population(layers, shape(c.dataset), [c.seed] * len(pack), lr, self.device)
+        lr = [c.lr for c in configs]
+        self.students = Population(layers, shape(c.dataset), [c.seed] * len(configs), lr, self.device)
         self.names = [f"{i} {'conv' if isinstance(layer, Conv) else 'linear'}" for i, layer in enumerate(layers, 1)]
         self.answers = torch.from_numpy(np.array(answers["logits"])).to(self.device)
         self.probe = batch_index(self.sets.val, PROBED, 0, seed=0, stream=PROBE)  # the same for every student and seed
@@ -130,7 +121,7 @@ class Gradients(Pack):
     def loss(self, step: int) -> Tensor:
         c, sets = self.common, self.sets
         index = batch_index(sets.train, c.batch_size, step, c.seed, stream=TRANSFER)
-        z = self.students.logits(prepare(sets.images[index]))
+        z = self.students.logits(to_float(sets.images[index]))
         soft = distillation(z, self.answers[index], self.temperature)
         return mixed(cross_entropy(z, sets.labels[index]), soft, self.kd_weight)
 
@@ -142,9 +133,9 @@ class Gradients(Pack):
 
     def measure(self) -> dict[str, Tensor]:
         sets = self.sets
-        metrics = {"val_accuracy": self.students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
+        metrics = {"val_accuracy": self.students.accuracy(sets.images[sets.val], sets.labels[sets.val], to_float)}
         if self.finished:
-            metrics["test_accuracy"] = self.students.accuracy(sets.test_images, sets.test_labels, prepare)
+            metrics["test_accuracy"] = self.students.accuracy(sets.test_images, sets.test_labels, to_float)
         return metrics
 
     def tables(self) -> list[dict[str, list[dict]]]:
@@ -155,17 +146,21 @@ class Gradients(Pack):
         weights they are those of the batch's mean loss. The columns of logits alone: `exact_norm`, the mean of
         ||q - p||/T; `limit_norm`, the mean of ||z - v||/(N T^2); the deviations of z and v over the classes.
         """
-        x, y, t = prepare(self.sets.images[self.probe]), self.sets.labels[self.probe], self.answers[self.probe].double()
+        x, y, t = (
+            to_float(self.sets.images[self.probe]),
+            self.sets.labels[self.probe],
+            self.answers[self.probe].double(),
+        )
         weights = [p for p in self.students.parameters if _is_weight(p)]
         # fp64 from the logits on: at high T the two softmaxes agree in most of their digits
         z = self.students.logits(x, training=False).double()  # (S, B, N)
         hard = gradients(cross_entropy(z, y), z, weights)
         v = centred(t)
         u = centred(z.detach())
-        known = {"student_deviation": deviation(u), "teacher_deviation": deviation(v).expand(len(self.pack))}
+        known = {"student_deviation": deviation(u), "teacher_deviation": deviation(v).expand(len(self.configs))}
         lines: list[dict[str, Tensor | float | str]] = []
         for T in [COLDEST * 2.0**k for k in range(self.common.doublings + 1)]:
-            soft = gradients(distillation(z, t, z.new_full((len(self.pack),), T)) / T**2, z, weights)
+            soft = gradients(distillation(z, t, z.new_full((len(self.configs),), T)) / T**2, z, weights)
             exact = (F.softmax(u / T, -1) - F.softmax(v / T, -1)) / T
             theory = {"exact_norm": exact.norm(dim=-1).mean(-1)}
             theory["limit_norm"] = (u - v).norm(dim=-1).mean(-1) / (CLASSES * T**2)
@@ -178,7 +173,7 @@ class Gradients(Pack):
         columns = [{k: v.tolist() if isinstance(v, Tensor) else v for k, v in line.items()} for line in lines]
         return [
             {"gradients": [{k: v[s] if isinstance(v, list) else v for k, v in line.items()} for line in columns]}
-            for s in range(len(self.pack))
+            for s in range(len(self.configs))
         ]
 
 
@@ -208,26 +203,12 @@ def _is_weight(p: Tensor) -> bool:
     return p.dim() == 5 or (p.dim() == 3 and p.shape[1] > 1)
 
 
-def taught(artifact: Teacher, sets: Splits) -> Population:
+def train_teacher(artifact: Teacher, sets: Splits) -> Population:
     """A teacher after its training. Its start is drawn apart from the students' of the same seed."""
-    layers = graph(artifact.network, CLASSES)
-    teacher = Population(
-        layers, shape(artifact.dataset), [substream(artifact.seed, TEACHER)], [TEACHER_LR], sets.images.device
-    )
-    for step in range(artifact.steps):
-        index = batch_index(sets.train, TEACHER_BATCH, step, artifact.seed, stream=TEACHER)
-        loss = cross_entropy(teacher.logits(prepare(sets.images[index])), sets.labels[index])
-        teacher.step(loss, warmup_linear(step / artifact.steps))
-    return teacher
+    layers, device = graph(artifact.network, CLASSES), sets.images.device
+    teacher = Population(layers, shape(artifact.dataset), [substream(artifact.seed, TEACHER)], [TEACHER_LR], device)
 
+    def loss(index: Tensor) -> Tensor:
+        return cross_entropy(teacher.logits(to_float(sets.images[index])), sets.labels[index])
 
-def _teach(artifact: Teacher, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
-    """A teacher's logits on all training images, its test accuracy, and the seconds it took."""
-    start = time.perf_counter()
-    sets = Splits(arrays, torch.device(device))
-    teacher = taught(artifact, sets)
-    return {
-        "logits": teacher.answers(sets.images, prepare)[0].cpu().numpy(),
-        "test_accuracy": teacher.accuracy(sets.test_images, sets.test_labels, prepare)[0].cpu().numpy(),
-        "seconds": np.asarray(time.perf_counter() - start),
-    }
+    return teachers.train(teacher, sets.train, artifact.steps, TEACHER_BATCH, artifact.seed, TEACHER, loss)

@@ -7,23 +7,22 @@ the gradient is the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.core import teachers
 from trainables.core.batches import balanced, batch_index, substream
-from trainables.core.cache import cached, content
+from trainables.core.limits import above, at_least, checked, count_or_all, one_of, some_digits
 from trainables.core.losses import added, cross_entropy, distillation, mixed
-from trainables.core.nets import NETWORKS, graph
-from trainables.core.pack import Pack, check
-from trainables.core.population import OPTIMISERS, PRECISIONS, Population, footprint
-from trainables.core.schedules import warmup_linear
+from trainables.core.nets import MLPS, graph
+from trainables.core.pack import Pack
+from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.splits import HELD_OUT, Splits
 
 CLASSES, SHAPE = 10, (28 * 28,)
@@ -62,39 +61,24 @@ class Config:
     kd_weight >= 0. seed: initial weights, order of the data, which digits, and which teacher.
     """
 
-    convention: str
-    train_size: str
-    network: str
-    teacher: str
-    teacher_steps: int
-    precision: str
-    optimiser: str
-    steps: int
-    batch_size: int
-    lr: float
-    temperature: float
-    kd_weight: float
+    convention: Annotated[str, one_of(*CONVENTIONS)]
+    train_size: Annotated[str, count_or_all()]
+    network: Annotated[str, one_of(*MLPS)]
+    teacher: Annotated[str, one_of(*TEACHERS)]
+    teacher_steps: Annotated[int, above(0)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    optimiser: Annotated[str, one_of("adam", "sgd")]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(1)]
+    lr: Annotated[float, above(0)]
+    temperature: Annotated[float, above(0)]
+    kd_weight: Annotated[float, at_least(0)]
     seed: int
 
     def __post_init__(self) -> None:
-        size = self.train_size
-        check(
-            (self.convention in CONVENTIONS, f"convention is additive or convex, not {self.convention!r}"),
-            (size == "all" or (size.isdecimal() and int(size) > 0), f"train_size is a count or all, not {size!r}"),
-            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
-            (self.teacher in TEACHERS, f"teacher is one of {', '.join(TEACHERS)}, not {self.teacher!r}"),
-            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
-            (self.optimiser in OPTIMISERS, f"optimiser is adam or sgd, not {self.optimiser!r}"),
-            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
-            (self.kd_weight >= 0, f"kd_weight must not be below 0, not {self.kd_weight}"),
-            (
-                self.convention == "additive" or self.kd_weight <= 1,
-                f"kd_weight must not be above 1 in the convex convention, not {self.kd_weight}",
-            ),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (min(self.steps, self.teacher_steps) > 0, "steps and teacher_steps must be above 0"),
-            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        )
+        checked(self)
+        if self.convention == "convex" and self.kd_weight > 1:
+            raise ValueError(f"kd_weight must be at most 1 in the convex convention, not {self.kd_weight}")
 
 
 @dataclass(frozen=True)
@@ -113,6 +97,7 @@ class MnistDistillation(Pack):
     """Students of MNIST and of a teacher of MNIST. datasets: {"mnist": its arrays}."""
 
     config_type: ClassVar[type] = Config
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Teacher:
@@ -123,32 +108,33 @@ class MnistDistillation(Pack):
     def prepare(artifact: Teacher, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The teacher's logits on every training image as it is, without jitter, (N, 10), and its row for the `teachers`
         table. Trained once; a second run finds the answers in the cache."""
-        depends = {
-            "network": repr(graph(TEACHER_NETWORK, CLASSES)),
-            "recipe": repr(TEACHERS[artifact.recipe]),
-            "lr": TEACHER_LR,
-            "batch": TEACHER_BATCH,
-            "held_out": HELD_OUT,
-        }
-        mnist = datasets["mnist"]
-        key = {**depends, "version": 1, "steps": artifact.steps, "seed": artifact.seed}
-        key["data"] = content(mnist)
-        answers = cached("hinton", key, lambda: _teach(artifact, mnist, device))
-        metrics = {name: float(value) for name, value in answers.items() if value.ndim == 0}
-        row = {"teacher": artifact.recipe, "teacher_steps": artifact.steps, "seed": artifact.seed, **metrics}
-        return {"logits": answers["logits"]}, row
+        recipe = {
+            "version": 1, "network": repr(graph(TEACHER_NETWORK, CLASSES)), "recipe": repr(TEACHERS[artifact.recipe]), "lr": TEACHER_LR,
+            "batch": TEACHER_BATCH, "held_out": HELD_OUT, "steps": artifact.steps, "seed": artifact.seed,
+        }  # fmt: skip
+
+        def make() -> dict[str, Tensor]:
+            sets = Splits(datasets["mnist"], device)
+            tests = {"test_accuracy": (sets.test_images, sets.test_labels)}
+            found = teachers.answers(train_teacher(artifact, sets), {"logits": sets.images}, tests, to_float)
+            right = found["logits"][sets.val].argmax(-1) == sets.labels[sets.val]
+            return found | {"val_accuracy": right.float().mean()}
+
+        made = teachers.once("hinton", recipe, datasets["mnist"], make)
+        row = {"teacher": artifact.recipe, "teacher_steps": artifact.steps, "seed": artifact.seed}
+        return {"logits": made["logits"]}, row | teachers.measured(made)
 
     @staticmethod
     def student_bytes(config: Config) -> int:
         """Memory that one more student takes on the device, in bytes."""
         return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size, 1000 // 3))
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.students = Population(
-            graph(c.network, CLASSES), SHAPE, [c.seed] * len(pack), [c.lr for c in pack], self.device, c.precision,
+            graph(c.network, CLASSES), SHAPE, [c.seed] * len(configs), [c.lr for c in configs], self.device, c.precision,
             optimiser=c.optimiser,
         )  # fmt: skip
         self.sets = Splits(datasets["mnist"], self.device)
@@ -164,15 +150,15 @@ class MnistDistillation(Pack):
     def loss(self, step: int) -> Tensor:
         c, sets = self.common, self.sets
         index = batch_index(self.transfer, c.batch_size, step, c.seed, stream=TRANSFER)
-        z = self.students.logits(prepare(sets.images[index]))
+        z = self.students.logits(to_float(sets.images[index]))
         hard, soft = cross_entropy(z, sets.labels[index]), distillation(z, self.answers[index], self.temperature)
         return CONVENTIONS[c.convention](hard, soft, self.kd_weight)
 
     def measure(self) -> dict[str, Tensor]:
         sets, students = self.sets, self.students
-        metrics = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], prepare)}
+        metrics = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], to_float)}
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, prepare)
+            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, to_float)
         return metrics
 
 
@@ -180,13 +166,7 @@ class MnistDistillation(Pack):
 class MissingConfig(Config):
     """One student whose transfer set lacks digits. omitted: these digits, such as "3" or "01234569", or "none"."""
 
-    omitted: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        digits = self.omitted
-        if digits != "none" and not (digits.isdecimal() and len(set(digits)) == len(digits) < CLASSES):
-            raise ValueError(f"omitted is some of the ten digits, or none, not {digits!r}")
+    omitted: Annotated[str, some_digits]
 
 
 class MissingDigit(MnistDistillation):
@@ -194,8 +174,8 @@ class MissingDigit(MnistDistillation):
 
     config_type = MissingConfig
 
-    def __init__(self, pack: Sequence[MissingConfig], datasets: Mapping, answers: Arrays, device: str) -> None:
-        super().__init__(pack, datasets, answers, device)
+    def __init__(self, configs: Sequence[MissingConfig], datasets: Mapping, answers: Arrays, device: str) -> None:
+        super().__init__(configs, datasets, answers, device)
         c = self.common
         self.omitted = torch.tensor([c.omitted != "none" and str(k) in c.omitted for k in range(CLASSES)]).to(device)
         self.transfer = self.transfer[~self.omitted[self.sets.labels[self.transfer]]]
@@ -203,7 +183,7 @@ class MissingDigit(MnistDistillation):
     def measure(self) -> dict[str, Tensor]:
         if not self.finished:
             return super().measure()
-        self.logits = {split: self.students.answers(x, prepare) for split, (x, _) in self._parts().items()}
+        self.logits = {split: self.students.answers(x, to_float) for split, (x, _) in self._parts().items()}
         return {f"{k}_accuracy": (z.argmax(-1) == self._parts()[k][1]).float().mean(1) for k, z in self.logits.items()}
 
     def tables(self) -> list[dict[str, list[dict]]]:
@@ -211,7 +191,7 @@ class MissingDigit(MnistDistillation):
         once the biases of the omitted digits are raised by a shift. Lowering those of all others is the same."""
         if not self.finished:
             return super().tables()
-        found: list[dict[str, list[dict]]] = [{"digits": [], "biases": []} for _ in self.pack]
+        found: list[dict[str, list[dict]]] = [{"digits": [], "biases": []} for _ in self.configs]
         for split, z in self.logits.items():  # (S, N, 10)
             y = self._parts()[split][1]
             of_digit = F.one_hot(y, CLASSES).float()  # (N, 10)
@@ -253,7 +233,7 @@ def bias_errors(z: Tensor, y: Tensor, omitted: Tensor, shifts: Tensor) -> Tensor
     return torch.stack([(wrong & missing).sum(1), (wrong & ~missing).sum(1)], dim=1)
 
 
-def prepare(x: Tensor) -> Tensor:
+def to_float(x: Tensor) -> Tensor:
     """uint8 images (B, 28, 28) to (B, 784) in [-1, 1]: mean and deviation 0.5 of pixels in [0, 1]."""
     return x.flatten(1).float().div_(127.5).sub_(1)
 
@@ -281,32 +261,23 @@ def bound(weights: Sequence[Tensor], max_norm: float) -> None:
         w.mul_((max_norm / w.norm(dim=1, keepdim=True)).clamp(max=1))
 
 
-def train_teacher(artifact: Teacher, sets: Splits, device: torch.device | str) -> Population:
+def train_teacher(artifact: Teacher, sets: Splits) -> Population:
     """A trained teacher, a population of one. Its start is drawn apart from the students' of the same seed."""
     recipe, seed = TEACHERS[artifact.recipe], substream(artifact.seed, TEACHER)
-    teacher = Population(graph(TEACHER_NETWORK, CLASSES), SHAPE, [seed], [TEACHER_LR], device)
+    teacher = Population(graph(TEACHER_NETWORK, CLASSES), SHAPE, [seed], [TEACHER_LR], sets.images.device)
     hidden = teacher.parameters[:-2:2]
     g = torch.Generator().manual_seed(substream(artifact.seed, NOISE))
-    for step in range(artifact.steps):
-        index = batch_index(sets.train, TEACHER_BATCH, step, artifact.seed, stream=TEACHER)
+
+    def loss(index: Tensor) -> Tensor:
         x = sets.images[index]
-        h = prepare(jittered(x, recipe.jitter, g) if recipe.jitter else x)[None]  # (1, B, 784)
+        h = to_float(jittered(x, recipe.jitter, g) if recipe.jitter else x)[None]  # (1, B, 784)
         for i in range(0, len(teacher.parameters), 2):
             w, b = teacher.parameters[i : i + 2]
             h = torch.baddbmm(b, dropped(F.relu(h) if i else h, recipe.dropout[i > 0], g), w)
-        teacher.step(cross_entropy(h, sets.labels[index]), warmup_linear(step / artifact.steps))
+        return cross_entropy(h, sets.labels[index])
+
+    def after() -> None:
         if recipe.max_norm < float("inf"):
             bound(hidden, recipe.max_norm)
-    return teacher
 
-
-def _teach(artifact: Teacher, mnist: Arrays, device: str) -> dict[str, np.ndarray]:
-    """A trained teacher's logits on all training images, and its accuracies."""
-    start = time.perf_counter()
-    sets = Splits(mnist, torch.device(device))
-    teacher = train_teacher(artifact, sets, device)
-    logits = teacher.answers(sets.images, prepare)[0]
-    found = {"logits": logits}
-    found["val_accuracy"] = (logits[sets.val].argmax(-1) == sets.labels[sets.val]).float().mean()
-    found["test_accuracy"] = teacher.accuracy(sets.test_images, sets.test_labels, prepare)[0]
-    return {k: v.cpu().numpy() for k, v in found.items()} | {"seconds": np.asarray(time.perf_counter() - start)}
+    return teachers.train(teacher, sets.train, artifact.steps, TEACHER_BATCH, artifact.seed, TEACHER, loss, after)

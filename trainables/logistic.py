@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, softplus
 
 from trainables.core import splits
-from trainables.core.pack import Pack, check
+from trainables.core.limits import above, checked, one_of
+from trainables.core.pack import Pack
 
 CLASSES, SIDE = 10, 28
 PAIRS = list(combinations(range(CLASSES), 2))
@@ -39,17 +41,13 @@ class Config:
     many principal components pca keeps. l2 > 0: penalty on the mean loss of a pair. seed: which digits are held out.
     """
 
-    features: str
-    components: int
-    l2: float
+    features: Annotated[str, one_of(*FEATURES)]
+    components: Annotated[int, above(0)]
+    l2: Annotated[float, above(0)]
     seed: int
 
     def __post_init__(self) -> None:
-        check(
-            (self.features in FEATURES, f"features is one of {', '.join(FEATURES)}, not {self.features!r}"),
-            (self.components > 0, f"components must be above 0, not {self.components}"),
-            (self.l2 > 0, f"l2 must be above 0, not {self.l2}"),
-        )
+        checked(self)
 
 
 class Problems:
@@ -449,7 +447,7 @@ class PairwiseLogistic(Pack):
         covariance: of the features before they are standardised, over the training digits, (F, F) float32 bytes; kept,
         mean, deviation: their positions on the grid of side `side` and their moments.
         """
-        sets = Splits(datasets["mnist"], device, artifact.seed)
+        sets = PairwiseSplits(datasets["mnist"], device, artifact.seed)
         seen = view(Config(artifact.features, artifact.components, 1.0, artifact.seed), sets.images[sets.train])
         x = flat(sets.images[sets.train], seen.pooled)
         constant = x.shape[1] - len(seen.kept)
@@ -470,19 +468,19 @@ class PairwiseLogistic(Pack):
         """Memory that one more student takes on the device, in bytes: its weights and intervals."""
         return 3 * 4 * len(PAIRS) * (SIDE * SIDE + 1)
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
-        self.sets = Splits(datasets["mnist"], self.device, self.common.seed)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
+        self.sets = PairwiseSplits(datasets["mnist"], self.device, self.common.seed)
         self.view = view(self.common, self.sets.images[self.sets.train])
         self.xs = self.sets.by_class(self.sets.train, self.view)
-        size = (len(pack), len(PAIRS), self.xs[0].shape[1])
+        size = (len(configs), len(PAIRS), self.xs[0].shape[1])
         self.weights = self.xs[0].new_zeros(size)
-        self.losses = self.weights.new_zeros(len(pack))
+        self.losses = self.weights.new_zeros(len(configs))
         self.newton_steps = torch.zeros(size[:2], dtype=torch.long, device=self.device)
 
     @property
     def total_steps(self) -> int:
-        return len(self.pack)
+        return len(self.configs)
 
     def evaluations(self) -> list[int]:
         return list(range(1, self.total_steps + 1))
@@ -518,12 +516,12 @@ class PairwiseLogistic(Pack):
         if not self.finished:
             return super().tables()
         found = [self._tables(*solved, steps) for solved, steps in zip(self._solved(), self.newton_steps, strict=True)]
-        weakest = min(range(len(self.pack)), key=lambda s: self.pack[s].l2)
+        weakest = min(range(len(self.configs)), key=lambda s: self.configs[s].l2)
         found[weakest]["separability"] = separability(self._problems(weakest), self.weights[weakest])
         return found
 
     def _problems(self, s: int) -> Problems:
-        l2 = self.weights.new_full((len(PAIRS),), self.pack[s].l2)
+        l2 = self.weights.new_full((len(PAIRS),), self.configs[s].l2)
         return Problems(self.xs, torch.tensor(PAIRS, device=self.device), l2)
 
     def _solved(self) -> list[tuple[Problems, Tensor]]:
@@ -601,7 +599,7 @@ def separability(problems: Problems, w: Tensor) -> list[dict]:
     return [found[i] for i in range(len(found))]
 
 
-class Splits(splits.Splits):
+class PairwiseSplits(splits.Splits):
     """MNIST, the training digits split by the seed; and what 45 weight vectors make of them."""
 
     def by_class(self, index: Tensor, view: View) -> list[Tensor]:

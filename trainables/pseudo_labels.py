@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -23,15 +24,16 @@ from torch import Tensor
 
 from trainables.core import augment
 from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.limits import above, at_least, between, checked, one_of
 from trainables.core.losses import cross_entropy
-from trainables.core.nets import NETWORKS, graph
-from trainables.core.pack import Pack, check
+from trainables.core.nets import graph
+from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
 from trainables.core.schedules import rise
-from trainables.core.splits import Splits, prepare, shape
+from trainables.core.splits import Splits, shape, to_float
 
 CLASSES = 10
-DATASETS = ("mnist", "cifar10")
+DATASETS, STUDIED = ("mnist", "cifar10"), ("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm")
 LABELLED, UNLABELLED, ASKED, LEARNT, VIEW, START, DRAWN, OWN, WATCH = range(9)  # purposes that draw random numbers
 RISE_FROM = 1 / 6  # of the ramp: Lee's weight begins to rise at pass 100 and is full at 600
 WATCHED = 2000  # unlabelled images whose answers are judged
@@ -72,37 +74,24 @@ class Config:
     training. lr: peak learning rate of Adam. seed: initial weights, which images have labels, order of the data.
     """
 
-    dataset: str
-    network: str
-    method: str
-    labels: int
-    rounds: int
-    precision: str
-    steps: int
-    batch_size: int
-    ratio: int
-    threshold: float
-    target_temperature: float
-    weight: float
-    ramp: float
-    lr: float
+    dataset: Annotated[str, one_of(*DATASETS)]
+    network: Annotated[str, one_of(*STUDIED)]
+    method: Annotated[str, one_of(*METHODS)]
+    labels: Annotated[int, at_least(CLASSES)]
+    rounds: Annotated[int, above(0)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(1)]
+    ratio: Annotated[int, above(0)]
+    threshold: Annotated[float, between(0, 1, "[)")]
+    target_temperature: Annotated[float, at_least(0)]
+    weight: Annotated[float, at_least(0)]
+    ramp: Annotated[float, between(0, 1)]
+    lr: Annotated[float, above(0)]
     seed: int
 
     def __post_init__(self) -> None:
-        check(
-            (self.dataset in DATASETS, f"dataset is one of {', '.join(DATASETS)}, not {self.dataset!r}"),
-            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
-            (self.method in METHODS, f"method is one of {', '.join(METHODS)}, not {self.method!r}"),
-            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
-            (self.labels >= CLASSES, f"labels must be {CLASSES} or more, not {self.labels}"),
-            (self.threshold >= 0, f"threshold must not be below 0, not {self.threshold}"),
-            (self.target_temperature >= 0, f"target_temperature must not be below 0, not {self.target_temperature}"),
-            (self.weight >= 0, f"weight must not be below 0, not {self.weight}"),
-            (0 <= self.ramp <= 1, f"ramp must lie in [0, 1], not {self.ramp}"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-            (min(self.rounds, self.steps, self.ratio) > 0, "rounds, steps and ratio must be above 0"),
-        )
+        checked(self)
 
 
 @dataclass(frozen=True)
@@ -122,6 +111,7 @@ class PseudoLabels(Pack):
 
     config_type = Config
     may_differ = frozenset({"threshold", "target_temperature", "weight", "ramp", "lr"})
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Draw:
@@ -144,8 +134,8 @@ class PseudoLabels(Pack):
         batch = max(config.batch_size * (1 + 2 * config.ratio), 2000 // 3)
         return footprint(graph(config.network, CLASSES), shape(config.dataset), batch)
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
         self.method = METHODS[c.method]
         self.threshold, self.weight = self.column("threshold"), self.column("weight")
@@ -162,7 +152,7 @@ class PseudoLabels(Pack):
         self.first = self.watched[:0]  # classes named at the first evaluation, (S, watched)
 
     def _population(self) -> Population:
-        c, rates = self.common, [each.lr for each in self.pack]
+        c, rates = self.common, [each.lr for each in self.configs]
         start = [substream(c.seed, START)] * len(rates)
         return Population(graph(c.network, CLASSES), shape(c.dataset), start, rates, self.device, c.precision)
 
@@ -179,7 +169,7 @@ class PseudoLabels(Pack):
     def shown(self, index: Tensor, view: str, purpose: int, step: int) -> Tensor:
         """Training images as they are shown in a step: the same to every student, and to every method with this view."""
         g = torch.Generator().manual_seed(substream(self.common.seed, VIEW, purpose, step))
-        return VIEWS[view](prepare(self.sets.images[index]), g).contiguous(memory_format=torch.channels_last)
+        return VIEWS[view](to_float(self.sets.images[index]), g).contiguous(memory_format=torch.channels_last)
 
     def loss(self, step: int) -> Tensor:
         c, method = self.common, self.method
@@ -198,7 +188,7 @@ class PseudoLabels(Pack):
         """Weight of the pseudo-labels' term in a step, (S,)."""
         if not self.method.learnt or self.round(step) == 0:
             return torch.zeros_like(self.weight)
-        risen = [rise(step / self.common.steps, RISE_FROM * each.ramp, each.ramp) for each in self.pack]
+        risen = [rise(step / self.common.steps, RISE_FROM * each.ramp, each.ramp) for each in self.configs]
         return self.weight * torch.tensor(risen, device=self.device)
 
     @torch.no_grad()
@@ -215,9 +205,9 @@ class PseudoLabels(Pack):
     def measure(self) -> dict[str, Tensor]:
         """Pseudo-labels are judged on clean unlabelled images, whose true labels nothing else reads."""
         sets, students = self.sets, self.students
-        right = students.answers(sets.images[sets.val], prepare).argmax(-1) == sets.labels[sets.val]
+        right = students.answers(sets.images[sets.val], to_float).argmax(-1) == sets.labels[sets.val]
         metrics = {"val_accuracy": right.float().mean(1), "own_val_accuracy": right[:, self.own_val].float().mean(1)}
-        confidence, named = students.answers(sets.images[self.watched], prepare).softmax(-1).max(-1)
+        confidence, named = students.answers(sets.images[self.watched], to_float).softmax(-1).max(-1)
         truth = sets.labels[self.watched]
         passing = confidence >= self.threshold[:, None]
         self.bins = {"unlabelled": reliability(confidence, named == truth)}
@@ -232,7 +222,7 @@ class PseudoLabels(Pack):
         if self.finished:
             wrong = self.first != truth
             metrics["kept_errors"] = (wrong & (named == self.first)).sum(1) / wrong.sum(1)
-            confidence, named = students.answers(sets.test_images, prepare).softmax(-1).max(-1)
+            confidence, named = students.answers(sets.test_images, to_float).softmax(-1).max(-1)
             self.bins["test"] = reliability(confidence, named == sets.test_labels)
             metrics["test_accuracy"] = (named == sets.test_labels).float().mean(1)
             metrics["test_ece"] = calibration_error(self.bins["test"])
@@ -242,7 +232,7 @@ class PseudoLabels(Pack):
         """At the end, `calibration`: images, mean confidence and accuracy by bin of confidence, on unlabelled and on test images."""
         if not self.finished:
             return super().tables()
-        found: list[dict[str, list[dict]]] = [{"calibration": []} for _ in self.pack]
+        found: list[dict[str, list[dict]]] = [{"calibration": []} for _ in self.configs]
         for split, bins in self.bins.items():
             for tables, counts in zip(found, bins.tolist(), strict=True):
                 tables["calibration"] += [

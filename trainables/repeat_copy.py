@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.core.batches import substream
-from trainables.core.pack import Pack, check
+from trainables.core.limits import above, between, checked, one_of
+from trainables.core.pack import Pack
 
 WEIGHTS, TRAINING, VALIDATION, TEST = range(4)  # purposes that draw random numbers
 VALIDATION_SEQUENCES, TEST_SEQUENCES = 64, 256  # of every length
@@ -184,27 +186,19 @@ class Config:
     length. lr: peak learning rate of Adam. seed: initial weights, training sequences and draws of the schedule.
     """
 
-    schedule: str
-    max_length: int
-    repeats: int
-    bits: int
-    cells: int
-    ramp: float
-    steps: int
-    batch_size: int
-    lr: float
+    schedule: Annotated[str, one_of(*SCHEDULES, BANDIT)]
+    max_length: Annotated[int, above(1)]
+    repeats: Annotated[int, above(0)]
+    bits: Annotated[int, above(0)]
+    cells: Annotated[int, above(0)]
+    ramp: Annotated[float, between(0, 1, "(]")]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(0)]
+    lr: Annotated[float, above(0)]
     seed: int
 
     def __post_init__(self) -> None:
-        names = (*SCHEDULES, BANDIT)
-        check(
-            (self.schedule in names, f"schedule is one of {', '.join(names)}, not {self.schedule!r}"),
-            (self.max_length > 1, f"max_length must be above 1, not {self.max_length}"),
-            (min(self.repeats, self.bits, self.cells) > 0, "repeats, bits and cells must be above 0"),
-            (0 < self.ramp <= 1, f"ramp must lie in (0, 1], not {self.ramp}"),
-            (min(self.steps, self.batch_size) > 0, "steps and batch_size must be above 0"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-        )
+        checked(self)
 
 
 @dataclass(frozen=True)
@@ -223,7 +217,7 @@ class RepeatCopy(Pack):
 
     config_type = Config
     may_differ = frozenset({"lr"})
-    students: Copiers  # type: ignore[assignment]  # a pack asks of its students what Copiers has
+    students: Copiers
 
     @staticmethod
     def artifact(config: Config) -> Task:
@@ -253,22 +247,22 @@ class RepeatCopy(Pack):
         steps = (1 + config.repeats) * config.max_length + 3
         return 4 * (4 * weights + 12 * steps * max(config.batch_size, TEST_SEQUENCES) * config.cells)
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
         start = substream(c.seed, WEIGHTS)
-        self.students = Copiers(c.bits + 2, c.cells, c.bits + 1, start, [p.lr for p in pack], self.device)
+        self.students = Copiers(c.bits + 2, c.cells, c.bits + 1, start, [p.lr for p in configs], self.device)
         self.held_out = {name: torch.from_numpy(np.array(a)).float().to(self.device) for name, a in answers.items()}
-        self.bandits = [Exp3S(c.max_length) for _ in pack] if c.schedule == BANDIT else []
-        self.tokens = [0] * len(pack)  # time steps of all training sequences, read and answered
-        self.plays = np.zeros((len(pack), c.max_length))  # batches of every length since the last evaluation
+        self.bandits = [Exp3S(c.max_length) for _ in configs] if c.schedule == BANDIT else []
+        self.tokens = [0] * len(configs)  # time steps of all training sequences, read and answered
+        self.plays = np.zeros((len(configs), c.max_length))  # batches of every length since the last evaluation
 
     def evaluations(self) -> list[int]:
         steps = self.common.steps
         return sorted({max(1, round(steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)})
 
     def loss(self, step: int) -> Tensor:
-        return torch.stack([self._loss(s, step) for s in range(len(self.pack))])
+        return torch.stack([self._loss(s, step) for s in range(len(self.configs))])
 
     def _loss(self, s: int, step: int) -> Tensor:
         c = self.common
@@ -313,7 +307,7 @@ class RepeatCopy(Pack):
         n, splits = self.common.max_length, ["val", "test"] if self.finished else ["val"]
         longest = BEYOND * n if self.finished else n
         self.by_length = [
-            [self._quality(s, length, splits) for length in range(1, longest + 1)] for s in range(len(self.pack))
+            [self._quality(s, length, splits) for length in range(1, longest + 1)] for s in range(len(self.configs))
         ]
         names = [name for name in self.by_length[0][0] if name != "length"]
         means = {name: [np.mean([line[name] for line in lines[:n]]) for lines in self.by_length] for name in names}

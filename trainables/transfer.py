@@ -1,10 +1,11 @@
 """Transfer learning: a network with weights from elsewhere learns CIFAR-10, by its head alone, from the top, or whole.
 
-heads     where all but the head is frozen, the features of every image are computed once, kept in the cache, and heads are
-          trained on them as one population: hundreds of configurations in the time of one. Augmentation comes before the
-          features, as further views of each training image. Features are standardised, which a linear head could do itself.
-networks  where more is trained, one network at a time. What is frozen keeps its parameters and its batch normalisation's
-          statistics to the bit.
+heads     where all but the head is frozen, the features of every image are computed once, kept in the cache, and heads
+          are trained on them as one population: hundreds of configurations in the time of one. Augmentation comes
+          before the features, as further views of each training image. Features are standardised, which a linear head
+          could do itself.
+networks  where more is trained, one network at a time. What is frozen keeps its parameters and its batch
+          normalisation's statistics to the bit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,13 +22,15 @@ from torch import Tensor
 from trainables.core.augment import flipped, shifted
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.cache import cached, content, digest
+from trainables.core.contract import Trainable
+from trainables.core.limits import above, at_least, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy
-from trainables.core.nets import Linear
-from trainables.core.network import OPTIMISERS, Network
-from trainables.core.pack import Pack, check
+from trainables.core.nets import PRETRAINED, Linear
+from trainables.core.network import OPTIMISERS, Network, NetworkPack
+from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population
-from trainables.core.pretrained import WHITENED, architecture, build, check_weights, family, features, resized
-from trainables.core.schedules import UNFREEZINGS, thawed
+from trainables.core.pretrained import WHITENED, architecture, build, check_weights, features, resized
+from trainables.core.schedules import UNFREEZINGS
 from trainables.core.splits import Splits, shared
 
 CLASSES = 10
@@ -43,60 +46,40 @@ Arrays = Mapping[str, np.ndarray]
 class Config:
     """One student.
 
-    network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random", the path of a checkpoint or run:RUN/STUDENT. unfreezing: which
-    stages are trained, "head", "last_block" (and the head), "gradual" (from the top, all from half of the training on) or
-    "all". resolution: side of the images in pixels that the network sees. train_size: training images, a count (balanced over
-    the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 2 of 32 pixels). views: of each training
-    image whose features are cached; the first is the image itself. test_views: of each validation and test image, whose logits
-    are averaged: 1, or 2 with its mirror image (not of heads). optimiser: "sgd" (Nesterov momentum 0.9) or "adamw".
-    precision: of the products, "fp32" or "bf16". passes: over the training images, in batches of batch_size. lr: peak
-    learning rate. label_smoothing: share of a label that is spread over all classes. weight_decay: of weights; in "sgd" a term
-    of the loss, in "adamw" decoupled. head_start: "uniform" in +-1/sqrt(D) or "zero". seed: which images, their order, the
-    head's start, and random weights.
+    network: a name of `core.nets.FAMILIES`. weights: "imagenet", "random", the path of a checkpoint or run:RUN/STUDENT.
+    unfreezing: which stages are trained, "head", "last_block" (and the head), "gradual" (from the top, all from half of
+    the training on) or "all". resolution: side of the images in pixels that the network sees. train_size: training
+    images, a count (balanced over the classes) or "all". augmentation: "none", "flip" or "flip_shift" (by up to 2 of 32
+    pixels). views: of each training image whose features are cached; the first is the image itself. test_views: of each
+    validation and test image, whose logits are averaged: 1, or 2 with its mirror image (not of heads). optimiser: "sgd"
+    (Nesterov momentum 0.9) or "adamw". precision: of the products, "fp32" or "bf16". passes: over the training images,
+    in batches of batch_size. lr: peak learning rate. label_smoothing: share of a label that is spread over all classes.
+    weight_decay: of weights; in "sgd" a term of the loss, in "adamw" decoupled. head_start: "uniform" in +-1/sqrt(D) or
+    "zero". seed: which images, their order, the head's start, and random weights.
     """
 
-    network: str
+    network: Annotated[str, one_of(*PRETRAINED)]
     weights: str
-    unfreezing: str
-    resolution: int
-    train_size: str
-    augmentation: str
-    views: int
-    test_views: int
-    optimiser: str
-    precision: str
-    passes: int
-    batch_size: int
-    label_smoothing: float
-    lr: float
-    weight_decay: float
-    head_start: str
+    unfreezing: Annotated[str, one_of(*UNFREEZINGS)]
+    resolution: Annotated[int, at_least(32)]
+    train_size: Annotated[str, count_or_all(CLASSES)]
+    augmentation: Annotated[str, one_of(*AUGMENTATIONS)]
+    views: Annotated[int, above(0)]
+    test_views: Annotated[int, one_of(1, 2)]
+    optimiser: Annotated[str, one_of(*OPTIMISERS)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    passes: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(1)]
+    label_smoothing: Annotated[float, between(0, 1, "[)")]
+    lr: Annotated[float, above(0)]
+    weight_decay: Annotated[float, at_least(0)]
+    head_start: Annotated[str, one_of(*HEAD_STARTS)]
     seed: int
 
     def __post_init__(self) -> None:
-        family(self.network)  # ValueError for an unknown one
-        for name, known in (
-            ("unfreezing", UNFREEZINGS), ("augmentation", AUGMENTATIONS), ("optimiser", OPTIMISERS),
-            ("precision", tuple(PRECISIONS)), ("head_start", HEAD_STARTS),
-        ):  # fmt: skip
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
-        size = self.train_size
-        check(
-            (
-                size == "all" or (size.isdecimal() and int(size) >= CLASSES),
-                f"train_size is a count from {CLASSES} on or all, not {size!r}",
-            ),
-            (self.resolution >= 32, f"resolution must be 32 or more, not {self.resolution}"),
-            (min(self.views, self.passes) > 0, "views and passes must be above 0"),
-            (
-                self.test_views in ((1,) if self.frozen else (1, 2)),
-                f"test_views is 1, or 2 for networks, not {self.test_views}",
-            ),
-            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-            (0 <= self.label_smoothing < 1, f"label_smoothing is in [0, 1), not {self.label_smoothing}"),
-            (self.lr > 0 and self.weight_decay >= 0, "lr must be above 0 and weight_decay not below"),
-        )
+        checked(self)
+        if self.frozen and self.test_views > 1:
+            raise ValueError(f"test_views must be 1 for heads, not {self.test_views}")
 
     @property
     def frozen(self) -> bool:
@@ -118,112 +101,65 @@ class Source:
     views: int = 1
 
 
-class Transfer(Pack):
-    """Heads on the same cached features, or one network. datasets: {"cifar10": its arrays}."""
+class Heads(Pack):
+    """Heads on the same cached features, as one population."""
 
     config_type = Config
     may_differ = frozenset({"lr", "weight_decay", "head_start"})
-    students: Any  # a Population of heads, or one Network
-
-    @staticmethod
-    def require(configs: Iterable[Config]) -> None:
-        """DataError where weights are not at hand and cannot be fetched."""
-        check_weights((c.network, c.weights) for c in configs)
+    keeps_networks = True
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Source:
-        """What must be prepared before a student can be trained."""
         c = config
-        if c.frozen:
-            return Source(c.network, c.weights, c.resolution, True, c.precision, c.augmentation, c.views)
-        return Source(c.network, c.weights, c.resolution, False)
+        return Source(c.network, c.weights, c.resolution, True, c.precision, c.augmentation, c.views)
 
-    @staticmethod
-    def prepare(artifact: Source, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
-        """The features of all images where they are cached, of the training images (views, N, D) and of the test images (N, D);
-        the source's row, and its layers for the table `layers`."""
+    @classmethod
+    def prepare(
+        cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
+    ) -> tuple[dict[str, np.ndarray], dict]:
+        """The features of the training images, (views, N, D), and of the test images, (N, D)."""
         images = datasets["cifar10"]
         model = _body(artifact.network, artifact.weights, Splits(images, "cpu"))
-        made: dict[str, np.ndarray] = {}
-        if artifact.cached:
-            key = {
-                "recipe": 1, "source": repr(artifact), "shift": SHIFT,
-                "weights": digest(*(t.numpy() for t in model[:-1].state_dict().values())),
-                "data": content(images),
-            }  # fmt: skip
-            made = cached("features", key, lambda: _features(model, artifact, images, device))
-        layers = architecture(model, artifact.resolution)
-        top = [layer for layer in layers if layer["depth"] == 1]
-        source = {"network": artifact.network, "weights": artifact.weights, "resolution": artifact.resolution}
-        row = {
-            **source, "cached": int(artifact.cached), "precision": artifact.precision, "augmentation": artifact.augmentation,
-            "views": artifact.views, "seconds": float(made.get("seconds", 0.0)),
-            "parameters": float(sum(layer["parameters"] for layer in top)),
-            "multiplications": float(sum(layer["multiplications"] for layer in top)),
+        key = {
+            "recipe": 1, "source": repr(artifact), "shift": SHIFT,
+            "weights": digest(*(t.numpy() for t in model[:-1].state_dict().values())),
+            "data": content(images),
         }  # fmt: skip
-        lines = [{**source, "position": i, **layer} for i, layer in enumerate(layers)]
-        return {k: v for k, v in made.items() if k != "seconds"}, {**row, "tables": {"layers": lines}}
+        made = cached("features", key, lambda: _features(model, artifact, images, device))
+        return {k: v for k, v in made.items() if k != "seconds"}, _row(artifact, model, float(made["seconds"]))
 
     @staticmethod
     def student_bytes(config: Config) -> int:
-        """Memory that one more student takes on the device, in bytes: of a head its parameters four times and what it makes of
-        the validation images; a network trains alone."""
-        return 4 * (4 * 2048 * CLASSES + 5000 * CLASSES) if config.frozen else 1
+        """Of its parameters four times, and what it makes of the validation images."""
+        return 4 * (4 * 2048 * CLASSES + 5000 * CLASSES)
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
-        self.sets = sets = Splits(datasets["cifar10"], self.device)
-        train = sets.train
-        count = len(train) if c.train_size == "all" else int(c.train_size)
-        self.pool = balanced(sets.labels, train, count, c.seed, LABELLED)
+        self.sets, self.pool = _data(c, datasets, self.device)
+        self.steps_per_pass = max(1, len(self.pool) // c.batch_size)
         self.weight_decay, self.lr = self.column("weight_decay"), self.column("lr")
-        if c.frozen:
-            self.views, self.test = (shared(answers[name], self.device) for name in ("train", "test"))
-            sample = self.views[0, self.pool].float()
-            self.mean, self.deviation = sample.mean(0), sample.std(0) + 1e-5
-            optimiser = {"sgd": "nesterov", "adamw": "adam"}[c.optimiser]
-            width = self.views.shape[-1]
-            self.students = Population(
-                (Linear(CLASSES),), (width,), [c.seed] * len(pack), [p.lr for p in pack], self.device,
-                mode="stacked", optimiser=optimiser,
-            )  # fmt: skip
-            zero = torch.tensor([p.head_start == "zero" for p in pack], device=self.device)
-            with torch.no_grad():
-                for p in self.students.parameters:
-                    p[zero] = 0
-        else:
-            if len(pack) > 1:
-                raise ValueError("networks train alone, in packs of one")
-            model = build(c.network, CLASSES, c.weights, c.seed, sets.images[self.pool[:WHITENED]])
-            if c.head_start == "zero":
-                with torch.no_grad():
-                    for p in model[-1].parameters():
-                        p.zero_()
-            self.students = Network(model, c.resolution, c.optimiser, c.lr, c.weight_decay, self.device, c.precision)
-            g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION))
-            self.mirrored = (torch.rand(len(sets.images), generator=g) < 0.5).to(self.device)  # in the first pass
-
-    @property
-    def steps_per_pass(self) -> int:
-        return max(1, len(self.pool) // self.common.batch_size)
+        self.views, self.test = (shared(answers[name], self.device) for name in ("train", "test"))
+        sample = self.views[0, self.pool].float()
+        self.mean, self.deviation = sample.mean(0), sample.std(0) + 1e-5
+        optimiser = {"sgd": "nesterov", "adamw": "adam"}[c.optimiser]
+        self.students = Population(
+            (Linear(CLASSES),), (self.views.shape[-1],), [c.seed] * len(configs), [p.lr for p in configs], self.device,
+            mode="stacked", optimiser=optimiser,
+        )  # fmt: skip
+        zero = torch.tensor([p.head_start == "zero" for p in configs], device=self.device)
+        with torch.no_grad():
+            for p in self.students.parameters:
+                p[zero] = 0
 
     @property
     def total_steps(self) -> int:
         return self.common.passes * self.steps_per_pass
 
-    def evaluations(self) -> list[int]:
-        """Of networks, whose evaluation is dear, at half of the training and at its end."""
-        halves = sorted({max(1, self.total_steps // 2), self.total_steps})
-        return super().evaluations() if self.common.frozen else halves
-
     def loss(self, step: int) -> Tensor:
         c = self.common
         index = batch_index(self.pool, c.batch_size, step, c.seed, stream=ORDER)
-        if isinstance(self.students, Network):
-            self.students.thaw(thawed(c.unfreezing, step / self.total_steps, len(self.students.model)))
-            z = self.students.logits(resized(self.shown(index, step), c.resolution))
-            return cross_entropy(z, self.sets.labels[index], c.label_smoothing)
         g = torch.Generator().manual_seed(substream(c.seed, VIEW, step))
         view = torch.randint(c.views, (len(index),), generator=g).to(index.device)
         z = self.students.logits(self.standardised(self.views[view, index]))
@@ -232,9 +168,88 @@ class Transfer(Pack):
             loss = loss + self.weight_decay / 2 * self.students.parameters[0].square().sum((1, 2))
         return loss
 
+    def update(self, loss: Tensor, rate: float) -> None:
+        """One step; under "adamw" weights shrink first by their own lr x weight_decay, as torch.optim.AdamW does."""
+        if self.common.optimiser == "adamw":
+            with torch.no_grad():
+                self.students.parameters[0].mul_((1 - rate * self.lr * self.weight_decay)[:, None, None])
+        super().update(loss, rate)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        return (x.float() - self.mean) / self.deviation
+
+    def measure(self) -> dict[str, Tensor]:
+        sets, students = self.sets, self.students
+        val = students.accuracy(self.views[0, sets.val], sets.labels[sets.val], self.standardised)
+        metrics = {"val_accuracy": val}
+        if self.finished:
+            metrics["test_accuracy"] = students.accuracy(self.test, sets.test_labels, self.standardised)
+        return metrics | _about(self, sum(p[0].numel() for p in students.parameters))
+
+    def networks(self) -> list[dict[str, Tensor]]:
+        """The state of every student's whole network, as `pretrained.load` reads it; its head standardises the features."""
+        c = self.common
+        body = _body(c.network, c.weights, self.sets).state_dict()
+        found = []
+        parameters = (p.detach().cpu() for p in self.students.parameters)
+        for weight, bias in zip(*parameters, strict=True):  # (D, classes), (1, classes)
+            scaled = weight / self.deviation.cpu()[:, None]
+            found.append(body | {"head.weight": scaled.T.contiguous(), "head.bias": bias[0] - self.mean.cpu() @ scaled})
+        return found
+
+
+class WholeNetwork(NetworkPack):
+    """One network of which more than the head is trained."""
+
+    config_type = Config
+
+    @staticmethod
+    def artifact(config: Config) -> Source:
+        return Source(config.network, config.weights, config.resolution, False)
+
+    @classmethod
+    def prepare(
+        cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
+    ) -> tuple[dict[str, np.ndarray], dict]:
+        """Nothing that students need."""
+        return {}, _row(artifact, _body(artifact.network, artifact.weights, Splits(datasets["cifar10"], "cpu")), 0.0)
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        return 1  # it trains alone
+
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, datasets, answers, device)
+        c = self.common
+        self.sets, self.pool = _data(c, datasets, self.device)
+        self.steps_per_pass = max(1, len(self.pool) // c.batch_size)
+        model = build(c.network, CLASSES, c.weights, c.seed, self.sets.images[self.pool[:WHITENED]])
+        if c.head_start == "zero":
+            with torch.no_grad():
+                for p in model[-1].parameters():
+                    p.zero_()
+        self.students = Network(model, c.resolution, c.optimiser, c.lr, c.weight_decay, self.device, c.precision)
+        g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION))
+        self.mirrored = (torch.rand(len(self.sets.images), generator=g) < 0.5).to(self.device)  # in the first pass
+
+    @property
+    def total_steps(self) -> int:
+        return self.common.passes * self.steps_per_pass
+
+    def evaluations(self) -> list[int]:
+        """Half-way and at the end: an evaluation is dear."""
+        return sorted({max(1, self.total_steps // 2), self.total_steps})
+
+    def loss(self, step: int) -> Tensor:
+        c = self.common
+        index = batch_index(self.pool, c.batch_size, step, c.seed, stream=ORDER)
+        self.thaw(step)
+        z = self.students.logits(resized(self.shown(index, step), c.resolution))
+        return cross_entropy(z, self.sets.labels[index], c.label_smoothing)
+
     def shown(self, index: Tensor, step: int) -> Tensor:
-        """Training images, uint8, as a network sees them in a step: mirrored in every second pass, each with its own start (Jordan
-        2024, arXiv 2404.00498, section 3.6), and moved."""
+        """Training images, uint8, as the network sees them in a step: moved, and mirrored in every second pass, each with
+        its own start (Jordan 2024, arXiv 2404.00498, section 3.6)."""
         x, how = self.sets.images[index], self.common.augmentation
         if how == "none":
             return x
@@ -243,51 +258,81 @@ class Transfer(Pack):
         g = torch.Generator().manual_seed(substream(self.common.seed, AUGMENTATION, step))
         return moved(x, g) if how == "flip_shift" else x
 
-    def update(self, loss: Tensor, rate: float) -> None:
-        """One step; heads under "adamw" shrink first by their own lr x weight_decay, as torch.optim.AdamW does."""
-        if isinstance(self.students, Population) and self.common.optimiser == "adamw":
-            with torch.no_grad():
-                self.students.parameters[0].mul_((1 - rate * self.lr * self.weight_decay)[:, None, None])
-        self.students.step(loss, rate)
+    def measure(self) -> dict[str, Tensor]:
+        sets, students, mirrored = self.sets, self.students, self.common.test_views == 2
+        val = sets.val if self.finished else sets.val[:: len(sets.val) // EARLY + 1]
+        metrics = {"val_accuracy": students.accuracy(sets.images[val], sets.labels[val], mirrored)}
+        if self.finished:
+            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, mirrored)
+        return metrics | _about(self, sum(p.numel() for p in students.model.parameters() if p.requires_grad))
+
+
+class Transfer(Trainable):
+    """Heads or a whole network, as the configs say. datasets: {"cifar10": its arrays}."""
+
+    config_type = Config
+    keeps_networks = True
+
+    @classmethod
+    def require(cls, configs: Iterable[Config]) -> None:
+        """DataError where weights are not at hand and cannot be fetched."""
+        check_weights((c.network, c.weights) for c in configs)
+
+    @staticmethod
+    def artifact(config: Config) -> Source:
+        return _kind(config.frozen).artifact(config)
+
+    @classmethod
+    def prepare(
+        cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
+    ) -> tuple[dict[str, np.ndarray], dict]:
+        """See `Heads` and `WholeNetwork`; the source's row, and its layers for the table `layers`."""
+        return _kind(artifact.cached).prepare(artifact, datasets, device)
+
+    @staticmethod
+    def student_bytes(config: Config) -> int:
+        return _kind(config.frozen).student_bytes(config)
+
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        self.pack = _kind(configs[0].frozen)(configs, datasets, answers, device)
+
+    @property
+    def finished(self) -> bool:
+        return self.pack.finished
+
+    def step(self) -> list[dict]:
+        return self.pack.step()
 
     def networks(self) -> list[dict[str, Tensor]]:
-        """The state of every student's whole network, as `pretrained.load` reads it; the standardisation of features is in the head."""
-        if isinstance(self.students, Network):
-            return [self.students.model.state_dict()]
-        c = self.common
-        body = _body(c.network, c.weights, self.sets).state_dict()
-        found = []
-        for weight, bias in zip(
-            *(p.detach().cpu() for p in self.students.parameters), strict=True
-        ):  # (D, classes), (1, classes)
-            scaled = weight / self.deviation.cpu()[:, None]
-            found.append(body | {"head.weight": scaled.T.contiguous(), "head.bias": bias[0] - self.mean.cpu() @ scaled})
-        return found
+        return self.pack.networks()
 
-    def standardised(self, x: Tensor) -> Tensor:
-        return (x.float() - self.mean) / self.deviation
+    def state_dict(self) -> dict:
+        return self.pack.state_dict()
 
-    def measure(self) -> dict[str, Tensor]:
-        c, students = self.common, self.students
-        if isinstance(students, Network):
-            val = self.sets.val if self.finished else self.sets.val[:: len(self.sets.val) // EARLY + 1]
-            mirrored = c.test_views == 2
-            metrics = {"val_accuracy": students.accuracy(self.sets.images[val], self.sets.labels[val], mirrored)}
-            if self.finished:
-                metrics["test_accuracy"] = students.accuracy(self.sets.test_images, self.sets.test_labels, mirrored)
-            trained = sum(p.numel() for p in students.model.parameters() if p.requires_grad)
-        else:
-            val = self.sets.val
-            accuracy = students.accuracy(self.views[0, val], self.sets.labels[val], self.standardised)
-            metrics = {"val_accuracy": accuracy}
-            if self.finished:
-                metrics["test_accuracy"] = students.accuracy(self.test, self.sets.test_labels, self.standardised)
-            trained = sum(p[0].numel() for p in students.parameters)
-        same = {
-            "cached": float(c.frozen), "trained_parameters": float(trained), "train_images": float(len(self.pool)),
-            "pass_seconds": self.stepping * self.steps_per_pass / self.done_steps / len(self.pack),
-        }  # fmt: skip
-        return metrics | {name: torch.full((len(self.pack),), value) for name, value in same.items()}
+    def load_state_dict(self, state: dict) -> None:
+        self.pack.load_state_dict(state)
+
+
+def _kind(frozen: bool) -> type[Heads] | type[WholeNetwork]:
+    return Heads if frozen else WholeNetwork
+
+
+def _data(c: Config, datasets: Mapping[str, Arrays], device: torch.device) -> tuple[Splits, Tensor]:
+    """The data set, and indices of the training images that a student sees."""
+    sets = Splits(datasets["cifar10"], device)
+    count = len(sets.train) if c.train_size == "all" else int(c.train_size)
+    return sets, balanced(sets.labels, sets.train, count, c.seed, LABELLED)
+
+
+def _about(pack: Heads | WholeNetwork, trained: int) -> dict[str, Tensor]:
+    """What a pack's students have in common at an evaluation, (S,) each. trained: parameters of one student."""
+    common = {
+        "cached": float(pack.common.frozen),
+        "trained_parameters": float(trained),
+        "train_images": float(len(pack.pool)),
+        "pass_seconds": pack.stepping * pack.steps_per_pass / pack.done_steps / len(pack.configs),
+    }
+    return {name: torch.full((len(pack.configs),), value) for name, value in common.items()}
 
 
 def moved(x: Tensor, g: torch.Generator) -> Tensor:
@@ -298,6 +343,19 @@ def moved(x: Tensor, g: torch.Generator) -> Tensor:
 def _body(network: str, weights: str, sets: Splits) -> torch.nn.Sequential:
     """The network that stays frozen: where its weights are random, drawn once."""
     return build(network, CLASSES, weights, seed=0, images=sets.images[sets.train[:WHITENED]])
+
+
+def _row(source: Source, model: torch.nn.Sequential, seconds: float) -> dict:
+    """A source's row, with its layers for the table `layers`."""
+    layers = architecture(model, source.resolution)
+    top = [layer for layer in layers if layer["depth"] == 1]
+    name = {"network": source.network, "weights": source.weights, "resolution": source.resolution}
+    row = {
+        **name, "cached": int(source.cached), "precision": source.precision, "augmentation": source.augmentation,
+        "views": source.views, "seconds": seconds, "parameters": float(sum(layer["parameters"] for layer in top)),
+        "multiplications": float(sum(layer["multiplications"] for layer in top)),
+    }  # fmt: skip
+    return {**row, "tables": {"layers": [{**name, "position": i, **layer} for i, layer in enumerate(layers)]}}
 
 
 def _features(model: torch.nn.Sequential, source: Source, images: Arrays, device: str) -> dict[str, np.ndarray]:

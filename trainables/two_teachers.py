@@ -11,28 +11,29 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core import generator, pools
+from trainables.core import generator, pools, teachers
 from trainables.core.augment import written_otherwise
 from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
+from trainables.core.limits import above, between, checked, one_of
 from trainables.core.losses import cross_entropy, log_odds
-from trainables.core.nets import NETWORKS, graph
-from trainables.core.pack import Pack, check
+from trainables.core.nets import CNNS, graph
+from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population, footprint
-from trainables.core.schedules import warmup_linear
 from trainables.core.splits import HELD_OUT, Splits
 
 CLASSES, HALF, SHAPE = 10, 5, (1, 28, 28)
 TRANSFER, TEACHER, POOL = range(3)  # purposes that draw random numbers
 TEACHER_LR, TEACHER_BATCH, SMOOTHING = 3e-3, 128, 0.1
 GENERATOR_BATCH = 128
-INPUTS = ("real", "fashion", "noise", "strokes", "generator")
+INPUTS = ("real", "generator", "strokes", "fashion", "noise")
 LIFTINGS = ("zeros", "mask", "confidence", "energy")
 SHOWN = 40  # images of each pool that are kept to be looked at
 
@@ -47,38 +48,23 @@ class Config:
     length in batches and their size in images. seed: initial weights, order and choice of the images, and both teachers.
     """
 
-    inputs: str
-    lifting: str
-    pool: int
-    network: str
-    teacher: str
-    teacher_steps: int
-    generator_steps: int
-    precision: str
-    steps: int
-    batch_size: int
-    lr: float
-    temperature: float
-    kd_weight: float
+    inputs: Annotated[str, one_of(*INPUTS)]
+    lifting: Annotated[str, one_of(*LIFTINGS)]
+    pool: Annotated[int, above(0)]
+    network: Annotated[str, one_of(*CNNS)]
+    teacher: Annotated[str, one_of(*CNNS)]
+    teacher_steps: Annotated[int, above(0)]
+    generator_steps: Annotated[int, above(0)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    steps: Annotated[int, above(0)]
+    batch_size: Annotated[int, above(1)]
+    lr: Annotated[float, above(0)]
+    temperature: Annotated[float, above(0)]
+    kd_weight: Annotated[float, between(0, 1)]
     seed: int
 
     def __post_init__(self) -> None:
-        check(
-            (self.inputs in INPUTS, f"inputs is one of {', '.join(INPUTS)}, not {self.inputs!r}"),
-            (self.lifting in LIFTINGS, f"lifting is one of {', '.join(LIFTINGS)}, not {self.lifting!r}"),
-            (self.pool > 0, f"pool must be above 0, not {self.pool}"),
-            (self.network in NETWORKS, f"network is one of {', '.join(NETWORKS)}, not {self.network!r}"),
-            (self.teacher in NETWORKS, f"teacher is one of {', '.join(NETWORKS)}, not {self.teacher!r}"),
-            (self.precision in PRECISIONS, f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"),
-            (self.temperature > 0, f"temperature must be above 0, not {self.temperature}"),
-            (0 <= self.kd_weight <= 1, f"kd_weight must lie in [0, 1], not {self.kd_weight}"),
-            (self.lr > 0, f"lr must be above 0, not {self.lr}"),
-            (
-                min(self.steps, self.teacher_steps, self.generator_steps) > 0,
-                "steps, teacher_steps and generator_steps must be above 0",
-            ),
-            (self.batch_size > 1, f"batch_size must be above 1, not {self.batch_size}"),
-        )
+        checked(self)
 
 
 @dataclass(frozen=True)
@@ -152,6 +138,7 @@ class TwoTeachers(Pack):
     """Students of two teachers and of no labels. datasets: {"mnist": its arrays, "fashion_mnist": its arrays}."""
 
     config_type = Config
+    students: Population
 
     @staticmethod
     def artifact(config: Config) -> Artifact:
@@ -188,12 +175,12 @@ class TwoTeachers(Pack):
         """Memory that one more student takes on the device, in bytes."""
         return footprint(graph(config.network, CLASSES), SHAPE, max(config.batch_size, 1000 // 3))
 
-    def __init__(self, pack: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(pack, device)
+    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
+        super().__init__(configs, device)
         c = self.common
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.students = Population(
-            graph(c.network, CLASSES), SHAPE, [c.seed] * len(pack), [c.lr for c in pack], self.device, c.precision
+            graph(c.network, CLASSES), SHAPE, [c.seed] * len(configs), [c.lr for c in configs], self.device, c.precision
         )
         self.images = torch.from_numpy(np.array(answers["images"])).to(self.device)
         self.first, self.second = torch.from_numpy(np.array(answers["answers"])).to(self.device)
@@ -203,7 +190,7 @@ class TwoTeachers(Pack):
     def loss(self, step: int) -> Tensor:
         c = self.common
         i = batch_index(self.all, c.batch_size, step, c.seed, stream=TRANSFER)
-        z = self.students.logits(prepare(self.images[i]))
+        z = self.students.logits(to_float(self.images[i]))
         return two_teachers(z, self.first[i], self.second[i], self.temperature, self.kd_weight, c.lifting)
 
     def evaluations(self) -> list[int]:
@@ -213,9 +200,9 @@ class TwoTeachers(Pack):
     def measure(self) -> dict[str, Tensor]:
         """Labels of held-out digits choose among students, they train none."""
         digits, students = self.digits, self.students
-        metrics = {"val_accuracy": students.accuracy(digits.images[digits.val], digits.labels[digits.val], prepare)}
+        metrics = {"val_accuracy": students.accuracy(digits.images[digits.val], digits.labels[digits.val], to_float)}
         if self.finished:
-            said = students.answers(digits.test_images, prepare).argmax(-1)  # (S, N)
+            said = students.answers(digits.test_images, to_float).argmax(-1)  # (S, N)
             right, low = said == digits.test_labels, digits.test_labels < HALF
             metrics["test_accuracy"] = right.float().mean(1)
             metrics["test_accuracy_0_4"] = right[:, low].float().mean(1)
@@ -230,36 +217,37 @@ class Teachers:
         self.artifact, self.device = artifact, torch.device(device)
         self.digits = Splits(mnist, self.device)
         layers = graph(artifact.network, HALF)
-        self.key = {
+        recipe = {
             "recipe": 2, "smoothing": SMOOTHING, "network": repr(layers), "lr": TEACHER_LR, "batch": TEACHER_BATCH, "held_out": HELD_OUT,
-            "steps": artifact.steps, "seed": artifact.seed, "data": content(mnist),
+            "steps": artifact.steps, "seed": artifact.seed,
         }  # fmt: skip
+        self.key = {**recipe, "data": content(mnist)}
         self.both = []
         for half in range(2):
             teacher = Population(layers, SHAPE, [substream(artifact.seed, TEACHER, half)], [TEACHER_LR], self.device)
-            kept = cached("half-teacher", {**self.key, "half": half}, partial(self._train, teacher, half))
+            kept = teachers.once("half-teacher", {**recipe, "half": half}, mnist, partial(self._train, teacher, half))
             with torch.no_grad():
-                for mine, saved in zip([*teacher.parameters, *teacher.statistics], kept.values(), strict=True):
-                    mine.copy_(torch.from_numpy(saved))
+                for i, mine in enumerate([*teacher.parameters, *teacher.statistics]):
+                    mine.copy_(torch.from_numpy(kept[f"{i:02d}"]))
             self.both.append(teacher)
 
-    def _train(self, teacher: Population, half: int) -> dict[str, np.ndarray]:
+    def _train(self, teacher: Population, half: int) -> dict[str, Tensor]:
         """Supervised training on the digits of one half, written otherwise at every step, with smoothed labels: both make
         a teacher less sure of digits that it does not know, which is all that tells whom to believe."""
         d, g = self.digits, torch.Generator().manual_seed(substream(self.artifact.seed, TEACHER, half))
-        own = d.train[d.labels[d.train] // HALF == half]
-        for step in range(self.artifact.steps):
-            i = batch_index(own, TEACHER_BATCH, step, self.artifact.seed, stream=TEACHER)
-            x = written_otherwise(prepare(d.images[i]), g, SHAPE[1])
+
+        def loss(i: Tensor) -> Tensor:
+            x = written_otherwise(to_float(d.images[i]), g, SHAPE[1])
             log_q = F.log_softmax(teacher.logits(x), -1)
-            loss = (1 - SMOOTHING) * cross_entropy(log_q, d.labels[i] - half * HALF) - SMOOTHING * log_q.mean((1, 2))
-            teacher.step(loss, warmup_linear(step / self.artifact.steps))
-        arrays = [p.detach().cpu().numpy() for p in (*teacher.parameters, *teacher.statistics)]
-        return {f"{i:02d}": array for i, array in enumerate(arrays)}
+            return (1 - SMOOTHING) * cross_entropy(log_q, d.labels[i] - half * HALF) - SMOOTHING * log_q.mean((1, 2))
+
+        own = d.train[d.labels[d.train] // HALF == half]
+        teachers.train(teacher, own, self.artifact.steps, TEACHER_BATCH, self.artifact.seed, TEACHER, loss)
+        return {f"{i:02d}": p.detach() for i, p in enumerate((*teacher.parameters, *teacher.statistics))}
 
     def answers(self, images: Tensor) -> Tensor:
         """Logits of both on all images (N, 28, 28): (2, N, 5)."""
-        return torch.stack([teacher.answers(images, prepare)[0] for teacher in self.both])
+        return torch.stack([teacher.answers(images, to_float)[0] for teacher in self.both])
 
     def accuracies(self) -> dict[str, float]:
         """On test: each teacher on its own half, both joined without a student, and the first half's share of the digits."""
@@ -288,7 +276,7 @@ def _pool(artifact: Artifact, datasets: Mapping[str, Arrays], teachers: Teachers
     if artifact.inputs == "real":
         return chosen
     g = torch.Generator().manual_seed(seed)
-    moved = [written_otherwise(prepare(part), g, SHAPE[1]) for part in torch.from_numpy(chosen).split(1000)]
+    moved = [written_otherwise(to_float(part), g, SHAPE[1]) for part in torch.from_numpy(chosen).split(1000)]
     return torch.cat(moved)[:, 0].add(1).mul(127.5).round().byte().numpy()
 
 
@@ -322,6 +310,6 @@ def even(said: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.concatenate(dealt))[:count]
 
 
-def prepare(x: Tensor) -> Tensor:
+def to_float(x: Tensor) -> Tensor:
     """uint8 images (B, 28, 28) to floats in [-1, 1], (B, 1, 28, 28)."""
     return x[:, None].float().div_(127.5).sub_(1)

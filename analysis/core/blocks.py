@@ -70,7 +70,7 @@ def grid(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a place for each panel, of so many inches, and their axes; places without a panel are blank."""
     shape = tuple(max(panel.place[k] for panel in shown) + 1 for k in (0, 1))
-    size = max(width * shape[1], 7), height * shape[0] + 1.2
+    size = max(width * shape[1], 8.5), height * shape[0] + 1.2  # so wide are the lines of a title
     figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout=layout, **kwargs)
     for place in set(product(*map(range, shape))) - {panel.place for panel in shown}:
         axes[place].set_visible(False)
@@ -132,18 +132,21 @@ def learning(
     colors: Mapping[str, Any] | None = None, levels: Levels = (), limits: tuple[float | None, float | None] | None = None,
     log: bool = False, marker: str = "o", name: str = "learning", note: str = "", wrap: int = BESIDE, also: Also | None = None,
     xlabel: str = "", ylabel: str = "", legend: str | None = None, size: tuple[float, float] = (6.4, 4.2), share: Any = True,
+    summary: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] = statistics.summarise,
 ) -> None:  # fmt: skip
     """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
     colors: of the values of `per`, in the order they are drawn; `scales.palette` unless given. limits: of the y axis (0 to 100 for
-    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots.
+    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots. summary: what makes the lines of a table,
+    if it is not means that are drawn.
     """
     shown = panels(run, table, rows, columns, wrap)
     figure, axes = grid(shown, *size, sharey=share)
     tints = colors or palette(ordered(table[per]))  # the same in all panels
     for panel, ax in zip(shown, axes, strict=True):
-        mean = statistics.summarise(panel.table, [per, x], y)
-        if len(mean) > 4 and mean[x].nunique() == len(mean):  # a search: its points lie on no line
+        mean = summary(panel.table, [per, x], y)
+        apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
+        if len(mean) > 4 and apart:  # a search: its points lie on no line
             dots(_quarters(mean, per), x, y, per, colors, ax)
         else:
             curves(mean, x, y, per, tints, marker, ax)
@@ -151,6 +154,7 @@ def learning(
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
+    for panel, ax in zip(shown, axes, strict=True):  # an open limit is that of all panels which share the axis
         if limits or ends(y):
             ax.set_ylim(*(limits or (0, 101)))
         if also:
@@ -197,14 +201,15 @@ def ladder(
 
 def forest(
     run: Run, table: pd.DataFrame, heading: str, *, y: str, rows: Sequence[str] = (), columns: Sequence[str] = (), xlabel: str,
-    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None,
+    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None, wrap: int = BESIDE,
 ) -> None:  # fmt: skip
     """<name>.png: differences with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
 
-    table: as `statistics.compare` makes it, with a column of words `y`. better: "more" or "less", the side that is coloured as a
+    table: as `statistics.compare` makes it, with a column of words `y`, whose order is that of its categories, else of the
+    lines. What `also` labels stands in the legend. better: "more" or "less", the side that is coloured as a
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
-    shown, names = panels(run, table, rows, columns), list(dict.fromkeys(table[y]))
+    shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
     tint = {"more": MORE, "less": LESS} if better == "less" else {"more": LESS, "less": MORE} if better else dict.fromkeys(("more", "less"), "#0072B2")  # fmt: skip
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
     for panel, ax in zip(shown, axes, strict=True):
@@ -237,7 +242,9 @@ def forest(
         for way, text in said.items()
     ]
     marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+    named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+
+    figure.legend(handles=[*marks, *named.values()], loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
 
@@ -250,26 +257,28 @@ def intervals(
 ) -> None:  # fmt: skip
     """<name>.png: points with intervals over the values of x, which need no order, side by side for each value of `per`.
 
-    log: a logarithmic y axis; an interval that leaves it ends in an arrow. join: lines between the points of one `per`.
+    log: a logarithmic y axis, from half of the least mean above 0 unless `limits` say; an interval that goes on below it ends in an
+    arrow, a mean that lies below is a triangle at its edge. join: lines between the points of one `per`.
     """
     shown = panels(run, table, rows, columns)
+    means = [statistics.summarise(panel.table, [per, x], y) for panel in shown]
     figure, axes = grid(shown, *size, sharey=share)
     tints, at = colors or palette(ordered(table[per])), {value: i for i, value in enumerate(ordered(table[x]))}
-    for panel, ax in zip(shown, axes, strict=True):
-        mean = statistics.summarise(panel.table, [per, x], y)
+    known = (limits or (None,))[0] if log else -math.inf
+    floors = {p.place: known or _floor(means if share else [mean], y) for p, mean in zip(shown, means, strict=True)}
+    for panel, mean, ax in zip(shown, means, axes, strict=True):
+        floor = floors[panel.place]
         for i, (value, color) in enumerate(tints.items()):
             part = mean[mean[per] == value]
-            place = part[x].map(at).to_numpy(dtype=float) + 0.7 * ((i + 0.5) / len(tints) - 0.5)
-            below, above = reach(part, y)
-            cut = log & (part[y].to_numpy() - below <= 0)
-            for beyond in (False, True):
-                of = cut == beyond
-                error = [np.where(beyond, 0.6 * part[y][of], below[of]), above[of]]
-                style = {"fmt": "o" + ("-" if join else ""), "markersize": 5, "color": color, "capsize": 2.5}
-                ax.errorbar(place[of], part[y][of], error, uplims=beyond, label=None if beyond else str(value), **style)
+            place = part[x].map(at).to_numpy(dtype=float) + beside(i, len(tints))
+            _whiskered(part, place, y, floor, "o" + "-" * join, str(value), color, ax)
         if log:
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
+            ax.margins(y=0.1)
+    for panel, ax in zip(shown, axes, strict=True):  # now that all are drawn, for panels may share an axis
+        if log:
+            ax.set_ylim(bottom=floors[panel.place])
         ax.set_xticks([*at.values()], [value if isinstance(value, str) else f"{value:g}" for value in at])
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
         ax.grid(axis="y", which="both", linewidth=0.3)
@@ -280,6 +289,33 @@ def intervals(
     _legend(figure, axes, "")
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
+
+
+def beside(i: int, count: int) -> float:
+    """Where the i-th of so many stands in `intervals`, from the middle of the place that they share."""
+    return 0.7 * ((i + 0.5) / count - 0.5)
+
+
+def _whiskered(
+    part: pd.DataFrame, place: np.ndarray, y: str, floor: float, line: str, text: str, color: Any, ax: Axes
+) -> None:
+    """Points with intervals on an axis that begins at `floor`."""
+    middle, (below, above) = part[y].to_numpy(dtype=float), reach(part, y)
+    on = middle >= floor
+    cut = on & (middle - below < floor)
+    style: dict[str, Any] = {"color": color, "capsize": 2.5}
+    error = [np.where(cut, 0, below)[on], above[on]]
+    ax.errorbar(place[on], middle[on], error, fmt=line, markersize=5, label=text, **style)
+    if cut.any():  # a little above the edge there is room for the head of the arrow
+        down = (middle[cut] - 1.2 * floor).clip(min=0)
+        ax.errorbar(place[cut], middle[cut], [down, 0 * down], fmt="none", uplims=True, **style)
+    ax.plot(place[~on], np.full((~on).sum(), 1.1 * floor), "v", color=color, markersize=5)
+
+
+def _floor(means: Sequence[pd.DataFrame], y: str) -> float:
+    """Where a logarithmic axis may begin: half of the least mean above 0."""
+    values = pd.concat(means)[y]
+    return 0.5 * float(values[values > 0].min()) if (values > 0).any() else 1.0
 
 
 def _surfaces(

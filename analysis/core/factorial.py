@@ -43,6 +43,14 @@ def effects(table: pd.DataFrame, factors: Mapping[str, Pair], value: str, seed: 
     return pd.DataFrame(found)
 
 
+def factorials(table: pd.DataFrame, off: Mapping[str, Any], value: str) -> list[dict[str, Pair]]:
+    """{column: (off, on)} of every full factorial that the table holds in a seed at least: several, where a factor has several values
+    that are on. off: {column: its value that is off}."""
+    on = [[v for v in dict.fromkeys(table[name]) if v != out] for name, out in off.items()]
+    found = [dict(zip(off, zip(off.values(), values, strict=True), strict=True)) for values in itertools.product(*on)]
+    return [factors for factors in found if len(effects(table, factors, value))]
+
+
 def judged(by_seed: pd.DataFrame) -> pd.DataFrame:
     """Every column of `effects` against 0, as `statistics.compare` has it, by `effect`."""
     return compare({name: (by_seed[name], 0 * by_seed[name]) for name in by_seed.columns}, ["effect"])

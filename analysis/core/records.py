@@ -59,6 +59,18 @@ def schema(axes: Mapping[str, type], metrics: Iterable[str]) -> pa.Schema:
     return table_schema(columns).with_metadata({b"axes": json.dumps(list(axes)).encode()})
 
 
+def plan_schemas(axes: Mapping[str, type]) -> dict[str, pa.Schema]:
+    """The schemas of the tables that are written before training, by name; the names of the axes are kept in the files.
+
+    students: one line per student, the axes of its canonical config, and its pack, which is the trial it was planned in.
+    cells: one line per planned grid point and the student that answers it.
+    """
+    name = {"student": str}
+    columns = {"students": name | {"seed": int, "pack": str} | dict(axes), "cells": name | dict(axes)}
+    kept = {b"axes": json.dumps(list(axes)).encode()}
+    return {table: table_schema(kinds).with_metadata(kept) for table, kinds in columns.items()}
+
+
 def find_run(study: str, run: str = "latest", root: str | Path = "results") -> Path:
     """The folder of a run: by its path, by its name under root/study, or the `latest` to have started of those with rows.
 
@@ -91,11 +103,60 @@ def info(run: str | Path) -> dict[str, Any]:
 def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
     """All rows of one table of a run, without repetitions; `attrs["axes"]` names the axes where the table has some.
 
-    run: a folder, or a URI that pyarrow.fs opens. Of rows that repeat the same student, cell and step (a flush rerun
-    under another name) the one of the last file counts. RecordsError names a damaged file, or the table if it is empty.
+    run: a folder, or a URI that pyarrow.fs opens. table: `students` and `cells` are what the functions of these names
+    give. Of rows that repeat the same student, cell and step (a flush rerun under another name) the one of the last file
+    counts. RecordsError names a damaged file, or the table if it is empty.
     """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
+    if table in ("students", "cells"):
+        return _planned(run, table, None)
+    files = _files(run, table)
+    if not files:
+        raise RecordsError(f"{run} has no {table} yet")
+    return _read(run, table, files)
+
+
+def students(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Each student of a run once: `student`, `seed`, `pack` (the trial it was planned in) and the axes of its canonical
+    config, which `attrs["axes"]` names.
+
+    rows: the run's rows, where they have been read already. Students that have rows and no line in the table, as in runs
+    from before the table, get the axes of the first cell that they answer: rows do not say which one is canonical.
+    RecordsError where the run has neither.
+    """
+    return _planned(run, "students", rows)
+
+
+def cells(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Each planned grid point of a run once: the `student` that answers it, and its axes, which `attrs["axes"]` names.
+
+    A search plans a point when it suggests it. rows: the run's rows, where they have been read already; cells that have
+    rows and no line in the table, as in runs from before the table, are taken from these. RecordsError where the run has
+    neither.
+    """
+    return _planned(run, "cells", rows)
+
+
+def _planned(run: str | Path, table: str, rows: pd.DataFrame | None) -> pd.DataFrame:
+    """The lines of a table that was written before training, then those that only the rows know."""
+    import pandas as pd
+
+    files = _files(run, table)
+    parts = [_read(run, table, files)] if files else []
+    if rows is None and (not files or _files(run, "rows")):
+        rows = read(run)
+    if rows is not None:
+        parts.append(rows.rename(columns={"trial": "pack"}))
+    axes = next((part.attrs["axes"] for part in parts if part.attrs["axes"]), None) or list(info(run)["axes"])
+    own = ["student", "seed", "pack"] if table == "students" else ["student"]
+    columns = list(dict.fromkeys([*own, *axes]))
+    lines = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
+    lines = lines.drop_duplicates("student" if table == "students" else axes, ignore_index=True)
+    lines.attrs["axes"] = axes
+    return lines
+
+
+def _files(run: str | Path, table: str) -> list[str]:
+    """The Parquet files of a table, in order."""
     import pyarrow.fs as pafs
 
     fs, path = _open(run)
@@ -103,17 +164,23 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
         found = fs.get_file_info(pafs.FileSelector(f"{path}/{table}", allow_not_found=True))
     except OSError as error:
         raise RecordsError(f"{run} cannot be listed: {_line(error)}") from None
+    return sorted(f.path for f in found if f.path.endswith(".parquet"))
+
+
+def _read(run: str | Path, table: str, files: Sequence[str]) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    fs, _ = _open(run)
     parts: list[pa.Table] = []
     axes: dict[str, None] = {}
-    for file in sorted(f.path for f in found if f.path.endswith(".parquet")):
+    for file in files:
         try:
             part = ds.dataset(file, format="parquet", filesystem=fs).to_table()
         except (OSError, ValueError) as error:
             raise RecordsError(f"{file} is damaged: {_line(error)}") from None
         axes |= dict.fromkeys(json.loads((part.schema.metadata or {}).get(b"axes", b"[]")))
         parts.append(part.replace_schema_metadata())
-    if not parts:
-        raise RecordsError(f"{run} has no {table} yet")
     try:
         frame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
     except pa.ArrowInvalid as error:
@@ -127,21 +194,6 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
     frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
     frame.attrs["axes"] = list(axes)
     return frame
-
-
-def students(run: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per student of a run: its canonical config; of runs without such a table, the first of its cells."""
-    if not Path(run, "students").is_dir():
-        return rows.drop_duplicates("student")[["student", *rows.attrs["axes"]]].reset_index(drop=True)
-    return read(run, "students").drop_duplicates("student")
-
-
-def cells(run: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per planned grid point of a run, naming its student; of runs without such a table, those that have rows."""
-    cell = list(dict.fromkeys([*rows.attrs["axes"], "seed"]))
-    if not Path(run, "cells").is_dir():
-        return rows.drop_duplicates(cell)[[*cell, "student"]].reset_index(drop=True)
-    return read(run, "cells").drop_duplicates(cell)
 
 
 def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame:

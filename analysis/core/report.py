@@ -42,7 +42,8 @@ class Run:
     result. students: the last evaluation of each student that is done, each once, under its canonical config. history: every
     evaluation of each student that did not fail, each once, under its canonical config. Beside each `X_accuracy` all have an
     `X_error`. words: how the values of axes are called in figures and sentences, {axis: {value: words}, or a format such
-    as "{} labels", or a function of the value}; without an entry an axis is called "axis value".
+    as "{} labels", or a function of the value}; without an entry an axis is called "axis value", and what is
+    no axis by its value alone.
     """
 
     path: Path
@@ -70,6 +71,14 @@ class Run:
         lines = cells if cells is not None else self.students if canonical else self.cells
         return split(lines, self.history if canonical else self.rows, but, self.axes, first)
 
+    @property
+    def asked(self) -> pd.DataFrame:
+        """Every planned student once, under its canonical config, with the columns of `cells`: NaN where it has no result."""
+        known = self.cells.sort_values("status", key=lambda status: status != "done", kind="stable")
+        known = known.dropna(subset=["student"]).drop_duplicates("student").drop(columns=list(self.axes))
+        planned = records.students(self.path, self.rows)[["student", *self.axes]]
+        return planned.merge(known, how="left", on="student").fillna({"status": "missing"})
+
     def varied(self, but: Sequence[str] = ()) -> list[str]:
         """The axes that have several values in the plan, save the seed and those in `but`."""
         return [a for a in varied(self.cells, list(self.axes)) if a not in but]
@@ -87,6 +96,8 @@ class Run:
             return known(value)
         if known is not None and value in known:
             return known[value]
+        if axis not in self.axes:  # a column that the page made: its values are words
+            return str(value)
         return (
             f"{axis.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{axis.replace('_', ' ')} {value}"
         )
@@ -381,7 +392,7 @@ def _answer_first(notebook: NotebookNode) -> NotebookNode:
     title, _, prose = moved.cells[0].source.partition("\n")
     answer = _bullets(marked(moved, "answer"))
     moved.cells[0] = new_markdown_cell(title)
-    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}"), new_markdown_cell(f"## The question\n{prose}")]
+    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}\n\n### The question\n{prose}")]
     protocol = new_code_cell(outputs=[o for o in last.outputs if "protocol" in _marks(o)])
     last.outputs = [o for o in last.outputs if "details" in _marks(o)]
     moved.cells += [new_markdown_cell("## How the networks were made and trained"), protocol]
@@ -402,7 +413,8 @@ def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
     empty: set[int] = set()
     for start, end in zip(starts, ends, strict=True):
         code = [cell for cell in notebook.cells[start:end] if cell.cell_type == "code"]
-        if code and not any(cell.outputs for cell in code):
+        told = any("### " in cell.source for cell in notebook.cells[start:end] if cell.cell_type == "markdown")
+        if code and not told and not any(cell.outputs for cell in code):
             empty.update(range(start, end))
     kept.cells = [cell for i, cell in enumerate(notebook.cells) if i not in empty]
     return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,35 @@ from analysis.core.statistics import Interval
 
 NEAR = 0.05
 """A slope this near to the law counts as the law, however narrow its interval is."""
+
+
+def stages(steps: Iterable[int]) -> dict[str, int]:
+    """start, middle and end of a training: the first step measured, the one nearest to half of the last, the last."""
+    known = np.unique(list(steps))
+    return {"start": known[0], "middle": known[np.abs(known - known[-1] / 2).argmin()], "end": known[-1]}
+
+
+def staged(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The lines at start, middle and end of the training of each group of `by`, told apart by a column `stage`.
+
+    table: the columns `by` and `training_step`; a step that is two stages has two lines."""
+    groups = [(part, stages(part["training_step"])) for _, part in table.groupby(list(by), sort=False)]
+    found = [
+        part[part["training_step"] == step].assign(stage=stage) for part, of in groups for stage, step in of.items()
+    ]
+    lines = pd.concat(found)
+    return lines.assign(stage=pd.Categorical(lines["stage"], ["start", "middle", "end"], ordered=True))
+
+
+def seed_means(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """One line per seed and group of `by`, with the means of `columns` over its students: those of a seed share their teacher and
+    the order of their data, so they are not independent, and count once in an interval."""
+    return table.groupby(["seed", *by], observed=True)[list(columns)].mean().reset_index()
+
+
+def geometric(log: Interval) -> Interval:
+    """Of a mean of decadic logarithms and its interval: the geometric mean and its own."""
+    return Interval(10**log.mean, 10**log.low, 10**log.high, log.n)
 
 
 def slopes(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -45,6 +74,16 @@ def follows(slope: Interval, law: float) -> bool:
     return low <= law <= high or max(abs(low - law), abs(high - law)) <= NEAR
 
 
+def holds(slope: Interval, law: float) -> str:
+    """Whether a slope is the law's, as a sentence says it."""
+    if math.isnan(slope.low):
+        return "one seed, so there is no interval"
+    if slope.low <= law <= slope.high:
+        return f"{law:g} lies in the interval"
+    distance = min(abs(slope.low - law), abs(slope.high - law))
+    return f"{law:g} lies {distance:.1e} outside the interval" + ": the law is not reached" * (not follows(slope, law))
+
+
 def knee(lines: pd.DataFrame, law: float) -> float | None:
     """The lowest T from which on every slope `follows` the law; None if the last does not."""
     found = None
@@ -61,6 +100,12 @@ def gaussian_norms(student: float, teacher: float, temperatures: Sequence[float]
     rng = np.random.default_rng(0)
     z, v = student * rng.standard_normal((draws, 10)), teacher * rng.standard_normal((draws, 10))
     return np.array([np.linalg.norm(_softmax(z / T) - _softmax(v / T), axis=1).mean() / T for T in temperatures])
+
+
+def gaussian_slopes(student: float, teacher: float, temperatures: np.ndarray) -> np.ndarray:
+    """The slopes of `gaussian_norms` between neighbouring temperatures, (len(temperatures) - 1,)"""
+    norms = gaussian_norms(student, teacher, temperatures.tolist())
+    return np.diff(np.log2(norms)) / np.diff(np.log2(temperatures))
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm as normal
 from scipy.stats import t as student_t
 
 LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
@@ -110,36 +109,6 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return corrected
 
 
-def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """p values corrected so that those up to q have a false discovery rate of at most q; in the same order, NaN counts
-    as 1.     Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289-300"""
-    raw = np.nan_to_num(np.asarray(p, dtype=float), nan=1.0)
-    order = np.argsort(-raw, kind="stable")
-    steps = raw[order] * len(raw) / np.arange(len(raw), 0, -1)
-    corrected = np.empty_like(raw)
-    corrected[order] = np.minimum(np.minimum.accumulate(steps), 1.0)
-    return corrected
-
-
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """A proportion of n independent trials with its score interval.     Wilson 1927, J. Am. Stat. Assoc. 22:209-212"""
-    share, z = successes / n, float(normal.ppf((1 + level) / 2))
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Interval(share, middle - half, middle + half, n)
-
-
-def partial_correlations(correlation: np.ndarray, ridge: float) -> np.ndarray:
-    """Correlation of each two features given all others, (F, F), from the inverse P of (correlation + ridge I):
-    -P_ij / sqrt(P_ii P_jj). The ridge makes the inverse exist where features are linearly dependent.
-    """
-    precision = np.linalg.inv(correlation + ridge * np.eye(len(correlation)))
-    scale = 1 / np.sqrt(np.diag(precision))
-    partial = -precision * scale * scale[:, None]
-    np.fill_diagonal(partial, 1.0)
-    return partial
-
-
 def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
     """What cells are ranked by, the more the better: means over seeds. values: a metric of each cell by seed, without NaN.
 
@@ -156,7 +125,7 @@ def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
 def compare(pairs: Mapping[Any, tuple[pd.Series, pd.Series]], names: Sequence[str]) -> pd.DataFrame:
     """Several differences, a - b by seed, judged together: the columns `names`, which are the keys of `pairs`; `difference`
     (a `Difference`) and its mean, low, high, n; `told`: "more" or "less" where it is told from 0 after Holm's correction over
-    all pairs, else "open"; `alone`: the same for each on its own.
+    all pairs, else "open"; `alone`: the same for each on its own; `p`: after that correction, for `tell` to say.
 
     Pairs without a seed in common are left out.
     """
@@ -166,8 +135,10 @@ def compare(pairs: Mapping[Any, tuple[pd.Series, pd.Series]], names: Sequence[st
     for (key, d), corrected, p in zip(found.items(), holm(raw), raw, strict=True):
         way = "more" if d.mean > 0 else "less"
         told, alone = (way if value < 1 - LEVEL else "open" for value in (corrected, p))
-        lines.append((*(key if isinstance(key, tuple) else (key,)), d, d.mean, d.low, d.high, d.n, told, alone))
-    return pd.DataFrame(lines, columns=[*names, "difference", "mean", "low", "high", "n", "told", "alone"])
+        lines.append(
+            (*(key if isinstance(key, tuple) else (key,)), d, d.mean, d.low, d.high, d.n, told, alone, corrected)
+        )
+    return pd.DataFrame(lines, columns=[*names, "difference", "mean", "low", "high", "n", "told", "alone", "p"])
 
 
 def share_of_gap(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:

@@ -94,6 +94,16 @@ def difference(a: pd.Series, b: pd.Series, digits: int = 1, more: str = "a gain"
     return f"{points(d, digits)}: {moves(d, more, less)}"
 
 
+def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
+    """`a gain (p = 0.003)` or `a tie (p = 0.2)`, of a line of `statistics.compare`, p after its correction; as `moves` where
+    nothing is known of the noise"""
+    if math.isnan(line["difference"].p):
+        return moves(line["difference"])
+    size = f"p = {line['p']:.2g}" if line["p"] >= 1e-4 else "p < 0.0001"
+    said = {"more": more, "less": less, "open": "a tie"}
+    return f"{said[line['told']]} ({size})"
+
+
 def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5, lead: bool = True) -> str:
     """What a choice is worth: it stands out, it is a tie (the first `most` rivals are named), or nobody can know.
 

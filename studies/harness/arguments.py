@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from studies.harness.study import InputError, Study, flag
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Options:
     """What was asked for on the command line, whatever the study."""
 
@@ -109,6 +109,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     values = {name: getattr(given, name) for name in table}
     flags = frozenset(w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--"))
     axes = {name: study.axes[name].parse(name, values[name]) for name in values if name in study.axes and name in flags}
+    if values["seeds"]:
+        axes["seed"] = tuple(range(values["seeds"]))
     options = Options(
         **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},
         report=not values["no_report"],
@@ -116,8 +118,6 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         given=flags,
     )
     _check(options)
-    if options.seeds:
-        options.axes["seed"] = tuple(range(options.seeds))
     return options
 
 

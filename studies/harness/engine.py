@@ -6,10 +6,12 @@ import ctypes
 import io
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-from studies.harness.study import Study, Trial, student_hash
+from studies.harness.ledger import Ledger
+from studies.harness.students import Trial, student_hash
+from studies.harness.study import Study
 
 Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by artifact
 
@@ -125,39 +127,50 @@ def _float32_products() -> str:
     return torch.get_float32_matmul_precision()
 
 
-def run_inline(
-    study: Study,
-    trials: list[Trial],
-    datasets: Mapping,
-    device: str,
-    record: Callable[[Trial, int, list[dict]], None],
-    artifact_row: Callable[[dict], None],
-    load: Callable[[str], bytes | None],
-    save: Callable[[str, bytes], None],
-    keep: Callable[[str, bytes], None] | None = None,
-) -> None:
-    """Trials one after another in this process.
+class Engine(Protocol):
+    """Trains what a plan hands out."""
 
-    record(trial, evaluation, rows) keeps rows; load(name) and save(name, state) keep checkpoints between evaluations;
-    keep(student, state), where given, keeps trained networks.
-    """
-    cls = study.load()
-    answers: Answers = {}
-    for trial in trials:
-        for artifact in artifacts(study, [trial]):
-            if artifact not in answers:
-                answers[artifact], row = cls.prepare(artifact, datasets, device)
-                artifact_row(row)
-        evaluation = 0
+    products: set[str]  # how its processes multiply in float32
+
+    def train(self, trials: Sequence[Trial]) -> bool:
+        """Trains these to their ends; rows and artifacts go to the ledger. True where the user stopped it."""
+
+
+class Inline:
+    """Trials one after another in this process."""
+
+    def __init__(
+        self, study: Study, datasets: Mapping, device: str, threads: int, ledger: Ledger, keep_weights: bool
+    ) -> None:
+        self.study, self.datasets, self.device, self.ledger = study, datasets, device, ledger
+        self.keep = ledger.folder.write_weights if keep_weights else None
+        self.answers: Answers = {}
+        self.products = {prepare_process(threads)}
+
+    def train(self, trials: Sequence[Trial]) -> bool:
+        for trial in trials:
+            self._prepare(trial)
+            self._train(trial)
+        return False  # Ctrl-C raises
+
+    def _prepare(self, trial: Trial) -> None:
+        cls = self.study.load()
+        for artifact in artifacts(self.study, [trial]):
+            if artifact not in self.answers:
+                self.answers[artifact], row = cls.prepare(artifact, self.datasets, self.device)
+                self.ledger.record_artifact(row)
+
+    def _train(self, trial: Trial) -> None:
+        folder, record, evaluation = self.ledger.folder, self.ledger.record, 0
         try:
-            runner = TrialRunner(study, trial, datasets, answers, device, keep)
-            if content := load(trial.name):
+            runner = TrialRunner(self.study, trial, self.datasets, self.answers, self.device, self.keep)
+            if content := folder.checkpoint(trial.name):
                 runner.load(content)
             while not runner.finished:
                 rows = runner.step()
                 evaluation = runner.evaluations
                 record(trial, evaluation, rows)
                 if not runner.finished:
-                    save(trial.name, runner.save())
+                    folder.write_checkpoint(trial.name, runner.save())
         except TRAINING_ERRORS as error:
             record(trial, evaluation + 1, failed_rows(trial, error))

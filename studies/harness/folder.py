@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ class RunFolder:
         except FolderError as error:
             raise InputError(f"--storage: {error}") from None
 
+    @contextlib.contextmanager
+    def only_one(self) -> Iterator[None]:
+        """One process writes a run folder; InputError in another."""
+        if not self.local:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(f"{self.path}/.lock", timeout=0):
+                yield
+        except Timeout:
+            raise InputError(f"{self.run} is being written by another process") from None
+
     def write_json(self, info: Mapping[str, Any]) -> None:
         self._write(f"{self.path}/run.json", json.dumps(info, indent=2, default=str).encode())
 
@@ -64,28 +79,18 @@ class RunFolder:
         pq.write_table(content, sink)
         self._write(f"{self.path}/{table}/{name}.parquet", sink.getvalue())
 
-    def read_rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """All rows, in the order of the files. InputError names a damaged file."""
+    def read_rows(self, table: str = "rows", columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """All lines of a table, in the order of the files; none where it has none. InputError names a damaged file."""
         import pyarrow.parquet as pq
 
         rows: list[dict[str, Any]] = []
-        for file in self._files("rows"):
+        for file in self._files(table):
             try:
                 rows += pq.read_table(file, columns=columns, filesystem=self.fs).to_pylist()
             except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{file} is damaged ({_reason(error)}); delete it to train its students again"
-                ) from None
+                again = "train its students again" if table == "rows" else "have it written anew"
+                raise InputError(f"{file} is damaged ({_reason(error)}); delete it to {again}") from None
         return rows
-
-    def statuses(self) -> dict[str, str]:
-        """The best that is known of each student: done, stopped, failed or running."""
-        order = {"": -1, "running": 0, "failed": 1, "stopped": 2, "done": 3}
-        best: dict[str, str] = {}
-        for row in self.read_rows(["student", "status"]):
-            if order[row["status"]] >= order[best.get(row["student"], "")]:
-                best[row["student"]] = row["status"]
-        return best
 
     def _files(self, table: str) -> list[str]:
         import pyarrow.fs as pafs

@@ -7,56 +7,112 @@ import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from studies.harness import folder as folders
 from studies.harness import machine
 from studies.harness.arguments import Options
+from studies.harness.earlier import Earlier, space
 from studies.harness.progress import duration
-from studies.harness.study import Cell, Config, InputError, Study, Trial, flag, joined
+from studies.harness.students import Cell, Trial, cell_of, student_hash, trial_of
+from studies.harness.study import Config, InputError, Range, Study, flag, joined
 
 OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, figures
 
 
+@dataclass(frozen=True)
+class Search:
+    """One searcher's subspace: `fixed` is, `ranges` are drawn from, `seeds` are averaged over `samples` points."""
+
+    fixed: Config
+    ranges: Mapping[str, Range]
+    seeds: tuple[int, ...]
+    samples: int
+
+    def config(self, point: Config) -> Config:
+        """A suggestion's config, of the first seed."""
+        return {**self.fixed, **{name: point[name] for name in self.ranges}, "seed": self.seeds[0]}
+
+    def trial(self, study: Study, point: Config) -> Trial:
+        """The trial of one suggestion: its seeds as packs of one student."""
+        return trial_of(tuple((study.canonical({**self.config(point), "seed": seed}),) for seed in self.seeds))
+
+    def middle(self) -> Config:
+        """A point that stands for all: whatever is suggested, the artifacts are those of the subspace and its seeds."""
+        return {name: (r.low + r.high) / 2 for name, r in self.ranges.items()}
+
+    @property
+    def name(self) -> str:
+        return "/".join(str(v) for v in self.fixed.values())
+
+
 class Plan:
-    """The search space of one run, unfolded.
+    """The search space of one run, unfolded, and the trials that come of it.
 
     grids: every axis's values in each grid of the space; values: those of all grids; ranges: what a searcher draws
-    from; cells: grid points with the students that answer them; trials: what is left to train; total: how many different
-    students there are.
+    from; cells: grid points with the students that answer them; students: their canonical configs; trials: what this
+    session trains, handed out by `more`.
     """
 
-    def __init__(
-        self, study: Study, options: Options, data: str, earlier: Mapping[str, Any], statuses: Mapping[str, str]
-    ) -> None:
-        """earlier: run.json of the run that is continued, or empty; statuses: what is known of its students."""
+    def __init__(self, study: Study, options: Options, data: str, earlier: Earlier | None = None) -> None:
+        """earlier: the run that is continued, if any. Its tables say which student answers a cell, and which cells it has
+        beside its grids."""
+        earlier = earlier or Earlier()
         self.study, self.options, self.data = study, options, data
-        self.given = options.axes
-        before = [{k: tuple(v) for k, v in each.items()} for each in earlier.get("grids", [earlier.get("axes", {})])]
-        if options.resume:
-            self.grids = before
-            self.given = {k: tuple(v) for k, v in earlier["given"].items()}
-        elif options.extend and not options.axes:  # by what the preset has gained since
-            self.given = {k: tuple(v) for k, v in earlier["given"].items()}
-            self.grids = before + [g for g in study.grids(options.preset, data, self.given) if g not in before]
-        elif options.extend:
-            more = options.axes
-            self.grids = [{k: tuple(dict.fromkeys((*v, *more.get(k, ())))) for k, v in each.items()} for each in before]
-            known = {k: tuple(v) for k, v in earlier["given"].items()}
-            self.given = known | {k: tuple(dict.fromkeys((*known.get(k, ()), *v))) for k, v in more.items()}
-        else:
-            self.grids = study.grids(options.preset, data, options.axes)
+        self.grids, self.overrides = space(study, options, data, earlier)
         self.values = joined(self.grids)
         self.preset = study.presets[options.preset]
-        self.ranges = study.searched(self.given) if options.search != "grid" else {}
+        self.ranges = study.searched(self.overrides) if options.search != "grid" else {}
         self.workers = self._workers()
-        self.finished = {student for student, status in statuses.items() if status in ("done", "stopped")}
+        self.finished = earlier.finished
         self.cells: list[Cell] = []
+        self.cells_of: dict[str, list[Config]] = {}  # by student
+        self.students: dict[str, Config] = {}
         self.trials: list[Trial] = []
+        self.pack = options.pack
+        self._handed_out = 0
         self._check()
-        self._unfold()
+        if options.search != "optuna":  # whose points are not known before
+            cells = self._unfold(earlier.cells)
+            self.pack = options.pack or self._pack_size(cells)
+            self.add(cells, earlier.students)
+
+    # A source of trials
+
+    def more(self) -> list[Trial]:
+        """The trials that were not handed out yet; none where the training is at its end. Both engines are given these
+        and, when they have ended, what was appended meanwhile."""
+        new = self.trials[self._handed_out :]
+        self._handed_out = len(self.trials)
+        return new
+
+    def append(self, trials: Iterable[Trial]) -> None:
+        """Trials that `more` is to hand out next, of students that are in the plan."""
+        self.trials += trials
+
+    def add(self, cells: Sequence[Cell], known: Mapping[str, Config] | None = None) -> None:
+        """Cells that come on top, and trials of those of their students that are new. known: canonical configs of students,
+        where they need not be what the study would make of the cell today."""
+        there = {tuple(cell.config.values()) for cell in self.cells}
+        fresh: dict[str, Config] = {}
+        for cell in cells:
+            point = tuple(cell.config.values())
+            if point in there:
+                continue
+            there.add(point)
+            self.cells.append(cell)
+            self.cells_of.setdefault(cell.student, []).append(cell.config)
+            if cell.student not in self.students:
+                fresh[cell.student] = (known or {}).get(cell.student) or self.study.canonical(cell.config)
+                self.students[cell.student] = fresh[cell.student]
+        if self.options.scheduler == "asha":
+            self.append(config_trials(fresh.values(), self.finished))
+        elif fresh:
+            self.append(grid_trials(self.study, fresh.values(), self.pack or 1, self.finished))
+
+    # The space
 
     def _workers(self) -> int:
         """Workers at a time; InputError where more is asked for than this machine has."""
@@ -85,37 +141,35 @@ class Plan:
         if o.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
             raise InputError("--dashboard needs an extra: pip install 'stillroom[dashboard]'")
 
-    def _unfold(self) -> None:
-        o, study = self.options, self.study
-        if o.search == "optuna":
-            self.total = o.samples * len(self.values["seed"]) * len(self.fields())
-            return
-        points = self._random_points() if o.search == "random" else None
-        found = [cell for each in self.grids for cell in study.cells(each, points)]
-        self.cells = list({tuple(cell.config.values()): cell for cell in found}.values())
-        self.total = len({cell.student for cell in self.cells})
-        if o.scheduler == "asha":
-            self.trials = study.config_trials(self.cells, self.finished)
-        else:
-            self.trials = study.grid_trials(self.cells, self._pack(), self.finished)
+    def _unfold(self, before: Sequence[Cell]) -> list[Cell]:
+        """The cells of the grids, then others of `before`; those of `before` keep the students they have named."""
+        points = self._random_points() if self.options.search == "random" else None
+        found = [cell for grid in self.grids for cell in cells_of(self.study, grid, points)]
+        by_point = {tuple(cell.config.values()): cell for cell in found}
+        return list((by_point | {tuple(cell.config.values()): cell for cell in before}).values())
 
-    def fields(self) -> list[Config]:
+    def subspaces(self) -> list[Config]:
         """Combinations of everything that is not searched, save the seeds, which are averaged: a searcher for each."""
         found = []
-        for each in self.grids:
-            fixed = {k: v for k, v in each.items() if k not in self.ranges and k != "seed"}
+        for grid in self.grids:
+            fixed = {k: v for k, v in grid.items() if k not in self.ranges and k != "seed"}
             found += [dict(zip(fixed, point, strict=True)) for point in itertools.product(*fixed.values())]
-        return list({tuple(field.values()): field for field in found}.values())
+        return list({tuple(fixed.values()): fixed for fixed in found}.values())
 
-    def _pack(self) -> int:
+    def searches(self) -> list[Search]:
+        """What searchers are to do, one after another; none where the points are known before."""
+        if self.options.search != "optuna":
+            return []
+        seeds, samples = self.values["seed"], self.options.samples
+        return [Search(fixed, self.ranges, seeds, samples) for fixed in self.subspaces()]
+
+    def _pack_size(self, cells: Sequence[Cell]) -> int:
         """Students side by side: on a GPU what its memory holds; on CPUs the preset's number, or fewer where every
         worker should get several packs, so that none waits long for the last."""
-        o = self.options
-        if not o.pack:
-            o.pack = max(1, min(self._most(), math.ceil(self.total / (4 * min(self.workers, 64)))))
-        return o.pack
+        total = len({cell.student for cell in cells})
+        return max(1, min(self._most(cells), math.ceil(total / (4 * min(self.workers, 64)))))
 
-    def _most(self) -> int:
+    def _most(self, cells: Sequence[Cell]) -> int:
         o = self.options
         if not o.num_gpus or o.dry_run or o.address not in ("local", "inline"):
             return self.preset.pack
@@ -123,9 +177,7 @@ class Plan:
 
         cls = self.study.load()
         free, _ = torch.cuda.mem_get_info()
-        return int(
-            0.6 * free / o.per_gpu / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in self.cells)
-        )
+        return int(0.6 * free / o.per_gpu / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in cells))
 
     def _random_points(self) -> list[Config]:
         import numpy as np
@@ -138,9 +190,16 @@ class Plan:
             columns[name] = [float(v) for v in drawn]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
+    @property
+    def total(self) -> int:
+        """How many different students there are, or will be suggested."""
+        return len(self.students) or sum(search.samples * len(search.seeds) for search in self.searches())
+
     def done(self) -> set[str]:
         """Students of this plan that an earlier session finished."""
-        return self.finished & {cell.student for cell in self.cells} if self.cells else set(self.finished)
+        return self.finished & set(self.students) if self.cells else set(self.finished)
+
+    # What it costs
 
     def lines(self) -> list[str]:
         """The plan in words, as `--dry-run` prints it."""
@@ -148,7 +207,7 @@ class Plan:
         core_seconds, how = self._core_seconds()
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
-        axes += [f"{k} {_short(v)}" for k, v in self.given.items() if len(self.values[k]) == 1]
+        axes += [f"{k} {_short(v)}" for k, v in self.overrides.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
         plan = [_count(len(self.cells) or self.total, "cell"), _count(self.total, "student")]
         plan += [f"{left} left"] if self.finished else []
@@ -179,9 +238,55 @@ class Plan:
                         and (info["num_gpus"], info["address"]) == (o.num_gpus, o.address)
                     ):
                         return info["core_seconds_per_student"], f"as run {name}"
-        changed = sorted(set(self.given) - set(self.study.students))
+        changed = sorted(set(self.overrides) - set(self.study.students))
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
         return self.preset.core_seconds, f"rough, from the preset{also}"
+
+
+def cells_of(study: Study, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:
+    """All grid points in the order of the axes; `points`, where given, stand in for the axes they name."""
+    named = [name for name in study.axes if not points or name not in points[0]]
+    configs = [
+        {**dict(zip(named, combination, strict=True)), **point}
+        for combination in itertools.product(*(values[name] for name in named))
+        for point in points or [{}]
+    ]
+    return [cell_of(study, config) for config in configs]
+
+
+def packs_of(study: Study, configs: Iterable[Config], most: int) -> list[tuple[Config, ...]]:
+    """Packs of at most `most` students, as even as they come, the largest first. configs: canonical, each student once.
+
+    Students of one pack have the same trial axes and the same seed, so the same batches.
+    """
+    groups: dict[tuple, list[Config]] = {}
+    for config in configs:
+        key = tuple(config[name] for name in study.axes if name in study.trials or name == "seed")
+        groups.setdefault((*key, student_hash(config)) if study.trains_alone(config) else key, []).append(config)
+    packs = []
+    for students in groups.values():
+        count = math.ceil(len(students) / most)
+        cuts = [len(students) * i // count for i in range(count + 1)]
+        packs += [tuple(students[a:b]) for a, b in itertools.pairwise(cuts)]
+    return sorted(packs, key=len, reverse=True)
+
+
+def grid_trials(study: Study, configs: Iterable[Config], most: int, done: set[str]) -> list[Trial]:
+    """One trial per pack, without the students that are done.
+
+    Names come from the students, so an interrupted pack meets its checkpoint again, and a pack that lost members
+    to an earlier run never overwrites that run's rows.
+    """
+    left = (tuple(c for c in pack if student_hash(c) not in done) for pack in packs_of(study, configs, most))
+    return [trial_of((pack,)) for pack in left if pack]
+
+
+def config_trials(configs: Iterable[Config], done: set[str]) -> list[Trial]:
+    """One trial per config, its seeds as packs of one: what a scheduler may stop on its own."""
+    groups: dict[str, list[Config]] = {}
+    for config in configs:
+        groups.setdefault(json.dumps({**config, "seed": None}), []).append(config)
+    return [trial_of(tuple((c,) for c in g)) for g in groups.values() if {student_hash(c) for c in g} - done]
 
 
 def _count(number: int, noun: str) -> str:

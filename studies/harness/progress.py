@@ -37,6 +37,12 @@ class Reporter:
             self.task = self.bar.add_task("", total=total, completed=done, note="")
             self.bar.start()
 
+    def expect(self, total: int, to_do: Mapping[Any, int]) -> None:
+        """Other counts than at the start: students were added."""
+        self.total, self.to_do = total, to_do
+        if self.bar:
+            self.bar.update(self.task, total=total)
+
     def update(self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: float | None) -> None:
         """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
         training, by kind; best: of all so far."""
@@ -61,6 +67,8 @@ class Reporter:
         """The training that is left over that done so far, in seconds of training; None while a kind that is left was not seen
         yet, or so little that the guess would be wild."""
         rest = {kind: count - self.work[kind] for kind, count in self.to_do.items() if count > self.work[kind]}
+        if not rest:
+            return 0.0
         if sum(self.work.values()) <= 0.05 * sum(self.to_do.values()) or not all(self.spent[kind] for kind in rest):
             return None
         return sum(n * self.spent[kind] / self.work[kind] for kind, n in rest.items()) / sum(self.spent.values())

@@ -25,10 +25,12 @@ import ray
 from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
-from studies.harness.arguments import Options
 from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, artifacts, failed_rows, prepare_process
 from studies.harness.folder import FolderError, RunFolder
-from studies.harness.study import Config, InputError, Range, Study, Trial, trial_of
+from studies.harness.ledger import Ledger
+from studies.harness.plan import Plan, Search
+from studies.harness.students import Trial
+from studies.harness.study import InputError, Study
 
 OF_ONE_STUDY = "one_study"  # a resource that marks the Ray that a run has started for itself; `auto` would find it
 RETRIES = 3  # of a trial whose worker died; an error of training itself is not retried
@@ -46,25 +48,6 @@ class Shared:
     device: str
     folder: RunFolder
     keep_weights: bool
-
-
-@dataclass(frozen=True)
-class Search:
-    """One searcher's field: the trial axes are fixed, `ranges` are drawn from, `seeds` are averaged."""
-
-    fixed: Config
-    ranges: Mapping[str, Range]
-    seeds: tuple[int, ...]
-    samples: int
-
-    def trial(self, study: Study, point: Config) -> Trial:
-        """The trial of one suggestion: its seeds as packs of one student."""
-        configs = [study.canonical({**self.fixed, **{k: point[k] for k in self.ranges}, "seed": s}) for s in self.seeds]
-        return trial_of(tuple((c,) for c in configs))
-
-    @property
-    def name(self) -> str:
-        return "/".join(str(v) for v in self.fixed.values())
 
 
 class StudyTrial(tune.Trainable):
@@ -114,10 +97,10 @@ class StudyTrial(tune.Trainable):
 
 
 class Recorder(tune.Callback):
-    """Hands every result's rows to the harness, in the driver. Not pickled: Tune saves its callbacks with the experiment."""
+    """Hands every result's rows to the ledger, in the driver. Not pickled: Tune saves its callbacks with the experiment."""
 
-    def __init__(self, record: Callable[[Trial, int, list[dict]], None], plan_of: Callable[[Any], Trial]) -> None:
-        self._record, self.plan_of = record, plan_of
+    def __init__(self, ledger: Ledger, plan_of: Callable[[Any], Trial], searched: bool) -> None:
+        self.ledger, self.plan_of, self.searched = ledger, plan_of, searched
         self.stopping = False
         self.fault: FolderError | None = None
 
@@ -125,11 +108,21 @@ class Recorder(tune.Callback):
         return {}
 
     def record(self, trial, evaluation: int, rows: list[dict]) -> None:
+        with self.faults():
+            self.ledger.record(self.plan_of(trial), evaluation, rows)
+
+    @contextmanager
+    def faults(self):
         try:
-            self._record(self.plan_of(trial), evaluation, rows)
+            yield
         except FolderError as fault:
             self.fault = fault
             raise
+
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        if self.searched:
+            with self.faults():
+                self.ledger.suggested(self.plan_of(trial))
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         self.record(trial, result["evaluation"], list(result["rows"]))
@@ -212,97 +205,88 @@ def resources(num_gpus: int, per_gpu: int = 1) -> dict[str, float]:
     return {"cpu": 1, "gpu": 1 / per_gpu} if num_gpus else {"cpu": 1}
 
 
-def share(datasets: Mapping[str, Any]) -> ray.ObjectRef:
-    """Into the object store, once."""
-    return ray.put(datasets)
+class Tuning:
+    """Trials and searches through Ray Tune, on the cluster that this process has joined."""
 
+    def __init__(self, plan: Plan, datasets: Mapping[str, Any], ledger: Ledger) -> None:
+        self.plan, self.study, self.options, self.ledger = plan, plan.study, plan.options, ledger
+        self.datasets = ray.put(datasets)  # into the object store, once
+        self.device = "cuda" if self.options.num_gpus else "cpu"
+        self.answers: Answers = {}
+        self.products: set[str] = set()
 
-def prepare(
-    study: Study, trials: Sequence[Trial], datasets: ray.ObjectRef, num_gpus: int, artifact_row: Callable[[dict], None]
-) -> tuple[Answers, list[str]]:
-    """All artifacts at once, one worker each; and how the workers multiply in float32."""
-    need = resources(num_gpus)
+    def train(self, trials: Sequence[Trial]) -> bool:
+        """Trials side by side; True where the user stopped it."""
+        self._prepare(trials)
+        return self._fit({trial.name: trial for trial in trials})
 
-    @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
-    def work(artifact, datasets):
-        products = prepare_process(1)
-        return *study.load().prepare(artifact, datasets, "cuda" if num_gpus else "cpu"), products
+    def search(self, searches: Sequence[Search]) -> bool:
+        """Searches one after another; True where the user stopped them."""
+        self._prepare([searched.trial(self.study, searched.middle()) for searched in searches])
+        return any(self._fit({}, searched) for searched in searches)
 
-    answers: Answers = {}
-    settings = set()
-    for artifact, future in [(artifact, work.remote(artifact, datasets)) for artifact in artifacts(study, trials)]:
-        answers[artifact], row, products = ray.get(future)
-        settings.add(products)
-        artifact_row(row)
-    return answers, sorted(settings)
+    def _prepare(self, trials: Sequence[Trial]) -> None:
+        """The artifacts that are not there yet, all at once, one worker each."""
+        new = [artifact for artifact in artifacts(self.study, trials) if artifact not in self.answers]
+        if not new:
+            return
+        need, study, device = resources(self.options.num_gpus), self.study, self.device
 
+        @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
+        def work(artifact, datasets):
+            products = prepare_process(1)
+            return *study.load().prepare(artifact, datasets, device), products
 
-@dataclass(frozen=True)
-class Jobs:
-    """What Tune is to run: these trials, or these searches one after another."""
+        self.ledger.progress.say(f"preparing {study.artifact_table}")
+        for artifact, future in [(artifact, work.remote(artifact, self.datasets)) for artifact in new]:
+            self.answers[artifact], row, products = ray.get(future)
+            self.products.add(products)
+            self.ledger.record_artifact(row)
+        if not self.ledger.trained:  # what went before was preparation, not training
+            self.ledger.progress.restart_clock()
 
-    study: Study
-    folder: RunFolder
-    trials: Sequence[Trial]
-    searches: Sequence[Search]
-    workers: int
-    options: Options
-
-
-def run(
-    jobs: Jobs, datasets: ray.ObjectRef, answers: Answers, record: Callable[[Trial, int, list[dict]], None]
-) -> bool:
-    """Everything through Tune; `record` gets each flush of rows, in this process. True where the user stopped it."""
-    fields: Sequence[Search | None] = jobs.searches or [None]
-    return any(_fit(jobs, searched, datasets, answers, record) for searched in fields)
-
-
-def _fit(jobs: Jobs, searched: Search | None, datasets: ray.ObjectRef, answers: Answers, record) -> bool:
-    study, folder, o = jobs.study, jobs.folder, jobs.options
-    asha = o.scheduler == "asha"
-    named = {trial.name: trial for trial in jobs.trials}
-    device = "cuda" if o.num_gpus else "cpu"
-    plan_of, name_of = _naming(study, named, searched)
-    recorder = Recorder(record, plan_of)
-    chosen = searched is not None or asha
-    searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
-    if samples == 0:
-        return False
-    trainable = tune.with_parameters(
-        StudyTrial, shared=Shared(study, named, searched, datasets, answers, device, folder, o.keep_weights)
-    )
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, resources(o.num_gpus, o.per_gpu)),
-        param_space=None if searched else {"trial": tune.grid_search(list(named))},
-        tune_config=tune.TuneConfig(
-            metric=study.metric if chosen else None,
-            mode=study.mode if chosen else None,
-            search_alg=searcher,
-            num_samples=samples,
-            scheduler=_asha() if asha else None,
-            max_concurrent_trials=jobs.workers,
-            reuse_actors=True,
-            trial_name_creator=name_of,
-            trial_dirname_creator=name_of,
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=folder.path,
-            storage_filesystem=None if folder.local else folder.fs,
-            callbacks=[recorder, TBXLoggerCallback()],
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
-            verbose=0,
-        ),
-    )
-    with stoppable(recorder):
-        try:
-            tuner.fit()
-        except tune.TuneError:
-            if recorder.fault:  # Tune wraps what its callbacks raise into a traceback
-                raise recorder.fault from None
-            raise
-    return recorder.stopping
+    def _fit(self, named: Mapping[str, Trial], searched: Search | None = None) -> bool:
+        study, folder, o = self.study, self.ledger.folder, self.options
+        asha = o.scheduler == "asha"
+        plan_of, name_of = _naming(study, named, searched)
+        recorder = Recorder(self.ledger, plan_of, searched is not None)
+        chosen = searched is not None or asha
+        searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
+        if samples == 0:
+            return False
+        shared = Shared(study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights)
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu)),
+            param_space=None if searched else {"trial": tune.grid_search(list(named))},
+            tune_config=tune.TuneConfig(
+                metric=study.metric if chosen else None,
+                mode=study.mode if chosen else None,
+                search_alg=searcher,
+                num_samples=samples,
+                scheduler=_asha() if asha else None,
+                max_concurrent_trials=self.plan.workers,
+                reuse_actors=True,
+                trial_name_creator=name_of,
+                trial_dirname_creator=name_of,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=folder.path,
+                storage_filesystem=None if folder.local else folder.fs,
+                callbacks=[recorder, TBXLoggerCallback()],
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                verbose=0,
+            ),
+        )
+        with stoppable(recorder):
+            try:
+                tuner.fit()
+            except tune.TuneError:
+                if recorder.fault:  # Tune wraps what its callbacks raise into a traceback
+                    raise recorder.fault from None
+                raise
+        return recorder.stopping
 
 
 def _naming(study: Study, plans: Mapping[str, Trial], searched: Search | None):

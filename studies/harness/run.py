@@ -6,128 +6,66 @@ import contextlib
 import importlib.util
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studies.harness import folder as folders
-from studies.harness import machine
+from studies.harness import machine, needs
 from studies.harness.arguments import Options
+from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
+from studies.harness.ledger import Ledger
 from studies.harness.plan import OVERHEAD, Plan
-from studies.harness.progress import Reporter, duration, say
-from studies.harness.study import Config, InputError, Study, Trial, flag, student_hash
+from studies.harness.progress import duration, say
+from studies.harness.study import InputError, Study
+
+if TYPE_CHECKING:
+    from studies.harness.engine import Engine
+    from studies.harness.ray_adapter import Tuning
 
 INTERRUPTED = 130
-KEPT = ("preset", "search", "samples", "scheduler", "data")
-WHERE = ("data_root", "num_gpus", "per_gpu", "num_cpus", "address", "pack", "keep_weights")
-"""Options that a continued run takes from run.json: the first may not be changed, the second may."""
 
 
 class Run:
-    """One run from its plan to its figures."""
+    """One run from its plan to its figures. info: what run.json says."""
 
     def __init__(self, study: Study, options: Options, words: Sequence[str]) -> None:
+        self.goes_on = bool(options.resume or options.extend)
+        if self.goes_on:
+            options, self.folder, self.earlier = take_up(study, options)
+        else:
+            self.folder = folders.RunFolder(options.storage, study.name, folders.new_name())
+            self.earlier = Earlier()
         self.study, self.options, self.words = study, options, words
-        self.earlier = self._earlier()
-        self.info = self.earlier.read_json() if self.earlier else {}
-        if self.earlier:
-            self._take_up()
-        self.data, self.data_why = self._data()
-        statuses = self.earlier.statuses() if self.earlier else {}
-        self.plan = Plan(study, options, self.data, self.info, statuses)
-        self.best: tuple[float, str] | None = None  # the metric and the student
-        self.trained: dict[str, tuple[float, float]] = {}  # of each student: fraction of its training, and seconds
-        self.folder = self.earlier or folders.RunFolder(options.storage, study.name, folders.new_name())
-
-    # What is there already
-
-    def _earlier(self) -> folders.RunFolder | None:
-        name = self.options.resume or self.options.extend
-        if not name:
-            return None
-        there = folders.runs(self.options.storage, self.study.name)
-        if not there:
-            raise InputError(f"there is no run of {self.study.name} under {self.options.storage}")
-        if name == "latest":
-            name = there[-1]
-        if name not in there:
-            raise InputError(
-                f"there is no run {name} under {self.options.storage}/{self.study.name}; the latest is {there[-1]}"
-            )
-        return folders.RunFolder(self.options.storage, self.study.name, name)
-
-    def _take_up(self) -> None:
-        """Options of the run that is continued. InputError where the command line says otherwise."""
-        o, info = self.options, self.info
-        if set(info["axes"]) != set(self.study.axes):
-            raise InputError(f"{info['run']} has other axes than this version of the study and cannot be continued")
-        if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):
-            raise InputError(f"--extend {o.extend}: only a grid without a scheduler can be extended")
-        for name in KEPT:
-            if name in o.given and getattr(o, name) != info[name]:
-                raise InputError(f"{flag(name)} {getattr(o, name)}: {info['run']} was started with {info[name]}")
-            setattr(o, name, info[name])
-        for name in WHERE:
-            if name not in o.given:
-                setattr(o, name, info.get(name, getattr(o, name)))
-        o.data_root = Path(o.data_root) if o.data_root else None
-
-    def _data(self) -> tuple[Any, str]:
-        from trainables.core import data
-
-        o = self.options
-        self.datasets = self.study.datasets
-        if axis := self.study.axes.get("dataset"):
-            before = tuple(self.info.get("axes", {}).get("dataset", ()))
-            chosen = o.axes.get("dataset") or self.study.presets[o.preset].axes.get("dataset", axis.values)
-            self.datasets = tuple(dict.fromkeys((*before, *chosen))) if o.extend or not before else before
-        try:
-            with data.offline() if o.dry_run else contextlib.nullcontext():
-                wanted = "full" if o.dry_run and o.data == "auto" else o.data
-                variant, why = data.resolve(wanted, self.datasets, o.data_root)
-        except data.DataMissing as missing:
-            if not o.dry_run:
-                raise InputError(str(missing)) from None
-            otherwise = ", else the shipped sample" if o.data == "auto" else ""
-            return "full", f"The full data, if a run can download them{otherwise}: {missing}."
-        except data.DataError as error:
-            raise InputError(str(error)) from None
-        if variant == "sample" and o.data == "auto" and o.data_root:
-            raise InputError(f"--data-root {o.data_root}: {why} Ask for the sample with --data sample.")
-        return variant, why
-
-    # The run
+        self.info: dict[str, Any] = dict(self.earlier.info)
+        self.data = needs.data_of(study, options, self.info)
+        self.plan = Plan(study, options, self.data.variant, self.earlier)
 
     def go(self) -> int:
+        """The exit code."""
+        o = self.options
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
-        for line in (f"data      {self.data_why}", *self.plan.lines()):
+        for line in (f"data      {self.data.why}", *self.plan.lines()):
             say(line)
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
-            os.environ["STILLROOM_RESULTS"] = str(Path(self.options.storage).expanduser().absolute())
-        if not self.options.dry_run or self.options.keep_weights or "weights" in self.study.axes:
-            self._require()  # imports torch, which other dry runs do without
-        if self.options.dry_run:
+            os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
+        if not o.dry_run or o.keep_weights or "weights" in self.study.axes:
+            needs.require(self.study, o, self.plan)  # imports torch, which other dry runs do without
+        if o.dry_run:
             return 0
-        if self.data == "sample" and self.options.data == "auto":
+        if self.data.variant == "sample" and o.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
         self.folder.create()
-        with self._only_one():
-            start = time.monotonic()
+        with self.folder.only_one():
             try:
-                self._begin()
-                try:
-                    stopped = self._train()
-                except KeyboardInterrupt:
-                    stopped = True
-                return self._end(stopped, time.monotonic() - start)
+                return self._go()
             except InputError:  # said before any training: a run that never was is not the latest
-                if not self.earlier:
+                if not self.goes_on:
                     self.folder.discard()
                 raise
             except folders.FolderError as error:
@@ -138,245 +76,130 @@ class Run:
                     self.folder.write_json(self.info | {"status": "failed"})
                 raise
 
-    def _require(self) -> None:
-        """InputError where something that the students start from is not at hand; a dry run names what would be downloaded."""
-        from trainables.core import data
-
-        configs = [config for trial in self.plan.trials for config in trial.students]
-        if self.options.search == "optuna":
-            drawn = {name: r.low for name, r in self.plan.ranges.items()} | {"seed": self.plan.values["seed"][0]}
-            configs = [{**fixed, **drawn} for fixed in self.plan.fields()]
-        cls = self.study.load()
-        if self.options.keep_weights and not hasattr(cls, "networks"):
-            raise InputError(
-                f"--keep-weights: the students of {self.study.name} are numbers of a population, not networks to keep"
-            )
+    def _go(self) -> int:
+        start = time.monotonic()
+        self._begin()
+        ledger = Ledger(self.plan, self.folder, self.earlier)
         try:
-            students = [cls.config_type(**config) for config in configs]
-            if students and hasattr(cls, "require"):
-                with data.offline() if self.options.dry_run else contextlib.nullcontext():
-                    cls.require(students)
-        except data.DataMissing as missing:
-            if not self.options.dry_run:
-                raise InputError(str(missing)) from None
-            say(f"weights   a run must download them: {missing}")
-        except ValueError as error:  # a config that makes no sense, or a DataError
-            raise InputError(str(error)) from None
-
-    @contextlib.contextmanager
-    def _only_one(self) -> Iterator[None]:
-        """One process writes a run folder."""
-        if not self.folder.local:
-            yield
-            return
-        from filelock import FileLock, Timeout
-
-        try:
-            with FileLock(f"{self.folder.path}/.lock", timeout=0):
-                yield
-        except Timeout:
-            raise InputError(f"{self.folder.run} is being written by another process") from None
+            stopped = self._train(ledger)
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            ledger.progress.close()
+        return self._end(ledger, stopped, time.monotonic() - start)
 
     def _begin(self) -> None:
-        from trainables.core import data
-
-        o = self.options
+        o, study, plan = self.options, self.study, self.plan
         session = {
-            "command": shlex.join([f"studies/{self.study.name}.py", *self.words]),
+            "command": shlex.join([f"studies/{study.name}.py", *self.words]),
             "start": folders.now(),
             "git_commit": machine.commit(),
         }
+        gpus = machine.gpus() if o.num_gpus else []
         first = {
-            "study": self.study.name, "run": self.folder.run, "command": session["command"], "start": session["start"],
-            "git_commit": session["git_commit"], "versions": machine.versions(),
-            "devices": {"cpu": machine.processor(), "cores": machine.available_cores(), "gpus": machine.gpus() if o.num_gpus else []},
+            "study": study.name, "run": self.folder.run, **session, "versions": machine.versions(),
+            "devices": {"cpu": machine.processor(), "cores": machine.available_cores(), "gpus": gpus},
         }  # fmt: skip
         self.info = {**first, **self.info} | {
-            **{name: getattr(o, name) for name in KEPT}, **{name: getattr(o, name) for name in WHERE},
-            "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data,
-            "data_description": data.describe(self.datasets, self.data, o.data_root),
-            "axes": self.plan.values, "grids": self.plan.grids, "given": self.plan.given, "trial_axes": list(self.study.trials),
-            "student_axes": list(self.study.students), "datasets": self.datasets, "metric": self.study.metric, "mode": self.study.mode,
-            "students": self.plan.total, "cells": len(self.plan.cells), "workers": self.plan.workers, "status": "running",
+            **{name: getattr(o, name) for name in (*KEPT, *WHERE)}, "pack": plan.pack,
+            "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data.variant,
+            "data_description": self.data.describe(), "datasets": self.data.names,
+            "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
+            "student_axes": list(study.students), "metric": study.metric, "mode": study.mode,
+            "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
         }  # fmt: skip
+        self.info.pop("given", None)  # what older runs called overrides
         self.folder.write_json(self.info)
         say(f"run       {self.folder.uri}")
-        from analysis.core.records import schema
 
-        self.schema = schema({name: axis.type for name, axis in self.study.axes.items()}, self.study.metrics)
-        self.by_student: dict[str, list[Config]] = {}
-        for cell in self.plan.cells:
-            self.by_student.setdefault(cell.student, []).append(cell.config)
-        if self.earlier:
-            self._answer_new_cells()
-        self.over: dict[str, str] = {student: "done" for student in self.plan.done()}
+    # Training
 
-    def _answer_new_cells(self) -> None:
-        """Cells that an extension added, and that a finished student answers already, get copies of its rows."""
-        axes = list(self.study.axes)
-        known: dict[str, dict[tuple, list[dict]]] = {}
-        for row in self.folder.read_rows():
-            known.setdefault(row["student"], {}).setdefault(tuple(row[a] for a in axes), []).append(row)
-        for cell in self.plan.cells:
-            answered = known.get(cell.student, {})
-            if cell.student in self.plan.finished and tuple(cell.config.values()) not in answered:
-                copies = [{**row, **cell.config} for row in next(iter(answered.values()))]
-                self.folder.write_rows("rows", f"cell-{student_hash(cell.config)}", copies, self.schema)
-
-    def _train(self) -> bool:
+    def _train(self, ledger: Ledger) -> bool:
         """Train all that is left; True where the user stopped it."""
-        planned = [c for trial in self.plan.trials for c in trial.students]
-        to_do = Counter(map(self._kind, planned)) if planned else {False: self.plan.total - len(self.over)}
-        self.progress = Reporter(self.plan.total, len(self.over), to_do, self.study.metric)
-        try:
-            if self.options.address == "inline":
-                return self._train_inline()
-            return self._train_on_ray()
-        finally:
-            self.progress.close()
-
-    def _kind(self, config: Config) -> bool:
-        """Students that train alone cost more than those of a pack; what a search will suggest is not known before."""
-        return bool(self.plan.trials) and self.study.trains_alone(config)
-
-    def _train_inline(self) -> bool:
-        from studies.harness import engine
-
-        products = engine.prepare_process(self.options.num_cpus or machine.available_cores())
-        self.info["devices"]["float32_products"] = [products]
-        device = "cuda" if self.options.num_gpus else "cpu"
-        datasets = self._datasets() if self.plan.trials else {}
-        before = signal.signal(signal.SIGTERM, _as_interrupt)
-        try:
-            engine.run_inline(
-                self.study, self.plan.trials, datasets, device,
-                self.record, self.record_artifact, self.folder.checkpoint, self.folder.write_checkpoint,
-                self.folder.write_weights if self.options.keep_weights else None,
-            )  # fmt: skip
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        ledger.write_plan()
+        if searches := self.plan.searches():
+            with self._ray(ledger) as tuning:
+                return tuning.search(searches)
+        if not self.plan.trials:
+            return False
+        start: Callable[[Ledger], AbstractContextManager[Engine]]
+        start = self._inline if self.options.address == "inline" else self._ray
+        with start(ledger) as engine:
+            while trials := self.plan.more():
+                ledger.write_plan()
+                if engine.train(trials):
+                    return True
         return False
 
-    def _train_on_ray(self) -> bool:
-        o, study, plan = self.options, self.study, self.plan
-        if not plan.trials and o.search != "optuna":
-            return False
+    @contextlib.contextmanager
+    def _inline(self, ledger: Ledger) -> Iterator[Engine]:
+        from studies.harness.engine import Inline
+
+        o = self.options
+        threads, device = o.num_cpus or machine.available_cores(), "cuda" if o.num_gpus else "cpu"
+        engine = Inline(self.study, self.data.load(), device, threads, ledger, o.keep_weights)
+        before = signal.signal(signal.SIGTERM, _as_interrupt)
+        try:
+            yield engine
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            self.info["devices"]["float32_products"] = sorted(engine.products)
+
+    @contextlib.contextmanager
+    def _ray(self, ledger: Ledger) -> Iterator[Tuning]:
         from studies.harness import ray_adapter as adapter
 
-        searches, trials = [], plan.trials
-        if o.search == "optuna":
-            searches = [adapter.Search(fixed, plan.ranges, plan.values["seed"], o.samples) for fixed in plan.fields()]
-            # every suggestion has the artifacts of its field and seeds, whatever the point
-            middle = {name: (r.low + r.high) / 2 for name, r in plan.ranges.items()}
-            trials = [searched.trial(study, middle) for searched in searches]
-        datasets = self._datasets()
+        o = self.options
+        datasets = self.data.load()
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
         with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard) as context:
             if o.dashboard:
                 say(f"dashboard http://{context.dashboard_url}")
             if o.address != "local" and self.folder.local:
                 say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
-            shared = adapter.share(datasets)
-            self.progress.say(f"preparing {study.artifact_table}")
-            answers, products = adapter.prepare(study, trials, shared, o.num_gpus, self.record_artifact)
-            self.info["devices"]["float32_products"] = products
-            self.progress.restart_clock()
-            jobs = adapter.Jobs(study, self.folder, plan.trials, searches, plan.workers, o)
-            return adapter.run(jobs, shared, answers, self.record)
-
-    def _datasets(self) -> Mapping[str, Any]:
-        from trainables.core import data
-
-        try:
-            return {name: data.load(name, self.data, self.options.data_root) for name in self.datasets}
-        except data.DataError as error:
-            raise InputError(str(error)) from None
-
-    def record(self, trial: Trial, evaluation: int, rows: list[dict]) -> None:
-        """Keep one flush of a trial: every row once for each cell that its student answers, and the lines of further
-        tables once for each student."""
-        configs = {student_hash(c): c for c in trial.students}
-        fixed = {
-            "study": self.study.name,
-            "run": self.folder.run,
-            "trial": trial.name,
-            "preset": self.options.preset,
-            "data": self.data,
-        }
-        table, best = [], []
-        work: Counter = Counter()
-        spent: Counter = Counter()
-        further: dict[str, list[dict]] = {}
-        for row in rows:
-            student = row["student"]
-            fraction = row.get("fraction", 0.0)
-            if row["status"] != "running":
-                self.over[student] = row["status"]
-                fraction = 1.0
-            kind, before = self._kind(configs[student]), self.trained.get(student, (0.0, 0.0))
-            now = self.trained[student] = fraction, row.get("seconds", before[1])
-            work[kind] += now[0] - before[0]
-            spent[kind] += now[1] - before[1]
-            value = row.get(self.study.metric)
-            if value is not None and row["status"] != "running":
-                best.append((value, student))
-            for name, lines in row.get("tables", {}).items():
-                known = {**fixed, **configs[student], "student": student, "step": row["step"]}
-                further.setdefault(name, []).extend({**known, **line} for line in lines)
-            row = {k: v for k, v in row.items() if k not in ("fraction", "tables")}
-            for cell in self.by_student.get(student) or [configs[student]]:
-                table.append({**fixed, **cell, **row})
-        flush = f"{trial.name}-{evaluation:03d}"
-        for name, lines in further.items():  # before the rows: a student with a row lacks nothing
-            self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
-        self.folder.write_rows("rows", flush, table, self.schema)
-        better = max if self.study.mode == "max" else min
-        self.best = better([*best, self.best] if self.best else best, default=None)
-        self.progress.update(len(self.over), work, spent, self.best[0] if self.best else None)
-
-    def record_artifact(self, row: Mapping[str, Any]) -> None:
-        known = {"study": self.study.name, "run": self.folder.run, "data": self.data}
-        name = "-".join(str(v) for v in row.values() if isinstance(v, str | int)).replace("/", "_")
-        tables = {self.study.artifact_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
-        for table, lines in tables.items():
-            self.folder.write_rows(table, name, [{**known, **line} for line in lines])
+            engine = adapter.Tuning(self.plan, datasets, ledger)
+            try:
+                yield engine
+            finally:
+                self.info["devices"]["float32_products"] = sorted(engine.products)
 
     # The end
 
     def _resume_hint(self) -> str:
         where = "" if self.options.storage == "results" else f" --storage {shlex.quote(self.options.storage)}"
-        return f"to go on: {_interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
+        return f"to go on: {machine.interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
 
-    def _end(self, stopped: bool, seconds: float) -> int:
-        total = self.plan.total
+    def _end(self, ledger: Ledger, stopped: bool, seconds: float) -> int:
+        plan, outcomes = self.plan, ledger.outcomes
+        total = plan.total
         if self.options.search == "optuna" and not stopped:  # a searcher may ask for one student twice
-            total = len(self.over)
-        failed = sorted(s for s, status in self.over.items() if status == "failed")
-        missing = total - len(self.over)
+            total = len(outcomes)
+        failed = sorted(s for s, status in outcomes.items() if status == "failed")
+        missing = total - len(outcomes)
         stopped = stopped and missing > 0
         status = "interrupted" if stopped else "failed" if failed or missing else "done"
         self.info["sessions"][-1] |= {"end": folders.now(), "seconds": round(seconds, 1)}
         in_all = sum(s.get("seconds", 0.0) for s in self.info["sessions"])
-        self.info |= {"status": status, "end": folders.now(), "seconds": round(in_all, 1), "students": total}
-        if status == "done" and not self.earlier and self.plan.trials and self.options.scheduler == "none":
-            busy = max(seconds - OVERHEAD, 1) * min(self.plan.workers, len(self.plan.trials))
+        self.info |= {"status": status, "end": folders.now(), "seconds": round(in_all, 1)}
+        self.info |= {"students": total, "cells": len(plan.cells)}
+        if status == "done" and not self.goes_on and plan.trials and self.options.scheduler == "none":
+            busy = max(seconds - OVERHEAD, 1) * min(plan.workers, len(plan.trials))
             self.info["core_seconds_per_student"] = busy / total
         self.folder.write_json(self.info)
         if status == "done":
             self.folder.drop_checkpoints()
         for student in failed[:10]:
             say(f"failed    student {student} (the rows say why)")
-        say(f"{status:9} {len(self.over) - len(failed)} of {total} students have results; {duration(seconds)}")
+        say(f"{status:9} {len(outcomes) - len(failed)} of {total} students have results; {duration(seconds)}")
         if self.options.keep_weights:
-            say(
-                f"weights   {self.folder.uri}/weights, one file for each student; to start from one: --weights run:{self.folder.run}/STUDENT"
-            )
-            if self.best:
-                say(f"          best {self.study.metric} so far: run:{self.folder.run}/{self.best[1]}")
+            start_from = f"to start from one: --weights run:{self.folder.run}/STUDENT"
+            say(f"weights   {self.folder.uri}/weights, one file for each student; {start_from}")
+            if ledger.best:
+                say(f"          best {self.study.metric} so far: run:{self.folder.run}/{ledger.best[1]}")
         if missing:
             say(self._resume_hint())
-        drawn = self._draw() if self.over else 0
+        drawn = self._draw() if outcomes else 0
         if stopped:
             return INTERRUPTED
         return 1 if failed or missing or drawn else 0
@@ -397,11 +220,3 @@ class Run:
 
 def _as_interrupt(number, frame):
     raise KeyboardInterrupt
-
-
-def _interpreter() -> str:
-    """How this Python is called from here: python where that is it, else its path, such as .venv/bin/python."""
-    here = Path(sys.executable)
-    if shutil.which("python") == sys.executable:
-        return "python"
-    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))

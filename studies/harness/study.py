@@ -1,15 +1,14 @@
-"""What is asked: studies, axes, presets, and the plan that they unfold into. Imports neither torch nor Ray."""
+"""What is asked: studies, axes and presets. A declaration; imports neither torch nor Ray."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import itertools
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from trainables.core.limits import Limit
 
 Config = dict[str, Any]
 
@@ -40,16 +39,18 @@ class Axis:
     """One line of the search space.
 
     values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
-    stays on its grid). valid: a check of one value, with `must` saying what it asks for. choices: all values, where
-    these are a list.
+    stays on its grid). limit: what a value may be, the very one of the trainable's Config (none: whatever the type has).
     """
 
     values: tuple
     help: str = ""
     search: Range | None = None
-    valid: Callable[[Any], bool] = lambda value: True
-    must: str = ""
-    choices: tuple = ()
+    limit: Limit | None = None
+
+    @property
+    def choices(self) -> tuple:
+        """All values, where they are a list."""
+        return self.limit.choices if self.limit else ()
 
     @property
     def type(self) -> type:
@@ -57,16 +58,15 @@ class Axis:
 
     def parse(self, name: str, words: Sequence[str]) -> tuple:
         """Values from the words of a command line; InputError names the axis, the word and what is allowed."""
-        values = []
+        values, must = [], self.limit.words if self.limit else ""
         for word in words:
             try:
                 value = self.type(word)
             except ValueError:
-                raise InputError(
-                    f"{flag(name)} {word}: must be {_noun(self.type)}{self.must and ', ' + self.must}"
-                ) from None
-            if not self.valid(value) or (isinstance(value, float) and not math.isfinite(value)):
-                raise InputError(f"{flag(name)} {word}: must be {self.must or 'finite'}")
+                raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{must and ', ' + must}") from None
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not finite or (self.limit and not self.limit.allows(value)):
+                raise InputError(f"{flag(name)} {word}: must be {must or 'finite'}")
             if value not in values:
                 values.append(value)
         if not values:
@@ -74,26 +74,9 @@ class Axis:
         return tuple(values)
 
 
-def grid(
-    *values: Any,
-    help: str = "",
-    search: Range | None = None,
-    choices: Sequence | None = None,
-    valid: Callable[[Any], bool] = lambda value: True,
-    must: str = "",
-) -> Axis:
-    """An axis from its grid points. `choices` limits the values to a list; otherwise pass `valid` and `must`."""
-    if choices is not None:
-        valid, must = choices.__contains__, "one of " + ", ".join(map(str, choices))
-    return Axis(values, help, search, valid, must, tuple(choices or ()))
-
-
-# What axes ask of their values again and again: grid(1, 2, **positive)
-positive: Config = {"valid": lambda value: value > 0, "must": "above 0"}
-count_or_all: Config = {
-    "valid": lambda v: v == "all" or (v.isdecimal() and int(v) > 0),
-    "must": "a count above 0, or all",
-}
+def grid(*values: Any, limit: Limit | None = None, help: str = "", search: Range | None = None) -> Axis:
+    """An axis from its grid points."""
+    return Axis(values, help, search, limit)
 
 
 @dataclass(frozen=True)
@@ -113,26 +96,6 @@ class Preset:
     core_seconds: float = 1.0
     pack: int = 8
     worker_mib: int = 1500
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of the grid, and the student that answers it."""
-
-    config: Config
-    student: str
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One job for one worker: packs that are trained in lockstep (one, save under a searcher or scheduler)."""
-
-    name: str
-    packs: tuple[tuple[Config, ...], ...]
-
-    @property
-    def students(self) -> list[Config]:
-        return [config for pack in self.packs for config in pack]
 
 
 @dataclass(frozen=True)
@@ -184,59 +147,6 @@ class Study:
         """All values that each axis has in the grids of a preset."""
         return joined(self.grids(preset, data, overrides))
 
-    def cells(self, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:
-        """All grid points in the order of the axes; `points`, where given, stand in for the axes they name."""
-        named = [name for name in self.axes if not points or name not in points[0]]
-        configs = [
-            {**dict(zip(named, combination, strict=True)), **point}
-            for combination in itertools.product(*(values[name] for name in named))
-            for point in points or [{}]
-        ]
-        return [self.cell(config) for config in configs]
-
-    def cell(self, config: Config) -> Cell:
-        config = {name: config[name] for name in self.axes}
-        return Cell(config, student_hash(self.canonical(config)))
-
-    def pack_key(self, config: Config) -> tuple:
-        """Students of one key may share a pack: same trial axes, same seed, so the same batches."""
-        return tuple(config[name] for name in self.axes if name in self.trials or name == "seed")
-
-    def pack(self, configs: Iterable[Config], most: int) -> list[tuple[Config, ...]]:
-        """Packs of at most `most` students, as even as they come, the largest first. Each student once."""
-        groups: dict[tuple, dict[str, Config]] = {}
-        for config in map(self.canonical, configs):
-            student = student_hash(config)
-            key = (*self.pack_key(config), student) if self.trains_alone(config) else self.pack_key(config)
-            groups.setdefault(key, {})[student] = config
-        packs = []
-        for group in groups.values():
-            students = list(group.values())
-            count = math.ceil(len(students) / most)
-            cuts = [len(students) * i // count for i in range(count + 1)]
-            packs += [tuple(students[a:b]) for a, b in itertools.pairwise(cuts)]
-        return sorted(packs, key=len, reverse=True)
-
-    def grid_trials(self, cells: Sequence[Cell], most: int, done: set[str]) -> list[Trial]:
-        """One trial per pack, without the students that are done.
-
-        Names come from the students, so an interrupted pack meets its checkpoint again, and a pack that lost members
-        to an earlier run never overwrites that run's rows.
-        """
-        trials = []
-        for pack in self.pack([cell.config for cell in cells], most):
-            missing = tuple(c for c in pack if student_hash(c) not in done)
-            if missing:
-                trials.append(trial_of((missing,)))
-        return trials
-
-    def config_trials(self, cells: Sequence[Cell], done: set[str]) -> list[Trial]:
-        """One trial per config, its seeds as packs of one: what a scheduler may stop on its own."""
-        groups: dict[str, list[Config]] = {}
-        for config in {cell.student: self.canonical(cell.config) for cell in cells}.values():
-            groups.setdefault(json.dumps({**config, "seed": None}), []).append(config)
-        return [trial_of(tuple((c,) for c in g)) for g in groups.values() if {student_hash(c) for c in g} - done]
-
     def searched(self, overrides: Mapping[str, tuple]) -> dict[str, Range]:
         """The axes that a searcher draws from. An axis given two or more values on the command line is searched
         between the least and the greatest; given one, it is fixed."""
@@ -252,16 +162,6 @@ class Study:
 def joined(grids: Sequence[Mapping[str, tuple]]) -> dict[str, tuple]:
     """All values of each axis, in the order in which the grids bring them."""
     return {name: tuple(dict.fromkeys(v for each in grids for v in each[name])) for name in grids[0]}
-
-
-def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:
-    text = json.dumps(packs, sort_keys=True)
-    return Trial(f"{packs[0][0].get('seed', 0)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}", packs)
-
-
-def student_hash(config: Config) -> str:
-    """A student's name: 12 hex digits of its config."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def flag(name: str) -> str:

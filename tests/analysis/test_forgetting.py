@@ -140,7 +140,7 @@ def test_five_tasks_are_said_beside_the_published_table(said):
     assert "difference of -0.2 points" in sentence(said, "Five tasks, sgd, none", "published for SGD 63.20 %")
     assert "difference of -0.2 points" in sentence(said, "Five tasks, adam, rehearsal 1100, 1", "95.16 %")
     assert "published for L2" not in said, "ours has no L2 here"
-    assert all(f"  {name}.png" in said for name in ("heatmaps", "surfaces", "five"))
+    assert all(f"  {name}.png" in said for name in ("heatmaps", "strengths", "five"))
 
 
 def test_settings_without_a_remedy_are_lines_over_the_learning_rate_and_it_is_said(said):

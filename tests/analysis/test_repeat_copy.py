@@ -85,14 +85,14 @@ def test_the_goal_names_who_reaches_it(said):
 
 def test_iterations_to_the_threshold_are_the_first_above_it_and_never_is_said(said):
     line = sentence(said, "Iterations, and time steps, to 95 %")
-    assert "short_first 30 (30 to 30), 0.00 million" in line and "bandit 20" in line
-    assert "long_first never for 3 of 3 seeds" in line
+    assert "short first 30 (30 to 30), 0.00 million" in line and "bandit 20" in line
+    assert "long first never for 3 of 3 seeds" in line
 
 
 def test_long_sequences_cost_more_time_steps(said):
     """40 iterations of short_first are 4,000 time steps: long_first is then between its evaluations at 20 and 30."""
     line = sentence(said, "In as many iterations")
-    assert "long_first saw 1.50 times as many time steps" in line and "97.0 %" in line and "30.0 %" in line
+    assert "long first saw 1.50 times as many time steps" in line and "97.0 %" in line and "30.0 %" in line
 
 
 def test_what_the_bandit_chose_is_said(said):
@@ -108,3 +108,10 @@ def test_nothing_is_exact_beyond_the_longest_trained_length(said):
 def test_a_setting_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said):
     assert "bandit 20 (20 to 20)" in sentence(said, "Iterations, and time steps, to 95 %"), "it would be 10 at lr 1"
     assert "2 of 21 students failed" in said
+
+
+def test_no_line_is_named_that_is_not_drawn(said):
+    """The run has no uniform schedule to compare with."""
+    report = next(line for line in said.splitlines() if line.startswith("Report: ")).split()[1]
+    assert "gainst uniform" not in said and "gainst uniform" not in Path(report).read_text()
+    assert "Every schedule, by iterations" in Path(report).read_text()

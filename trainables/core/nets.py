@@ -35,6 +35,8 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
     **{f"mlp_{units}": (Linear(units), Linear(units)) for units in (30, 300, 600, 800, 1200)},
 }
 
+MLPS, CNNS = (tuple(name for name in NETWORKS if name.startswith(kind)) for kind in ("mlp", "cnn"))
+
 
 def normalised(network: str) -> bool:
     """Whether a named network has batch normalisation, and so statistics that can be re-estimated."""
@@ -57,3 +59,4 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
     ),
 }
+PRETRAINED = tuple(name for members in FAMILIES.values() for name in members)

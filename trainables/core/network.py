@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS
-from trainables.core.pretrained import chunk_of, resized, stages, thaw
+from trainables.core.pretrained import check_weights, chunk_of, resized, stages, thaw
+from trainables.core.schedules import thawed
 
 OPTIMISERS = ("sgd", "adamw")
 
@@ -103,3 +106,30 @@ class Network:
         self.thaw(state["thawed"])
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+class NetworkPack(Pack):
+    """A pack of one network, which starts from weights and thaws by its config's `unfreezing`; subclasses build it."""
+
+    may_differ: ClassVar[frozenset[str]] = frozenset()
+    keeps_networks = True
+    students: Network
+
+    @classmethod
+    def require(cls, configs: Iterable[Any]) -> None:
+        """DataError where weights are not at hand and cannot be fetched."""
+        check_weights((c.network, c.weights) for c in configs)
+
+    @abstractmethod
+    def __init__(self, configs: Sequence[Any], datasets: Mapping, answers: Mapping, device: str) -> None:
+        if len(configs) > 1:
+            raise ValueError("networks train alone, in packs of one")
+        super().__init__(configs, device)
+
+    def thaw(self, step: int) -> None:
+        """From this step on what the schedule says is trained."""
+        self.students.thaw(thawed(self.common.unfreezing, step / self.total_steps, len(self.students.model)))
+
+    def networks(self) -> list[dict[str, Tensor]]:
+        """The state of the network, as `pretrained.load` reads it."""
+        return [self.students.model.state_dict()]

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core.population import Population
+from trainables.core.contract import Trainable
 from trainables.core.schedules import warmup_linear
 
 
-def check(*claims: tuple[bool, str]) -> None:
-    """ValueError with the words of the first claim, (whether it holds, what must be), that does not hold."""
-    for holds, what in claims:
-        if not holds:
-            raise ValueError(what)
+class Students(Protocol):
+    """What a pack asks of those that it trains: a Population has it, a Network, or whatever a method builds."""
+
+    def step(self, loss: Tensor, lr_scale: float = 1.0) -> None: ...
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
 
 
-class Pack:
+class Pack(Trainable):
     """Students of one seed, trained side by side on the same batches (common random numbers).
 
     A subclass names its `config_type` (a frozen dataclass with at least `steps` and `seed`) and the fields that may
@@ -30,35 +34,34 @@ class Pack:
     equals an uninterrupted one.
     """
 
-    config_type: ClassVar[type]
     may_differ: ClassVar[frozenset[str]] = frozenset({"temperature", "kd_weight", "lr"})
-    students: Population
+    students: Students
 
-    def __init__(self, pack: Sequence[Any], device: str) -> None:
-        self.pack, self.device, self.done_steps = list(pack), torch.device(device), 0
+    def __init__(self, configs: Sequence[Any], device: str) -> None:
+        self.configs, self.device, self.done_steps = list(configs), torch.device(device), 0
         self.seconds = self.stepping = 0.0  # of the whole pack: evaluations included, and of its steps alone
         self.measured = -1  # the step of the last evaluation
-        c = self.common = pack[0]
+        c = self.common = configs[0]
         names = (f.name for f in fields(self.config_type))
-        different = {name for name in names for other in pack if getattr(other, name) != getattr(c, name)}
+        different = {name for name in names for other in configs if getattr(other, name) != getattr(c, name)}
         if different - self.may_differ:
             raise ValueError(f"students of one pack differ in {', '.join(sorted(different - self.may_differ))}")
 
     def column(self, name: str) -> Tensor:
         """A field of every student, (S,) fp32."""
-        return torch.tensor([getattr(c, name) for c in self.pack], dtype=torch.float32, device=self.device)
+        return torch.tensor([getattr(c, name) for c in self.configs], dtype=torch.float32, device=self.device)
 
+    @abstractmethod
     def loss(self, step: int) -> Tensor:
         """(S,) losses on batch number `step`, which depends on the seed and the step alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self) -> Mapping[str, Tensor]:
         """Metrics of the evaluation at `done_steps`, each (S,). What looks at a test set belongs to the last one."""
-        raise NotImplementedError
 
     def tables(self) -> list[dict[str, list[dict]]]:
         """Rows of the study's further tables at this evaluation, a dict by table for every student; none by default."""
-        return [{} for _ in self.pack]
+        return [{} for _ in self.configs]
 
     def evaluations(self) -> list[int]:
         """The steps after which is measured, ascending; 0 is before the first, the last is the end of the training."""
@@ -81,7 +84,6 @@ class Pack:
         return self.done_steps >= self.total_steps
 
     def step(self) -> list[dict]:
-        """Train up to the next evaluation and return one row per student, in the order of the pack."""
         start = time.perf_counter()
         until = next(step for step in self.evaluations() if step > self.measured)
         losses = []
@@ -95,7 +97,7 @@ class Pack:
         self.stepping += time.perf_counter() - start
         rows = self._rows(train_loss)
         self.seconds += time.perf_counter() - start
-        return [row | {"seconds": self.seconds / len(self.pack)} for row in rows]
+        return [row | {"seconds": self.seconds / len(self.configs)} for row in rows]
 
     def _rows(self, train_loss: Tensor) -> list[dict]:
         values = {name: column.tolist() for name, column in self.measure().items()}

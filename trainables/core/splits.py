@@ -37,7 +37,7 @@ def shape(dataset: str) -> tuple[int, int, int]:
     return (3, 32, 32) if dataset == "cifar10" else (1, 28, 28)
 
 
-def prepare(x: Tensor) -> Tensor:
+def to_float(x: Tensor) -> Tensor:
     """uint8 images (B, 28, 28) or (B, 3, 32, 32) to floats in [-1, 1], (B, 1, 28, 28) or (B, 3, 32, 32)."""
     x = x[:, None] if x.dim() == 3 else x
     return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axis import Axis
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, MultipleLocator
 from scipy.stats import t as student_t
 
 from analysis.core.statistics import LEVEL, is_share
@@ -38,7 +38,11 @@ LABELS = {
     "kd_weight": "kd_weight (λ)",
     "l2": "penalty l2",
     "test_accuracy": "test accuracy, %",
+    "val_accuracy": "validation accuracy, %",
     "test_error": "test errors, %",
+    "change": "change, points",
+    "log_soft_norm": "log₁₀ of the norm",
+    "log_scaled_norm": "log₁₀ of T² × norm",
     "source_accuracy": "accuracy on clean MNIST, %",
 }
 
@@ -118,6 +122,23 @@ def dress(axis: Axis, values: Iterable[float], column: str) -> None:
     """Ticks and label of one axis of a figure."""
     axis.set_ticks(*ticks(values, column))
     axis.set_label_text(label(column))
+
+
+def decades(axis: Axis, text: str) -> None:
+    """Ticks and label of an axis whose values are decadic logarithms of what is read off it: at powers of ten, and 2 and 5 between
+    them where there are few."""
+
+    def name(value: float, place: float = 0) -> str:
+        digit, few = round(10 ** (value % 1)) % 9, np.ptp(axis.get_view_interval()) < 2
+        if not few:
+            return f"$10^{{{value:.0f}}}$" if digit == 1 else ""
+        return f"{float(f'{10**value:.1g}'):g}" if digit in (1, 2, 5) else ""
+
+    axis.set_major_locator(MultipleLocator(1))
+    axis.set_minor_locator(FixedLocator([e + np.log10(k) for e in range(-15, 15) for k in range(2, 10)]))
+    axis.set_major_formatter(name)
+    axis.set_minor_formatter(name)
+    axis.set_label_text(text)
 
 
 def grid(table: pd.DataFrame, x: str, y: str, z: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,137 @@
+"""An earlier run that is resumed or extended: what it was asked, what it planned, what it finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from studies.harness import folder as folders
+from studies.harness.arguments import Options
+from studies.harness.folder import RunFolder
+from studies.harness.students import Cell, cell_of, student_hash
+from studies.harness.study import Config, InputError, Study, flag
+
+Grid = dict[str, tuple]  # the values of every axis
+
+KEPT = ("preset", "search", "samples", "scheduler", "data")
+WHERE = ("data_root", "num_gpus", "per_gpu", "num_cpus", "address", "pack", "keep_weights")
+"""Options that a continued run takes from run.json: the first may not be changed, the second may."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What is known of the run that goes on; all empty for a new one.
+
+    info: run.json. statuses: the best that is known of each student: done, stopped, failed or running; trials: the trial
+    that this is known from. cells, students (canonical configs): as the run's tables name them; a run from before these
+    tables has none.
+    """
+
+    info: Mapping[str, Any] = field(default_factory=dict)
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    trials: Mapping[str, str] = field(default_factory=dict)
+    cells: Sequence[Cell] = ()
+    students: Mapping[str, Config] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> set[str]:
+        return {student for student, status in self.statuses.items() if status in ("done", "stopped")}
+
+    @property
+    def grids(self) -> list[Grid]:
+        found = self.info.get("grids", [self.info["axes"]] if self.info else [])
+        return [{name: tuple(values) for name, values in each.items()} for each in found]
+
+    @property
+    def overrides(self) -> Grid:
+        found = self.info.get("overrides", self.info.get("given", {}))  # as it was called first
+        return {name: tuple(values) for name, values in found.items()}
+
+
+def take_up(study: Study, options: Options) -> tuple[Options, RunFolder, Earlier]:
+    """The run that --resume or --extend names, with the options it was started with. InputError where there is none, or
+    where it cannot go on as the command line asks."""
+    folder = _find(study, options)
+    info = folder.read_json()
+    options = _options(study, options, info)
+    return options, folder, _read(study, folder, info)
+
+
+def space(study: Study, options: Options, data: str, earlier: Earlier) -> tuple[list[Grid], Grid]:
+    """The grids of a run, and what the command lines so far have overridden in them."""
+    more, before = options.axes, earlier.overrides
+    if options.resume:
+        return earlier.grids, before
+    if not options.extend:
+        return study.grids(options.preset, data, more), more
+    if not more:  # what the preset has gained since
+        gained = [grid for grid in study.grids(options.preset, data, before) if grid not in earlier.grids]
+        return earlier.grids + gained, before
+    grids = [{name: _union(values, more.get(name, ())) for name, values in grid.items()} for grid in earlier.grids]
+    return grids, before | {name: _union(before.get(name, ()), values) for name, values in more.items()}
+
+
+def _union(some: tuple, more: tuple) -> tuple:
+    return tuple(dict.fromkeys((*some, *more)))
+
+
+def _find(study: Study, options: Options) -> RunFolder:
+    name = options.resume or options.extend
+    there = folders.runs(options.storage, study.name)
+    if not there:
+        raise InputError(f"there is no run of {study.name} under {options.storage}")
+    if name == "latest":
+        name = there[-1]
+    if name not in there:
+        raise InputError(f"there is no run {name} under {options.storage}/{study.name}; the latest is {there[-1]}")
+    return RunFolder(options.storage, study.name, name)
+
+
+def _options(study: Study, o: Options, info: Mapping[str, Any]) -> Options:
+    """InputError where the command line says otherwise than the run that is continued."""
+    if set(info["axes"]) != set(study.axes):
+        raise InputError(f"{info['run']} has other axes than this version of the study and cannot be continued")
+    if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):
+        raise InputError(f"--extend {o.extend}: only a grid without a scheduler can be extended")
+    for name in KEPT:
+        if name in o.given and getattr(o, name) != info[name]:
+            raise InputError(f"{flag(name)} {getattr(o, name)}: {info['run']} was started with {info[name]}")
+    kept = {name: info[name] for name in KEPT}
+    where = {name: info[name] for name in WHERE if name in info and name not in o.given}
+    if where.get("data_root"):
+        where["data_root"] = Path(where["data_root"])
+    return replace(o, **kept, **where)
+
+
+def _read(study: Study, folder: RunFolder, info: Mapping[str, Any]) -> Earlier:
+    order = {"": -1, "running": 0, "failed": 1, "stopped": 2, "done": 3}
+    statuses: dict[str, str] = {}
+    trials: dict[str, str] = {}
+    for row in folder.read_rows(columns=["student", "status", "trial"]):
+        if order[row["status"]] >= order[statuses.get(row["student"], "")]:
+            statuses[row["student"]], trials[row["student"]] = row["status"], row["trial"]
+    students = dict(_lines(study, folder, "students"))
+    for student, config in students.items():
+        if student_hash(config) != student:
+            raise _Unfit(f"{folder.uri}/students: {student} is not the name of its config")
+    cells = [Cell(config, student) for student, config in _lines(study, folder, "cells")]
+    for cell in cells:
+        if cell.student not in students and cell_of(study, cell.config) != cell:
+            raise _Unfit(f"{folder.uri}/cells names {cell.student}, which is no student")
+    return Earlier(info, statuses, trials, cells, students)
+
+
+def _lines(study: Study, folder: RunFolder, table: str) -> list[tuple[str, Config]]:
+    """The student and the axes, in the study's order, of every line of a table."""
+    lines = folder.read_rows(table)
+    for line in lines:
+        if missing := {"student", *study.axes} - set(line):
+            raise _Unfit(f"{folder.uri}/{table} has no column {min(missing)}")
+    return [(line["student"], {name: line[name] for name in study.axes}) for line in lines]
+
+
+class _Unfit(InputError):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; delete the folders students and cells to have them written anew")

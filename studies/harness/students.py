@@ -1,0 +1,52 @@
+"""Who is trained: the cells of a grid, the students that answer them, and the trials that train these."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from studies.harness.study import Config, Study
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid, and the student that answers it."""
+
+    config: Config
+    student: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One job for one worker: packs that are trained in lockstep (one, save under a searcher or scheduler)."""
+
+    name: str
+    packs: tuple[tuple[Config, ...], ...]
+
+    @property
+    def students(self) -> list[Config]:
+        return [config for pack in self.packs for config in pack]
+
+
+def student_hash(config: Config) -> str:
+    """A student's name: 12 hex digits of its canonical config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def cell_of(study: Study, config: Config) -> Cell:
+    """A grid point, its axes in the study's order, and the student that answers it."""
+    config = {name: config[name] for name in study.axes}
+    return Cell(config, student_hash(study.canonical(config)))
+
+
+def students_of(study: Study, cells: Iterable[Cell]) -> dict[str, Config]:
+    """The canonical config of every student that answers these cells, once each."""
+    return {cell.student: study.canonical(cell.config) for cell in cells}
+
+
+def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:
+    """Named after its students, so that an interrupted trial meets its checkpoint again."""
+    text = json.dumps(packs, sort_keys=True)
+    return Trial(f"{packs[0][0].get('seed', 0)}-{hashlib.sha256(text.encode()).hexdigest()[:10]}", packs)

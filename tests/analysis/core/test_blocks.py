@@ -1,0 +1,163 @@
+"""Every block on a small made table: what it draws is what the table says."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot, rc_context
+from matplotlib.patches import Rectangle
+
+from analysis.core import blocks, report, statistics
+from analysis.core.figures.references import Reference
+from analysis.core.figures.scales import HOLE
+
+VIEWS, LABELS, T, W = ("target", "source"), ("500", "all"), (1.0, 4.0, 16.0), (0.0, 0.5, 1.0)
+WORDS = {"view": {"target": "sees the image", "source": "sees the digit"}, "labels": "{} labels"}
+
+
+def accuracy(view, labels, t, w, seed):
+    return 0.5 + 0.1 * (labels == "all") + 0.02 * np.log2(t) + 0.05 * w + 0.001 * seed + 0.2 * (view == "source")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A made-up run whose figures are kept, open, in `drawn`, and whose surfaces to turn in `turned`, by name."""
+    rows = [
+        (*cell, "-".join(map(str, cell)), "done", accuracy(*cell)) for cell in product(VIEWS, LABELS, T, W, range(3))
+    ]
+    table = pd.DataFrame(
+        rows, columns=["view", "labels", "temperature", "kd_weight", "seed", "student", "status", "test_accuracy"]
+    )
+    table.attrs["axes"] = ["view", "labels", "temperature", "kd_weight", "seed"]
+    axes = {"view": VIEWS, "labels": LABELS, "temperature": T, "kd_weight": W, "seed": range(3)}
+    made = report.Run(tmp_path, {"axes": axes, "preset": "made", "data": "made up"}, table, table, table, table, WORDS)
+    drawn, turned = {}, {}
+    monkeypatch.setattr(report.Run, "figure", lambda self, figure, name: drawn.update({name: figure}))
+    monkeypatch.setattr(report.Run, "interactive", lambda self, figure, name, caption: turned.update({name: figure}))
+    with rc_context({"backend": "agg"}):
+        yield made, drawn, turned
+        pyplot.close("all")
+
+
+def panels_of(figure):
+    return [ax for ax in figure.axes if ax.get_visible() and ax.get_title()]
+
+
+def test_panels_lie_in_the_order_of_the_plan_and_say_their_values_in_words(run):
+    made, *_ = run
+    found = blocks.panels(made, made.cells.sample(frac=1, random_state=0), ["view"], ["labels"])
+    assert [(p.title, p.place) for p in found] == [
+        ("sees the image, 500 labels", (0, 0)), ("sees the image, all labels", (0, 1)),
+        ("sees the digit, 500 labels", (1, 0)), ("sees the digit, all labels", (1, 1)),
+    ]  # fmt: skip
+    wrapped = blocks.panels(made, made.cells, columns=["view", "labels"], wrap=3)
+    assert [p.place for p in wrapped] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert sum(len(p.table) for p in wrapped) == len(made.cells)
+
+
+def test_a_plane_is_surfaces_numbers_and_something_to_turn(run):
+    made, drawn, turned = run
+    framed = [{"view": "target", "labels": "500", "temperature": 4.0, "kd_weight": 0.5}]
+    cells = made.cells.copy()
+    hole = (cells[["view", "labels", "temperature", "kd_weight"]] == ["source", "all", 16.0, 1.0]).all(axis=1)
+    cells.loc[hole, "test_accuracy"] = np.nan
+    blocks.plane(
+        made,
+        cells,
+        "temperature",
+        "kd_weight",
+        "test_accuracy",
+        "Accuracy",
+        rows=["view"],
+        columns=["labels"],
+        framed=framed,
+    )
+    assert set(drawn) == {"surfaces", "heatmaps"} and set(turned) == {f"surface_{v}_{n}" for v in VIEWS for n in LABELS}
+    first, *_, last = panels_of(drawn["heatmaps"])
+    texts = [t.get_text() for t in first.texts]
+    assert f"{100 * accuracy('target', '500', 4.0, 0.5, 1):.1f}\n±0.2" in texts
+    frames = [p for p in first.patches if isinstance(p, Rectangle) and not p.get_fill()]
+    assert [p.get_xy() for p in frames] == [(0.53, 0.53)] and len(last.patches) == 9  # only where it was chosen
+    assert [t.get_color() for t in last.texts if t.get_text() == "×"] == [HOLE]
+    assert {ax.get_zlim() for ax in panels_of(drawn["surfaces"])} == {(0, 100)}
+    title = drawn["heatmaps"].get_suptitle()
+    assert all(
+        said in title for said in ("Accuracy", "framed: chosen on validation", "n = 3 seeds", "preset made", "made up")
+    )
+
+
+def test_a_plane_over_words_has_no_surface(run):
+    made, drawn, turned = run
+    cells = made.cells.assign(remedy=pd.Categorical(made.cells["view"], ["source", "target"], ordered=True))
+    blocks.plane(made, cells, "temperature", "remedy", "test_accuracy", "Accuracy", columns=["labels"], name="numbers")
+    assert set(drawn) == {"numbers"} and not turned
+    assert [t.get_text() for t in panels_of(drawn["numbers"])[0].get_yticklabels()] == ["source", "target"]
+
+
+def test_learning_draws_the_means_of_each_line_and_the_levels_of_each_panel(run):
+    made, drawn, _ = run
+    levels = lambda values: [Reference("level", 42.0)] if values["view"] == "target" else []  # noqa: E731
+    blocks.learning(
+        made,
+        made.cells,
+        "temperature",
+        "test_accuracy",
+        "x",
+        per="kd_weight",
+        columns=["view", "labels"],
+        levels=levels,
+    )
+    figure = drawn["learning"]
+    first, *_, last = panels_of(figure)
+    assert first.lines[1].get_ydata() == pytest.approx([100 * accuracy("target", "500", t, 0.5, 1) for t in T])
+    assert len(first.lines) == 4 and len(last.lines) == 3 and first.get_ylim() == (0, 101)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["0", "0.5", "1"]
+
+
+def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
+    made, drawn, _ = run
+    kinds = {"ours": "#0072B2", "published": "0.85", "unused": "red"}
+    rungs = [
+        blocks.rung("good", [0.8, 0.9, 0.85], "ours", "test_accuracy"), blocks.rung("paper", [0.7], "published", "test_accuracy"),
+        blocks.rung("poor", pd.Series([0.1, 0.2]), "ours", "test_accuracy"), blocks.rung("none", [], "ours", "test_accuracy"),
+    ]  # fmt: skip
+    blocks.ladder(made, rungs, "test_accuracy", "x", kinds)
+    (ax,) = drawn["ladder"].axes
+    widths = {t.get_text(): bar.get_width() for t, bar in zip(ax.get_yticklabels(), ax.patches, strict=True)}
+    assert widths == pytest.approx({"poor": 15, "paper": 70, "good": 85}) and ax.get_xlim() == (0, 100)
+    assert {t.get_text() for t in ax.texts} == {"70.0", "85.0 ±12.4", "15.0 (10.0, 20.0)"}
+    assert [t.get_text() for t in drawn["ladder"].legends[0].get_texts()] == ["ours", "published"]
+
+
+def test_a_forest_fills_what_is_told_from_nothing(run):
+    made, drawn, _ = run
+    base, noise = pd.Series([0.5, 0.51, 0.5, 0.52]), pd.Series([0.001, -0.001, 0.002, 0.0])
+    pairs = {
+        ("a", "500"): (base - 0.1 + noise, base),
+        ("b", "500"): (base + noise, base),
+        ("a", "all"): (base + 0.1 + noise, base),
+    }
+    table = statistics.compare(pairs, ["which", "labels"])
+    blocks.forest(made, table, "x", y="which", columns=["labels"], xlabel="points", better="less")
+    few, every = panels_of(drawn["differences"])
+    points = [line for line in few.lines if line.get_marker() == "o"]
+    assert [p.get_xdata()[0] for p in points] == pytest.approx([-9.95, 0.05], abs=0.01)
+    assert [p.get_markerfacecolor() for p in points] == [blocks.LESS, "white"]
+    assert [line.get_markerfacecolor() for line in every.lines if line.get_marker() == "o"] == [blocks.MORE]
+    assert [t.get_text() for t in few.get_yticklabels()] == ["a", "b"]
+
+
+def test_intervals_lie_side_by_side_and_end_in_an_arrow_where_the_axis_cuts_them(run):
+    made, drawn, _ = run
+    one = made.cells[(made.cells["temperature"] == 1) & (made.cells["kd_weight"] == 0)]
+    wide = one.assign(errors=np.where(one["seed"] == 2, 40.0, 1.0))
+    blocks.intervals(made, wide, "labels", "errors", "x", per="view", log=True)
+    (ax,) = drawn["intervals"].axes
+    assert ax.get_yscale() == "log" and ax.get_ylim()[0] > 0
+    xs = sorted(x for line in ax.lines if line.get_marker() == "o" for x in line.get_xdata())
+    assert len(xs) == 4 and xs == pytest.approx([-0.175, 0.175, 0.825, 1.175])
+    narrow = one.assign(errors=10.0 + one["seed"])
+    blocks.intervals(made, narrow, "labels", "errors", "x", per="view", log=True, name="narrow")
+    arrows = [len([c for c in drawn[n].axes[0].lines if c.get_marker() in (7, 11)]) for n in ("intervals", "narrow")]
+    assert arrows[0] >= 1 and arrows[1] == 0

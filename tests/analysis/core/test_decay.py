@@ -1,0 +1,122 @@
+"""Numbers of curves by student, what was planned, and their figures, on small tables."""
+
+import json
+import math
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.core.decay import by_task, decays, first_losses, medians, untaught
+from analysis.core.figures.lifetimes import lifetimes
+from analysis.core.figures.paths import paths
+from analysis.core.records import schema
+from analysis.core.report import open_run
+
+
+def curves(values):
+    """Evaluations at 0, and after 1, 10 and 100 iterations, in no order; what is before 0, or not measured, does not count."""
+    order = (100, 0, 10, 1)
+    of = {0: 0, 1: 1, 10: 2, 100: 3}
+    lines = [{"student": s, "since": t, "known": line[of[t]]} for s, line in values.items() for t in order]
+    return pd.DataFrame([*lines, {"student": "a", "since": -5, "known": 0.0}, {"student": "a", "since": 3}])
+
+
+def test_each_student_has_its_half_life_area_and_backward_transfer():
+    """a crosses (0.9 + 0.5) / 2 midway between the decades of 10 and 100; b never does."""
+    found = decays(curves({"a": (0.9, 0.9, 0.9, 0.5), "b": (0.8, 0.8, 0.8, 0.8)}), "known")
+    assert found.index.tolist() == ["a", "b"]
+    assert found["half_life"].tolist() == pytest.approx([10**1.5, math.inf])
+    assert found["area"].tolist() == pytest.approx([0.8, 0.8])
+    assert found["backward_transfer"].tolist() == pytest.approx([-0.4, 0.0])
+
+
+def test_what_is_lost_first_is_lost_when_five_points_are_gone():
+    found = first_losses(curves({"a": (1.0, 1.0, 1.0, 0.9), "b": (1.0, 1.0, 0.99, 0.98)}), "known")
+    assert found.tolist() == pytest.approx([10**1.5, math.inf])
+
+
+def test_a_student_whose_start_is_not_known_has_no_line():
+    table = curves({"a": (0.9, 0.9, 0.9, 0.5), "b": (0.8, 0.8, 0.8, 0.8)})
+    assert decays(table[(table["student"] == "a") | (table["since"] > 0)], "known").index.tolist() == ["a"]
+    assert decays(table[:0], "known").empty
+
+
+def test_medians_are_lines_like_means_and_bear_what_never_happened():
+    table = pd.DataFrame({"which": ["a"] * 7 + ["b"], "life": [1, 2, 3, 4, math.inf, math.inf, math.inf, 5]})
+    found = medians(table, ["which"], "life")
+    assert found["life"].tolist() == [4, 5] and found["n"].tolist() == [7, 1]
+    assert found.loc[0, ["low", "high"]].tolist() == [1, math.inf] and math.isnan(found.loc[1, "low"])
+
+
+def test_what_outlives_the_training_is_an_arrow_and_what_is_over_at_once_stays_on_the_axis():
+    table = pd.DataFrame(
+        {"name": ["long", "short"], "life": [math.inf, 0.2], "low": [50, 0.1], "high": [math.inf, 3], "n": 7}
+    )
+    ax = lifetimes(table, "name", "life", 100, ["red", "blue"])
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["> 100", "below 1"]
+    assert all(ax.get_xlim()[0] < x < ax.get_xlim()[1] for line in ax.lines[:-1] for x in line.get_xdata())
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["long", "short"]
+
+
+def test_digits_of_a_pair_count_alike_and_iterations_count_from_the_new_digits():
+    digits = {f"accuracy_{d}": [0.1 * d] * 2 for d in range(10)}
+    found = by_task(pd.DataFrame({"tasks": ["two", "five"], "step": 7, "steps": 5, **digits}))
+    assert found["task_0"].tolist() == pytest.approx([0.05] * 2)
+    assert found["task_last"].tolist() == pytest.approx([0.25, 0.85])
+    assert found["since"].tolist() == [7, 2]
+
+
+def test_students_start_as_their_network_and_logistic_regression_has_no_width():
+    axes = {"tasks": "two", "old_steps": 30, "seed": 0}
+    students = pd.DataFrame(
+        [
+            {"student": "a", "network": "mlp", "width": 32, "remedy": "l2", **axes},
+            {"student": "b", "network": "logistic", "width": 32, "remedy": "l2", **axes},
+        ]
+    )
+    starts = pd.DataFrame(
+        [{"network": n, "width": w, "accuracy_0": a, **axes} for n, w, a in (("mlp", 32, 0.9), ("logistic", 0, 0.8))]
+    )
+    found = untaught(students, starts)
+    assert found[["student", "step", "accuracy_0", "remedy"]].values.tolist() == [
+        ["a", 0, 0.9, "l2"],
+        ["b", 0, 0.8, "l2"],
+    ]
+
+
+def test_a_path_goes_through_the_means_of_both_and_ends_at_100():
+    lines = [{"which": "a", "dose": d, "seed": s, "x_accuracy": 0.5 + 0.2 * d, "y_accuracy": 1 - 0.1 * d - 0.02 * s} for d in (0, 1) for s in (0, 1)]  # fmt: skip
+    ax = paths(
+        pd.DataFrame(lines), "x_accuracy", "y_accuracy", "dose", "which", {"a": "red"}, [{"which": "a", "dose": 1}]
+    )
+    assert ax.lines[0].get_xydata().tolist() == [pytest.approx([50, 99]), pytest.approx([70, 89])]
+    assert ax.collections[-1].get_offsets().tolist() == [pytest.approx([70, 89])]
+    assert ax.get_ylim()[1] <= 101
+
+
+def test_what_was_planned_is_asked_once_under_its_canonical_config_and_is_a_hole_where_it_is_not_done(tmp_path):
+    """b answers two cells, which mean one config; c has no row yet."""
+    axes = {"strength": float, "seed": int}
+    row = {"study": "s", "run": "r", "seed": 0, "step": 9, "status": "done"}
+    rows = [{**row, "student": "a", "strength": 1.0, "test_accuracy": 0.9}] + [
+        {**row, "student": "b", "strength": s, "test_accuracy": 0.8} for s in (2.0, 3.0)
+    ]
+    tables = {
+        "rows": pa.Table.from_pylist(rows, schema(axes, ["test_accuracy"])),
+        "students": pa.Table.from_pylist([{"student": n, "strength": s, "seed": 0} for n, s in (("a", 1.0), ("b", 0.0), ("c", 4.0))]),
+        "cells": pa.Table.from_pylist(
+            [{"student": n, "strength": s, "seed": 0} for n, s in (("a", 1.0), ("b", 2.0), ("b", 3.0), ("c", 4.0))]
+        ),
+    }  # fmt: skip
+    for name, table in tables.items():
+        (tmp_path / name).mkdir()
+        known = table if name == "rows" else table.replace_schema_metadata({"axes": json.dumps([*axes])})
+        pq.write_table(known, tmp_path / name / "a.parquet")
+    (tmp_path / "run.json").write_text(json.dumps({"study": "s", "run": "r", "axes": {}}))
+    asked = open_run(tmp_path).asked.set_index("student")
+    assert asked["strength"].to_dict() == {"a": 1.0, "b": 0.0, "c": 4.0}
+    assert asked["status"].to_dict() == {"a": "done", "b": "done", "c": "missing"}
+    assert asked["test_error"].tolist()[:2] == pytest.approx([0.1, 0.2]) and math.isnan(asked["test_accuracy"]["c"])

@@ -1,0 +1,139 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot, rc_context
+
+from analysis.core.figures.bars import bars
+from analysis.core.figures.curves import curves
+from analysis.core.figures.heatmap import heatmap, raster, scatter
+from analysis.core.figures.interactive import interactive
+from analysis.core.figures.references import Reference, spread
+from analysis.core.figures.scales import palette, positions, reach, whiskers
+from analysis.core.figures.surface import surface
+from analysis.core.statistics import summarise
+
+GRID = [1.0, 4.0, 16.0]
+COLUMNS = ("temperature", "kd_weight", "accuracy")
+
+
+@pytest.fixture(autouse=True)
+def canvas():
+    with rc_context({"backend": "agg"}):
+        yield
+        pyplot.close("all")
+
+
+@pytest.fixture
+def table():
+    rows = [(t, w, 80 + w, 79 + w, 81 + w, 3) for t in GRID for w in (0.0, 0.5, 1.0)]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "low", "high", "n"])
+
+
+def hole(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.copy()
+    table.loc[4, ["accuracy", "low", "high"]] = np.nan
+    return table
+
+
+def test_the_z_axis_is_not_cut(table):
+    assert surface(table, *COLUMNS).get_zlim() == (0, 100)
+    assert tuple(interactive(table, *COLUMNS, "").layout.scene.zaxis.range) == (0, 100)
+
+
+def test_temperatures_lie_at_their_log2_with_ticks_at_grid_points(table):
+    for axis in (surface(table, *COLUMNS).xaxis, curves(table, *COLUMNS[::2], "kd_weight").xaxis):
+        assert list(axis.get_ticklocs()) == [0, 2, 4]
+        assert [text.get_text() for text in axis.get_ticklabels()] == ["1", "4", "16"]
+    axis = interactive(table, *COLUMNS, "").layout.scene.xaxis
+    assert list(axis.tickvals) == [0, 2, 4] and list(axis.ticktext) == ["1", "4", "16"]
+
+
+def test_every_halving_of_the_doubt_is_as_long_on_the_axis_of_thresholds():
+    assert np.allclose(positions([0.0, 0.5, 0.75, 0.875], "threshold"), [0, 1, 2, 3])
+
+
+def test_a_hole_tears_the_surface_and_is_never_a_low_point(table):
+    def faces(t):
+        return len(surface(t, *COLUMNS).collections[0].get_facecolor())
+
+    assert faces(table) == 4 and faces(hole(table).drop(index=[0])) == 0
+    texts = [t.get_text() for t in heatmap(hole(table), *COLUMNS).texts]
+    assert texts.count("×") == 1 and len(texts) == 9
+    drawn = next(trace for trace in interactive(hole(table), *COLUMNS, "").data if trace.name.startswith("cells"))
+    assert len(drawn.z) == 8
+
+
+def test_a_heatmap_says_mean_half_interval_and_missing_seeds(table):
+    table["n"] = [3, 3, 2, *[4] * 6]
+    texts = [t.get_text() for t in heatmap(table, *COLUMNS).texts]
+    assert texts[0] == "80.0\n±1.0 n=3" and texts[1] == "80.5\n±1.0 n=3" and texts[3] == "80.0\n±1.0"
+    assert texts[2] == "81.0\n80.9, 81.1"
+
+
+def test_two_seeds_are_shown_as_their_two_values_and_intervals_end_where_the_quantity_does():
+    values = [0.5, 0.6], [0.97, 0.98, 1.0]
+    rows = pd.DataFrame(
+        [(g, s, v) for g, of in enumerate(values) for s, v in enumerate(of)], columns=["t", "seed", "test_accuracy"]
+    )
+    table = summarise(rows, ["t"], "test_accuracy")
+    low, high = whiskers(table, "test_accuracy")
+    assert (low[0], high[0]) == pytest.approx((50, 60)) and table["high"][1] > 100 == high[1]
+    assert reach(table.assign(low=np.nan, high=np.nan), "test_accuracy").tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_raster_has_a_field_per_cell_and_none_for_a_hole(table):
+    fields = raster(table.drop(index=[3]), *COLUMNS, limits=(0, 90)).collections[0]
+    values = fields.get_array()
+    assert values.shape == (3, 3) and np.isnan(np.ma.filled(values, np.nan)).sum() == 1 and fields.get_clim() == (0, 90)
+
+
+def test_curves_draw_the_groups_that_have_a_colour_in_that_order(table):
+    lines = curves(table, "temperature", "accuracy", "kd_weight", {1.0: "black", 0.0: "red"}).lines
+    assert [(line.get_label(), line.get_color()) for line in lines] == [("1", "black"), ("0", "red")]
+
+
+def test_points_of_a_search_are_drawn_as_points(table):
+    rng = np.random.default_rng(0)
+    found = table.assign(temperature=2 ** rng.uniform(0, 6, 9), kd_weight=rng.uniform(0, 1, 9))
+    assert not any(trace.type == "surface" for trace in interactive(found, *COLUMNS, "").data)
+    axes = scatter(found, *COLUMNS, framed=[found.iloc[3][["temperature", "kd_weight"]].to_dict()])
+    assert len(axes.collections[0].get_offsets()) == 9
+    assert surface(found, *COLUMNS).get_zlim() == (0, 100)
+
+
+def test_the_best_cell_is_outlined_whole_where_an_axis_plays_no_part(table):
+    widths = [heatmap(table, *COLUMNS, framed=[b]).patches[-1].get_width() for b in (
+        {"temperature": 4.0, "kd_weight": 0.5}, {"kd_weight": 0.0})]  # fmt: skip
+    assert widths == pytest.approx([0.94, 2.94])
+
+
+def test_figures_draw_on_the_axes_they_are_given_and_touch_nothing_else(table):
+    figure, ax = pyplot.subplots()
+    before = dict(pyplot.rcParams)
+    assert heatmap(table, *COLUMNS, ax=ax) is ax
+    assert curves(table, "temperature", "accuracy", "kd_weight", ax=ax) is ax
+    assert bars(table.assign(name=list("abcdefghi")), "name", "accuracy", ax=ax) is ax
+    assert pyplot.get_fignums() == [figure.number] and dict(pyplot.rcParams) == before
+
+
+def test_bars_start_at_zero(table):
+    named = table.assign(name=list("abcdefghi"))
+    assert bars(named, "name", "accuracy").get_xlim() == (0, 100)
+
+
+def test_labels_of_references_do_not_overlap_and_keep_their_order():
+    at = spread([95.5, 95.9, 99.1, 52.0, 95.7], 5, 0, 100)
+    assert np.diff(np.sort(at)).min() >= 5 - 1e-9 and at.max() <= 100
+    assert list(np.argsort(at)) == list(np.argsort([95.5, 95.9, 99.1, 52.0, 95.7]))
+
+
+def test_published_references_say_so(table):
+    ours, theirs = Reference("oracle", 95.5), Reference("DANN", 76.66, "arXiv 1505.07818")
+    assert (ours.style, theirs.style) == ("-", "--") and "published" in theirs.text
+    names = [trace.name for trace in interactive(table, *COLUMNS, "", [ours, theirs]).data]
+    assert any("1505.07818" in name for name in names)
+
+
+def test_words_have_colours_and_numbers_have_shades():
+    words, numbers = palette(["b", "a", "b"]), palette([4.0, 1.0])
+    assert list(words) == ["b", "a"] and words["b"] == "#0072B2" and list(numbers) == [1.0, 4.0]

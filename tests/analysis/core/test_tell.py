@@ -1,0 +1,120 @@
+import math
+
+import pandas as pd
+import pytest
+
+from analysis.core import tell
+from analysis.core.choice import choose
+from analysis.core.statistics import Interval, compare, interval, paired
+
+KNOWN = interval([0.81, 0.82, 0.83])  # half of its interval: 4.303 x .01 / sqrt(3)
+CLEAR = {"a": [0.90, 0.91, 0.905], "b": [0.50, 0.51, 0.503], "c": [0.40, 0.41, 0.402]}
+
+
+def cells(values, **columns):
+    rows = [(cell, seed, v, v) for cell, of in values.items() for seed, v in enumerate(of)]
+    return pd.DataFrame(rows, columns=["cell", "seed", "val_accuracy", "test_accuracy"]).assign(**columns)
+
+
+def name(cell):
+    return f"cell {cell['cell']}"
+
+
+def test_a_share_is_told_in_per_cent_within_its_ends():
+    assert tell.percent(KNOWN) == "82.0 % (95 % interval 79.5 to 84.5, n = 3)"
+    assert tell.percent(pd.Series([0.81, 0.82, 0.83]), 2) == "82.00 % (95 % interval 79.52 to 84.48, n = 3)"
+    assert tell.percent(interval([0.97, 0.98, 1.0])) == "98.3 % (95 % interval 94.5 to 100.0, n = 3)"
+    assert tell.percent(interval([0.5])) == "50.0 % (n = 1)" and tell.share(KNOWN) == "82 % (80 to 84)"
+
+
+def test_a_difference_is_told_in_points_with_its_direction():
+    a, b = pd.Series([0.80, 0.81, 0.80]), pd.Series([0.70, 0.70, 0.71])
+    assert tell.difference(a, b) == "+10.0 points (+7.5 to +12.5): a gain"
+    assert tell.difference(b, a, 2, more="more errors", less="fewer errors").endswith("): fewer errors")
+    assert tell.difference(a, a).endswith("not distinguishable from no difference")
+    assert (
+        tell.difference(a[:1], b[:1]) == "+10.0 points (n = 1, no interval): one seed, so nothing is known of the noise"
+    )
+    assert tell.difference(a[:2], a[:2] - 0.1).endswith("the same in both seeds, so nothing is known of the noise")
+    assert tell.points(paired(a + 0.0002, a - 0.0002)) == "+0.04 points (+0.04 to +0.04)"  # a digit more than +0.0
+
+
+def test_numbers_that_are_no_shares():
+    i = Interval(107.2, -3.0, 132.4, 3)
+    assert tell.number(i, least=0) == "107 (0 to 132)" and tell.number(Interval(5.0, math.nan, math.nan, 1)) == "5"
+    assert tell.number(i, 1, signed=True, n=True) == "+107.2 (-3.0 to +132.4, n = 3)"
+
+
+def test_lists_and_counts():
+    assert tell.listing(list("abcd"), 2) == "a; b and 2 more" and tell.listing(["a"]) == "a"
+    assert tell.count(1, "seed") == "1 seed" and tell.count(3, "seed") == "3 seeds" and tell.capital("ab c") == "Ab c"
+
+
+def test_a_cell_without_a_teacher_has_no_temperature():
+    assert tell.cell({"temperature": 8.0, "kd_weight": 0.25}) == "T = 8, kd_weight = 0.25"
+    assert "labels only" in tell.cell({"temperature": 8.0, "kd_weight": 0}) and "T" not in tell.cell(
+        {"temperature": 8.0, "kd_weight": 0}
+    )
+
+
+def test_a_choice_that_stands_out_says_by_how_much():
+    said = tell.choice(choose(cells(CLEAR), ["cell"]), name)
+    assert (
+        said.startswith("It stands out from its 2 rivals")
+        and "the runner-up (cell b), +40.1 points (+39.8 to +40.4)" in said
+    )
+
+
+def test_a_tie_names_those_that_cannot_be_told_from_it():
+    tied = {**CLEAR, "d": [0.89, 0.912, 0.904], "e": [0.902, 0.905, 0.906]}
+    said = tell.choice(choose(cells(tied), ["cell"]), name, most=1)
+    assert (
+        "It is a tie: with 3 seeds, 2 of 4 rivals" in said
+        and "uncorrected 2): cell e and 1 more; on test it leads" in said
+    )
+    assert tell.choice(choose(cells(tied), ["cell"]), name, lead=False).endswith("cell e; cell d.")
+
+
+def test_a_choice_without_noise_or_rivals_is_no_verdict():
+    assert tell.choice(choose(cells({"a": [0.5, 0.6]}), ["cell"]), name) == "It has no rival."
+    assert tell.choice(choose(cells({"a": [0.5], "b": [0.4]}), ["cell"]), name).startswith(
+        "One seed says nothing about noise"
+    )
+
+
+def test_a_choice_that_is_behind_on_test_says_so():
+    rows = cells({"a": [0.5, 0.6, 0.55], "b": [0.7, 0.8, 0.75]})
+    rows["val_accuracy"] = 1 - rows["test_accuracy"]
+    assert "on test it is behind the runner-up (cell b), -20.0 points" in tell.choice(choose(rows, ["cell"]), name)
+
+
+@pytest.mark.parametrize(("best", "said"), [(1, "T at the edge"), (2, ""), (4, "T at the edge")])
+def test_the_edge_of_the_grid_is_told(best, said):
+    rows = cells({T: [0.5 + 0.1 * (best == T)] * 3 for T in (1, 2, 4)}, network="mlp")
+    told = tell.edge(choose(rows, ["cell", "network"]), {"cell": "T", "network": "network"})
+    assert told.startswith(said) and bool(told) == bool(said)
+    two = rows[rows["cell"].isin([best, 2])]
+    assert tell.edge(choose(two, ["cell", "network"]), {"cell": "T"}) == ""  # two values have nothing but ends
+
+
+def test_ours_beside_what_is_published():
+    said = tell.published("Adam", KNOWN, 83.5, "arXiv 1810.12488")
+    assert (
+        said
+        == "82.0 % (95 % interval 79.5 to 84.5, n = 3); published for Adam 83.50 % (arXiv 1810.12488), a difference of -1.5 points"
+    )
+
+
+def test_where_it_hurts():
+    base = pd.Series([0.10, 0.11, 0.10, 0.105])
+    noise = pd.Series([0.001, -0.001, 0.0005, 0.0])
+    table = compare(
+        {"more": (base + 0.05 + noise, base), "fewer": (base - 0.05 + noise, base), "none": (base + noise, base)},
+        ["which"],
+    )
+    said = tell.comparisons(table, lambda line: line["which"], "supervised")
+    assert said.startswith("Of 3 comparisons with supervised, 1 have fewer errors, 1 more errors")
+    assert "It hurts: more (+5.01 points" in said and "Looked at alone" not in said
+    nowhere = tell.comparisons(table[table["which"] != "more"], lambda line: line["which"], "supervised")
+    assert "It hurts: nowhere that the seeds can tell" in nowhere
+    assert "It hurts: fewer (-4.99 points" in tell.comparisons(table, lambda line: line["which"], "x", hurts="less")

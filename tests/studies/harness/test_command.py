@@ -1,0 +1,140 @@
+"""What the user types, and the one line and exit code that wrong input gets, before any work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studies.harness.command import run
+from studies.harness.machine import available_cores
+from studies.harness.plan import cells_of
+from studies.harness.students import cell_of
+from studies.harness.study import InputError
+from studies.mnistm_kd import STUDY
+
+SCRIPT = Path(__file__).parents[3] / "studies" / "mnistm_kd.py"
+SAMPLE = ("--data", "sample")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--num-gpus", "4096"], "--num-gpus 4096: this machine has"),
+        (["--num-cpus", "100000"], f"--num-cpus 100000: this machine has {available_cores()}"),
+        (["--kd-weight", "0.5", "1.5"], "--kd-weight 1.5: must be in [0, 1]"),
+        (["--kd-weight", "nan"], "--kd-weight nan: must be in [0, 1]"),
+        (["--temperature", "0"], "--temperature 0: must be above 0"),
+        (["--temperature", "warm"], "--temperature warm: must be a number"),
+        (["--teacher-view", "both"], "--teacher-view both: must be one of target, source"),
+        (["--target-labels", "-3"], "--target-labels"),
+        (["--temprature", "2"], "did you mean --temperature?"),
+        (["--preset", "huge"], "huge"),
+        (["--seeds", "0"], "--seeds 0: must be at least 1"),
+        (["--resume", "latest"], "there is no run of mnistm_kd"),
+        (["--resume", "latest", "--temperature", "2"], "use --extend"),
+        (["--data-root", "/no/such/folder", "--data", "full"], "/no/such/folder"),
+        (["--storage", "/proc/none"], "/proc/none"),
+        (["--scheduler", "asha", "--address", "inline"], "needs Ray"),
+        (["--search", "optuna", "--storage", "s3://bucket/x"], "must then be a folder"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "--data" not in words:
+        words = [*words, *SAMPLE]
+    assert run(STUDY, words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mnistm_kd: ")][-1:]
+    assert lines and said in lines[0]
+    assert not list(tmp_path.iterdir()), "nothing was written"
+
+
+def test_a_truncated_file_is_named_and_nothing_falls_back_to_the_sample(capsys, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images", "t10k-images"):
+        (raw / f"{name}-idx3-ubyte").write_bytes(b"\x00\x00\x08\x03")
+    for name in ("train-labels", "t10k-labels"):
+        (raw / f"{name}-idx1-ubyte").write_bytes(b"\x00\x00\x08\x01")
+    assert run(STUDY, ["--data-root", str(tmp_path), "--dry-run"]) == 2
+    assert "idx3-ubyte" in capsys.readouterr().err
+
+
+def test_help_and_dry_run_import_neither_torch_nor_ray(tmp_path):
+    for words in (["--help"], ["--dry-run", *SAMPLE]):
+        code = (
+            "import sys, runpy\n"
+            f"sys.argv = [{str(SCRIPT)!r}, *{words!r}]\n"
+            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "except SystemExit as end: assert not end.code, end.code\n"
+            "assert not {'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        if words == ["--help"]:
+            for name, axis in STUDY.axes.items():
+                assert name == "seed" or ("--" + name.replace("_", "-") in done.stdout and axis.help)
+        else:
+            assert "276 students" in done.stderr and "360 cells" in done.stderr
+
+
+def test_dry_run_says_what_would_be_done(capsys):
+    assert (
+        run(
+            STUDY,
+            [
+                "--dry-run",
+                *SAMPLE,
+                "--preset",
+                "smoke",
+                "--seeds",
+                "1",
+                "--temperature",
+                "2",
+                "--kd-weight",
+                "0",
+                "0.5",
+            ],
+        )
+        == 0
+    )
+    said = capsys.readouterr().err
+    assert "8 cells, 6 students" in said and "estimate" in said
+
+
+def test_the_study_and_its_trainable_agree_on_the_config():
+    cls = STUDY.load()
+    for preset in STUDY.presets:
+        cells = cells_of(STUDY, STUDY.chosen(preset, "full", {}))
+        for cell in (cells[0], cells[-1]):
+            assert cls.config_type(**STUDY.canonical(cell.config))
+
+
+def test_input_errors_have_one_line():
+    with pytest.raises(InputError):
+        STUDY.axes["steps"].parse("steps", ["1.5"])
+
+
+@pytest.mark.parametrize(("data", "otherwise"), [("auto", True), ("full", False)])
+def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, otherwise, capsys, tmp_path, monkeypatch):
+    from trainables.core import data as datasets
+
+    monkeypatch.setattr(datasets, "answering", lambda *_: pytest.fail("a mirror was asked"))
+    assert run(STUDY, ["--dry-run", "--data", data, "--data-root", str(tmp_path), "--storage", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert "if a run can download them" in said and ("else the shipped sample" in said) == otherwise
+    assert "MNIST is not in" in said and not list(tmp_path.iterdir())
+
+
+def test_configs_with_the_same_mathematics_are_one_student():
+    cell = {name: axis.values[-1] for name, axis in STUDY.axes.items()} | {"kd_weight": 0.5, "target_labels": "all"}
+    student = lambda **changes: cell_of(STUDY, {**cell, **changes}).student  # noqa: E731
+    assert student(target_labels="55000") == student(target_labels="60000") == student()
+    assert student(target_labels="54999") != student() and student(rounds=2) != student(filtering="confident")
+    assert student(adaptation="batch_norm") == student(), "this teacher has no statistics"
+    assert student(adaptation="batch_norm", teacher="cnn_norm") != student(teacher="cnn_norm")
+    assert student(kd_weight=1.0, target_labels="500") == student(kd_weight=1.0)
+    untaught = student(kd_weight=0.0)
+    for changes in ({"rounds": 3}, {"filtering": "confident"}, {"adaptation": "batch_norm"}, {"temperature": 2.0}):
+        assert student(kd_weight=0.0, **changes) == untaught
+    assert student(kd_weight=0.0, augmentation="inversion") != untaught, "what the student sees is its own"

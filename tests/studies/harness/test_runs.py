@@ -1,0 +1,275 @@
+"""Whole runs through the command line: real Ray, real training, on the shipped sample."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.dataset as ds
+import pytest
+
+from analysis.core import records
+
+SCRIPT = Path(__file__).parents[3] / "studies" / "mnistm_kd.py"
+TINY = [
+    *("--data", "sample", "--preset", "smoke", "--no-report", "--seeds", "2", "--target-labels", "500"),
+    *(
+        "--pack",
+        "3",
+        "--temperature",
+        "1",
+        "8",
+        "--kd-weight",
+        "0",
+        "0.5",
+        "1",
+        "--teacher-steps",
+        "8",
+        "--batch-size",
+        "32",
+    ),
+]
+SHORT, LONG = ["--steps", "8"], ["--steps", "400"]
+CELL = ["student", "seed", "teacher_view", "target_labels", "temperature", "kd_weight", "steps", "step"]
+METRICS = ["train_loss", "val_accuracy", "test_accuracy", "source_accuracy"]
+
+
+def command(storage, *words):
+    return [sys.executable, str(SCRIPT), "--storage", str(storage), *words]
+
+
+def run(storage, *words):
+    return subprocess.run(command(storage, *words), capture_output=True, text=True, timeout=240)
+
+
+def rows(storage):
+    """All rows as they lie in the files, without the reader's own removal of repetitions."""
+    table = ds.dataset(records.find_run("mnistm_kd", "latest", root=storage) / "rows").to_table().to_pandas()
+    assert not table.duplicated(CELL).any(), "a row is there twice"
+    return table.sort_values(CELL).reset_index(drop=True)
+
+
+def assert_same_rows(a, b, tolerance=1e-5):
+    """Same students at the same steps, same metrics to float32 noise."""
+    assert a[[*CELL, "status"]].equals(b[[*CELL, "status"]])
+    for metric in METRICS:
+        assert a[metric].isna().equals(b[metric].isna())
+        assert ((a[metric] - b[metric]).abs().fillna(0) <= tolerance).all(), metric
+
+
+def planned(storage):
+    """The tables of what was planned, as they lie in the files: each student once, each cell once."""
+    folder = records.find_run("mnistm_kd", "latest", root=storage)
+    students, cells = (ds.dataset(folder / table).to_table().to_pandas() for table in ("students", "cells"))
+    axes = [name for name in cells if name != "student"]
+    assert not students.student.duplicated().any() and not cells.duplicated(axes).any()
+    assert set(cells.student) == set(students.student)
+    return students, cells
+
+
+def start_and_wait_for_rows(storage, *words):
+    """A run under way: the process and its folder, once the first rows are there and long before the last."""
+    process = subprocess.Popen(command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if written := list(Path(storage).glob("*/*/rows/*.parquet")):
+            return process, written[0].parents[1]
+        time.sleep(0.2)
+    process.kill()
+    pytest.fail(f"no rows: {process.communicate()[1]}")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, cache):
+    """The rows of the long tiny run in one process, nobody disturbing it."""
+    storage = tmp_path_factory.mktemp("whole")
+    done = run(storage, *TINY, *LONG, "--address", "inline", "--num-cpus", "1")
+    assert done.returncode == 0, done.stderr
+    return rows(storage)
+
+
+def test_a_killed_driver_is_resumed_to_the_rows_of_an_uninterrupted_run_on_ray(uninterrupted, tmp_path):
+    """Two properties in one, to start Ray once less: kill -9 loses and doubles nothing; Ray's rows are inline's rows."""
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    psutil.wait_procs(family, timeout=30)
+    before = len(records.read(folder))
+    assert 0 < before < len(uninterrupted)
+    done = run(tmp_path, "--resume", "latest", "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert_same_rows(rows(tmp_path), uninterrupted)
+    assert len(planned(tmp_path)[1]) == uninterrupted[uninterrupted.status == "done"].shape[0]
+    assert not list(folder.glob("tune/*/checkpoint_*")), "a finished run keeps no checkpoints"
+
+
+def test_ctrl_c_keeps_rows_and_says_how_to_resume(uninterrupted, tmp_path):
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=90)[1]
+    assert process.returncode == 130, said
+    assert f"--resume {folder.name}" in said and "Traceback" not in said
+    assert len(records.read(folder)) > 0
+    done = run(tmp_path, "--resume", folder.name, "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert_same_rows(rows(tmp_path), uninterrupted)
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on(uninterrupted, tmp_path):
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
+    deadline = time.monotonic() + 60
+    while not (second := list(folder.glob("rows/*-002.parquet"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first = {path: path.stat().st_mtime_ns for path in (Path(str(p).replace("-002", "-001")) for p in second)}
+    workers = [
+        p for p in psutil.Process(process.pid).children(recursive=True) if p.is_running() and "Trainable" in _title(p)
+    ]
+    assert workers
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
+    said = process.communicate(timeout=180)[1]
+    assert process.returncode == 0, said
+    assert_same_rows(rows(tmp_path), uninterrupted)
+    assert first and all(path.stat().st_mtime_ns == then for path, then in first.items()), (
+        "trained from the start again"
+    )
+
+
+def _title(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_extend_adds_seeds_and_grid_points_and_trains_only_those(tmp_path):
+    inline = ["--address", "inline", "--num-cpus", "1", "--no-report"]
+    assert run(tmp_path, *TINY, *SHORT, *inline).returncode == 0
+    first = rows(tmp_path)
+    done = run(tmp_path, "--extend", "latest", "--seeds", "3", "--temperature", "4", *inline)
+    assert done.returncode == 0, done.stderr
+    both = rows(tmp_path)
+    assert set(both.seed) == {0, 1, 2} and set(both.temperature) == {1.0, 4.0, 8.0}
+    kept = both.merge(first[["trial", *CELL]], on=["trial", *CELL])
+    assert len(kept) == len(first), "what was trained is as it was"
+    whole = both[both.status == "done"]
+    assert len(whole) == 3 * 2 * 3 * 3, "seeds x views x temperatures x weights"
+
+
+RACE = """
+import sys
+from studies.harness.command import run
+from studies.harness.plan import Plan, cells_of
+from studies.mnistm_kd import STUDY
+
+more = Plan.more
+
+def race(self):
+    trials = more(self)
+    if not trials and {cell.config["seed"] for cell in self.cells} == {0}:
+        self.add(cells_of(self.study, {**self.values, "seed": (1,)}))
+        trials = more(self)
+    return trials
+
+Plan.more = race
+sys.exit(run(STUDY, sys.argv[1:]))
+"""
+
+
+def test_ray_trains_what_is_appended_to_the_plan_when_the_rest_has_ended(tmp_path):
+    words = [*TINY, *SHORT, "--teacher-view", "source"]
+    race = [sys.executable, "-c", RACE, *words, "--seeds", "1", "--storage", str(tmp_path / "race")]
+    done = subprocess.run(race, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert run(tmp_path / "whole", *words, "--address", "inline", "--num-cpus", "1").returncode == 0
+    assert_same_rows(rows(tmp_path / "race"), rows(tmp_path / "whole"))
+    for raced, whole in zip(planned(tmp_path / "race"), planned(tmp_path / "whole"), strict=True):
+        assert set(raced.student) == set(whole.student) and len(raced) == len(whole)
+
+
+def test_optuna_averages_seeds_keeps_its_storage_and_resumes(tmp_path):
+    import optuna
+
+    words = [*TINY, *SHORT, "--teacher-view", "source", "--search", "optuna", "--samples", "4"]
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    folder = records.find_run("mnistm_kd", "latest", root=tmp_path)
+    url = f"sqlite:///{folder}/optuna.db"
+    (name,) = optuna.get_all_study_names(url)
+    study = optuna.load_study(study_name=name, storage=url)
+    final = records.final(records.read(folder))
+    assert len(study.trials) == 4 and len(final) == 8
+    means = final.groupby(["temperature", "kd_weight"]).val_accuracy.mean()
+    for trial in study.trials:
+        assert trial.value == pytest.approx(means[trial.params["temperature"], trial.params["kd_weight"]])
+        assert 1 <= trial.params["temperature"] <= 8 and 0 <= trial.params["kd_weight"] <= 1
+    students, cells = planned(tmp_path)
+    assert set(students.student) == set(final.student) and len(cells) == len(students) == 8
+    again = run(tmp_path, "--resume", "latest", "--no-report")
+    assert again.returncode == 0, again.stderr
+    assert len(optuna.load_study(study_name=name, storage=url).trials) == 4, "nothing was left to do"
+
+
+def test_an_interrupted_search_goes_on_with_other_points(tmp_path):
+    import optuna
+
+    words = [*TINY, "--steps", "200", "--teacher-view", "source", "--search", "optuna", "--samples", "6"]
+    process, folder = start_and_wait_for_rows(tmp_path, *words)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=90)[1]
+    assert process.returncode == 130, said
+    done = run(tmp_path, "--resume", "latest", "--no-report")
+    assert done.returncode == 0, done.stderr
+    url = f"sqlite:///{folder}/optuna.db"
+    (name,) = optuna.get_all_study_names(url)
+    trials = optuna.load_study(study_name=name, storage=url).get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    assert len(trials) >= 6 and len({tuple(t.params.values()) for t in trials}) >= 6, "no point is paid for twice"
+    final = records.final(records.read(folder))
+    assert len(final[["temperature", "kd_weight"]].drop_duplicates()) >= 6
+    assert set(planned(tmp_path)[0].student) >= set(final.student)
+
+
+def test_asha_stops_some_configs_and_every_student_has_rows(tmp_path):
+    done = run(tmp_path, *TINY, "--steps", "64", "--lr", "3e-3", "1e-5", "--scheduler", "asha")
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path)
+    last = table.sort_values("step").groupby("student").last()
+    assert set(last.status) <= {"done", "stopped"} and (last.status == "stopped").any()
+    weak, strong = (last[last.lr == lr].step.mean() for lr in (1e-5, 3e-3))
+    assert weak < strong, "the weak learning rate is stopped earlier"
+
+
+def test_a_failed_student_is_listed_and_the_rest_is_kept(tmp_path):
+    words = ["--address", "inline", "--num-cpus", "1", "--teacher-view", "target", "--lr", "3e-3", "1e30"]
+    done = run(tmp_path, *TINY, *SHORT, *words)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    table = rows(tmp_path)
+    last = table.sort_values("step").groupby([*CELL[:-1], "lr"]).last()
+    assert set(last.xs(1e30, level="lr").status) == {"failed"} and set(last.xs(3e-3, level="lr").status) == {"done"}
+    failed = table[table.status == "failed"]
+    assert failed[METRICS].isna().all(axis=None) and failed.error.str.contains("loss").all()
+    assert "failed    student" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["inline", "local"])
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/bin/mount").exists(), reason="needs root to mount a file system")
+def test_a_full_disk_is_one_line_and_the_rows_so_far_are_whole(tmp_path, engine):
+    small = tmp_path / "small"
+    small.mkdir()
+    size = {"inline": "300k", "local": "600k"}[engine]
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], capture_output=True
+    ).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        done = run(small, *TINY, *SHORT, "--address", engine)
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        assert "the disk is full" in done.stderr and "--resume" in done.stderr
+        for file in small.glob("*/*/rows/*.parquet"):
+            assert records.read(file.parents[1]).shape[0] > 0
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

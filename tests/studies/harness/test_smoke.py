@@ -1,0 +1,42 @@
+"""The smoke preset of every study, from the command line to its page, on the shipped sample."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.core import records
+
+ROOT = Path(__file__).parents[3]
+STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cache):
+    words = [
+        "--preset",
+        "smoke",
+        "--data",
+        "sample",
+        "--address",
+        "inline",
+        "--num-cpus",
+        "1",
+        "--storage",
+        str(tmp_path),
+    ]
+    script = str(ROOT / "studies" / f"{study}.py")
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    run = records.find_run(study, "latest", root=tmp_path)
+    info = json.loads((run / "run.json").read_text())
+    rows = records.read(run)
+    final = records.final(rows)
+    assert info["status"] == "done" and final["student"].nunique() == info["students"]
+    assert set(rows["data"]) == {info["data"]} and final[info["metric"]].notna().all()
+    assert list((run / "figures").glob("*.png")) and (run / "report.html").stat().st_size > 10_000
+    sentences = done.stdout.split("\nFigures in")[0]
+    assert "nan" not in sentences.lower().replace("finan", ""), sentences
+    assert len(sentences.strip().splitlines()) >= 2

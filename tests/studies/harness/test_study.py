@@ -1,0 +1,213 @@
+"""The plan: axes, cells, students, packs. An arithmetic toy stands in for training."""
+
+import dataclasses
+import itertools
+import json
+
+import pytest
+
+from studies.harness.arguments import parse
+from studies.harness.earlier import Earlier
+from studies.harness.plan import Plan, cells_of, config_trials, grid_trials, packs_of
+from studies.harness.students import Cell, student_hash, students_of, trial_of
+from studies.harness.study import InputError, Preset, Study, grid, loguniform, uniform
+from trainables.core.limits import above, one_of
+
+
+def canonical(config):
+    return {**config, "temperature": 1.0} if config["kd_weight"] == 0 else config
+
+
+TOY = Study(
+    name="toy", question="A toy.", trainable="nowhere:Nothing", metric="val_accuracy", mode="max", metrics=("val_accuracy",),
+    trials={"view": grid("a", "b", limit=one_of("a", "b"))},
+    students={
+        "temperature": grid(1.0, 2.0, 4.0, limit=above(0), search=loguniform(1, 8)),
+        "kd_weight": grid(0.0, 0.5, 1.0, search=uniform(0, 1)),
+        "seed": grid(0, 1),
+    },
+    presets={"course": Preset("all"), "smoke": Preset("few", axes={"seed": (0,)}, sample={"temperature": (2.0,)})},
+    canonical=canonical,
+)  # fmt: skip
+VALUES = TOY.chosen("course", "full", {})
+
+
+def after(plan, **known):
+    """What is known of a run of this plan, from its run.json and its tables."""
+    info = {"axes": plan.values, "grids": plan.grids, "overrides": plan.overrides}
+    return Earlier(json.loads(json.dumps(info)), **known)
+
+
+def test_every_cell_has_a_student_and_equal_cells_share_theirs():
+    cells = cells_of(TOY, VALUES)
+    assert len(cells) == 2 * 3 * 3 * 2
+    for a, b in itertools.combinations(cells, 2):
+        assert (a.student == b.student) == (canonical(a.config) == canonical(b.config))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+def test_packs_hold_each_student_once_and_mix_no_trial_axis_and_no_seed(most):
+    cells = cells_of(TOY, VALUES)
+    packs = packs_of(TOY, students_of(TOY, cells).values(), most)
+    members = [student_hash(c) for pack in packs for c in pack]
+    assert sorted(members) == sorted({c.student for c in cells})
+    for pack in packs:
+        assert len(pack) <= most and len({(c["view"], c["seed"]) for c in pack}) == 1
+    assert [len(p) for p in packs] == sorted(map(len, packs), reverse=True)
+
+
+def test_an_interrupted_plan_trains_what_is_missing_and_reuses_no_name_for_other_students():
+    cells = cells_of(TOY, VALUES)
+    students = students_of(TOY, cells).values()
+    whole = grid_trials(TOY, students, 4, set())
+    done = {student_hash(c) for c in whole[0].students} | {student_hash(whole[1].students[0])}
+    left = grid_trials(TOY, students, 4, done)
+    assert {student_hash(c) for t in left for c in t.students} == {c.student for c in cells} - done
+    names = {t.name: t for t in whole}
+    assert whole[0].name not in {t.name for t in left}
+    for trial in left:
+        assert trial.name not in names or names[trial.name] == trial
+    assert whole[1].name not in {t.name for t in left}, "a pack that lost a member is another pack"
+
+
+def test_a_scheduler_gets_one_trial_per_config_with_its_seeds():
+    trials = config_trials(students_of(TOY, cells_of(TOY, VALUES)).values(), set())
+    for trial in trials:
+        assert len(trial.packs) == 2 and len({str({**c, "seed": None}) for c in trial.students}) == 1
+    assert len(trials) == len({str({**canonical(c.config), "seed": None}) for c in cells_of(TOY, VALUES)})
+
+
+def test_workers_may_share_gpus(monkeypatch):
+    monkeypatch.setattr("studies.harness.machine.gpus", lambda: ["one", "two"])
+    words = ["--num-gpus", "2", "--per-gpu", "3", "--pack", "1", "--data", "sample"]
+    assert Plan(TOY, parse(TOY, words), "sample").workers == 6
+    assert Plan(TOY, parse(TOY, words[:2] + words[4:]), "sample").workers == 2
+    with pytest.raises(InputError, match="--per-gpu 0: must be at least 1"):
+        parse(TOY, ["--per-gpu", "0"])
+
+
+def test_names_come_from_the_students():
+    assert trial_of((({"seed": 1, "x": 2},),)).name == trial_of((({"x": 2, "seed": 1},),)).name
+    assert trial_of((({"seed": 1, "x": 2},),)).name != trial_of((({"seed": 1, "x": 3},),)).name
+
+
+def test_presets_and_the_sample_and_the_command_line_override_in_this_order():
+    assert TOY.chosen("smoke", "full", {})["seed"] == (0,)
+    assert TOY.chosen("smoke", "full", {})["temperature"] == (1.0, 2.0, 4.0)
+    assert TOY.chosen("smoke", "sample", {})["temperature"] == (2.0,)
+    assert TOY.chosen("smoke", "sample", {"temperature": (8.0,)})["temperature"] == (8.0,)
+
+
+@pytest.mark.parametrize("words", [["0"], ["-1"], ["cold"], ["inf"], ["nan"], []])
+def test_a_wrong_axis_value_is_one_line_that_names_it(words):
+    with pytest.raises(InputError, match="--temperature") as error:
+        TOY.axes["temperature"].parse("temperature", words)
+    assert "\n" not in str(error.value)
+
+
+def test_axis_values_given_on_the_command_line_bound_the_search():
+    assert set(TOY.searched({})) == {"temperature", "kd_weight"}
+    assert TOY.searched({"temperature": (2.0, 4.0)})["temperature"].low == 2
+    assert set(TOY.searched({"temperature": (2.0,)})) == {"kd_weight"}
+
+
+def test_a_plan_is_the_union_of_its_grids_and_a_resumed_one_is_the_same():
+    study = dataclasses.replace(
+        TOY, presets={"course": Preset("two", grids=({}, {"view": ("b",), "temperature": (0.5, 1.0)}))}
+    )
+    options = parse(study, ["--address", "inline"])
+    plan = Plan(study, options, "full")
+    points = {(c.config["view"], c.config["temperature"]) for c in plan.cells}
+    assert points == {(v, t) for v in "ab" for t in (1.0, 2.0, 4.0)} | {("b", 0.5)}
+    assert len(plan.cells) == len(points) * 3 * 2, "no cell twice, though (b, 1) is in both grids"
+    earlier = after(plan)
+    resumed = Plan(TOY, parse(TOY, ["--resume", "latest"]), "full", earlier)
+    assert resumed.cells == plan.cells
+    extended = Plan(TOY, parse(TOY, ["--extend", "latest", "--seeds", "3"]), "full", earlier)
+    assert {(c.config["view"], c.config["temperature"], c.config["seed"]) for c in extended.cells} == {
+        (*point, seed) for point in points for seed in range(3)
+    }
+
+
+def test_extending_by_nothing_adds_what_the_preset_has_gained():
+    plan = Plan(TOY, parse(TOY, ["--seeds", "1"]), "full")
+    earlier = after(plan)
+    grown = dataclasses.replace(TOY, presets={"course": Preset("all", grids=({}, {"temperature": (9.0,)}))})
+    for study, more in ((TOY, set()), (grown, {9.0})):
+        cells = Plan(study, parse(study, ["--extend", "latest"]), "full", earlier).cells
+        assert {c.config["temperature"] for c in cells} == {1.0, 2.0, 4.0} | more
+        assert {c.config["seed"] for c in cells} == {0}
+    wider = Plan(TOY, parse(TOY, ["--extend", "latest", "--kd-weight", "0.3"]), "full", earlier)
+    assert wider.overrides == {"seed": (0,), "kd_weight": (0.3,)}, "what was given first still holds"
+
+
+def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each():
+    presets = {
+        "two": Preset(
+            "two grids", grids=({"view": ("a",), "temperature": (1.0,)}, {"view": ("b",), "kd_weight": (0.5,)})
+        )
+    }
+    study = dataclasses.replace(TOY, presets=presets)
+    grids = study.grids("two", "full", {"seed": (7,)})
+    cells = [cell.config for values in grids for cell in cells_of(study, values)]
+    assert {(c["view"], c["temperature"], c["kd_weight"], c["seed"]) for c in cells} == {
+        *(("a", 1.0, w, 7) for w in (0.0, 0.5, 1.0)),
+        *(("b", t, 0.5, 7) for t in (1.0, 2.0, 4.0)),
+    }
+    assert study.chosen("two", "full", {})["view"] == ("a", "b")
+
+
+def test_students_that_train_alone_have_packs_of_one():
+    study = dataclasses.replace(TOY, trains_alone=lambda config: config["view"] == "a")
+    packs = packs_of(study, students_of(study, cells_of(study, VALUES)).values(), 100)
+    assert {len(pack) for pack in packs if pack[0]["view"] == "a"} == {1}
+    assert min(len(pack) for pack in packs if pack[0]["view"] == "b") > 1
+
+
+def test_a_plan_hands_out_each_trial_once_and_then_what_was_appended():
+    plan = Plan(TOY, parse(TOY, ["--seeds", "1", "--address", "inline"]), "full")
+    first = plan.more()
+    assert first == plan.trials and not plan.more()
+    plan.add(cells_of(TOY, {**plan.values, "seed": (0, 1)}))
+    second = plan.more()
+    assert {c["seed"] for t in second for c in t.students} == {1} and not plan.more(), "seed 0 was there"
+    names = [student_hash(c) for t in first + second for c in t.students]
+    assert len(names) == len(set(names)) == plan.total and set(names) == set(plan.cells_of) == set(plan.students)
+    (pack,) = first[0].packs
+    halves = [trial_of((pack[:1],)), trial_of((pack[1:],))]
+    plan.append(halves)
+    assert plan.more() == halves and plan.total == len(names), "a pack that was split is of the same students"
+
+
+def test_a_search_has_a_subspace_for_each_combination_of_what_is_not_drawn_and_plans_no_cell_before():
+    plan = Plan(TOY, parse(TOY, ["--search", "optuna", "--samples", "3"]), "full")
+    assert plan.subspaces() == [{"view": "a"}, {"view": "b"}] and not plan.cells and not plan.more()
+    assert plan.total == 2 * 3 * 2
+    for search in plan.searches():
+        trial = search.trial(TOY, {"temperature": 3.0, "kd_weight": 0.0})
+        assert trial.students == [{"temperature": 1.0, "kd_weight": 0.0, "seed": s, **search.fixed} for s in (0, 1)]
+
+
+def test_a_run_that_goes_on_keeps_the_cells_and_students_that_its_tables_name():
+    plan = Plan(TOY, parse(TOY, ["--seeds", "1"]), "full")
+    raced = cells_of(TOY, {**plan.values, "temperature": (9.0,)})
+    plan.add(raced)
+    tables = {"cells": plan.cells, "students": plan.students}
+    resumed = Plan(TOY, parse(TOY, ["--resume", "latest"]), "full", after(plan, **tables))
+    assert resumed.cells == plan.cells and resumed.students == plan.students
+    extended = Plan(TOY, parse(TOY, ["--extend", "latest", "--seeds", "2"]), "full", after(plan, **tables))
+    assert {c.student for c in plan.cells} < {c.student for c in extended.cells}
+    assert {tuple(c.config.values()) for c in raced} < {tuple(c.config.values()) for c in extended.cells}
+    other = dataclasses.replace(TOY, canonical=lambda config: config)  # a version that shares no students
+    resumed = Plan(other, parse(other, ["--resume", "latest"]), "full", after(plan, **tables))
+    assert resumed.cells == plan.cells, "students are those of the run, not of the version"
+    assert isinstance(resumed.cells[0], Cell) and {student_hash(c) for t in resumed.trials for c in t.students} == set(
+        plan.students
+    )
+
+
+def test_options_are_what_was_typed_and_stay_so():
+    options = parse(TOY, ["--seeds", "3", "--temperature", "2"])
+    assert options.axes == {"temperature": (2.0,), "seed": (0, 1, 2)}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.pack = 3

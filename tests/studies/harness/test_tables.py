@@ -1,0 +1,283 @@
+"""The tables of what is planned, over new, interrupted, resumed and extended runs. An arithmetic toy stands in for training."""
+
+import dataclasses
+import importlib
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.core import records
+from studies.harness.command import run
+from studies.harness.plan import Plan, cells_of
+from studies.harness.students import student_hash, students_of
+from studies.harness.study import Preset, Study, grid
+
+STUDIES = sorted(p.stem for p in (Path(__file__).parents[3] / "studies").glob("*.py") if p.stem != "__init__")
+
+
+def canonical(config):
+    return {**config, "temperature": 1.0} if config["kd_weight"] == 0 else config
+
+
+TOY = Study(
+    name="toy", question="A toy.", trainable="nowhere:Toy", metric="val_accuracy", mode="max", metrics=("val_accuracy",), datasets=(),
+    trials={"view": grid("a", "b", choices=("a", "b"))},
+    students={"temperature": grid(1.0, 2.0, 4.0), "kd_weight": grid(0.0, 0.5, 1.0), "seed": grid(0, 1)},
+    presets={"course": Preset("all")},
+    canonical=canonical,
+)  # fmt: skip
+AXES = list(TOY.axes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    view: str
+    temperature: float
+    kd_weight: float
+    seed: int
+
+
+class Toy:
+    """Two evaluations; the metric is a function of the config. before, where set, is called first in each step."""
+
+    config_type = Config
+    keeps_networks = False
+    before: ClassVar = staticmethod(lambda: None)
+    trained: ClassVar[list] = []
+
+    def __init__(self, pack, datasets, answers, device):
+        self.pack, self.steps = pack, 0
+
+    @classmethod
+    def require(cls, configs):
+        pass
+
+    @staticmethod
+    def artifact(config):
+        return config.view
+
+    @classmethod
+    def prepare(cls, artifact, datasets, device):
+        cls.before()
+        return None, {"teacher": artifact, "seconds": 0.0}
+
+    @property
+    def finished(self):
+        return self.steps == 2
+
+    def step(self):
+        type(self).before()
+        self.steps += 1
+        type(self).trained += [student_hash(dataclasses.asdict(c)) for c in self.pack]
+        status = "done" if self.finished else "running"
+        row = {"step": self.steps, "fraction": self.steps / 2, "status": status, "seconds": 0.0}
+        return [{**row, "val_accuracy": c.kd_weight / (1 + c.temperature + c.seed)} for c in self.pack]
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+
+
+@pytest.fixture
+def go(tmp_path, monkeypatch):
+    """Runs the toy inline; the run folder."""
+    monkeypatch.setattr(Study, "load", lambda self: Toy)
+    monkeypatch.setattr(Toy, "trained", [])
+
+    def go(*words, code=0):
+        common = ["--address", "inline", "--num-cpus", "1", "--no-report", "--storage", str(tmp_path)]
+        assert run(TOY, [*common, *words]) == code
+        return next(iter(tmp_path.glob("toy/*")))
+
+    return go
+
+
+def lines(folder, table):
+    """A table as it lies in the files."""
+    return ds.dataset(folder / table, format="parquet").to_table().to_pylist()
+
+
+def files(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() for t in ("students", "cells") for path in folder.glob(f"{t}/*")
+    }
+
+
+def assert_whole(folder):
+    """Each student and each cell once, each cell with its student, and rows of no other and of all."""
+    cells, students = lines(folder, "cells"), lines(folder, "students")
+    points = [tuple(c[a] for a in AXES) for c in cells]
+    assert len(points) == len(set(points)) and len(students) == len({s["student"] for s in students})
+    known = {s["student"]: {a: s[a] for a in AXES} for s in students}
+    for cell in cells:
+        assert known[cell["student"]] == canonical({a: cell[a] for a in AXES})
+    assert all(student_hash(config) == student for student, config in known.items())
+    rows = records.final(records.read(folder))
+    assert {(*(r[a] for a in AXES), r["student"]) for r in rows.to_dict("records")} == {
+        (*point, cell["student"]) for point, cell in zip(points, cells, strict=True)
+    }
+    return cells, students, rows
+
+
+def interrupt(monkeypatch, after):
+    calls = itertools.count()
+
+    def before():
+        if next(calls) == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Toy, "before", staticmethod(before))
+
+
+def test_students_and_cells_are_written_before_anything_is_trained(go, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Toy, "before", staticmethod(lambda: seen.append(files(next(iter(tmp_path.glob("toy/*")))))))
+    folder = go()
+    assert {path.parts[0] for path in seen[0]} == {"students", "cells"} and seen[0] == files(folder)
+    cells, students, rows = assert_whole(folder)
+    assert len(cells) == 2 * 3 * 3 * 2 and len(students) == 2 * (1 + 2 * 3) * 2
+    assert rows.set_index("student").trial.to_dict() == {s["student"]: s["pack"] for s in students}
+
+
+def test_an_interrupted_run_that_is_resumed_writes_the_same_tables_and_trains_the_rest(go, monkeypatch):
+    interrupt(monkeypatch, 9)
+    folder = go(code=130)
+    before, done = files(folder), set(records.final(records.read(folder))["student"])
+    assert 0 < len(done) < 28
+    monkeypatch.setattr(Toy, "before", staticmethod(lambda: None))
+    Toy.trained.clear()
+    assert go("--resume", "latest") == folder
+    assert files(folder) == before and not done & set(Toy.trained)
+    assert_whole(folder)
+
+
+@pytest.mark.parametrize("lost", [("students", "cells"), ("students",), ("cells",)])
+def test_a_run_without_its_tables_is_read_resumed_and_extended(go, monkeypatch, lost):
+    """As are runs from before there were tables, whose run.json also has an older word."""
+    interrupt(monkeypatch, 9)
+    folder = go("--kd-weight", "0", "0.5", code=130)
+    monkeypatch.setattr(Toy, "before", staticmethod(lambda: None))
+    for table in lost:
+        shutil.rmtree(folder / table)
+    info = json.loads((folder / "run.json").read_text())
+    info["given"] = info.pop("overrides")
+    (folder / "run.json").write_text(json.dumps(info))
+    read = records.read(folder)
+    assert set(read["student"]) <= set(records.students(folder)["student"])
+    assert (
+        not read.merge(records.cells(folder), how="left", on=[*AXES, "student"], indicator=True)
+        ._merge.eq("left_only")
+        .any()
+    )
+    go("--resume", "latest")
+    cells, students, _ = assert_whole(folder)
+    assert all(s["pack"] for s in students) and {c["kd_weight"] for c in cells} == {0, 0.5}
+    for table in lost:
+        shutil.rmtree(folder / table)
+    go("--extend", "latest", "--seeds", "3")
+    cells, _, _ = assert_whole(folder)
+    assert {c["seed"] for c in cells} == {0, 1, 2} and {c["kd_weight"] for c in cells} == {0, 0.5}
+
+
+def test_an_extension_adds_lines_for_what_is_new_and_answers_cells_of_known_students(go):
+    folder = go()
+    before = files(folder)
+    Toy.trained.clear()
+    go("--extend", "latest", "--temperature", "8")
+    now = files(folder)
+    assert before.items() < now.items() and len(now) == 2 * len(before)
+    cells, students, _ = assert_whole(folder)
+    new = [s["student"] for s in students if s["temperature"] == 8]
+    assert sorted(set(Toy.trained)) == sorted(new) and len(new) == 2 * 2 * 2
+    assert sum(c["temperature"] == 8 for c in cells) == 2 * 3 * 2, (
+        "kd_weight 0 is a cell of its own with a known student"
+    )
+
+
+def test_tables_that_nobody_knows_do_no_harm(go):
+    folder = go("--seeds", "1")
+    for table, content in (("odd", b"no parquet"), ("students/deeper", b"neither")):
+        (folder / table).mkdir()
+        (folder / table / "x.parquet").write_bytes(content)
+    pq.write_table(pa.table({"x": [1]}), folder / "odd" / "y.parquet")
+    go("--resume", "latest")
+    go("--extend", "latest", "--seeds", "2")
+    assert len(records.students(folder)) == 28 and len(records.cells(folder)) == 36
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda t: t.set_column(t.column_names.index("kd_weight"), "kd_weight", pa.array([0.25] * len(t))),
+            "not the name",
+        ),
+        (lambda t: t.drop_columns(["kd_weight"]), "no column kd_weight"),
+        (None, "is damaged"),
+    ],
+)
+def test_tables_that_cannot_be_are_refused_in_one_line(go, change, said, capsys):
+    folder = go("--seeds", "1")
+    (file,) = (folder / "students").glob("*.parquet")
+    if change:
+        pq.write_table(change(pq.read_table(file)), file)
+    else:
+        file.write_bytes(file.read_bytes()[:99])
+    capsys.readouterr()
+    go("--resume", "latest", code=2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("toy: ") and said in line and "delete" in line
+    for table in ("students", "cells"):
+        shutil.rmtree(folder / table)
+    go("--resume", "latest")
+    assert_whole(folder)
+
+
+def test_what_a_race_appends_is_written_down_and_trained_when_the_rest_has_ended(go, monkeypatch):
+    handed_out, more = [], Plan.more
+
+    def race(self):
+        """A second seed, once, for the views whose students of the first were best."""
+        trials = more(self)
+        if not trials and len(handed_out) == 1:
+            self.add(cells_of(self.study, {**self.values, "view": ("b",), "seed": (1,)}))
+            trials = more(self)
+        if trials:
+            handed_out.append({(c["view"], c["seed"]) for t in trials for c in t.students})
+        return trials
+
+    monkeypatch.setattr(Plan, "more", race)
+    folder = go("--seeds", "1")
+    assert handed_out == [{("a", 0), ("b", 0)}, {("b", 1)}]
+    cells, students, _ = assert_whole(folder)
+    assert {(c["view"], c["seed"]) for c in cells} == {("a", 0), ("b", 0), ("b", 1)} and len(cells) == 27
+    info = json.loads((folder / "run.json").read_text())
+    assert (info["students"], info["cells"]) == (len(students), len(cells))
+    monkeypatch.setattr(Plan, "more", more)
+    before = files(folder)
+    Toy.trained.clear()
+    go("--resume", "latest")
+    assert files(folder) == before and not Toy.trained, "the race's cells are the run's"
+    assert json.loads((folder / "run.json").read_text())["cells"] == 27
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_students_config_survives_its_line_in_the_table(name):
+    study = importlib.import_module(f"studies.{name}").STUDY
+    schema = records.plan_schemas({axis: of.type for axis, of in study.axes.items()})["students"]
+    for preset, data in itertools.product(study.presets, ("sample", "full")):
+        for values in study.grids(preset, data, {}):
+            values = {axis: of[:1] + of[-1:] if len(of) > 2 and axis != "remedy" else of for axis, of in values.items()}
+            students = students_of(study, cells_of(study, values))
+            table = pa.Table.from_pylist([{"student": s, **c} for s, c in students.items()], schema=schema)
+            for line in table.to_pylist():
+                assert student_hash({axis: line[axis] for axis in study.axes}) == line["student"]

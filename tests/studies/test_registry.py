@@ -1,0 +1,70 @@
+"""The registry of studies: limits are the trainables' own, and students keep their names."""
+
+import hashlib
+import importlib
+import itertools
+from pathlib import Path
+
+import pytest
+
+from studies.harness.plan import cells_of
+from trainables.core.contract import Trainable
+from trainables.core.limits import limits
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
+# Of the students of all presets, with either data. Earlier runs are resumed and extended by these names: a study that
+# changes them loses its runs. A new preset, or a new value in one, adds students, and so changes its digest on purpose.
+STUDENTS = {
+    "cifar10_transfer": "e63bfc1d0f55a43a",
+    "finetuning": "64dc7401b021b5fd",
+    "forgetting": "8ede016f58b83f3d",
+    "kd_gradients": "d60048e841c4aaa3",
+    "missing_digit": "78aab2a8651d1424",
+    "mnist_kd": "f74c654dba59ff07",
+    "mnistm_kd": "273cccd53375831b",
+    "pairwise_logreg": "f16283d9d5010671",
+    "pseudo_labels": "d07113e52e82d1b3",
+    "repeat_copy": "237e9dd65e3bbe46",
+    "two_teachers_kd": "5324334104dc63d4",
+}
+
+
+def study_of(name):
+    return importlib.import_module(f"studies.{name}").STUDY
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_an_axis_has_the_very_limit_of_its_field(name):
+    study = study_of(name)
+    stated = limits(study.load().config_type)
+    assert {axis: a.limit for axis, a in study.axes.items() if a.limit} == stated
+    free = set(study.axes) - set(stated)
+    assert free <= {"seed", "weights"}, "a seed is any whole number; weights are a path or a name that is looked up"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_values_of_a_study_are_within_its_limits(name):
+    study = study_of(name)
+    for preset, data in itertools.product(study.presets, ("sample", "full")):
+        for axis, values in study.chosen(preset, data, {}).items():
+            assert study.axes[axis].parse(axis, [str(v) for v in values]) == values
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_trainable_keeps_the_contract(name):
+    cls = study_of(name).load()
+    assert issubclass(cls, Trainable) and not cls.__abstractmethods__
+    assert cls.keeps_networks == (cls.networks is not Trainable.networks)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_students_keep_their_names(name):
+    study = study_of(name)
+    students = {
+        f"{preset} {data} {cell.student}"
+        for preset, data in itertools.product(study.presets, ("sample", "full"))
+        for grid in study.grids(preset, data, {})
+        for cell in cells_of(study, grid)
+    }
+    assert hashlib.sha256("\n".join(sorted(students)).encode()).hexdigest()[:16] == STUDENTS[name]

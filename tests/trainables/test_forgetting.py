@@ -1,0 +1,250 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.core.decay import area, half_life, median
+from trainables.core import data
+from trainables.core.batches import batch_index
+from trainables.core.losses import cross_entropy, distillation
+from trainables.core.population import Population
+from trainables.core.schedules import log_spaced
+from trainables.forgetting import CLASSES, Config, Forgetting, TaskSplits, fisher, layers, penalty
+
+PLAIN = Config(
+    tasks="two", network="mlp", width=16, optimiser="adam", old_steps=25, steps=12, batch_size=32, memory=0, lr=3e-3,
+    remedy="none", strength=0.0, seed=0,
+)  # fmt: skip
+
+
+def variant(**changes):
+    return dataclasses.replace(PLAIN, **changes)
+
+
+@pytest.fixture(scope="module")
+def datasets():
+    torch.set_num_threads(1)
+    digits = data.load("mnist", "sample")
+    return {"mnist": {name: values[:: 3 if "train" in name else 4] for name, values in digits.items()}}
+
+
+def train(pack, datasets, until=None):
+    start, _ = Forgetting.prepare(Forgetting.artifact(pack[0]), datasets, "cpu")
+    students, rows = Forgetting(pack, datasets, start, "cpu"), []
+    while not students.finished and (until is None or len(rows) < until * len(pack)):
+        rows += students.step()
+    return students, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def weights(students, s):
+    return torch.cat([p.detach()[s].flatten() for p in students.students.parameters])
+
+
+def apart(a, b):
+    """Distance of two students' weights, relative to their size; rounding alone stays well below 1e-3 here."""
+    return float((a - b).norm() / a.norm())
+
+
+def tiny(network, mode="loop", seeds=(0, 1)):
+    return Population(layers(network, 8), (1, 12, 12), seeds, [1e-2] * len(seeds), mode=mode, dtype=torch.float64)
+
+
+def test_every_remedy_of_strength_zero_is_plain_fine_tuning(datasets):
+    remedies = ("l2", "ewc", "lwf", "freeze_first", "freeze_features", "freeze_readout")
+    # one student per remedy stays in force, so that every term is in the sum and only its weight is zero
+    pack = [PLAIN] + [variant(remedy=r, strength=s) for r in remedies for s in (0.0, 1e6 if r == "ewc" else 1.0)]
+    students, _ = train(pack, datasets)
+    plain = weights(students, 0)
+    for s, config in enumerate(pack):
+        assert (apart(plain, weights(students, s)) < 1e-3) == (config.strength == 0), config
+    pack = [variant(remedy="rehearsal", strength=s, memory=20) for s in (0.0, 1.0)]
+    students, _ = train(pack, datasets)
+    assert apart(plain, weights(students, 0)) < 1e-3 < apart(plain, weights(students, 1))
+
+
+@pytest.mark.parametrize("mode", ["loop", "stacked"])
+@pytest.mark.parametrize("network", ["logistic", "mlp", "cnn"])
+def test_the_fisher_is_the_mean_of_squared_gradients_of_single_images(network, mode):
+    """The definition, one image and one class at a time: E_x sum_y p(y|x) (d log p(y|x) / dw)^2."""
+    students = tiny(network, mode)
+    x = torch.randn(5, 1, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    slow = [torch.zeros_like(p) for p in students.parameters]
+    for image in x:
+        for y in range(CLASSES):
+            log_p = students.logits(image[None]).log_softmax(-1)[:, 0, y]
+            for total, g in zip(slow, torch.autograd.grad(log_p.sum(), students.parameters), strict=True):
+                p = log_p.detach().exp().view(-1, *[1] * (g.dim() - 1))
+                total += p * g.square() / len(x)
+    for fast, reference in zip(fisher(students, x), slow, strict=True):
+        assert reference.abs().max() > 0 and torch.allclose(fast, reference, rtol=1e-9, atol=1e-15)
+
+
+def test_the_fisher_is_the_curvature_of_the_divergence_from_the_old_answers():
+    """KL(p_w* || p_w) = 1/2 F (w - w*)^2 to second order, weight by weight: a finite difference of answers alone."""
+    students, step = tiny("mlp", seeds=(3,)), 1e-3
+    x = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found, old = fisher(students, x), students.logits(x).detach().log_softmax(-1)
+
+    def divergence():
+        return float((old.exp() * (old - students.logits(x).detach().log_softmax(-1))).sum(-1).mean())
+
+    for F, p in zip(found, students.parameters, strict=True):
+        at = int(F.argmax())
+        moved = 0.0
+        with torch.no_grad():
+            for sign in (1, -2):
+                p.view(-1)[at] += sign * step
+                moved += divergence()
+            p.view(-1)[at] += step
+        assert moved / step**2 == pytest.approx(float(F.view(-1)[at]), rel=1e-3)
+
+
+def test_the_penalty_of_several_tasks_is_the_sum_of_theirs(datasets):
+    """Importances and centres merge: the gradient is sum_k F_k (w - w_k), L2 holds to the latest weights alone."""
+    config = variant(tasks="five", steps=3)
+    students, _ = train([dataclasses.replace(config, remedy=r, strength=2.0) for r in ("ewc", "l2")], datasets, until=0)
+    net, sets, terms = students.students, students.sets, []
+    for task in (1, 2):
+        with torch.no_grad():
+            for p in net.parameters:
+                p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(task)))
+        students.consolidate(task)
+        known = sets.to_float(sets.images[students.memories[task - 1][:1000]])
+        terms.append((fisher(net, known), [p.detach().clone() for p in net.parameters]))
+    with torch.no_grad():
+        for p in net.parameters:
+            p.mul_(1.1)
+    loss = penalty(net.parameters, students.importance, students.centre).sum()
+    for i, (p, g) in enumerate(zip(net.parameters, torch.autograd.grad(loss, net.parameters), strict=True)):
+        ewc = sum(2.0 * F[i][0] * (p[0] - w[i][0]) for F, w in terms)
+        assert torch.allclose(g[0], ewc, rtol=1e-3, atol=1e-6)
+        assert torch.allclose(g[1], 2.0 * (p[1] - terms[-1][1][i][1]), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("tasks", ["two", "five"])
+def test_what_is_frozen_does_not_move(datasets, optimiser, tasks):
+    frozen = {"freeze_first": [0, 1], "freeze_features": [0, 1, 2, 3], "freeze_readout": [4, 5], "none": []}
+    pack = [variant(remedy=r, strength=float(r != "none"), optimiser=optimiser, tasks=tasks) for r in frozen]
+    students, _ = train(pack, datasets)
+    for s, still in enumerate(frozen.values()):
+        for i, (p, old) in enumerate(zip(students.students.parameters, students.old, strict=True)):
+            assert torch.equal(p[s], old[s]) == (i in still)
+
+
+def test_the_gradient_of_lwf_is_that_of_its_formula(datasets):
+    """dC/dz = T (softmax(z/T) - softmax(t/T)) / B on the new digits, beside that of plain fine-tuning."""
+    students, _ = train([variant(remedy="lwf", strength=0.7), variant(remedy="lwf", strength=0.0)], datasets, until=2)
+    step, c, sets = students.done_steps, students.common, students.sets
+    index = batch_index(sets.pools[1], c.batch_size, step, c.seed, stream=1)
+    old = Population(layers(c.network, c.width), sets.shape, [0], [1.0])
+    with torch.no_grad():
+        for p, w in zip(old.parameters, students.old, strict=True):
+            p.copy_(w[:1])
+    z, T = students.students.logits(sets.to_float(sets.images[index])), 2.0
+    t = old.logits(sets.to_float(sets.images[index])).detach()
+    hard = torch.autograd.grad(cross_entropy(z, sets.labels[index]).sum(), z, retain_graph=True)[0]
+    soft = T * ((z / T).softmax(-1) - (t / T).softmax(-1)).detach() / len(index)
+    by_formula = hard + torch.tensor([0.7, 0.0])[:, None, None] * soft
+    expected = torch.autograd.grad(z, students.students.parameters, by_formula)
+    for a, b in zip(
+        torch.autograd.grad(students.loss(step).sum(), students.students.parameters), expected, strict=True
+    ):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(distillation(t, t, torch.tensor([T])), torch.zeros(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_a_student_of_a_pack_is_the_student_alone(datasets, network):
+    """SGD: Adam amplifies what the order of sums leaves over."""
+    pack = [variant(network=network, optimiser="sgd", lr=lr, remedy=r, strength=s) for lr in (0.02, 0.05)
+            for r, s in (("none", 0.0), ("l2", 0.3), ("ewc", 10.0), ("lwf", 0.5), ("freeze_features", 1.0))]  # fmt: skip
+    together, _ = train(pack, datasets)
+    for s, config in enumerate(pack):
+        alone, _ = train([config], datasets)
+        assert apart(weights(together, s), weights(alone, 0)) < 1e-4
+
+
+def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(datasets):
+    _, rows = train([variant(remedy="l2", strength=1e30, optimiser="sgd"), variant(optimiser="sgd")], datasets)
+    assert [row["status"] for row in rows[-2:]] == ["failed", "done"]
+    assert "test_accuracy" not in rows[-2] and rows[-1]["probe_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("tasks", ["two", "five"])
+def test_a_resumed_trial_is_the_same_trial(datasets, tasks):
+    pack = [variant(tasks=tasks, steps=6, memory=20, remedy=r, strength=1.0) for r in ("l2", "ewc", "lwf", "rehearsal")]
+    _, whole = train(pack, datasets)
+    first, before = train(pack, datasets, until=3)
+    start, _ = Forgetting.prepare(Forgetting.artifact(pack[0]), datasets, "cpu")
+    second = Forgetting(pack, datasets, start, "cpu")
+    second.load_state_dict(first.state_dict())
+    after = []
+    while not second.finished:
+        after += [{k: v for k, v in row.items() if k != "seconds"} for row in second.step()]
+    assert before + after == whole
+
+
+def test_tasks_are_pairs_whose_class_is_the_parity_and_validation_is_never_trained_on(datasets):
+    sets = TaskSplits("five", datasets["mnist"], "cpu")
+    for k, pool in enumerate(sets.pools):
+        assert set(sets.digits[pool].tolist()) == {2 * k, 2 * k + 1} and not set(pool.tolist()) & set(sets.val.tolist())
+        assert torch.equal(sets.labels[pool], sets.digits[pool] - 2 * k)
+    assert sets.to_float(sets.images[:2]).shape == (2, 1, 32, 32)
+    two = TaskSplits("two", datasets["mnist"], "cpu")
+    assert two.test_digits.max() == 3 and two.to_float(two.images[:2]).shape == (2, 1, 28, 28)
+
+
+def test_the_log_spaced_schedule_starts_at_one_and_ends_at_the_end():
+    for end in (1, 2, 7, 200, 375, 10_000):
+        steps = log_spaced(end, 5)
+        assert steps[0] == 1 and steps[-1] == end and steps == sorted(set(steps))
+    ratios = np.diff(np.log10([s for s in log_spaced(10_000, 5) if s >= 10]))
+    assert np.allclose(ratios, 0.2, atol=0.03)
+    students = [variant(steps=200), variant(steps=375, tasks="five")]
+    for config, total in zip(students, (200, 5 * 375), strict=True):
+        steps = Forgetting.evaluations(_planned(config))
+        assert steps[0] == 1 and steps[-1] == total and steps == sorted(set(steps))
+
+
+def _planned(config):
+    """A pack that knows its plan and has nothing to train."""
+    pack = Forgetting.__new__(Forgetting)
+    pack.common, pack.first_task = config, int(config.tasks == "two")
+    pack.sets = type("Count", (), {"count": 2 if config.tasks == "two" else 5})()
+    return pack
+
+
+def test_half_life_is_where_a_known_curve_crosses_half():
+    """accuracy = 1/2 + 1/2 (1 - log2(step) / 8): half of what is above chance is gone at step 16."""
+    steps = [2**k for k in range(9)]
+    curve = [0.5 + 0.5 * (1 - math.log2(s) / 8) for s in steps]
+    assert half_life(steps, curve, 1.0) == pytest.approx(16)
+    sparse = [0, 3, 5, 8]
+    assert half_life([steps[i] for i in sparse], [curve[i] for i in sparse], 1.0) == pytest.approx(16)
+    assert area(steps, curve) == pytest.approx(0.75)
+    assert half_life([1, 10], [0.9, 0.8], 1.0) == math.inf
+    assert half_life([1, 10], [0.5, 0.5], 1.0) == pytest.approx(0.5), "gone within the first step"
+    assert half_life([1, 10, 100], [0.9, 0.5, 0.9], 1.0) < 10, "the first crossing, whatever comes back"
+
+
+def test_the_median_has_an_interval_though_some_seeds_never_forget():
+    """Ten seeds: the second and the ninth, which miss the median with probability 22 / 1024."""
+    life = median([10.0, 20, 30, 40, 50, 60, 70, 80, math.inf, math.inf])
+    assert (life.mean, life.low, life.high, life.n) == (55, 20, math.inf, 10)
+    assert median([math.inf] * 10).mean == math.inf and math.isnan(median([1.0] * 5).low) and median([7.0]).mean == 7
+    rng = np.random.default_rng(0)
+    found = [median(rng.exponential(size=10)) for _ in range(1000)]
+    assert np.mean([i.low <= math.log(2) <= i.high for i in found]) == pytest.approx(1 - 22 / 1024, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"remedy": "prayer"}, "remedy"), ({"strength": -1.0}, "strength"), ({"tasks": "three"}, "tasks"), ({"width": 4}, "width"),
+     ({"optimiser": "rmsprop"}, "optimiser"), ({"remedy": "rehearsal"}, "memory"), ({"steps": 0}, "steps")],
+)  # fmt: skip
+def test_a_config_that_makes_no_sense_names_its_field(change, word):
+    with pytest.raises(ValueError, match=word):
+        variant(**change)

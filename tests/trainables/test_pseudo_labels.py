@@ -1,0 +1,236 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from studies.pseudo_labels import STUDY
+from trainables import pseudo_labels
+from trainables.core import data
+from trainables.pseudo_labels import (
+    METHODS,
+    Config,
+    Method,
+    PseudoLabels,
+    calibration_error,
+    pseudo_cross_entropy,
+    reliability,
+)
+
+PLAIN = Config(
+    dataset="mnist", network="cnn_small_norm", method="pseudo_label", labels=40, rounds=2, precision="fp32", steps=9,
+    batch_size=20, ratio=2, threshold=0.0, target_temperature=0.0, weight=1.0, ramp=0.0, lr=3e-3, seed=0,
+)  # fmt: skip
+TAUGHT = [name for name, method in METHODS.items() if method.learnt]
+
+
+def variant(**changes):
+    return dataclasses.replace(PLAIN, **changes)
+
+
+@pytest.fixture(scope="module")
+def datasets():
+    """The first digits of the sample: enough to learn from, and quick to judge."""
+    torch.set_num_threads(1)
+    mnist = data.load("mnist", "sample")
+    return {"mnist": {name: array[:600] for name, array in mnist.items()}}
+
+
+def build(pack, datasets):
+    return PseudoLabels(pack, datasets, PseudoLabels.prepare(PseudoLabels.artifact(pack[0]), datasets, "cpu")[0], "cpu")
+
+
+def train(pack, datasets):
+    students, rows = build(pack, datasets), []
+    while not students.finished:
+        rows += students.step()
+    return students, plain(rows)
+
+
+def plain(rows):
+    """Rows as text, where NaN equals itself, without the clock."""
+    return [repr({k: v for k, v in row.items() if k != "seconds"}) for row in rows]
+
+
+def weights(students, s=slice(None)):
+    return [p.detach()[s] for p in (*students.students.parameters, *students.students.statistics)]
+
+
+def equal(a, b):
+    return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def near(a, b):
+    return all(torch.allclose(p, q, rtol=0, atol=1e-7) for p, q in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("method", TAUGHT)
+def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(method, datasets):
+    """To the rounding of a place in a pack, batch normalisation included; and the study trains these as the one student
+    that they are."""
+    lonely = variant(method=method, weight=0.0)
+    none, unsure, taught = (
+        weights(train([variant(method=method), lonely, variant(method=method, threshold=0.999999)], datasets)[0], s)
+        for s in (1, 2, 0)
+    )
+    same = STUDY.canonical(dataclasses.asdict(lonely))
+    assert same["method"].startswith("supervised")
+    supervised = weights(train([Config(**same)], datasets)[0], 0)
+    assert near(none, supervised) and near(unsure, supervised)
+    assert not near(taught, supervised)
+
+
+@pytest.mark.parametrize("method", TAUGHT)
+def test_hidden_labels_change_no_weight(method, datasets):
+    answers = PseudoLabels.prepare(PseudoLabels.artifact(PLAIN), datasets, "cpu")[0]
+    hidden = np.setdiff1d(np.arange(600), answers["labelled"])
+    labels = datasets["mnist"]["train_labels"].copy()
+    labels[hidden] = np.random.default_rng(0).permutation(9 - labels[hidden])
+    trained = []
+    for given in (datasets, {"mnist": {**datasets["mnist"], "train_labels": labels}}):
+        students = PseudoLabels([variant(method=method)], given, answers, "cpu")
+        while not students.finished:
+            students.step()
+        trained.append(students)
+    assert equal(*map(weights, trained))
+    assert not torch.equal(trained[0].measure()["pseudo_accuracy"], trained[1].measure()["pseudo_accuracy"])
+
+
+def test_soft_labels_of_the_very_pass_that_learns_teach_nothing(datasets):
+    """dH(q, softmax z)/dz = softmax z - q, which is 0 where q = softmax z: soft labels at T = 1 and threshold 0 equal none."""
+    soft, none = train([variant(target_temperature=1.0, threshold=0.0), variant(weight=0.0)], datasets)[
+        0
+    ].students.parameters[0]
+    assert torch.allclose(soft, none, atol=1e-4) and not torch.equal(
+        soft, train([variant(threshold=0.0)], datasets)[0].students.parameters[0][0]
+    )
+    z = torch.randn(1, 6, 10, dtype=torch.float64, requires_grad=True)
+    loss = pseudo_cross_entropy(z, z.detach(), torch.zeros(1), torch.ones(1))
+    assert torch.autograd.grad(loss.sum(), z)[0].abs().max() < 1e-15
+
+
+def test_the_colder_the_softer_targets_the_harder():
+    z, answers = torch.randn(2, 1, 50, 10, generator=torch.Generator().manual_seed(0)).double()
+    hard, cold, warm = (pseudo_cross_entropy(z, answers, torch.zeros(1), torch.tensor([T])) for T in (0.0, 1e-4, 1.0))
+    assert torch.allclose(hard, cold) and not torch.allclose(hard, warm)
+
+
+def test_the_loss_is_the_papers_written_out():
+    g = torch.Generator().manual_seed(0)
+    z, answers = 2 * torch.randn(2, 3, 20, 10, generator=g)
+    threshold, T = torch.tensor([0.0, 0.4, 0.6]), torch.tensor([0.0, 0.5, 0.0])
+    ours = pseudo_cross_entropy(z, answers, threshold, T)
+    for s in range(3):
+        total = 0.0
+        for learnt, answer in zip(z[s], answers[s], strict=True):
+            q = F.softmax(answer, 0)
+            if q.max() >= threshold[s]:
+                target = F.softmax(answer / T[s], 0) if T[s] else F.one_hot(q.argmax(), 10).float()
+                total -= float(target @ F.log_softmax(learnt, 0))
+        assert math.isclose(ours[s], total / 20, rel_tol=1e-5)
+
+
+def test_fixmatch_without_augmentation_is_lees_pseudo_label_without_a_ramp(datasets, monkeypatch):
+    monkeypatch.setitem(METHODS, "fixmatch", Method("none", learnt="none", asked="none"))
+    a, b = (train([variant(method=method)], datasets)[0] for method in ("fixmatch", "pseudo_label"))
+    assert equal(weights(a), weights(b))
+
+
+def test_the_weight_rises_from_a_sixth_of_the_ramp_to_its_end(datasets):
+    students = build([variant(steps=120, ramp=ramp, weight=3.0) for ramp in (0.6, 0.0)], datasets)
+    risen = torch.stack([students.weights(step) for step in range(120)])
+    assert (risen[:12, 0] == 0).all() and risen[13, 0] > 0 and (risen[72:, 0] == 3).all() and (risen[71, 0] < 3)
+    assert torch.allclose(risen[13:72, 0].diff(), risen[13:72, 0].diff()[0], atol=1e-5)
+    assert (risen[:, 1] == 3).all()
+
+
+@pytest.mark.parametrize(("method", "network"), [("self_training", "cnn_small_norm"), ("fixmatch", "mlp_300")])
+def test_a_resumed_pack_is_the_same_pack_with_its_tables(method, network, datasets):
+    pack = [variant(method=method, network=network, threshold=t) for t in (0.0, 0.15)]
+    whole, rows = train(pack, datasets)
+    for stop in (2, 5):
+        first, second = build(pack, datasets), build(pack, datasets)
+        for _ in range(stop):
+            first.step()
+        second.load_state_dict(first.state_dict())
+        after = []
+        while not second.finished:
+            after += second.step()
+        assert equal(weights(whole), weights(second))
+        assert plain(after) == rows[2 * stop :]
+    assert {row["split"] for row in whole.tables()[0]["calibration"]} == {"unlabelled", "test"}
+
+
+def test_a_round_is_labelled_by_the_network_that_began_it(datasets):
+    students = build([variant(method="self_training", steps=12)], datasets)
+    starts = {}
+    for step in range(12):
+        now = students.round(step)
+        if now not in starts:
+            starts[now] = [p.detach().clone() for p in students.students.parameters]
+        students.update(students.loss(step), 1.0)
+        if now:
+            assert equal([p.detach() for p in students.before.parameters], starts[now])
+    assert [*starts] == [0, 1, 2] and {4, 8} <= set(students.evaluations())
+
+
+def test_images_with_labels_without_and_held_out_are_apart(datasets):
+    students = build([variant(labels=50)], datasets)
+    parts = [set(p.tolist()) for p in (students.labelled, students.unlabelled, students.sets.val)]
+    assert [len(p) for p in parts] == [50, 500, 50] and len(set.union(*parts)) == 600
+    assert torch.bincount(students.sets.labels[students.labelled]).tolist() == [5] * 10
+    assert set(students.watched.tolist()) <= parts[1] and len(students.own_val) == 10
+    with pytest.raises(ValueError, match="unlabelled"):
+        build([variant(labels=550)], datasets)
+
+
+def test_methods_share_what_they_have_in_common(datasets):
+    """Initial weights, the labelled images of every step and how they are shown."""
+    lee, fixmatch, weak = (
+        build([variant(method=m)], datasets) for m in ("pseudo_label", "fixmatch", "supervised_weak")
+    )
+    assert equal(weights(lee), weights(fixmatch))
+    views = [students.shown(students.labelled, "weak", pseudo_labels.LABELLED, 3) for students in (fixmatch, weak)]
+    assert torch.equal(*views) and not torch.equal(views[0], lee.shown(lee.labelled, "none", pseudo_labels.LABELLED, 3))
+
+
+def test_calibration_is_counted_bin_by_bin():
+    g = torch.Generator().manual_seed(0)
+    confidence = torch.rand(2, 500, generator=g)
+    right = torch.rand(2, 500, generator=g) < confidence
+    ece = calibration_error(reliability(confidence, right))
+    for s in range(2):
+        bins = (confidence[s] * 10).long()
+        gaps = [
+            (bins == b).float().mean() * abs(right[s][bins == b].float().mean() - confidence[s][bins == b].mean())
+            for b in range(10)
+        ]
+        assert math.isclose(ece[s], sum(gaps), rel_tol=1e-4)
+    sure = torch.ones(1, 8)
+    assert calibration_error(reliability(sure, torch.arange(8)[None] < 6)).item() == 0.25
+
+
+def test_views_show_the_same_thing_otherwise():
+    x = torch.full((300, 1, 28, 28), -1.0)
+    x[:, :, 10:18, 10:18] = 1.0
+    g = torch.Generator().manual_seed(0)
+    shown = pseudo_labels.weak(x, g)
+    where = [(image[0] > 0).nonzero().min(0).values - 10 for image in shown]
+    assert torch.stack(where).abs().max() == 2 and len({tuple(w.tolist()) for w in where}) == 25
+    assert torch.equal(shown.sum((1, 2, 3)), x.sum((1, 2, 3)))
+    photos = torch.rand(300, 3, 32, 32, generator=g) * 2 - 1
+    for view in (pseudo_labels.weak, pseudo_labels.strong):
+        a, b, c = (view(photos, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+        assert torch.equal(a, b) and not torch.equal(a, c) and a.shape == photos.shape and a.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"method": "guess"}, "method"), ({"labels": 9}, "labels"), ({"threshold": -0.1}, "threshold"), ({"threshold": 1.0}, "threshold"), ({"ramp": 1.5}, "ramp"),
+     ({"target_temperature": -1.0}, "target_temperature"), ({"dataset": "photos"}, "dataset"), ({"rounds": 0}, "rounds")],
+)  # fmt: skip
+def test_a_config_that_makes_no_sense_names_its_field(change, word):
+    with pytest.raises(ValueError, match=word):
+        variant(**change)

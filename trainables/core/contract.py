@@ -1,0 +1,73 @@
+"""What the harness asks of whatever is trained, with defaults. Needs no torch: work in numpy is a `Trainable` too."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Trainable(ABC):
+    """Students that one worker trains side by side, from evaluation to evaluation.
+
+    Made of their configs, the study's data sets by name and what `prepare` made of their artifact, which all of them
+    share: `cls(configs, datasets, answers, device)`. Training that comes to nothing raises RuntimeError, MemoryError,
+    ValueError or ArithmeticError.
+
+    config_type: a frozen dataclass of the study's axes, which raises ValueError for what makes no sense. may_differ:
+    its fields in which students of one pack may differ. keeps_networks: whether `networks` has something to keep.
+    """
+
+    config_type: ClassVar[type]
+    may_differ: ClassVar[frozenset[str]] = frozenset()
+    keeps_networks: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, configs: Sequence[Any], datasets: Mapping, answers: Mapping, device: str) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def artifact(config: Any) -> Hashable:
+        """What must be made before a student can be trained, as a value: made once for all students that share it."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, artifact: Any, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
+        """An artifact's arrays, and its row for the study's `artifact_table`, rows of others under `tables`."""
+
+    @classmethod
+    def require(cls, configs: Iterable[Any]) -> None:
+        """DataError where files that these students start from are neither at hand nor to be fetched."""
+        return None
+
+    @staticmethod
+    @abstractmethod
+    def student_bytes(config: Any) -> int:
+        """Memory that one more student takes on the device, in bytes."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+
+    @abstractmethod
+    def step(self) -> list[dict]:
+        """Train up to the next evaluation and return one row per student, in the order of the configs.
+
+        A row has `step`, `fraction`, `seconds` and `status`: running, done, or failed with `error`; and metrics, and
+        rows of the study's further tables under `tables`.
+        """
+
+    def networks(self) -> list[Any]:
+        """The state of every student's network, where `keeps_networks`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def state_dict(self) -> dict:
+        """All that resumed students need to be the same students: tensors, numbers, text and containers of them."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict) -> None: ...
