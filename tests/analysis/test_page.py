@@ -1,5 +1,6 @@
 """The page on a made-up run, executed once; its numbers are arithmetic."""
 
+import base64
 import json
 import os
 import re
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.core import report as page
-from analysis.core import settings as regimes
 from analysis.core.records import schema
+from analysis.core.settings import split
 
 ROOT = Path(__file__).parents[2]
+PLANE = ("temperature", "kd_weight")
 PAGE = ROOT / "analysis" / "mnistm_kd.py"
 
 # A finder that refuses what an analysis must not need; it reaches the notebook's kernel through sitecustomize.
@@ -74,6 +76,28 @@ def sentence(report, start: str) -> str:
     return next(line for line in report[1].splitlines() if line.startswith(start))
 
 
+def turned(text: str) -> list[dict]:
+    """The figures that lie in a report to be turned."""
+    boxes = re.findall(r'<details class="turn">.*?</details>', text, re.DOTALL)
+    return [json.loads(re.search(r'application/json">(.*?)</script>', box, re.DOTALL)[1]) for box in boxes]
+
+
+def numbers(values: list | dict) -> np.ndarray:
+    """An array of a figure; plotly writes most of them as the bytes of an array."""
+    if isinstance(values, list):
+        return np.array(values, dtype=float)
+    flat = np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])
+    return flat.reshape([int(n) for n in values["shape"].split(",")]) if "shape" in values else flat
+
+
+def heights(figure: dict) -> dict[tuple[float, float], float]:
+    """The cells of a surface: {(x, y): z}."""
+    points = next(trace for trace in figure["data"] if trace.get("name") == "cells, 95 % intervals")
+    return {
+        (x, y): round(z, 6) for (x, y, *_), z in zip(numbers(points["customdata"]), numbers(points["z"]), strict=True)
+    }
+
+
 def test_the_page_runs_without_torch_and_ray_and_writes_what_it_lists(report):
     run, said = report
     listed = set(re.findall(r"^  (\S+)$", said, re.MULTILINE))
@@ -85,7 +109,7 @@ def test_the_page_runs_without_torch_and_ray_and_writes_what_it_lists(report):
 
 def test_the_report_has_no_section_without_content_and_the_notebook_keeps_all(report):
     notebook, html = ((report[0] / f"report.{kind}").read_text() for kind in ("ipynb", "html"))
-    absent, present = "Without target labels: rounds and adaptation", "Over the temperature, one line per weight"
+    absent, present = "Without target labels: rounds and adaptation", "While learning"
     assert absent in notebook and absent not in html and present in html
 
 
@@ -99,18 +123,53 @@ def test_html_needs_no_network(report):
     assert "No description" not in text
 
 
+def test_the_answer_stands_before_all_figures_and_what_was_done_at_the_end(report):
+    text = (report[0] / "report.html").read_text()
+    order = [
+        "The answer",
+        "validation chooses T = 4, kd_weight = 0.5",
+        "The question",
+        "<img",
+        "What came out",
+        "made and trained",
+    ]
+    places = [text.index(mark) for mark in order]
+    assert places == sorted(places)
+    figures = [place.start() for place in re.finditer("<img|<details", text)]
+    assert places[3] == min(figures) and max(figures) < places[-1]
+    assert text.count("validation chooses T = 4, kd_weight = 0.5") == 1  # moved, not repeated
+
+
+def test_the_report_says_how_the_networks_were_made_and_trained(report):
+    _, _, end = (report[0] / "report.html").read_text().partition("How the networks were made and trained")
+    assert "Conv2d(3, 8), made up" in end and "T of the softened softmax." in end and "1.0 4.0 16.0" in end
+    assert "learns from &lt;nothing&gt;" in end and "<nothing>" not in end
+
+
+def test_surfaces_to_turn_lie_in_the_report_with_plotly_once(report):
+    text = (report[0] / "report.html").read_text()
+    figures = turned(text)
+    assert len(figures) == len(list((report[0] / "figures").glob("*.html"))) == 4
+    assert text.count("* plotly.js v") == 1 and all(f["layout"]["title"]["text"] for f in figures)
+    assert heights(figures[0])[4.0, 0.5] == 70.0  # the winner of a teacher that sees MNIST-M, 500 labels
+    scripts = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert len(scripts) == 4 and not any("<" in script for script in scripts)  # what a run says ends no script
+
+
 def test_the_sentences_name_the_known_winner(report):
     said = sentence(report, "Teacher sees the MNIST-M image, 500 labels:")
     assert "T = 4, kd_weight = 0.5" in said and "70.0 %" in said and "n = 3" in said
-    assert "stands out from its" in said and "tie" not in said
     assert re.search(r"closes 50 % \(\d\d to \d\d\) of the gap", said)  # (.7 - .5) / (.9 - .5)
     assert "+10.0 points" in said and "a gain" in said
+    rivals = sentence(report, "Teacher sees the MNIST-M image, 500 labels, the rivals of this choice:")
+    assert "stands out from its" in rivals and "tie" not in rivals and "edge" not in rivals
 
 
 def test_a_winner_inside_the_noise_is_called_a_tie(report):
-    said = sentence(report, "Teacher sees the clean digit, 500 labels:")
-    assert "chooses T = 16, kd_weight = 0.5" in said and "It is a tie" in said
-    assert re.search(r"uncorrected 1\): T = 4, kd_weight = 0.5", said)
+    assert "chooses T = 16, kd_weight = 0.5" in sentence(report, "Teacher sees the clean digit, 500 labels:")
+    rivals = sentence(report, "Teacher sees the clean digit, 500 labels, the rivals of this choice:")
+    assert "It is a tie" in rivals and re.search(r"uncorrected 1\): T = 4, kd_weight = 0.5", rivals)
+    assert "T (1 to 16) at the edge of what was tried" in rivals
 
 
 def test_labels_only_is_named_as_such_where_it_wins(report):
@@ -130,19 +189,43 @@ def test_titles_say_data_seeds_and_preset(report):
 def test_the_notebook_beside_the_report_is_the_page(report):
     notebook = json.loads((report[0] / "report.ipynb").read_text())
     code = "".join("".join(cell["source"]) for cell in notebook["cells"])
-    assert 'report.start("mnistm_kd")' in code
+    assert 'report.open("mnistm_kd"' in code
 
 
-def test_regimes_are_never_mixed(tmp_path, made_up_run):
-    rows = page.open_run(made_up_run(tmp_path, accuracy)).rows
-    parts = regimes.split(rows, ["teacher_view", "target_labels"], {"teacher_view": ["source", "target"]})
+def test_settings_are_never_mixed(tmp_path, made_up_run):
+    run = page.open_run(made_up_run(tmp_path, accuracy))
+    order = {"teacher_view": ["source", "target"], "target_labels": ["500", "all"], "network": ["mlp", "cnn"]}
+    parts = split(run.cells, run.rows, PLANE, order)
     assert [part.name for part in parts] == ["source_500", "source_all", "target_500", "target_all"]
-    both = pd.concat([rows.assign(network="mlp"), rows.assign(network="cnn")])
-    both.attrs["axes"] = [*rows.attrs["axes"], "network"]
-    split = regimes.split(both, ["teacher_view", "target_labels"], {})
-    assert len(split) == 8 and all(part.done.groupby([*regimes.PLANE, "seed"]).size().max() == 1 for part in split)
-    within = regimes.split(both, ["network"], {}, within=("teacher_view", "target_labels", *regimes.PLANE))
-    assert [part.axes for part in within] == [{"network": "mlp"}, {"network": "cnn"}]
+    both, rows = (
+        pd.concat([table.assign(network="mlp"), table.assign(network="cnn")]) for table in (run.cells, run.rows)
+    )
+    parts = split(both, rows, PLANE, order)
+    assert len(parts) == 8 and all(part.done.groupby([*PLANE, "seed"]).size().max() == 1 for part in parts)
+    assert all((part.rows["network"] == part.axes["network"]).all() for part in parts)
+    compared = split(both, rows, ["teacher_view", "target_labels", *PLANE], order)
+    assert [part.axes for part in compared] == [{"network": "mlp"}, {"network": "cnn"}]
+
+
+def test_what_an_interrupted_run_did_not_reach_is_a_hole_on_the_planned_grid(tmp_path, capsys, made_up_run):
+    def reached(view, labels, t, w, seed):  # students, whatever the cell
+        seen = {0: labels == "500", 0.5: (view, labels) == ("target", "500") and t < 16, 1: view == "target" and t < 16}
+        return seen[w]
+
+    path = made_up_run(tmp_path, accuracy, reached=reached, status="interrupted")
+    run = page.open_run(path)
+    assert len(run.cells) == 2 * 2 * 3 * 3 * 3
+    missing = run.cells[run.cells["status"] == "missing"]
+    assert missing["test_accuracy"].isna().all() and set(missing["target_labels"]) == {"500", "all"}
+    assert page.main("mnistm_kd", PAGE, [str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "The run's status is interrupted: 15 of 60 students are done; `--resume made-up` goes on." in said
+    assert "Teacher sees the MNIST-M image, 500 labels: validation chooses T = 4, kd_weight = 0.5" in said
+    assert "Teacher sees the clean digit, all labels: no student is done." in said
+    figures = turned((path / "report.html").read_text())
+    assert len(figures) == 4
+    holes = [trace for trace in figures[0]["data"] if trace.get("name") == "no result"]
+    assert len(holes) == 1 and len(numbers(holes[0]["x"])) == 2 and len(heights(figures[0])) == 9 - 2
 
 
 def test_a_run_without_results_ends_in_one_line(tmp_path, capsys, made_up_run):
@@ -190,10 +273,15 @@ def test_a_run_of_rounds_is_chosen_without_labels_and_says_so(tmp_path, capsys):
     (path / "run.json").write_text(json.dumps(info))
     assert page.main("mnistm_kd", PAGE, [str(path)]) == 0
     said = capsys.readouterr().out
-    best = "teacher cnn_norm, re-estimated, 3 rounds, augmentation inversion, T = 1; test accuracy 82.1 %"
-    assert f"the rule, which reads no label, chooses {best}" in said and "above DANN's published 76.66 %" in said
-    assert "among students without augmentation the rule chooses teacher cnn_norm, re-estimated, 3 rounds" in said
-    assert "below DANN's published" in said and "what validation labels would have chosen" in said
+    best = "teacher cnn_norm, adaptation batch_norm, augmentation inversion, 3 rounds, T = 1; test accuracy 82.1 %"
+    assert f"the rule, which reads no label, chooses {best}" in said
+    assert "3 of 3 seeds pass DANN's published 76.66 %: the mean is above it" in said
+    assert (
+        "among students without augmentation the rule chooses teacher cnn_norm, adaptation batch_norm, augmentation none, 3"
+        in said
+    )
+    assert "0 of 3 seeds pass DANN's published 76.66 %: the mean is below it" in said
+    assert "what validation labels would have chosen" in said
     assert "is 1.00; that of val_information is -1.00" in said
     assert "Rounds 3 against 1, paired by seed: " in said and "+10.0 points (+10.0 to +10.0)" in said
     assert {file.name for file in (path / "figures").iterdir()} == {"rounds.png", "rule.png"}
