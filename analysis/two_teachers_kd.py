@@ -33,32 +33,62 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis.core import blocks, report, tell
+from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choices, choose, choose_each
 from analysis.core.figures.references import Reference
-from analysis.core.settings import by_seed, select
+from analysis.core.settings import by_seed, find, select
 
-METRIC, PLAIN, PLANE = "test_accuracy", "zeros", ("temperature", "kd_weight")
-CELL = ["lifting", *PLANE]
+PLANE, METRIC, PLAIN = ("temperature", "kd_weight"), "test_accuracy", "zeros"
 FIXED = {"lifting": PLAIN, "temperature": 4.0, "kd_weight": 0.5}
+DAFL = "DAFL: one teacher of all digits", "LeNet-5 to half of it [arXiv 1904.01186, repository]", 0.982
 ENTITLED = {
     "real": "real images, unlabelled (upper bound)", "generator": "images of a generator", "strokes": "drawn strokes",
     "fashion": "Fashion-MNIST", "noise": "noise",
 }  # fmt: skip
-run = report.open("two_teachers_kd", words={"inputs": ENTITLED, "lifting": "{}"})
-settings = run.settings(but=PLANE, first=["inputs", "lifting"])
+WORDS: dict = {"inputs": ENTITLED, "lifting": "{}", "temperature": "T = {:.3g}", "kd_weight": "λ = {:.3g}"}
+run = report.open("two_teachers_kd", words=WORDS)
+settings = run.settings(PLANE, ["inputs", "lifting"])
 chosen = choices(settings, PLANE)
-done = run.cells[run.cells["status"] == "done"]
-best = choose_each(done.sort_values("inputs", key=lambda c: c.map([*ENTITLED].index), kind="stable"), "inputs", CELL)
+groups = list(dict.fromkeys(s.axes["inputs"] for s in settings))
+CELL = ["lifting", *PLANE, *(a for a in settings[0].axes if a not in ("inputs", "lifting"))]
+best = choose_each(run.students, "inputs", CELL)
+best_of = {name: best[name] for name in groups if name in best}
 
 # %% [markdown]
-# ## What it is read against
-# What one teacher can reach at most, and both teachers joined without a student: the surer one speaks, by its probability, the
-# entropy of its answer, its logit, or its energy.
+# ## The images
+# Twenty of every sort, and the digit that the surer teacher sees in each, with its probability in per cent. From what was found or
+# made, as many are taken of each digit as the teachers see.
+
 
 # %%
-BLUE, ORANGE, GREEN = "#0072B2", "#B35900", "#007A5A"
-teachers = run.table("teachers").drop_duplicates("seed") if len(run.table("teachers")) else pd.DataFrame()
+def draw_images(images):
+    """images.png: a strip of twenty for each sort, of the first seed."""
+    figure = plt.figure(figsize=(10.5, 2.6 * len(groups) + 0.8), layout="constrained")
+    for name, strip in zip(groups, figure.subfigures(len(groups), 1, squeeze=False)[:, 0], strict=True):
+        strip.suptitle(ENTITLED[name], x=0.01, ha="left", fontsize=11, fontweight="bold")
+        shown = images[(images["inputs"] == name) & (images["seed"] == images["seed"].min())]
+        for place, ax in enumerate(strip.subplots(2, 10).flat):
+            ax.axis("off")
+            for _, picture in shown[shown["number"] == place].iterrows():
+                ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
+                ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
+    figure.suptitle(run.title("What the teachers are asked about, and what they say"), fontsize=11)
+    run.figure(figure, "images")
+
+
+if len(run.table("images")):
+    draw_images(run.table("images"))
+
+# %% [markdown]
+# ## The assignment's answer: test accuracy over temperature and λ, plain loss
+# One surface for every sort of images. The star is the cell chosen on validation; whiskers are intervals. At λ = 1 the student
+# hears the teacher of 0 to 4 only, at λ = 0 that of 5 to 9 only: a student that says what its one teacher says can be right on
+# one half of the digits alone, whose share of the test set is the lower plane.
+
+# %%
+LOW, HIGH, JOINT = "#B35900", "#0072B2", "#007A5A"  # the digits 0 to 4, 5 to 9; both teachers together
+teachers = run.table("teachers")
+plain = [s for s in settings if s.axes["lifting"] == PLAIN]
 
 
 def of_teachers(metric):
@@ -68,50 +98,23 @@ def of_teachers(metric):
 
 JOINED = {how: of_teachers(f"joined_{how}_test_accuracy") for how in ("probability", "entropy", "logit", "energy")}
 levels = [
-    Reference("test digits 0 to 4", 100 * of_teachers("first_share").mean(), color=ORANGE),
-    Reference("joined by probability", 100 * JOINED["probability"].mean(), color=GREEN),
-] * bool(len(teachers))
-
-# %% [markdown]
-# ## The images
-# Twenty of every sort, and the digit that the surer teacher sees in each, with its probability in per cent. From what was found or
-# made, as many are taken of each digit as the teachers see.
+    Reference("test digits 0 to 4", 100 * of_teachers("first_share").mean(), color=LOW),
+    Reference("joined by probability", 100 * JOINED["probability"].mean(), color=JOINT),
+]
 
 
-# %%
-def pictures(images):
-    sorts = [name for name in ENTITLED if name in set(images["inputs"])]
-    figure = plt.figure(figsize=(10.5, 2.6 * len(sorts) + 0.9), layout="constrained")
-    for name, strip in zip(sorts, figure.subfigures(len(sorts), 1, squeeze=False)[:, 0], strict=True):
-        strip.suptitle(ENTITLED[name], x=0.01, ha="left", fontsize=11, fontweight="bold")
-        part = images[images["inputs"] == name].set_index("number")
-        for place, ax in enumerate(strip.subplots(2, 10).flat):
-            ax.axis("off")
-            if place in part.index:
-                picture = part.loc[place]
-                ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
-                ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
-    figure.suptitle(run.title("What the teachers are asked about, and what they say"), fontsize=11)
-    run.figure(figure, "images")
+def planes(which, heading, **how):
+    """Surfaces and numbers of some settings, two in a line."""
+    framed = [{**s.axes, **chosen[s.name].best} for s in which if s.name in chosen]
+    cells = pd.concat([s.cells for s in which])
+    panels = list(which[0].axes)
+    blocks.plane(
+        run, cells, *PLANE, METRIC, heading, columns=panels, framed=framed, levels=levels if len(teachers) else (), wrap=2, **how
+    )  # fmt: skip
 
 
-if len(run.table("images")):
-    pictures(select(run.table("images"), {"seed": run.table("images")["seed"].min()}))
-
-# %% [markdown]
-# ## The assignment's answer: test accuracy over temperature and λ, plain loss
-# One surface for every sort of images. The star is the cell chosen on validation; whiskers are intervals. At λ = 1 the student
-# hears the teacher of 0 to 4 only, at λ = 0 that of 5 to 9 only: a student that says what its one teacher says can be right on
-# one half of the digits alone, whose share of the test set is the lower plane.
-
-# %%
-plain = [s for s in settings if s.axes["lifting"] == PLAIN]
-framed = [{**s.axes, **chosen[s.name].best} for s in settings if s.name in chosen]
-rest = [axis for axis in settings[0].axes if axis not in ("inputs", "lifting")]
-panels: dict = {"columns": ["inputs", *rest], "levels": levels, "framed": framed}
-loss = select(run.cells, {"lifting": PLAIN})
 if plain:
-    blocks.plane(run, loss, *PLANE, METRIC, "Test accuracy, plain loss", **panels)
+    planes(plain, "Test accuracy, plain loss")
 
 # %% [markdown]
 # ## Each half over λ
@@ -119,76 +122,64 @@ if plain:
 
 # %%
 HALVES = {"0 to 4": "test_accuracy_0_4", "5 to 9": "test_accuracy_5_9", "all ten": METRIC}
-COLORS = {"0 to 4": ORANGE, "5 to 9": "#56B4E9", "all ten": "#000000"}
 
 
 def halves(setting):
-    """The accuracy on each half at the chosen temperature."""
-    T = chosen[setting.name].best["temperature"]
-    part = select(setting.done, {"temperature": T}).assign(at=f"{run.named(setting.axes)}, T = {T:.3g}")
-    return pd.concat([part.assign(digits=name, accuracy=part[metric]) for name, metric in HALVES.items()])
+    """The students at the chosen temperature, a line for each half of the digits and for all."""
+    part = select(setting.done, {"temperature": chosen[setting.name].best["temperature"]})
+    return pd.concat([part.assign(**{METRIC: part[metric]}, digits=name) for name, metric in HALVES.items()])
 
 
-decided = [s for s in plain if s.name in chosen]
-if decided:
+def name_temperature(ax, panel):
+    T = chosen[find(plain, panel.values).name].best["temperature"]
+    ax.set_title(f"{panel.title}, T = {T:.3g}", fontsize=10.5)
+
+
+if any(s.name in chosen for s in plain):
     blocks.learning(
-        run, pd.concat(map(halves, decided)), "kd_weight", "accuracy", "Test accuracy on each half of the digits", per="digits",
-        columns=["at"], colors=COLORS, name="halves", ylabel="test accuracy, %", legend="", size=(5.2, 3.8),
+        run, pd.concat([halves(s) for s in plain if s.name in chosen]), "kd_weight", METRIC, "Test accuracy on each half of the digits",
+        per="digits", columns=list(plain[0].axes), colors={"0 to 4": LOW, "5 to 9": HIGH, "all ten": "black"}, name="halves",
+        also=name_temperature, size=(5.0, 3.8),
     )  # fmt: skip
 
 # %% [markdown]
 # ## Other liftings
-# For each sort of images the four liftings, as surfaces and as numbers. At λ = 0 and 1 `confidence` and `energy` have nothing to
-# weigh and are the plain loss.
-
+# For each sort of images the liftings that were tried, as surfaces and as numbers. At λ = 0 and 1 `confidence` and `energy` have
+# nothing to weigh and are the plain loss.
 
 # %%
-def of_inputs(name):
-    by: dict = {**panels, "columns": ["lifting", *rest]}
-    here = select(run.cells, {"inputs": name})
-    by["framed"] = [frame for frame in framed if frame["inputs"] == name]
-    blocks.plane(
-        run, here, *PLANE, METRIC, f"Test accuracy, {ENTITLED[name]}", suffix=f"_{name}", turn=False, wrap=2, **by
-    )
-
-
-for sort in best:
-    of_inputs(sort)
+for name in groups:
+    planes([s for s in settings if s.axes["inputs"] == name], "Test accuracy", suffix=f"_{name}", turn=False)
 
 # %% [markdown]
 # ## In one row
-# The best cell of every sort of images (chosen on validation over lifting, T and λ; pale: a cell that nothing chose),
+# The best cell of every sort of images (dark: chosen on validation over lifting, T and λ; pale: a cell that nothing chose),
 # between the teachers joined without a student and the published neighbour, which has one teacher of all digits.
 
 # %%
-PUBLISHED = "DAFL: one teacher of all digits, LeNet-5 to half of it [arXiv 1904.01186, repository]", 0.982
 KINDS = {
-    "chosen on validation": BLUE, "real images": ORANGE, "a cell that nothing chose": "#A9CDE3", "of real images": "#E8C49A",
-    "no student": "0.55", "published": "0.85",
+    "chosen on validation": "#7A5195", "not chosen": "#CDBBD6", "upper bound, chosen": "#8C6D1F",
+    "upper bound, not chosen": "#DCC98F", "no student: both teachers": JOINT, "published": "0.85",
 }  # fmt: skip
 
 
-def named(cell):
-    return f"{cell['lifting']}, T = {cell['temperature']:.3g}, λ = {cell['kd_weight']:.3g}"
-
-
-def unchosen(name):
-    """Of a sort of images the cell that nothing chose, by seed."""
-    return by_seed(select(done, {"inputs": name, **FIXED}), METRIC)
-
-
 def rungs(name, choice):
-    dark, pale = (
-        ("real images", "of real images") if name == "real" else ("chosen on validation", "a cell that nothing chose")
-    )
-    yield blocks.rung(f"{ENTITLED[name]}\n{named(choice.best)}", choice.by_seed(), dark, METRIC)
-    yield blocks.rung(f"{ENTITLED[name]}\nnot chosen: {named(FIXED)}", unchosen(name), pale, METRIC)
+    """The chosen cell of a sort of images, and the cell that nothing chose."""
+    fixed, kind = by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC), "upper bound, " * (name == "real")
+    chose = "chosen" if kind else "chosen on validation"
+    yield blocks.rung(f"{ENTITLED[name]}\n{run.named(choice.best)}", choice.by_seed(), kind + chose, METRIC)
+    yield blocks.rung(f"{ENTITLED[name]}\nnot chosen: {run.named(FIXED)}", fixed, f"{kind}not chosen", METRIC)
 
 
-bars = [rung for name, choice in best.items() for rung in rungs(name, choice)]
-joined = [blocks.rung(f"both teachers joined by {how}", v, "no student", METRIC) for how, v in JOINED.items()]
-theirs = blocks.rung(PUBLISHED[0].replace(", ", ",\n", 1), [PUBLISHED[1]], "published", METRIC)
-blocks.ladder(run, [*bars, *joined, theirs], METRIC, "Test accuracy on all ten digits", KINDS)
+rest = [
+    blocks.rung(",\n".join(DAFL[:2]), [DAFL[2]], "published", METRIC),
+    *(
+        blocks.rung(f"both teachers joined by {how}", v, "no student: both teachers", METRIC)
+        for how, v in JOINED.items()
+    ),
+]
+bars = [rung for name, choice in best_of.items() for rung in rungs(name, choice)]
+blocks.ladder(run, [*rest, *bars], METRIC, "Test accuracy on all ten digits", KINDS)
 
 # %% [markdown]
 # ## What came out
@@ -196,71 +187,64 @@ blocks.ladder(run, [*bars, *joined, theirs], METRIC, "Test accuracy on all ten d
 
 
 # %%
+def teacher_sentence():
+    if not len(teachers):
+        return "This run has no rows of its teachers, so the baselines are missing."
+    joined = "; ".join(f"by {how} {tell.percent(accuracy)}" for how, accuracy in JOINED.items())
+    return (
+        f"On its own half of the test digits the teacher of 0 to 4 reaches {tell.percent(of_teachers('first_test_accuracy'))}, that of "
+        f"5 to 9 {tell.percent(of_teachers('second_test_accuracy'))}. Joined without a student, the surer one speaking: {joined}."
+    )
+
+
+def end_sentences():
+    """Why the plain loss ends where it ends, as far as it was run with one teacher only."""
+    first = of_teachers("first_share").mean()
+    for weight, half, other, share in ((1.0, "0 to 4", "5 to 9", first), (0.0, "5 to 9", "0 to 4", 1 - first)):
+        table = select(run.students, {"lifting": PLAIN, "kd_weight": weight})
+        top = choose(table, ["inputs", "temperature"], by=METRIC) if plain and len(teachers) else None
+        if top:
+            yield (
+                f"Plain loss at λ = {weight:g}: only the teacher of {half} is heard, and it says 0 for every other digit, so no "
+                f"student that follows it can be right on more than the {100 * share:.2f} % of the test digits that are {half}. "
+                f"Measured: at most {tell.percent(top.by_seed())} ({run.named(top.best)}); over all sorts of images and T, "
+                f"{100 * table[HALVES[half]].mean():.1f} % of the digits {half} and {100 * table[HALVES[other]].mean():.2f} % of the "
+                "others are right."
+            )
+
+
+def against(a, b):
+    difference = statistics.paired(a, b)
+    return f"{tell.points(difference)}, paired by seed: {tell.moves(difference)}"
+
+
+# %%
 def input_sentence(name):
-    choice = best[name]
-    said = f"**{tell.capital(ENTITLED[name])}**: validation chooses {named(choice.best)}; test accuracy {tell.percent(choice.by_seed())}"
+    choice = best_of[name]
+    plain_loss = choose(select(run.students, {"inputs": name, "lifting": PLAIN}), CELL)
+    fixed = by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC)
+    said = f"**{tell.capital(ENTITLED[name])}**: validation chooses {run.named(choice.best)}; test accuracy {tell.percent(choice.by_seed())}"
     if len(teachers):
-        apart = tell.difference(choice.by_seed(), JOINED["probability"])
-        said += f"; against the teachers joined by probability, paired by seed, {apart}"
-    said += f". {tell.choice(choice, named, 3)}"
-    plainly = choose(select(done, {"inputs": name, "lifting": PLAIN}), CELL)
-    if plainly and choice.best["lifting"] != PLAIN:
-        said += f" Plain loss: {tell.percent(plainly.by_seed())} at {named(plainly.best)}."
-    if len(unchosen(name)):
-        said += f" Without any choice, at {named(FIXED)}: {tell.percent(unchosen(name))}."
-    return said
+        said += f"; against the teachers joined by probability, {against(choice.by_seed(), JOINED['probability'])}"
+    said += f". {tell.choice(choice, run.named, 3)}"
+    if plain_loss and plain and choice.best["lifting"] != PLAIN:
+        said += f" Plain loss: {tell.percent(plain_loss.by_seed())} at {run.named(plain_loss.best)}."
+    return said + (f" Without any choice, at {run.named(FIXED)}: {tell.percent(fixed)}." if len(fixed) else "")
 
 
 def summary_sentences():
     """The best without a real image, and what is lost to the upper bound."""
-    validation = {n: c.by_seed("val_accuracy").mean() for n, c in best.items() if n not in ("real", "fashion")}
-    if validation:
-        name = max(validation, key=lambda n: validation[n])
-        text = f"Without any photographed or scanned image the best are {ENTITLED[name]}: {tell.percent(best[name].by_seed())}"
-        if "real" in best:
-            apart = tell.difference(best[name].by_seed(), best["real"].by_seed())
-            text += f"; against real images, paired by seed, {apart}"
-        yield text + "."
+    without = [choice.students for name, choice in best_of.items() if name not in ("real", "fashion")]
+    top = choose(pd.concat(without), ["inputs"]) if without else None
+    if top:
+        real = f"; against real images {against(top.by_seed(), best_of['real'].by_seed())}" if "real" in best_of else ""
+        yield f"Without any photographed or scanned image the best are {run.named(top.best)}: {tell.percent(top.by_seed())}{real}."
 
 
-# %%
-def teacher_sentences():
-    if not len(teachers):
-        yield "This run has no rows of its teachers, so the baselines are missing."
-        return
-    first, second = (tell.percent(of_teachers(f"{which}_test_accuracy")) for which in ("first", "second"))
-    each = "; ".join(f"by {how} {tell.percent(values)}" for how, values in JOINED.items())
-    yield (
-        f"On its own half of the test digits the teacher of 0 to 4 reaches {first}, that of 5 to 9 {second}. Joined without a "
-        f"student, the surer one speaking: {each}."
-    )
-
-
-def end_sentence(weight, half, column, other):
-    """Why the plain loss ends where it ends, as far as it was run with one teacher only."""
-    ends = pd.concat([select(s.done, {"kd_weight": weight}).dropna(subset=[METRIC]) for s in plain] or [done[:0]])
-    if ends.empty or not len(teachers):
-        return
-    means = ends.groupby(["inputs", "temperature"])[METRIC].mean()
-    sort, T = means.reset_index().sort_values(METRIC)[["inputs", "temperature"]].iloc[-1]
-    share = of_teachers("first_share").mean() if weight else 1 - of_teachers("first_share").mean()
-    top = by_seed(select(ends, {"inputs": sort, "temperature": T}), METRIC)
-    yield (
-        f"Plain loss at λ = {weight:g}: only the teacher of {half} is heard, and it says 0 for every other digit, so no "
-        f"student that follows it can be right on more than the {100 * share:.2f} % of the test digits that are {half}. "
-        f"Measured: at most {tell.percent(top)} ({ENTITLED[sort]}, T = {T:.3g}); over all sorts of images and T, "
-        f"{100 * ends[column].mean():.1f} % of the digits {half} and {100 * ends[other].mean():.2f} % of the others are right."
-    )
-
-
-# %%
-no_number = (
-    f"No published number was found for two teachers of half of MNIST without data. The nearest, {PUBLISHED[0]}: "
-    f"{100 * PUBLISHED[1]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real "
-    "images do not bring the student to its teachers' level."
+nearest = (
+    f"No published number was found for two teachers of half of MNIST without data. The nearest, {DAFL[0]}, {DAFL[1]}: "
+    f"{100 * DAFL[2]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real images do not bring the student to its "
+    "teachers' level."
 )
-sides = HALVES["0 to 4"], HALVES["5 to 9"]
-run.close(
-    [*summary_sentences(), *map(input_sentence, best)],
-    [*teacher_sentences(), *end_sentence(1.0, "0 to 4", *sides), *end_sentence(0.0, "5 to 9", *sides[::-1]), no_number],
-)
+summary, inputs = [*summary_sentences()], [*map(input_sentence, best_of)]
+run.close([*(summary or inputs), teacher_sentence()], [*end_sentences(), *(inputs if summary else ()), nearest])

@@ -1,5 +1,6 @@
 """The page on a made-up run, executed once; its numbers are arithmetic."""
 
+import base64
 import json
 import os
 import re
@@ -9,15 +10,17 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.core import records
 from analysis.core import report as page
 from analysis.core.records import schema
+from analysis.core.settings import split
 
 ROOT = Path(__file__).parents[2]
+PLANE = ("temperature", "kd_weight")
 PAGE = ROOT / "analysis" / "mnistm_kd.py"
 
 # A finder that refuses what an analysis must not need; it reaches the notebook's kernel through sitecustomize.
@@ -73,6 +76,28 @@ def sentence(report, start: str) -> str:
     return next(line for line in report[1].splitlines() if line.startswith(start))
 
 
+def turned(text: str) -> list[dict]:
+    """The figures that lie in a report to be turned."""
+    boxes = re.findall(r'<details class="turn">.*?</details>', text, re.DOTALL)
+    return [json.loads(re.search(r'application/json">(.*?)</script>', box, re.DOTALL)[1]) for box in boxes]
+
+
+def numbers(values: list | dict) -> np.ndarray:
+    """An array of a figure; plotly writes most of them as the bytes of an array."""
+    if isinstance(values, list):
+        return np.array(values, dtype=float)
+    flat = np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])
+    return flat.reshape([int(n) for n in values["shape"].split(",")]) if "shape" in values else flat
+
+
+def heights(figure: dict) -> dict[tuple[float, float], float]:
+    """The cells of a surface: {(x, y): z}."""
+    points = next(trace for trace in figure["data"] if trace.get("name") == "cells, 95 % intervals")
+    return {
+        (x, y): round(z, 6) for (x, y, *_), z in zip(numbers(points["customdata"]), numbers(points["z"]), strict=True)
+    }
+
+
 def test_the_page_runs_without_torch_and_ray_and_writes_what_it_lists(report):
     run, said = report
     listed = set(re.findall(r"^  (\S+)$", said, re.MULTILINE))
@@ -98,19 +123,53 @@ def test_html_needs_no_network(report):
     assert "No description" not in text
 
 
+def test_the_answer_stands_before_all_figures_and_what_was_done_at_the_end(report):
+    text = (report[0] / "report.html").read_text()
+    order = [
+        "The answer",
+        "validation chooses T = 4, kd_weight = 0.5",
+        "The question",
+        "<img",
+        "What came out",
+        "made and trained",
+    ]
+    places = [text.index(mark) for mark in order]
+    assert places == sorted(places)
+    figures = [place.start() for place in re.finditer("<img|<details", text)]
+    assert places[3] == min(figures) and max(figures) < places[-1]
+    assert text.count("validation chooses T = 4, kd_weight = 0.5") == 1  # moved, not repeated
+
+
+def test_the_report_says_how_the_networks_were_made_and_trained(report):
+    _, _, end = (report[0] / "report.html").read_text().partition("How the networks were made and trained")
+    assert "Conv2d(3, 8), made up" in end and "T of the softened softmax." in end and "1.0 4.0 16.0" in end
+    assert "learns from &lt;nothing&gt;" in end and "<nothing>" not in end
+
+
+def test_surfaces_to_turn_lie_in_the_report_with_plotly_once(report):
+    text = (report[0] / "report.html").read_text()
+    figures = turned(text)
+    assert len(figures) == len(list((report[0] / "figures").glob("*.html"))) == 4
+    assert text.count("* plotly.js v") == 1 and all(f["layout"]["title"]["text"] for f in figures)
+    assert heights(figures[0])[4.0, 0.5] == 70.0  # the winner of a teacher that sees MNIST-M, 500 labels
+    scripts = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert len(scripts) == 4 and not any("<" in script for script in scripts)  # what a run says ends no script
+
+
 def test_the_sentences_name_the_known_winner(report):
     said = sentence(report, "Teacher sees the MNIST-M image, 500 labels:")
     assert "T = 4, kd_weight = 0.5" in said and "70.0 %" in said and "n = 3" in said
-    rivals = sentence(report, "Teacher sees the MNIST-M image, 500 labels, the rivals of this choice:")
-    assert "stands out from its" in rivals and "tie" not in rivals
     assert re.search(r"closes 50 % \(\d\d to \d\d\) of the gap", said)  # (.7 - .5) / (.9 - .5)
     assert "+10.0 points" in said and "a gain" in said
+    rivals = sentence(report, "Teacher sees the MNIST-M image, 500 labels, the rivals of this choice:")
+    assert "stands out from its" in rivals and "tie" not in rivals and "edge" not in rivals
 
 
 def test_a_winner_inside_the_noise_is_called_a_tie(report):
     assert "chooses T = 16, kd_weight = 0.5" in sentence(report, "Teacher sees the clean digit, 500 labels:")
-    said = sentence(report, "Teacher sees the clean digit, 500 labels, the rivals of this choice:")
-    assert "It is a tie" in said and re.search(r"uncorrected 1\): T = 4, kd_weight = 0.5", said)
+    rivals = sentence(report, "Teacher sees the clean digit, 500 labels, the rivals of this choice:")
+    assert "It is a tie" in rivals and re.search(r"uncorrected 1\): T = 4, kd_weight = 0.5", rivals)
+    assert "T (1 to 16) at the edge of what was tried" in rivals
 
 
 def test_labels_only_is_named_as_such_where_it_wins(report):
@@ -122,26 +181,6 @@ def test_failed_students_are_listed(report):
     assert "3 of" in sentence(report, "3 of") and "RuntimeError: made up" in sentence(report, "3 of")
 
 
-def test_a_page_ends_with_how_the_networks_were_made_and_trained(tmp_path, made_up_run, monkeypatch):
-    path = made_up_run(tmp_path, accuracy)
-    said = {
-        "method": {"loss": "T^2 KL(p || q) < 1"},
-        "networks": {"student: a": "layer\ntotal  7", "teacher: b": "total  8"},
-        "axes_help": {"kd_weight": "Weight of KL."},
-    }
-    info = json.loads((path / "run.json").read_text())
-    for known in (info, info | said):
-        (path / "run.json").write_text(json.dumps(known))
-        shown = []
-        monkeypatch.setattr(page, "_show", lambda data, metadata=None, **mark: shown.append((mark, data)))  # noqa: B023
-        page.open_run(path).close([])
-        (found,) = [data for mark, data in shown if "protocol" in mark]
-        assert "kd_weight" in found["text/html"] and "0.0 0.5 1.0" in found["text/plain"]  # of older runs too
-    for text in ("T^2 KL(p || q) &lt; 1", "student: a", "layer\ntotal  7", "teacher: b", "Weight of KL."):
-        assert text in found["text/html"]
-    assert "T^2 KL(p || q) < 1" in found["text/plain"] and "total  8" in found["text/plain"]
-
-
 def test_titles_say_data_seeds_and_preset(report):
     subtitle = page.open_run(report[0]).subtitle
     assert "MADE UP" in subtitle and "n = 3 seeds" in subtitle and "preset smoke" in subtitle
@@ -150,52 +189,43 @@ def test_titles_say_data_seeds_and_preset(report):
 def test_the_notebook_beside_the_report_is_the_page(report):
     notebook = json.loads((report[0] / "report.ipynb").read_text())
     code = "".join("".join(cell["source"]) for cell in notebook["cells"])
-    assert "report.open(" in code
+    assert 'report.open("mnistm_kd"' in code
 
 
-def test_the_answer_comes_first_and_the_protocol_last(report):
-    html = (report[0] / "report.html").read_text()
-    places = [
-        html.index(f">{heading}<") for heading in ("The answer", "The question", "While learning", "What came out")
-    ]
-    places.append(html.index("How the networks were made and trained"))
-    assert places == sorted(places)
-    assert html.index("chooses T = 4, kd_weight = 0.5") < html.index("<img src='data:image/png")
-    assert html.index("temperature</td>") > places[-1], "the axes and their values"
-
-
-def test_surfaces_turn_inside_the_report(report):
-    html = (report[0] / "report.html").read_text()
-    boxes = re.findall(r'<details class="turn">.*?<script type="application/json">(.*?)</script>', html, re.DOTALL)
-    assert len(boxes) == 4 and all(json.loads(box)["data"][0]["type"] == "surface" for box in boxes)
-    assert html.count("plotly.js v") == 1 and "Plotly.newPlot(place" in html
-
-
-def test_settings_are_never_mixed_and_lie_in_the_order_of_the_plan(tmp_path, made_up_run):
+def test_settings_are_never_mixed(tmp_path, made_up_run):
     run = page.open_run(made_up_run(tmp_path, accuracy))
-    settings = run.settings(but=["temperature", "kd_weight"])
-    assert [s.name for s in settings] == ["target_500", "target_all", "source_500", "source_all"]
-    assert all(s.done.groupby(["temperature", "kd_weight", "seed"]).size().max() == 1 for s in settings)
-    assert sum(len(s.cells) for s in settings) == len(run.cells) == 2 * 2 * 9 * 3
-    assert run.students["student"].is_unique and len(run.students) < len(run.cells)
-
-
-def test_what_is_planned_and_not_done_is_a_hole(tmp_path, made_up_run):
-    path = made_up_run(tmp_path, accuracy)
-    rows = records.read(path)
-    whole = page.open_run(path)
-    late = (rows["temperature"] == 16) & (rows["kd_weight"] == 0.5)
-    kept = pa.Table.from_pandas(rows[~late], schema=pq.read_schema(path / "rows" / "a.parquet"), preserve_index=False)
-    cells = pa.Table.from_pandas(rows[["student", *rows.attrs["axes"]]].drop_duplicates(), preserve_index=False)
-    (path / "cells").mkdir()
-    pq.write_table(
-        cells.replace_schema_metadata({"axes": json.dumps(rows.attrs["axes"])}), path / "cells" / "a.parquet"
+    order = {"teacher_view": ["source", "target"], "target_labels": ["500", "all"], "network": ["mlp", "cnn"]}
+    parts = split(run.cells, run.rows, PLANE, order)
+    assert [part.name for part in parts] == ["source_500", "source_all", "target_500", "target_all"]
+    both, rows = (
+        pd.concat([table.assign(network="mlp"), table.assign(network="cnn")]) for table in (run.cells, run.rows)
     )
-    pq.write_table(kept, path / "rows" / "a.parquet")
+    parts = split(both, rows, PLANE, order)
+    assert len(parts) == 8 and all(part.done.groupby([*PLANE, "seed"]).size().max() == 1 for part in parts)
+    assert all((part.rows["network"] == part.axes["network"]).all() for part in parts)
+    compared = split(both, rows, ["teacher_view", "target_labels", *PLANE], order)
+    assert [part.axes for part in compared] == [{"network": "mlp"}, {"network": "cnn"}]
+
+
+def test_what_an_interrupted_run_did_not_reach_is_a_hole_on_the_planned_grid(tmp_path, capsys, made_up_run):
+    def reached(view, labels, t, w, seed):  # students, whatever the cell
+        seen = {0: labels == "500", 0.5: (view, labels) == ("target", "500") and t < 16, 1: view == "target" and t < 16}
+        return seen[w]
+
+    path = made_up_run(tmp_path, accuracy, reached=reached, status="interrupted")
     run = page.open_run(path)
-    assert len(run.cells) == len(whole.cells) and (run.cells["status"] == "missing").sum() == 4 * 3
+    assert len(run.cells) == 2 * 2 * 3 * 3 * 3
     missing = run.cells[run.cells["status"] == "missing"]
-    assert missing["test_accuracy"].isna().all() and set(missing["temperature"]) == {16.0}
+    assert missing["test_accuracy"].isna().all() and set(missing["target_labels"]) == {"500", "all"}
+    assert page.main("mnistm_kd", PAGE, [str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "The run's status is interrupted: 15 of 60 students are done; `--resume made-up` goes on." in said
+    assert "Teacher sees the MNIST-M image, 500 labels: validation chooses T = 4, kd_weight = 0.5" in said
+    assert "Teacher sees the clean digit, all labels: no student is done." in said
+    figures = turned((path / "report.html").read_text())
+    assert len(figures) == 4
+    holes = [trace for trace in figures[0]["data"] if trace.get("name") == "no result"]
+    assert len(holes) == 1 and len(numbers(holes[0]["x"])) == 2 and len(heights(figures[0])) == 9 - 2
 
 
 def test_a_run_without_results_ends_in_one_line(tmp_path, capsys, made_up_run):
@@ -246,9 +276,12 @@ def test_a_run_of_rounds_is_chosen_without_labels_and_says_so(tmp_path, capsys):
     best = "teacher cnn_norm, adaptation batch_norm, augmentation inversion, 3 rounds, T = 1; test accuracy 82.1 %"
     assert f"the rule, which reads no label, chooses {best}" in said
     assert "3 of 3 seeds pass DANN's published 76.66 %: the mean is above it" in said
-    plain = "adaptation batch_norm, augmentation none, 3 rounds"
-    assert f"among students without augmentation the rule chooses teacher cnn_norm, {plain}" in said
-    assert "0 of 3 seeds pass DANN's published" in said and "what validation labels would have chosen" in said
+    assert (
+        "among students without augmentation the rule chooses teacher cnn_norm, adaptation batch_norm, augmentation none, 3"
+        in said
+    )
+    assert "0 of 3 seeds pass DANN's published 76.66 %: the mean is below it" in said
+    assert "what validation labels would have chosen" in said
     assert "is 1.00; that of val_information is -1.00" in said
     assert "Rounds 3 against 1, paired by seed: " in said and "+10.0 points (+10.0 to +10.0)" in said
     assert {file.name for file in (path / "figures").iterdir()} == {"rounds.png", "rule.png"}

@@ -35,7 +35,7 @@ def bars(
         dark = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) < 0.6
         spread = f" ({mean - below:.{digits}f}, {mean + above:.{digits}f})" if both else f" ±{width:.{digits}f}"
         text = f"{mean:.{digits}f}" + (spread if width else "")
-        inside = mean + above > 0.85 * limit
+        inside = mean + above > min(0.85, 1 - 0.012 * len(text)) * limit  # no room beyond it
         ax.annotate(
             text, (mean - below if inside else mean + above, y), (-6 if inside else 6, 0), textcoords="offset points",
             ha="right" if inside else "left", va="center", fontsize=8.5, color="white" if inside and dark else "black",

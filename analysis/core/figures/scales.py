@@ -113,7 +113,7 @@ def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarr
     texts, last = [], -np.inf
     for place, value in zip(at, points, strict=True):
         crowded = place - last < 0.11 * np.ptp(at)  # its text would lie on its neighbour's
-        texts.append("" if crowded else f"{value:g}")
+        texts.append("" if crowded else f"{value:g}" if value == round(value) else f"{value:.4g}")
         last = last if crowded else place
     return at, texts
 
