@@ -346,7 +346,7 @@ def over_rates():
     note = f"above the grey line: half of the seeds or more did not lose half within {last} iterations"
     blocks.learning(
         run, pd.concat(rows), "lr", "value", "Plain fine-tuning over the learning rate, 95 % intervals", per="kind", rows=["what"],
-        columns=["network"], colors=shades, log=True, also=side, summary=middle, xlabel="learning rate", legend="", name="rates",
+        columns=["network"], colors=shades, also=side, summary=middle, xlabel="learning rate", legend="", name="rates",
         note=note, share="row",
     )  # fmt: skip
     heading = "Plain fine-tuning: what is left of 0 and 1, by learning rate"

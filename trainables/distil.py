@@ -99,6 +99,7 @@ class Distillation(Pack):
     """Students of MNIST-M and of a teacher of MNIST. datasets: {"mnistm": its arrays}."""
 
     config_type = Config
+    may_differ = frozenset({"temperature", "kd_weight", "lr"})
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": INITIALISATION
         + " Teachers, and the students of each further round, start from other draws of the seed.",

@@ -78,6 +78,7 @@ class Gradients(Pack):
     """Students of one data set whose gradients are measured while they learn. datasets: {name: its arrays}."""
 
     config_type = Config
+    may_differ = frozenset({"temperature", "kd_weight", "lr"})
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": INITIALISATION + " Teachers start from another draw of the seed.",
         "loss": (

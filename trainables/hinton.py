@@ -98,6 +98,7 @@ class MnistDistillation(Pack):
     """Students of MNIST and of a teacher of MNIST. datasets: {"mnist": its arrays}."""
 
     config_type: ClassVar[type] = Config
+    may_differ = frozenset({"temperature", "kd_weight"})
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": INITIALISATION + " Teachers start from another draw of the seed.",
         "loss": (

@@ -280,6 +280,7 @@ class Transfer(Trainable):
     """Heads or a whole network, as the configs say. datasets: {"cifar10": its arrays}."""
 
     config_type = Config
+    may_differ = Heads.may_differ
     keeps_networks = True
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": (

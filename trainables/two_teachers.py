@@ -140,6 +140,7 @@ class TwoTeachers(Pack):
     """Students of two teachers and of no labels. datasets: {"mnist": its arrays, "fashion_mnist": its arrays}."""
 
     config_type = Config
+    may_differ = frozenset({"temperature", "kd_weight", "lr"})
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": INITIALISATION + " Each teacher starts from another draw of the seed.",
         "loss": (

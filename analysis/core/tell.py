@@ -55,7 +55,10 @@ def number(values: Values, digits: int = 0, signed: bool = False, least: float =
 
 
 def cell(values: Mapping[Any, Any]) -> str:
-    """`T = 8, kd_weight = 0.25`; at kd_weight 0 the temperature plays no part and is not named."""
+    """`T = 8, kd_weight = 0.25`; at kd_weight 0 the temperature plays no part and is not named. Other cells: `lr 0.01, width 32`."""
+    if not {"temperature", "kd_weight"} <= set(values):
+        each = {str(k).replace("_", " "): f"{v:g}" if isinstance(v, float) else v for k, v in values.items()}
+        return ", ".join(f"{name} {value}" for name, value in each.items())
     if values["kd_weight"] == 0:
         return "labels only (kd_weight = 0)"
     return f"T = {values['temperature']:.3g}, kd_weight = {values['kd_weight']:.3g}"

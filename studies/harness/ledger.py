@@ -30,6 +30,7 @@ class Ledger:
         self.schemas = plan_schemas(kinds)
         self.made = {"preset": plan.options.preset, "data": plan.data}
         self.outcomes: dict[str, str] = {student: "done" for student in plan.done()}
+        self.errors: dict[str, str] = {}  # of the students that failed in this session
         self.best: tuple[float, str] | None = None
         self.trained: dict[str, tuple[float, float]] = {}
         self.named = set(earlier.students)  # the students and cells that the tables have
@@ -103,6 +104,8 @@ class Ledger:
             fraction = row.get("fraction", 0.0)
             if row["status"] != "running":
                 self.outcomes[student] = row["status"]
+                if row.get("error"):
+                    self.errors[student] = row["error"]
                 fraction = 1.0
             kind, before = self._kind(configs[student]), self.trained.get(student, (0.0, 0.0))
             now = self.trained[student] = fraction, row.get("seconds", before[1])

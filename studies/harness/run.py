@@ -192,7 +192,7 @@ class Run:
         if status == "done":
             self.folder.drop_checkpoints()
         for student in failed[:10]:
-            say(f"failed    student {student} (the rows say why)")
+            say(f"failed    student {student}: {ledger.errors.get(student, 'the rows say why')}")
         say(f"{status:9} {len(outcomes) - len(failed)} of {total} students have results; {duration(seconds)}")
         if self.options.keep_weights:
             start_from = f"to start from one: --weights run:{self.folder.run}/STUDENT"

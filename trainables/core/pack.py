@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,7 +34,6 @@ class Pack(Trainable):
     equals an uninterrupted one.
     """
 
-    may_differ: ClassVar[frozenset[str]] = frozenset({"temperature", "kd_weight", "lr"})
     students: Students
 
     def __init__(self, configs: Sequence[Any], device: str) -> None:

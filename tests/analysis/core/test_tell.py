@@ -52,6 +52,7 @@ def test_lists_and_counts():
 
 def test_a_cell_without_a_teacher_has_no_temperature():
     assert tell.cell({"temperature": 8.0, "kd_weight": 0.25}) == "T = 8, kd_weight = 0.25"
+    assert tell.cell({"lr": 0.01, "batch_size": 32}) == "lr 0.01, batch size 32"
     assert "labels only" in tell.cell({"temperature": 8.0, "kd_weight": 0}) and "T" not in tell.cell(
         {"temperature": 8.0, "kd_weight": 0}
     )
