@@ -18,6 +18,7 @@ from studies.harness.command import run
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash, students_of
 from studies.harness.study import Preset, Study, grid
+from trainables.core.contract import Trainable
 from trainables.core.limits import one_of
 
 STUDIES = sorted(p.stem for p in (Path(__file__).parents[3] / "studies").glob("*.py") if p.stem != "__init__")
@@ -45,24 +46,24 @@ class Config:
     seed: int
 
 
-class Toy:
+class Toy(Trainable):
     """Two evaluations; the metric is a function of the config. before, where set, is called first in each step."""
 
     config_type = Config
-    keeps_networks = False
+    may_differ = frozenset({"temperature", "kd_weight"})
     before: ClassVar = staticmethod(lambda: None)
     trained: ClassVar[list] = []
 
     def __init__(self, pack, datasets, answers, device):
         self.pack, self.steps = pack, 0
 
-    @classmethod
-    def require(cls, configs):
-        pass
-
     @staticmethod
     def artifact(config):
         return config.view
+
+    @staticmethod
+    def student_bytes(config):
+        return 1
 
     @classmethod
     def prepare(cls, artifact, datasets, device):
