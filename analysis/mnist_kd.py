@@ -155,10 +155,6 @@ def setting_sentence(setting):
     return f"{head}{'; '.join(said)}. {tell.choice(choice)} {edge}".strip()
 
 
-# %% [markdown]
-# Hinton's claims: with 300 or more units all T > 8 are alike, with 30 units T of 2.5 to 4 is best.
-
-
 # %%
 def by_temperature(setting):
     """Test errors by temperature (columns) and seed at the weight that validation chose."""
@@ -167,6 +163,7 @@ def by_temperature(setting):
 
 
 def warm_sentences(setting):
+    """Hinton's claims: with 300 or more units all T > 8 are alike, with 30 units T of 2.5 to 4 is best."""
     units, errors = int(setting.axes["network"].removeprefix("mlp_")), by_temperature(setting)
     hot, warm = [T for T in errors if T >= 8], [T for T in errors if 2.5 <= T <= 4]
     if units >= 300 and len(hot) > 1:
@@ -188,10 +185,6 @@ def warm_sentences(setting):
             f"has {100 * mean[best]:.2f} % test errors; less the errors at {said} (paired by seed, {len(errors)} seeds); "
             f"{'the lowest mean of all T' if least in warm else f'but T = {least:g} has the lowest mean'}."
         )
-
-
-# %% [markdown]
-# What a larger step does without a teacher, and what is published.
 
 
 # %%
