@@ -147,7 +147,8 @@ def learning(
         mean = summary(panel.table, [per, x], y)
         apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
         if len(mean) > 4 and apart:  # a search: its points lie on no line
-            dots(_quarters(mean, per), x, y, per, colors, ax)
+            quarters = _quarters(mean, per)
+            dots(quarters, x, y, per, colors if quarters is mean else None, ax)
         else:
             curves(mean, x, y, per, tints, marker, ax)
         if log:

@@ -72,7 +72,9 @@ def choose(
         distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
     keys = list(distinct.values())
     ranks = [scores({key: _signed(groups[key], name) for key in keys}) for name in order]
-    ranked = sorted(ranks[0], key=lambda key: [-rank[key] for rank in ranks])
+    ranked = sorted(
+        (key for key in ranks[0] if all(key in rank for rank in ranks)), key=lambda key: [-rank[key] for rank in ranks]
+    )
     judged = _judge({key: groups[key][report] for key in ranked})
     lines = [(*key, ranks[0][key], len(groups[key]), *line) for key, line in zip(ranked, judged, strict=True)]
     cells = pd.DataFrame(lines, columns=[*among, "score", "n", "difference", "low", "high", "state", "alone"])

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.core import records, tell
-from analysis.core.settings import Setting, once, split, varied
+from analysis.core.settings import Setting, evaluations, once, split, varied
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -271,7 +271,7 @@ def open_run(path: Path, words: Words | None = None) -> Run:
         why = f"; {failed['student'].nunique()} failed: {failed['error'].iloc[0]}" if len(failed) else ""
         raise records.RecordsError(f"{path}: no student is done{why}")
     axes = rows.attrs["axes"]
-    history = rows[rows["status"] != "failed"].drop_duplicates(["student", "step"])
+    history = evaluations(rows)
     canonical = records.students(path, rows)[["student", *axes]]
     history = history.drop(columns=axes).merge(canonical, on="student")
     students = once(done).drop(columns=axes).merge(canonical, on="student")

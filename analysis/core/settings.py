@@ -42,8 +42,7 @@ class Setting:
 
     def history(self, cell: Mapping[str, Any]) -> pd.DataFrame:
         """All evaluations of the students of one cell, each once; failed ones have none."""
-        rows = select(self.rows, cell)
-        return rows[rows["status"] != "failed"].drop_duplicates(["student", "step"])
+        return evaluations(select(self.rows, cell))
 
 
 def split(
@@ -85,6 +84,14 @@ def select(table: pd.DataFrame, cell: Mapping[str, Any]) -> pd.DataFrame:
         if name in table:
             table = table[table[name] == value]
     return table
+
+
+def evaluations(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each evaluation of each student once; of students that failed none, what they measured before included, lest a mean change
+    its seeds on the way."""
+    failed = set(rows.loc[rows["status"] == "failed", "student"]) - set(rows.loc[rows["status"] == "done", "student"])
+    rows = rows[(rows["status"] != "failed") & ~rows["student"].isin(failed)]
+    return rows.drop_duplicates(["student", "step"])
 
 
 def once(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
 SHARE = re.compile(
-    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task|accuracy|kept_errors|test_old|test_new)"
+    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
 )
 
 

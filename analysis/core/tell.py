@@ -82,6 +82,8 @@ def capital(text: str) -> str:
 
 def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:
     """What an interval of a difference says about its direction; more, less: what it is called above and below 0."""
+    if not value.n:
+        return "no seed in common"
     if math.isnan(value.low):
         return "one seed, so nothing is known of the noise"
     if value.n == 2 and value.high - value.low < 1e-12 and value.mean:

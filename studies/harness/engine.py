@@ -166,6 +166,7 @@ class Inline:
             runner = TrialRunner(self.study, trial, self.datasets, self.answers, self.device, self.keep)
             if content := folder.checkpoint(trial.name):
                 runner.load(content)
+                evaluation = runner.evaluations  # what fails now must not take the place of what was measured
             while not runner.finished:
                 rows = runner.step()
                 evaluation = runner.evaluations

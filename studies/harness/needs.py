@@ -45,7 +45,8 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
     names = study.datasets
     if axis := study.axes.get("dataset"):
         before = tuple(info.get("axes", {}).get("dataset", ()))
-        chosen = o.axes.get("dataset") or study.presets[o.preset].axes.get("dataset", axis.values)
+        usual = () if before and o.axes else study.presets[o.preset].axes.get("dataset", axis.values)
+        chosen = o.axes.get("dataset") or usual
         names = tuple(dict.fromkeys((*before, *chosen))) if o.extend or not before else before
     try:
         with data.offline() if o.dry_run else contextlib.nullcontext():

@@ -88,7 +88,7 @@ def reach(table: pd.DataFrame, column: str) -> np.ndarray:
 
 def ends(column: str) -> bool:
     """Whether a column lies between 0 and 100: a share in per cent that is no difference of two."""
-    return is_share(column) and not column.startswith("change")
+    return is_share(column) and not {"change", "gain", "lead"} & set(column.split("_"))
 
 
 def positions(values: Any, column: str) -> np.ndarray:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from analysis.core.choice import choices, choose, choose_each
-from analysis.core.settings import split
+from analysis.core.settings import evaluations, split
 
 
 def table(cells: dict[str, list[float]], students: dict[str, str] | None = None) -> pd.DataFrame:
@@ -100,3 +100,17 @@ def test_settings_are_never_mixed_and_each_has_its_own_choice():
     assert {name: choice.best["cell"] for name, choice in found.items()} == {"cnn": "a", "mlp": "b"}
     heard = choices(settings, ["cell"], lambda students: students[students["cell"] == "a"], by="val", report="test")
     assert {choice.best["cell"] for choice in heard.values()} == {"a"}
+
+
+def test_a_student_that_failed_has_no_history_though_it_was_measured_before():
+    rows = pd.DataFrame(
+        [
+            ("a", 0, 1, "running"),
+            ("a", 0, 2, "failed"),
+            ("b", 1, 1, "running"),
+            ("b", 1, 2, "failed"),
+            ("b", 1, 2, "done"),
+        ],
+        columns=["student", "seed", "step", "status"],
+    )
+    assert evaluations(rows)[["student", "step"]].to_numpy().tolist() == [["b", 1], ["b", 2]]
