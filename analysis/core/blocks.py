@@ -37,7 +37,12 @@ Levels = Sequence[Reference] | Callable[[Mapping[str, Any]], Sequence[Reference]
 """Levels that all panels are read against, or those of a panel, given the values of its columns."""
 Also = Callable[[Axes, "Panel"], Any]
 BESIDE = 3  # panels in a line where nothing says otherwise
-MORE, LESS, OPEN = "#D55E00", "#009E73", "0.55"  # of differences that are told from 0, and those that are not
+MORE, LESS, TOLD, OPEN = (
+    "#D55E00",
+    "#009E73",
+    "#0072B2",
+    "0.55",
+)  # of differences: a loss, a gain, told from 0, not told
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,8 @@ def learning(
     """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
     colors: of the values of `per`, in the order they are drawn; `scales.palette` unless given. limits: of the y axis (0 to 100 for
-    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots. summary: what makes the lines of a table,
-    if it is not means that are drawn.
+    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots.
+    summary: what makes the lines of a table, if it is not means that are drawn.
     """
     shown = panels(run, table, rows, columns, wrap)
     figure, axes = grid(shown, *size, sharey=share)
@@ -211,7 +216,8 @@ def forest(
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
     shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
-    tint = {"more": MORE, "less": LESS} if better == "less" else {"more": LESS, "less": MORE} if better else dict.fromkeys(("more", "less"), "#0072B2")  # fmt: skip
+    sides = {"less": (MORE, LESS), "more": (LESS, MORE)}.get(better, (TOLD, TOLD))
+    tint = dict(zip(("more", "less"), sides, strict=True))
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
     for panel, ax in zip(shown, axes, strict=True):
         ax.axvline(0, color="0.3", linewidth=1)
@@ -244,7 +250,6 @@ def forest(
     ]
     marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
     named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-
     figure.legend(handles=[*marks, *named.values()], loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)

@@ -292,8 +292,9 @@ def planned(path: Path, info: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataF
     axes = rows.attrs["axes"]
     cell = list(dict.fromkeys([*axes, "seed"]))
     known = {"failed": 0, "stopped": 1, "done": 2}
-    last = rows[rows["status"].isin(known)].sort_values(["status", "step"], key=lambda c: c.map(known) if c.name == "status" else c, kind="stable")  # fmt: skip
-    last = last.drop_duplicates(cell, keep="last")
+    last = rows[rows["status"].isin(known)]
+    last = last.assign(rank=last["status"].map(known)).sort_values(["rank", "step"], kind="stable")
+    last = last.drop_duplicates(cell, keep="last").drop(columns="rank")
     metrics = [name for name in last if name not in (*cell, "student", "status")]
     last.loc[last["status"] != "done", [m for m in metrics if last[m].dtype.kind == "f"]] = float("nan")
     cells = records.cells(path, rows)[cell]

@@ -55,9 +55,7 @@ def unit(metric: str) -> float:
     return 100.0 if is_share(metric) else 1.0
 
 
-def summarise(
-    table: pd.DataFrame, by: Sequence[str], metric: str, holes: bool = False, level: float = LEVEL
-) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, by: Sequence[str], metric: str, holes: bool = False) -> pd.DataFrame:
     """One line per group of `by`: its columns, then the mean in a column called `metric`, low, high and n, as `interval` has
     them; in per cent where the metric is a share.
 
@@ -65,7 +63,7 @@ def summarise(
     """
     lines = []
     for key, group in table.groupby(list(by), sort=True):
-        i = interval(unit(metric) * group[metric].astype(float), level)
+        i = interval(unit(metric) * group[metric].astype(float))
         if i.n or holes:
             lines.append((*key, i.mean, i.low, i.high, i.n))
     return pd.DataFrame(lines, columns=[*by, metric, "low", "high", "n"])
