@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STATUSES = ("running", "failed", "stopped", "done")
 """running: an evaluation on the way. failed: no result, see `error`. stopped: ended early by a scheduler. done: the last
-evaluation."""
+evaluation. Of several lines of a student the later of these counts: one that failed and was done when it was tried again is done."""
 
 BASE_COLUMNS: Mapping[str, type] = {
     "study": str,
@@ -188,12 +188,16 @@ def _read(run: str | Path, table: str, files: Sequence[str]) -> pd.DataFrame:
     key = [name for name in ("student", *axes, "step") if name in frame]
     if "student" not in frame:  # a table without students: whole rows repeat, but for the clock
         key = [name for name in frame if name != "seconds"]
-    if "status" in frame:  # a student that failed once and was done when it was tried again is done
-        known = ["running", "failed", "stopped", "done"]
-        frame = frame.sort_values("status", key=lambda s: s.map(known.index), kind="stable")
+    if "status" in frame:
+        frame = frame.sort_values("status", key=ranks, kind="stable")
     frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
     frame.attrs["axes"] = list(axes)
     return frame
+
+
+def ranks(statuses: pd.Series) -> pd.Series:
+    """Statuses by their place in `STATUSES`; an unknown one comes first."""
+    return statuses.map({status: i for i, status in enumerate(STATUSES)}).fillna(-1)
 
 
 def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame:

@@ -291,10 +291,8 @@ def planned(path: Path, info: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataF
     """The cells of a run: those that were planned, and those that a search came to, with the last evaluation of each."""
     axes = rows.attrs["axes"]
     cell = list(dict.fromkeys([*axes, "seed"]))
-    known = {"failed": 0, "stopped": 1, "done": 2}
-    last = rows[rows["status"].isin(known)]
-    last = last.assign(rank=last["status"].map(known)).sort_values(["rank", "step"], kind="stable")
-    last = last.drop_duplicates(cell, keep="last").drop(columns="rank")
+    ended = rows[rows["status"] != "running"].sort_values("step", kind="stable")
+    last = ended.sort_values("status", key=records.ranks, kind="stable").drop_duplicates(cell, keep="last")
     metrics = [name for name in last if name not in (*cell, "student", "status")]
     last.loc[last["status"] != "done", [m for m in metrics if last[m].dtype.kind == "f"]] = float("nan")
     cells = records.cells(path, rows)[cell]

@@ -25,13 +25,14 @@ class Earlier:
     """What is known of the run that goes on; all empty for a new one.
 
     info: run.json. statuses: the best that is known of each student: done, stopped, failed or running; trials: the trial
-    that this is known from. cells, students (canonical configs): as the run's tables name them; a run from before these
+    that this is known from; scores: the study's metric of those that are done. cells, students (canonical configs): as the run's tables name them; a run from before these
     tables has none.
     """
 
     info: Mapping[str, Any] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
     trials: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
     cells: Sequence[Cell] = ()
     students: Mapping[str, Config] = field(default_factory=dict)
 
@@ -60,21 +61,23 @@ def take_up(study: Study, options: Options) -> tuple[Options, RunFolder, Earlier
 
 
 def space(study: Study, options: Options, data: str, earlier: Earlier) -> tuple[list[Grid], Grid]:
-    """The grids of a run, and what the command lines so far have overridden in them."""
+    """The grids of a run, and what its first command line has overridden in the preset's; extensions add to that."""
     more, before = options.axes, earlier.overrides
     if options.resume:
         return earlier.grids, before
     if not options.extend:
         return study.grids(options.preset, data, more), more
     if not more:  # what the preset has gained since
-        gained = [grid for grid in study.grids(options.preset, data, before) if grid not in earlier.grids]
-        return earlier.grids + gained, before
-    grids = [{name: _union(values, more.get(name, ())) for name, values in grid.items()} for grid in earlier.grids]
-    return grids, before | {name: _union(before.get(name, ()), values) for name, values in more.items()}
+        asked = study.grids(options.preset, data, before)
+        return earlier.grids + [grid for grid in asked if not any(_within(grid, each) for each in earlier.grids)], before
+    return [
+        {name: tuple(dict.fromkeys((*values, *more.get(name, ())))) for name, values in grid.items()}
+        for grid in earlier.grids
+    ], before
 
 
-def _union(some: tuple, more: tuple) -> tuple:
-    return tuple(dict.fromkeys((*some, *more)))
+def _within(grid: Grid, larger: Grid) -> bool:
+    return all(set(values) <= set(larger[name]) for name, values in grid.items())
 
 
 def _find(study: Study, options: Options) -> RunFolder:
@@ -106,12 +109,17 @@ def _options(study: Study, o: Options, info: Mapping[str, Any]) -> Options:
 
 
 def _read(study: Study, folder: RunFolder, info: Mapping[str, Any]) -> Earlier:
-    order = {"": -1, "running": 0, "failed": 1, "stopped": 2, "done": 3}
+    from analysis.core.records import STATUSES
+
     statuses: dict[str, str] = {}
     trials: dict[str, str] = {}
-    for row in folder.read_rows(columns=["student", "status", "trial"]):
-        if order[row["status"]] >= order[statuses.get(row["student"], "")]:
-            statuses[row["student"]], trials[row["student"]] = row["status"], row["trial"]
+    scores: dict[str, float] = {}
+    for row in folder.read_rows(columns=["student", "status", "trial", study.metric]):
+        student, status = row["student"], row["status"]
+        if STATUSES.index(status) >= STATUSES.index(statuses.get(student, STATUSES[0])):
+            statuses[student], trials[student] = status, row["trial"]
+        if status == "done" and row[study.metric] is not None:
+            scores[student] = row[study.metric]
     students = dict(_lines(study, folder, "students"))
     for student, config in students.items():
         if student_hash(config) != student:
@@ -120,7 +128,7 @@ def _read(study: Study, folder: RunFolder, info: Mapping[str, Any]) -> Earlier:
     for cell in cells:
         if cell.student not in students and cell_of(study, cell.config) != cell:
             raise _Unfit(f"{folder.uri}/cells names {cell.student}, which is no student")
-    return Earlier(info, statuses, trials, cells, students)
+    return Earlier(info, statuses, trials, scores, cells, students)
 
 
 def _lines(study: Study, folder: RunFolder, table: str) -> list[tuple[str, Config]]:

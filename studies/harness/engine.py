@@ -59,12 +59,21 @@ class TrialRunner:
         return _saved({"evaluations": self.evaluations, "packs": [pack.state_dict() for pack in self.packs]})
 
     def load(self, content: bytes) -> None:
-        import torch
-
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        state = _loaded(content)
         self.evaluations = state["evaluations"]
         for pack, saved in zip(self.packs, state["packs"], strict=True):
             pack.load_state_dict(saved)
+
+
+def evaluations_before(checkpoint: bytes | None) -> int:
+    """How many evaluations a checkpoint, if there is one, comes after: a failure must not take their place."""
+    return _loaded(checkpoint)["evaluations"] if checkpoint else 0
+
+
+def _loaded(content: bytes) -> dict[str, Any]:
+    import torch
+
+    return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
 
 
 def _saved(state: Mapping[str, Any]) -> bytes:
@@ -161,12 +170,13 @@ class Inline:
                 self.ledger.record_artifact(row)
 
     def _train(self, trial: Trial) -> None:
-        folder, record, evaluation = self.ledger.folder, self.ledger.record, 0
+        folder, record = self.ledger.folder, self.ledger.record
+        content = folder.checkpoint(trial.name)
+        evaluation = evaluations_before(content)
         try:
             runner = TrialRunner(self.study, trial, self.datasets, self.answers, self.device, self.keep)
-            if content := folder.checkpoint(trial.name):
+            if content:
                 runner.load(content)
-                evaluation = runner.evaluations  # what fails now must not take the place of what was measured
             while not runner.finished:
                 rows = runner.step()
                 evaluation = runner.evaluations

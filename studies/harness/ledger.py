@@ -17,8 +17,8 @@ from studies.harness.study import Config
 
 
 class Ledger:
-    """outcomes: how each student ended (done, stopped, failed) as far as it has; best: the metric and its student;
-    trained: of each student of this session, the fraction of its training and its seconds."""
+    """outcomes: how each student ended (done, stopped, failed) as far as it has; best: the metric and its student, of
+    all that are done; trained: of each student of this session, the fraction of its training and its seconds."""
 
     def __init__(self, plan: Plan, folder: RunFolder, earlier: Earlier) -> None:
         from analysis.core.records import plan_schemas, schema
@@ -31,7 +31,8 @@ class Ledger:
         self.made = {"preset": plan.options.preset, "data": plan.data}
         self.outcomes: dict[str, str] = {student: "done" for student in plan.done()}
         self.errors: dict[str, str] = {}  # of the students that failed in this session
-        self.best: tuple[float, str] | None = None
+        self.better = max if study.mode == "max" else min
+        self.best = self.better(((value, student) for student, value in earlier.scores.items()), default=None)
         self.trained: dict[str, tuple[float, float]] = {}
         self.named = set(earlier.students)  # the students and cells that the tables have
         self.points = {tuple(cell.config.values()) for cell in earlier.cells}
@@ -112,7 +113,7 @@ class Ledger:
             work[kind] += now[0] - before[0]
             spent[kind] += now[1] - before[1]
             value = row.get(self.study.metric)
-            if value is not None and row["status"] != "running":
+            if value is not None and row["status"] == "done":
                 best.append((value, student))
             for name, lines in row.get("tables", {}).items():
                 known = {**fixed, **configs[student], "student": student, "step": row["step"]}
@@ -124,8 +125,7 @@ class Ledger:
         for name, lines in further.items():  # before the rows: a student with a row lacks nothing
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
-        better = max if self.study.mode == "max" else min
-        self.best = better([*best, self.best] if self.best else best, default=None)
+        self.best = self.better([*best, self.best] if self.best else best, default=None)
         self.progress.update(len(self.outcomes), work, spent, self.best[0] if self.best else None)
 
     def record_artifact(self, row: Mapping[str, Any]) -> None:

@@ -25,7 +25,15 @@ import ray
 from ray import tune
 from ray.tune.logger import TBXLoggerCallback
 
-from studies.harness.engine import TRAINING_ERRORS, Answers, TrialRunner, artifacts, failed_rows, prepare_process
+from studies.harness.engine import (
+    TRAINING_ERRORS,
+    Answers,
+    TrialRunner,
+    artifacts,
+    evaluations_before,
+    failed_rows,
+    prepare_process,
+)
 from studies.harness.folder import FolderError, RunFolder
 from studies.harness.ledger import Ledger
 from studies.harness.plan import Plan, Search
@@ -138,8 +146,9 @@ class Recorder(tune.Callback):
         dead = isinstance(error, ray.exceptions.RayActorError)
         died = error is None or (dead and "creation task" not in str(error))  # which is `setup`
         reason = f"its worker died {RETRIES + 1} times" if died else str(error).strip().splitlines()[-1]
-        evaluation = (trial.last_result or {}).get("evaluation", 0) + 1
-        self.record(trial, evaluation, failed_rows(self.plan_of(trial), reason))
+        plan, last = self.plan_of(trial), trial.last_result or {}
+        before = last.get("evaluation") or evaluations_before(self.ledger.folder.checkpoint(plan.name))
+        self.record(trial, before + 1, failed_rows(plan, reason))
 
 
 @contextmanager

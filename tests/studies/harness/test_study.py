@@ -140,7 +140,11 @@ def test_extending_by_nothing_adds_what_the_preset_has_gained():
         assert {c.config["temperature"] for c in cells} == {1.0, 2.0, 4.0} | more
         assert {c.config["seed"] for c in cells} == {0}
     wider = Plan(TOY, parse(TOY, ["--extend", "latest", "--kd-weight", "0.3"]), "full", earlier)
-    assert wider.overrides == {"seed": (0,), "kd_weight": (0.3,)}, "what was given first still holds"
+    assert wider.overrides == {"seed": (0,)}, "what was given first still holds"
+    again = Plan(grown, parse(grown, ["--extend", "latest"]), "full", after(wider))
+    gained = {(c.config["view"], c.config["kd_weight"]) for c in again.cells if c.config["temperature"] == 9}
+    assert gained == set(itertools.product("ab", (0.0, 0.5, 1.0))), "the preset's own, not what an extension added to it"
+    assert {c.student for c in wider.cells} < {c.student for c in again.cells}
 
 
 def test_a_preset_of_several_grids_is_their_union_and_an_override_holds_in_each():

@@ -162,6 +162,26 @@ def test_an_interrupted_run_that_is_resumed_writes_the_same_tables_and_trains_th
     assert_whole(folder)
 
 
+def test_a_failure_after_a_resume_takes_no_measurement_away_and_the_best_is_of_all_sessions(go, monkeypatch, capsys):
+    interrupt(monkeypatch, 9)
+    folder = go(code=130)
+    before = {(row["student"], row["step"]) for row in lines(folder, "rows")}
+    finished = {row["student"]: row["val_accuracy"] for row in lines(folder, "rows") if row["status"] == "done"}
+    begun = {student for student, _ in before} - set(finished)
+    assert finished and begun
+
+    def refuse(*_):
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(Toy, "__init__", refuse)
+    go("--resume", "latest", code=1)
+    rows = lines(folder, "rows")
+    assert before < {(row["student"], row["step"]) for row in rows}
+    failed = {row["student"] for row in rows if row["status"] == "failed"}
+    assert begun <= failed and failed | set(finished) == {s["student"] for s in lines(folder, "students")}
+    assert f"best val_accuracy {max(finished.values()):.4f}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("lost", [("students", "cells"), ("students",), ("cells",)])
 def test_a_run_without_its_tables_is_read_resumed_and_extended(go, monkeypatch, lost):
     """As are runs from before there were tables, whose run.json also has an older word."""
