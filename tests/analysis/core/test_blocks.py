@@ -126,6 +126,18 @@ def test_a_hole_of_the_plan_breaks_a_line(run):
         assert lines and all(np.isnan(y).tolist() == [False, True, False] for y in lines[:2])
 
 
+def test_facets_draw_each_panel_and_name_what_any_of_them_has_once(run):
+    made, drawn, _ = run
+
+    def draw(ax, panel):
+        ax.plot(panel.table["temperature"], panel.table["test_accuracy"], "o", label="students")
+
+    blocks.facets(made, made.cells, draw, "Every student", name="own", rows=["view"], columns=["labels"])
+    assert [ax.get_title() for ax in panels_of(drawn["own"])] == [p.title for p in blocks.panels(made, made.cells, ["view"], ["labels"])]
+    assert [text.get_text() for text in drawn["own"].legends[0].get_texts()] == ["students"]
+    assert "Every student" in drawn["own"].get_suptitle() and "preset made" in drawn["own"].get_suptitle()
+
+
 def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
     made, drawn, _ = run
     kinds = {"ours": "#0072B2", "published": "0.85", "unused": "red"}
