@@ -1,16 +1,12 @@
 import dataclasses
-import math
 
-import numpy as np
 import pytest
 import torch
 
-from analysis.core.decay import area, half_life, median
 from trainables.core import data
 from trainables.core.batches import batch_index
 from trainables.core.losses import cross_entropy, distillation
 from trainables.core.population import Population
-from trainables.core.schedules import log_spaced
 from trainables.forgetting import CLASSES, Config, Forgetting, TaskSplits, fisher, layers, penalty
 
 PLAIN = Config(
@@ -197,12 +193,7 @@ def test_tasks_are_pairs_whose_class_is_the_parity_and_validation_is_never_train
     assert two.test_digits.max() == 3 and two.to_float(two.images[:2]).shape == (2, 1, 28, 28)
 
 
-def test_the_log_spaced_schedule_starts_at_one_and_ends_at_the_end():
-    for end in (1, 2, 7, 200, 375, 10_000):
-        steps = log_spaced(end, 5)
-        assert steps[0] == 1 and steps[-1] == end and steps == sorted(set(steps))
-    ratios = np.diff(np.log10([s for s in log_spaced(10_000, 5) if s >= 10]))
-    assert np.allclose(ratios, 0.2, atol=0.03)
+def test_evaluations_are_log_spaced_from_the_first_step_to_the_last():
     students = [variant(steps=200), variant(steps=375, tasks="five")]
     for config, total in zip(students, (200, 5 * 375), strict=True):
         steps = Forgetting.evaluations(_planned(config))
@@ -215,29 +206,6 @@ def _planned(config):
     pack.common, pack.first_task = config, int(config.tasks == "two")
     pack.sets = type("Count", (), {"count": 2 if config.tasks == "two" else 5})()
     return pack
-
-
-def test_half_life_is_where_a_known_curve_crosses_half():
-    """accuracy = 1/2 + 1/2 (1 - log2(step) / 8): half of what is above chance is gone at step 16."""
-    steps = [2**k for k in range(9)]
-    curve = [0.5 + 0.5 * (1 - math.log2(s) / 8) for s in steps]
-    assert half_life(steps, curve, 1.0) == pytest.approx(16)
-    sparse = [0, 3, 5, 8]
-    assert half_life([steps[i] for i in sparse], [curve[i] for i in sparse], 1.0) == pytest.approx(16)
-    assert area(steps, curve) == pytest.approx(0.75)
-    assert half_life([1, 10], [0.9, 0.8], 1.0) == math.inf
-    assert half_life([1, 10], [0.5, 0.5], 1.0) == pytest.approx(0.5), "gone within the first step"
-    assert half_life([1, 10, 100], [0.9, 0.5, 0.9], 1.0) < 10, "the first crossing, whatever comes back"
-
-
-def test_the_median_has_an_interval_though_some_seeds_never_forget():
-    """Ten seeds: the second and the ninth, which miss the median with probability 22 / 1024."""
-    life = median([10.0, 20, 30, 40, 50, 60, 70, 80, math.inf, math.inf])
-    assert (life.mean, life.low, life.high, life.n) == (55, 20, math.inf, 10)
-    assert median([math.inf] * 10).mean == math.inf and math.isnan(median([1.0] * 5).low) and median([7.0]).mean == 7
-    rng = np.random.default_rng(0)
-    found = [median(rng.exponential(size=10)) for _ in range(1000)]
-    assert np.mean([i.low <= math.log(2) <= i.high for i in found]) == pytest.approx(1 - 22 / 1024, abs=0.015)
 
 
 @pytest.mark.parametrize(

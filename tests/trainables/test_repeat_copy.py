@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from trainables import repeat_copy
-from trainables.core import data
 from trainables.repeat_copy import BANDIT, SCHEDULES, Config, Exp3S, RepeatCopy, bits_per_answer, encode, quality
 
 PLAIN = Config(
@@ -235,9 +234,3 @@ def test_a_diverged_student_is_a_failed_row():
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
         variant(**change)
-
-
-@pytest.mark.parametrize("variant_asked", ["auto", "sample", "full"])
-def test_a_study_without_data_sets_needs_no_files(variant_asked, tmp_path):
-    assert data.resolve(variant_asked, (), tmp_path)[0] == "full"
-    assert "enerated" in data.describe((), "full")
