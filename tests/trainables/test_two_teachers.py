@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,15 +22,12 @@ from trainables.two_teachers import (
     two_teachers,
 )  # fmt: skip
 
+TRAINABLES = (TwoTeachers,)
 PLAIN = Config(
     inputs="strokes", lifting="zeros", pool=300, network="cnn_small", teacher="cnn_norm", teacher_steps=40,
     generator_steps=5, precision="fp32", steps=6, batch_size=32, lr=3e-3, temperature=4.0, kd_weight=0.5, seed=0,
 )  # fmt: skip
 T, W = torch.tensor([1.0, 4.0, 16.0]), torch.tensor([0.2, 0.5, 0.9])
-
-
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +39,7 @@ def answers():
 
 @pytest.fixture(scope="module")
 def datasets():
-    torch.set_num_threads(1)
     return {name: data.load(name, "sample") for name in ("mnist", "fashion_mnist")}
-
-
-@pytest.fixture(scope="module")
-def artifact(datasets):
-    return TwoTeachers.prepare(TwoTeachers.artifact(PLAIN), datasets, "cpu")
 
 
 def test_the_plain_loss_is_the_assignments(answers):
@@ -132,7 +123,7 @@ def test_a_teacher_learns_from_its_own_digits_alone(datasets):
 
 @pytest.mark.parametrize("inputs", module.INPUTS)
 def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
-    made, row = TwoTeachers.prepare(TwoTeachers.artifact(variant(inputs=inputs)), datasets, "cpu")
+    made, row = TwoTeachers.prepare(TwoTeachers.artifact(replace(PLAIN, inputs=inputs)), datasets, "cpu")
     known = {image.tobytes() for image in datasets["mnist"]["train_images"]}
     held_out = {image.tobytes() for image in datasets["mnist"]["test_images"]}
     ours = [image.tobytes() for image in made["images"]]
@@ -146,7 +137,7 @@ def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
 
 @pytest.mark.parametrize("inputs", module.INPUTS)
 def test_only_real_inputs_need_images_of_mnist(datasets, inputs):
-    artifact = TwoTeachers.artifact(variant(inputs=inputs))
+    artifact = TwoTeachers.artifact(replace(PLAIN, inputs=inputs))
     teachers = Teachers(artifact, datasets["mnist"], "cpu")
     del teachers.digits
     others = {name: arrays for name, arrays in datasets.items() if name != "mnist"}
@@ -157,11 +148,12 @@ def test_only_real_inputs_need_images_of_mnist(datasets, inputs):
         assert module._found(artifact, others, teachers, 0).shape[1:] == (28, 28)
 
 
-def test_pools_and_teachers_are_made_once(datasets, artifact, monkeypatch):
+def test_pools_and_teachers_are_made_once(rig, datasets, monkeypatch):
+    made = rig.answers(PLAIN)
     monkeypatch.setattr(Teachers, "_train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(module.pools, "strokes", lambda *_: pytest.fail("drawn again"))
     again, _ = TwoTeachers.prepare(TwoTeachers.artifact(PLAIN), datasets, "cpu")
-    assert all(np.array_equal(again[name], artifact[0][name]) for name in again)
+    assert all(np.array_equal(again[name], made[name]) for name in again)
 
 
 def test_every_class_that_is_seen_is_as_frequent_as_any_other():
@@ -171,28 +163,15 @@ def test_every_class_that_is_seen_is_as_frequent_as_any_other():
     assert len(np.unique(chosen[said[chosen] == 3])) == 30 and len(np.unique(chosen[said[chosen] == 7])) == 20
 
 
-def train(pack, datasets, made, until=None):
-    students, rows = TwoTeachers(pack, datasets, made, "cpu"), []
-    while not students.finished and (until is None or len(rows) < until * len(pack)):
-        rows += [{k: v for k, v in row.items() if k != "seconds"} for row in students.step()]
-    return students, rows
+def test_a_resumed_trial_is_the_same_trial(rig):
+    pack = [PLAIN, replace(PLAIN, temperature=1.0), replace(PLAIN, kd_weight=0.0)]
+    assert rig.resumed(*pack, until=1)[1] == rig.train(*pack)[1]
 
 
-def test_a_resumed_trial_is_the_same_trial(datasets, artifact):
-    pack = [PLAIN, variant(temperature=1.0), variant(kd_weight=0.0)]
-    _, whole = train(pack, datasets, artifact[0])
-    first, before = train(pack, datasets, artifact[0], until=1)
-    second = TwoTeachers(pack, datasets, artifact[0], "cpu")
-    second.load_state_dict(first.state_dict())
-    assert before + [{k: v for k, v in row.items() if k != "seconds"} for row in second.step()] == whole
-
-
-def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, artifact):
+def test_what_the_study_calls_the_same_student_is_the_same_student(rig):
     """Where one teacher is not heard, nothing is left to weigh."""
     for weight in (0.0, 1.0):
-        a, b = (
-            train([variant(kd_weight=weight, lifting=x)], datasets, artifact[0])[1][-1] for x in ("zeros", "energy")
-        )
+        a, b = (rig.train(replace(PLAIN, kd_weight=weight, lifting=x))[1][-1] for x in ("zeros", "energy"))
         assert a["test_accuracy"] == b["test_accuracy"] and a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
 
 
@@ -203,7 +182,7 @@ def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, art
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
+        replace(PLAIN, **change)
 
 
 def test_images_look_at_floats_between_minus_one_and_one():
