@@ -19,12 +19,14 @@
 import itertools
 from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choose, choose_each
 from analysis.core.factorial import TIMES, effects, factorials, judged
+from analysis.core.figures.scales import reach
 from analysis.core.figures.schedules import frozen
 from analysis.core.settings import select
 
@@ -200,26 +202,30 @@ run.show([line for setting in settings for line in in_numbers(setting)], "Effect
 
 
 # %%
-def pair(table, a, b, factors):
-    """By seed the mean over the third thing: a across (0 off, 1 on), a line for b off and one for b on."""
-    means = table.groupby([a, b, "seed"])[METRIC].mean().reset_index()
-    across, state = (means[name].map(dict(zip(factors[name], (0, 1), strict=True))) for name in (a, b))
-    return means.assign(
-        pair=f"{FACTOR[a]} (across) and {FACTOR[b]} (lines)", across=across, lines=state.map({0: "off", 1: "on"})
-    )
+def pair(means, a, b, factors, ax):
+    """Test accuracy over a off and on, a line for b off and one for b on, aside so that their whiskers do not coincide."""
+    for value, state, color, style, aside in zip(factors[b], ("off", "on"), (GREY, ORANGE), ("--", "-"), (-0.02, 0.02), strict=True):  # fmt: skip
+        line = means[means[b] == value].set_index(a).loc[list(factors[a])]
+        look = {"fmt": "o" + style, "color": color, "capsize": 4, "label": f"{FACTOR[b]} {state}"}
+        ax.errorbar(np.array([aside, 1 + aside]), line[METRIC], reach(line, METRIC), **look)
+    ax.set_xticks([0, 1], [f"{FACTOR[a]} off", f"{FACTOR[a]} on"])
+    ax.set(xlim=(-0.3, 1.3))
+    ax.legend(fontsize=8.5)
+    ax.grid(axis="y", alpha=0.25)
 
 
 def interactions(setting, end):
     for factors, _, unusual, number in judgements(setting):
         part = finals[setting.name]
         part = part[np.logical_and.reduce([part[f].isin(values) for f, values in factors.items()])]
-        pairs = pd.concat(pair(part, a, b, factors) for a, b in itertools.combinations(factors, 2))
+        figure, axes = plt.subplots(1, 3, figsize=(13, 4.8), sharey=True, layout="constrained")
+        for (a, b), ax in zip(itertools.combinations(factors, 2), axes, strict=True):
+            over_third = part.groupby([a, b, "seed"])[METRIC].mean().reset_index()
+            pair(statistics.summarise(over_third, [a, b], METRIC), a, b, factors, ax)
+        axes[0].set_ylabel("test accuracy, %")
         text = heading(f"Pairs of things, mean over the third and over seeds, 95 % interval{unusual}", setting)
-        blocks.learning(
-            run, pairs, "across", METRIC, text, per="lines", columns=["pair"], colors={"off": GREY, "on": ORANGE}, limits=(None, None),
-            also=lambda ax, panel: ax.set_xticks([0, 1], ["off", "on"]), xlabel=" ", legend="lines", size=(4.6, 4.2),
-            name=f"interactions{number}{end}",
-        )  # fmt: skip
+        figure.suptitle(run.title(text), fontsize=11)
+        run.figure(figure, f"interactions{number}{end}")
 
 
 draw(interactions)
