@@ -206,6 +206,7 @@ def best_of(some):
     """The setting that validation chooses of some, each with its own choice, and what that is worth."""
     students = pd.concat(chosen[s.name].students.assign(setting=s.name) for s in some)
     choice = choose(students, ["setting"])
+    assert choice, "each is measured, or had no choice of its own"
     return next(s for s in some if s.name == choice.best["setting"]), choice
 
 

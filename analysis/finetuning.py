@@ -113,7 +113,7 @@ tuned = [axis for axis in AMONG if axis in run.varied()]
 
 def line_of(setting, combination, choice):
     """Without gradual unfreezing there is no discrimination to choose."""
-    free = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
+    free: dict[str, str] = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
     edge = tell.edge(choice, free, run.cells)
     values = {axis: f"{choice.best[axis]:g}" if axis in free else "" for axis in tuned}
     return {

@@ -105,7 +105,7 @@ def line_of(case, choice):
         "test errors": tell.percent(choice.by_seed(METRIC), 2),
         "against supervised": less(choice, chosen[case.name].get("supervised")),
         "against the best on labels alone": less(choice, alone.get(case.name)),
-        "published": "".join(f"{100 * line.error:.2f} % ({line.source})" for line in known.itertuples()),
+        "published": "".join(f"{100 * line['error']:.2f} % ({line['source']})" for _, line in known.iterrows()),
     }
 
 
@@ -234,7 +234,7 @@ CHANGE: dict = {"y": "which", "columns": ["labels"], "wrap": 5, "xlabel": "chang
 def against_supervised(setting):
     """Every other method and threshold against supervised, by the number of labels."""
     pairs = each_against(setting.students, {"method": "supervised"}, CELL, ["labels"], METRIC)
-    return statistics.compare({(cell["labels"], named(cell)): pair for cell, *pair in pairs}, ["labels", "which"])
+    return statistics.compare({(cell["labels"], named(cell)): pair for cell, pair in pairs}, ["labels", "which"])
 
 
 def draw_differences(setting, suffix):
@@ -258,7 +258,7 @@ def variants():
     students, pairs = run.students[run.students["method"].isin(TAUGHT)].sort_values(CELL, kind="stable"), {}
     for axis in (name for name in run.varied() if name in VARIANTS):
         rest, first = [name for name in run.axes if name not in (axis, "seed")], run.axes[axis][0]
-        for cell, *pair in each_against(students, {axis: first}, [axis], rest, METRIC):
+        for cell, pair in each_against(students, {axis: first}, [axis], rest, METRIC):
             alike = [run.word(name, cell[name]) for name in run.varied([*CELL, "labels", axis])]
             which = f"{', '.join([named(cell), *alike])}: {run.word(axis, cell[axis])} for {first:g}"
             pairs[which, cell["labels"]] = pair

@@ -107,10 +107,11 @@ def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:
 
 def each_against(
     table: pd.DataFrame, base: Mapping[str, Any], among: Sequence[str], alike: Sequence[str], metric: str
-) -> Iterator[tuple[dict[str, Any], pd.Series, pd.Series]]:
+) -> Iterator[tuple[dict[str, Any], tuple[pd.Series, pd.Series]]]:
     """Each combination of the columns `among` and `alike`, in the order of the table: {column: value}, the metric by seed, and that of
     the lines with the values `base` where the columns `alike` are the same; without the combinations that are the base."""
     for values, part in table.groupby([*alike, *among], sort=False):
         cell = dict(zip([*alike, *among], values, strict=True))
         if not base.items() <= cell.items():
-            yield cell, by_seed(part, metric), by_seed(select(table, {**{a: cell[a] for a in alike}, **base}), metric)
+            same = select(table, {**{name: cell[name] for name in alike}, **base})
+            yield cell, (by_seed(part, metric), by_seed(same, metric))

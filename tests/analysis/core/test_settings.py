@@ -11,7 +11,7 @@ LINES = pd.DataFrame(
 
 
 def test_each_combination_is_compared_with_the_base_where_all_else_is_alike():
-    found = [(cell, mine.to_dict(), base.to_dict()) for cell, mine, base in each_against(
+    found = [(cell, mine.to_dict(), base.to_dict()) for cell, (mine, base) in each_against(
         LINES, {"method": "off"}, ["method"], ["labels"], "metric"
     )]  # fmt: skip
     assert found == [
