@@ -49,6 +49,7 @@ def test_numbers_that_are_no_shares():
 def test_lists_and_counts():
     assert tell.listing(list("abcd"), 2) == "a; b and 2 more" and tell.listing(["a"]) == "a"
     assert tell.count(1, "seed") == "1 seed" and tell.count(3, "seed") == "3 seeds" and tell.capital("ab c") == "Ab c"
+    assert tell.span([19, 17, 17]) == "17 to 19" and tell.span(pd.Series([17, 17])) == "17"
 
 
 def test_a_cell_without_a_teacher_has_no_temperature():
