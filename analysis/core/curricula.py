@@ -8,25 +8,32 @@ import numpy as np
 import pandas as pd
 
 
-def at_common_points(evaluations: pd.DataFrame, x: str, y: str, by: str, points: int = 25) -> pd.DataFrame:
-    """The curves of the seeds of each value of `by`, linear between evaluations, at common points of x, so that means can be taken:
-    columns `by`, seed, x, y. The points reach from where the last of the seeds begins to where the first ends.
+def at_common_points(
+    evaluations: pd.DataFrame, x: str, columns: Sequence[str], by: Sequence[str], points: int = 25
+) -> pd.DataFrame:
+    """The curves of the seeds of each group of `by`, linear between evaluations, at common points of x, so that means can be taken:
+    columns `by`, seed, x and `columns`. The points reach from where the last of the seeds begins to where the first ends.
     """
     parts = []
-    for value, part in evaluations.groupby(by, sort=False):
+    for group, part in evaluations.groupby(list(by), sort=False):
         ends = part.groupby("seed")[x].agg(["min", "max"])
         at = np.linspace(ends["min"].max(), ends["max"].min(), points)
         for seed, line in part.sort_values(x).groupby("seed"):
-            parts.append(pd.DataFrame({by: value, "seed": seed, x: at, y: np.interp(at, line[x], line[y])}))
+            values = {column: np.interp(at, line[x], line[column]) for column in columns}
+            parts.append(pd.DataFrame({**dict(zip(by, group, strict=True)), "seed": seed, x: at, **values}))
     return pd.concat(parts, ignore_index=True)
 
 
-def curve_from_0(evaluations: pd.DataFrame, x: str, y: str, at: Sequence[float] | np.ndarray) -> pd.DataFrame:
-    """y of each seed at points of x, linear between evaluations and from 0 at x = 0: a line per seed, (seeds, points)."""
-    lines = evaluations.sort_values(x).groupby("seed")
-    return pd.DataFrame.from_dict(
-        {seed: np.interp(at, [0, *line[x]], [0, *line[y]]) for seed, line in lines}, orient="index"
-    )
+def to_common_end(evaluations: pd.DataFrame, x: str, y: str, by: str, points: int = 200) -> pd.DataFrame:
+    """Of each curve, from y = 0 at x = 0 and linear between evaluations, up to where the first of all curves ends: `last`, its
+    value there, and `mean`, its average on the way; a line per value of `by` and seed, which are the index."""
+    at = np.linspace(0, evaluations.groupby([by, "seed"])[x].max().min(), points)
+    lines = {
+        key: np.interp(at, [0, *line[x]], [0, *line[y]])
+        for key, line in evaluations.sort_values(x).groupby([by, "seed"])
+    }
+    index = pd.MultiIndex.from_tuples(lines, names=[by, "seed"])
+    return pd.DataFrame([(line[-1], line.mean()) for line in lines.values()], index, ["last", "mean"])
 
 
 def first_at(evaluations: pd.DataFrame, y: str, level: float, columns: Sequence[str]) -> pd.DataFrame:
@@ -36,7 +43,9 @@ def first_at(evaluations: pd.DataFrame, y: str, level: float, columns: Sequence[
 
 
 def mean_lengths(lengths: pd.DataFrame) -> pd.DataFrame:
-    """Mean length that was trained between two evaluations: a line per seed, a column per step. lengths: `share` of each
-    `length` in the batches, by seed and step."""
+    """Mean length that was trained in the first and in the last fifth of the evaluations: a line per seed, columns `first` and
+    `last`. lengths: `share` of each `length` in the batches, by seed and step."""
     part = lengths.assign(part=lengths["share"] * lengths["length"])
-    return part.groupby(["seed", "step"])["part"].sum().unstack("step")
+    mean = part.groupby(["seed", "step"])["part"].sum().unstack("step")
+    fifth = max(1, mean.shape[1] // 5)
+    return pd.DataFrame({"first": mean.iloc[:, :fifth].mean(axis=1), "last": mean.iloc[:, -fifth:].mean(axis=1)})

@@ -24,7 +24,7 @@ FINAL = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """The page's sentences: learning rates, three seeds, four evaluations, lengths 1 to 4 (tested to 8)."""
+    """What the page says, its sentences and tables line by line: learning rates, three seeds, four evaluations, lengths 1 to 4 (tested to 8)."""
     path = tmp_path_factory.mktemp("results") / "repeat_copy" / "made-up"
     rows, lengths = [], []
     for (schedule, lr), (val, test, step_there) in FINAL.items():
@@ -65,48 +65,49 @@ def said(tmp_path_factory):
     (path / "run.json").write_text(json.dumps(info))
     done = subprocess.run([sys.executable, PAGE, path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    cells = json.loads((path / "report.ipynb").read_text())["cells"]
+    tables = [out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]]
+    return "\n".join([done.stdout, *("".join(table) for table in tables)])
 
 
-def sentence(said, start):
-    return next(line for line in said.splitlines() if line.startswith(start))
+def sentence(said, *parts):
+    return next(line for line in said.splitlines() if all(part in line for part in parts))
 
 
 def test_each_schedule_has_the_setting_that_validation_chose_and_is_reported_on_test(said):
     line = sentence(said, "Priority to short")
     assert "96.0 %" in line and "66.0 %" in line, "short_first is better on test at lr 0.1, but validation chose 0.01"
-    assert "+30.0 points (+30.0 to +30.0): a gain" in line and "-0.300 bits" in line
-    assert "lr that validation chose" in said
+    assert "+30.0 points (+30.0 to +30.0): a gain" in line and "-0.300 (-0.300 to -0.300, n = 3)" in line
+    assert " 0.01 " in sentence(said, " short first ", "96.0 %") and " 0.10 " in sentence(said, " long first ", "66.0 %")
 
 
 def test_the_goal_names_who_reaches_it(said):
-    assert sentence(said, "1 schedule of 3 reaches 99 %").count("bandit") == 1
+    assert sentence(said, "1 of 3 schedules reach 99 %").count("bandit") == 1
 
 
 def test_iterations_to_the_threshold_are_the_first_above_it_and_never_is_said(said):
-    line = sentence(said, "Iterations, and time steps, to 95 %")
-    assert "short first 30 (30 to 30), 0.00 million" in line and "bandit 20" in line
-    assert "long first never for 3 of 3 seeds" in line
+    assert sentence(said, " short first ", "3 of 3").split()[-4:] == ["30", "(30", "to", "30)"]
+    assert sentence(said, " long first ", "0 of 3").split()[-1] == "never"
 
 
 def test_long_sequences_cost_more_time_steps(said):
     """40 iterations of short_first are 4,000 time steps: long_first is then between its evaluations at 20 and 30."""
-    line = sentence(said, "In as many iterations")
-    assert "long first saw 1.50 times as many time steps" in line and "97.0 %" in line and "30.0 %" in line
+    assert "long first saw 1.50 times as many time steps" in sentence(said, "In as many iterations")
+    line = sentence(said, "after 0.00 million time steps")
+    assert "97.0 %" in line and "30.0 %" in line
 
 
 def test_what_the_bandit_chose_is_said(said):
     """Lengths .7 at 1, later at 4, the others .1: mean 1.6, then 3.4."""
-    line = sentence(said, "The bandit chose")
-    assert "1.6 in the first fifth" in line and "3.4 in the last, +1.8" in line and "longer" in line
+    assert sentence(said, " bandit ", "longer").split("longer")[0].split()[-6:-3] == ["1.6", "3.4", "+1.8"]
 
 
 def test_nothing_is_exact_beyond_the_longest_trained_length(said):
-    assert "gets 0.0 %" in sentence(said, "Beyond the longest trained length (5 to 8)")
+    assert sentence(said, " bandit ", "99.5 %").count("0.0 % (95 % interval 0.0 to 0.0, n = 3)") == 2
 
 
 def test_a_setting_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said):
-    assert "bandit 20 (20 to 20)" in sentence(said, "Iterations, and time steps, to 95 %"), "it would be 10 at lr 1"
+    assert "20 (20 to 20)" in sentence(said, " bandit ", "3 of 3"), "it would be 10 at lr 1"
     assert "2 of 21 students failed" in said
 
 

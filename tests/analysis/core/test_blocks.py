@@ -141,6 +141,13 @@ def test_facets_draw_each_panel_and_name_what_any_of_them_has_once(run):
     assert "Every student" in drawn["own"].get_suptitle() and "preset made" in drawn["own"].get_suptitle()
 
 
+def test_facets_have_the_scale_of_their_colours_beside_them(run):
+    made, drawn, _ = run
+    scale = pyplot.cm.ScalarMappable(pyplot.Normalize(0, 7))
+    blocks.facets(made, made.cells, lambda ax, panel: ax.plot([1]), "Colours", name="scaled", scale=scale, unit="bits")
+    assert drawn["scaled"].axes[-1].get_ylabel() == "bits" and drawn["scaled"].axes[-1].get_ylim() == (0, 7)
+
+
 def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
     made, drawn, _ = run
     kinds = {"ours": "#0072B2", "published": "0.85", "unused": "red"}

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.core.figures.bars import bars
@@ -83,7 +84,7 @@ def test_two_seeds_are_shown_as_their_two_values_and_intervals_end_where_the_qua
 
 
 def test_a_raster_has_a_field_per_cell_and_none_for_a_hole(table):
-    fields = raster(table.drop(index=[3]), *COLUMNS, limits=(0, 90)).collections[0]
+    fields = raster(table.drop(index=[3]), *COLUMNS, Normalize(0, 90)).collections[0]
     values = fields.get_array()
     assert values.shape == (3, 3) and np.isnan(np.ma.filled(values, np.nan)).sum() == 1 and fields.get_clim() == (0, 90)
 
