@@ -137,7 +137,7 @@ def learning(
     colors: Mapping[str, Any] | None = None, levels: Levels = (), limits: tuple[float | None, float | None] | None = None,
     log: bool = False, marker: str = "o", name: str = "learning", note: str = "", wrap: int = BESIDE, also: Also | None = None,
     xlabel: str = "", ylabel: str = "", legend: str | None = None, size: tuple[float, float] = (6.4, 4.2), share: Any = True,
-    summary: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] = statistics.summarise,
+    summary: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] | None = None,
 ) -> None:  # fmt: skip
     """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
@@ -149,7 +149,8 @@ def learning(
     figure, axes = grid(shown, *size, sharey=share)
     tints = colors or palette(ordered(table[per]))  # the same in all panels
     for panel, ax in zip(shown, axes, strict=True):
-        mean = summary(panel.table, [per, x], y)
+        by, holes = [per, x], x in run.axes  # what was planned and has no result breaks a line
+        mean = summary(panel.table, by, y) if summary else statistics.summarise(panel.table, by, y, holes)
         apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
         if len(mean) > 4 and apart:  # a search: its points lie on no line
             quarters = _quarters(mean, per)
@@ -267,7 +268,7 @@ def intervals(
     arrow, a mean that lies below is a triangle at its edge. join: lines between the points of one `per`.
     """
     shown = panels(run, table, rows, columns)
-    means = [statistics.summarise(panel.table, [per, x], y) for panel in shown]
+    means = [statistics.summarise(panel.table, [per, x], y, holes=join) for panel in shown]
     figure, axes = grid(shown, *size, sharey=share)
     tints, at = colors or palette(ordered(table[per])), {value: i for i, value in enumerate(ordered(table[x]))}
     known = (limits or (None,))[0] if log else -math.inf
@@ -307,7 +308,7 @@ def _whiskered(
 ) -> None:
     """Points with intervals on an axis that begins at `floor`."""
     middle, (below, above) = part[y].to_numpy(dtype=float), reach(part, y)
-    on = middle >= floor
+    on = ~(middle < floor)  # a hole breaks the line
     cut = on & (middle - below < floor)
     style: dict[str, Any] = {"color": color, "capsize": 2.5}
     error = [np.where(cut, 0, below)[on], above[on]]

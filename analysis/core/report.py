@@ -112,10 +112,12 @@ class Run:
     @property
     def subtitle(self) -> str:
         """Data variant, number of seeds, preset and run: what every title must say."""
-        counts = self.students["seed"].nunique()
+        points = self.students.groupby([axis for axis in self.axes if axis != "seed"], dropna=False)
+        least, most = (int(end) for end in points["seed"].nunique().agg(["min", "max"]))
         data = self.info.get("data_description") or f"data: {self.info.get('data')}"
-        both = " (both shown, for two have no interval)" if counts == 2 else ""
-        run = f"n = {counts} seed{'s' * (counts != 1)}{both}, preset {self.info.get('preset')}, run {self.path.name}"
+        seeds = f"{least} to {most} seeds" if least < most else tell.count(most, "seed")
+        both = " (both shown, for two have no interval)" if most == 2 else ""
+        run = f"n = {seeds}{both}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
         return textwrap.fill(str(data), 85) + "\n" + run + unfinished
@@ -152,6 +154,7 @@ class Run:
     def caveats(self) -> Iterator[str]:
         """What every page says at its end: a small data set, students without a result, a run that has not ended."""
         rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
+        asked = self.info.get("students", rows["student"].nunique())
         if self.info.get("data") == "sample" and self.info.get("datasets"):
             yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
         failed = rows[(rows["status"] == "failed") & ~rows["student"].isin(done)].drop_duplicates("student")
@@ -160,13 +163,11 @@ class Run:
             lost = [
                 ", ".join(f"{axis} {s[axis]}" for axis in axes) + f" ({s['error']})" for s in failed.to_dict("records")
             ]
-            total = rows["student"].nunique()
-            yield f"{len(failed)} of {total} students failed and are holes, not low points: {tell.listing(lost)}."
+            yield f"{len(failed)} of {asked} students failed and are holes, not low points: {tell.listing(lost)}."
         stopped = rows.loc[rows["status"] == "stopped", "student"].nunique()
         if stopped:
             yield f"{tell.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
         if self.info.get("status") not in ("done", None):
-            asked = self.info.get("students", "?")
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
 
     def close(self, answer: Iterable[str], details: Iterable[str] = ()) -> None:

@@ -51,7 +51,7 @@ class Ledger:
     def write_plan(self) -> None:
         """Writes down the students and cells of the plan that the tables do not have yet. Call before these are trained."""
         cells = [cell for cell in self.plan.cells if tuple(cell.config.values()) not in self.points]
-        self._answer([cell for cell in cells if self.outcomes.get(cell.student) in ("done", "stopped")])
+        self._answer([cell for cell in cells if cell.student in self.earlier.statuses])
         students = {student: c for student, c in self.plan.students.items() if student not in self.named}
         trial_of = {**self.earlier.trials, **{student_hash(c): t.name for t in self.plan.trials for c in t.students}}
         self._write_plan(students, cells, trial_of)
@@ -77,7 +77,8 @@ class Ledger:
         self.points |= {tuple(cell.config.values()) for cell in cells}
 
     def _answer(self, cells: Sequence[Cell]) -> None:
-        """Cells that were added, and that a finished student answers already, get copies of its rows."""
+        """Cells that were added, and that a student of an earlier session answers, get copies of its rows: those of one that goes on
+        lack nothing of what went before."""
         if not cells:
             return
         known: dict[str, dict[tuple, list[dict]]] = {}

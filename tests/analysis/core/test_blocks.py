@@ -115,6 +115,17 @@ def test_learning_draws_the_means_of_each_line_and_the_levels_of_each_panel(run)
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["0", "0.5", "1"]
 
 
+def test_a_hole_of_the_plan_breaks_a_line(run):
+    made, drawn, _ = run
+    holed = made.cells.assign(test_accuracy=made.cells["test_accuracy"].where(made.cells["temperature"] != 4))
+    blocks.learning(made, holed, "temperature", "test_accuracy", "Over T", per="labels")
+    blocks.intervals(made, holed, "temperature", "test_accuracy", "Over T", per="labels", join=True)
+    for name in ("learning", "intervals"):
+        (ax,) = panels_of(drawn[name]) or drawn[name].axes
+        lines = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines if len(line.get_xdata()) == len(T)]
+        assert lines and all(np.isnan(y).tolist() == [False, True, False] for y in lines[:2])
+
+
 def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
     made, drawn, _ = run
     kinds = {"ours": "#0072B2", "published": "0.85", "unused": "red"}
