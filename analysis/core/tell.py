@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations_with_replacement, product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.core.choice import Choice
 from analysis.core.settings import by_seed
-from analysis.core.statistics import Interval, interval, paired
+from analysis.core.statistics import Interval, interval, is_share, paired
 
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
@@ -110,26 +112,70 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
 
 
 def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5, lead: bool = True) -> str:
-    """What a choice is worth: it stands out, it is a tie (the first `most` rivals are named), or nobody can know.
+    """What a choice is worth: which rivals are as good, which are open, and that the others are worse.
 
-    lead: whether the difference from the runner-up is said too.
+    name: a candidate in words. most: how many are named one by one where no ranges of the axes name them. lead: whether the
+    difference from the runner-up is said too.
     """
     if value.rivals.empty:
         return "It has no rival."
     second = value.rivals.iloc[0]
     side = "leads" if second["difference"].mean >= 0 else "is behind"
-    ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])} before correction"
+    ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])}"
     if value.n < 2:
         return f"One seed says nothing about noise, so this is no verdict{f': {ahead}' if lead else ''}."
     rivals = count(len(value.rivals), "rival")
     if value.stands_out:
-        return f"It stands out from its {rivals} (paired t, Holm-corrected){f': {ahead}' if lead else ''}."
-    ties = listing([name(_columns(value, tied)) for _, tied in value.ties.iterrows()], most)
-    uncorrected = int((value.rivals["alone"] != "worse").sum())
-    return (
-        f"It is a tie: with {value.n} seeds, {len(value.ties)} of {rivals} cannot be told from it (paired t, Holm-corrected; "
-        f"uncorrected {uncorrected}): {ties}{f'; {ahead}' if lead else ''}."
-    )
+        return f"It stands out: all {rivals} are worse{f'; {ahead}' if lead else ''}."
+    within = f" (within {100 * value.margin:.2g} points)" if is_share(value.metric) else ""
+    words = {"as good": f"as good{within}", "open": "open, neither told to be worse nor to be as good"}
+    parts = [f"{len(part)} {said}: {region(value, state, name, most)}" for state, said in words.items() if len(part := value.state(state))]
+    worse = len(value.state("worse"))
+    parts += [f"{'all others' if len(parts) else rivals} are worse"] if worse else []
+    return f"Of its {rivals}, {'; '.join(parts)}{f'. {capital(ahead)}' if lead else ''}."
+
+
+def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
+    """The candidates of a state in words: `temperature 2 to 8 with kd weight 0.25 to 0.5` where ranges of the axes hold them and
+    nothing else (the chosen one may lie among them), largest first; one by one where they lie on no grid or are few.
+    """
+    inside = value.cells["state"].isin([state, "chosen"]).to_numpy()
+    wanted = (value.cells["state"] == state).to_numpy()
+    boxes = _boxes(value.cells[[*value.best]], inside, wanted)
+    if wanted.sum() > 2 and boxes and len(boxes) < min(wanted.sum(), most):
+        return "; ".join(" with ".join(map(_span, box, box.values())) for box in boxes)
+    return listing([name(_columns(value, line)) for _, line in value.state(state).iterrows()], most)
+
+
+def _span(axis: str, ends: tuple[Any, Any]) -> str:
+    """`temperature 2 to 8`"""
+    low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in ends)
+    return f"{axis.replace('_', ' ')} {low}" + f" to {high}" * (low != high)
+
+
+def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[dict[str, tuple[Any, Any]]]:
+    """Ranges of the axes, {axis: (first, last)}, that together hold all `wanted` cells and none that is not `inside`; axes that
+    a range spans from end to end are left out of it. None where an axis has words or the cells lie on no grid."""
+    numeric = all(pd.api.types.is_numeric_dtype(cells[axis]) for axis in cells)
+    values = {axis: np.unique(cells[axis]) for axis in cells} if numeric else {}
+    if not numeric or len(cells) < 0.5 * math.prod(map(len, values.values())):
+        return []
+    at = np.column_stack([np.searchsorted(values[axis], cells[axis]) for axis in cells])
+    spans = [list(combinations_with_replacement(range(len(each)), 2)) for each in values.values()]
+    held = []  # which cells each box has, of those boxes that have no cell outside
+    for box in product(*spans):
+        low, high = np.transpose(box)
+        has = ((at >= low) & (at <= high)).all(axis=1)
+        if has.any() and inside[has].all():
+            held.append((box, has))
+    found, left = [], wanted.copy()
+    while left.any():
+        box, has = max(held, key=lambda each: (each[1] & left).sum())
+        left &= ~has
+        found.append(
+            {axis: (v[a], v[b]) for (axis, v), (a, b) in zip(values.items(), box, strict=True) if (a, b) != (0, len(v) - 1)}
+        )
+    return found
 
 
 def edge(value: Choice, words: Mapping[str, str], table: pd.DataFrame | None = None) -> str:
