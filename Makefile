@@ -6,7 +6,7 @@ FLAGS ?=
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: run test lint clean
+.PHONY: run test faults lint clean
 
 run: .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
@@ -17,7 +17,11 @@ run: .venv/installed
 	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not faults"
+
+# One after another: what is killed, filled or interrupted must not meet another Ray that starts.
+faults: .venv/installed
+	$(BIN)/python -m pytest -m faults
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -53,11 +53,6 @@ def test(setting):
     return chosen[setting.name].by_seed()
 
 
-def smoothed(c):
-    share = c.get("label_smoothing")  # runs of older versions have none
-    return f", label smoothing {share:g}" if share else ""
-
-
 # %% [markdown]
 # ## The models
 # Stages as they freeze and thaw, from the stem to the new head, as torchinfo finds them: shapes for one image, parameters,
@@ -90,31 +85,49 @@ for shape in dict.fromkeys(zip(layers["network"], layers["resolution"], strict=T
 
 # %% [markdown]
 # ## How each was initialised and trained, and what came out
-# The head is always new. Weights `imagenet` come with their normalisation; `random` ones are drawn from the seed by the family's
-# own rule (a random body that stays frozen, from seed 0). Where features were cached, "passes" are of the head alone. "Seconds" are of
-# one student's training and its evaluations on one worker; a head's, its share of a population's.
-
+# The head is always new: one linear layer to ten classes. Weights `imagenet` come with their normalisation; `random` ones are drawn
+# from the seed by the family's own rule (a random body that stays frozen, from seed 0). Learning rates are peaks, after a warm-up
+# and before a linear decay. Where features were cached, "passes" are of the head alone. "Seconds" are of one student's training and
+# its evaluations on one worker; a head's, its share of a population's. "Seconds a pass" are of one over the training images alone.
 
 # %%
+TRANSFER = {
+    "head": ("feature extraction", "the head; all else is frozen"),
+    "last_block": ("partial fine-tuning", "the head and the last stage; all else is frozen"),
+    "gradual": ("gradual fine-tuning", "every stage, thawed from the top until half of the training"),
+    "all": ("full fine-tuning", "every stage from the first step"),
+}
+
+
 def protocol(setting):
+    """What the assignment asks to tell of a model; values that runs of older versions lack are left out."""
     c, choice = config(setting), chosen[setting.name]
+    transfer, trained = TRANSFER[c["unfreezing"]]
     how = f"{c['optimiser']}, lr {c['lr']:g}, weight decay {c['weight_decay']:g}, {c['passes']} passes of batches of {c['batch_size']}"
+    smoothing = f", label smoothing {c['label_smoothing']:g}" if c.get("label_smoothing") else ""
+    of_a_pass = choice.students["pass_seconds"].mean() if "pass_seconds" in choice.students else float("nan")
     return {
         "model": c["network"], "initialised": f"{start(c['weights'])}; head {c['head_start']}",
-        "trained": f"{c['unfreezing']}: {c['trained_parameters']:,.0f} parameters", "features": "cached" if c["cached"] else "-",
-        "pixels": c["resolution"], "images": f"{c['train_images']:,.0f}", "optimiser": f"{how}, {c['precision']}{smoothed(c)}",
+        "transfer": "none" if c["weights"] == "random" else transfer, "trained": f"{trained}: {c['trained_parameters']:,.0f} parameters",
+        "features": "cached" if c["cached"] else "-", "pixels": c["resolution"], "images": f"{c['train_images']:,.0f}", "optimiser": f"{how}, {c['precision']}{smoothing}",
         "augmentation": c["augmentation"] + f", {c['views']} views" * (c["views"] > 1), "test views": c.get("test_views", 1),
         "chosen of": len(choice.cells), "validation, %": f"{100 * choice.by_seed('val_accuracy').mean():.1f}",
-        "test, %": tell.percent(choice.by_seed()), "seconds": f"{choice.students['seconds'].mean():.0f}",
+        "test, %": tell.percent(test(setting)), "seconds": f"{choice.students['seconds'].mean():.0f}", "seconds a pass": "-" if c["cached"] else f"{of_a_pass:.1f}",
     }  # fmt: skip
 
 
-run.show([protocol(s) for s in found])
+devices = run.info.get("devices", {})
+workers = devices.get("gpus", []) if run.info.get("num_gpus") else [devices.get("cpu")]
+run.show([protocol(s) for s in found], f"Workers: {', '.join(dict.fromkeys(filter(None, workers))) or 'unknown'}")
 sources = run.table("sources")
 cached = sources[sources["cached"] == 1] if len(sources) else sources
+heads = run.students[run.students["unfreezing"] == "head"]
 if len(cached):
     costs = cached[["network", "weights", "resolution", "views", "precision"]]
-    run.show(costs.assign(seconds=cached["seconds"].map("{:.0f}".format)), "Features that are cached cost, once:")
+    sums = f"{cached['seconds'].sum():.0f} s; {len(heads)} heads on them took {heads['seconds'].sum():.0f} s"
+    run.show(
+        costs.assign(seconds=cached["seconds"].map("{:.0f}".format)), f"Cached features cost one worker, once, {sums}:"
+    )
 
 # %% [markdown]
 # ## All settings
@@ -152,14 +165,13 @@ blocks.ladder(run, [*ours, *others], METRIC, heading, KINDS, descending=None, na
 # ## Over the number of labels
 # Drawn where the same was done with several.
 
-
 # %%
-def over_labels(setting):
-    which = run.named({axis: value for axis, value in setting.axes.items() if axis != "train_images"})
-    return chosen[setting.name].students.assign(which=which, labels=setting.axes["train_images"])
-
-
-growing = pd.concat(map(over_labels, found))
+growing = pd.concat(
+    chosen[s.name].students.assign(
+        which=run.named({k: v for k, v in s.axes.items() if k != "train_images"}), labels=s.axes["train_images"]
+    )
+    for s in found
+)
 grown = growing[growing.groupby("which")["labels"].transform("nunique") > 1]
 if len(grown):
     blocks.learning(
@@ -173,8 +185,8 @@ if len(grown):
 # population bought. At the highest resolution.
 
 # %%
-heads = [s for s in found if s.axes["unfreezing"] == "head" and len(chosen[s.name].cells) > 1]
-finest = [s for s in heads if config(s)["resolution"] == max(config(h)["resolution"] for h in heads)]
+several = [s for s in found if s.axes["unfreezing"] == "head" and len(chosen[s.name].cells) > 1]
+finest = [s for s in several if config(s)["resolution"] == max(config(h)["resolution"] for h in several)]
 if finest:
     fixed = {s.name: {k: v for k, v in chosen[s.name].best.items() if k not in ("lr", "weight_decay")} for s in finest}
     population = pd.concat(select(s.cells, fixed[s.name]) for s in finest)
@@ -188,15 +200,8 @@ if finest:
 # ## The best model
 # The setting with the best validation accuracy; where that transfers nothing, the best that does, too.
 
+
 # %%
-TRANSFER = {
-    "head": ("feature extraction", "the head, new: one linear layer to ten classes; all else is frozen"),
-    "last_block": ("partial fine-tuning", "the head, new, and the last stage are trained; all else is frozen"),
-    "gradual": ("gradual fine-tuning", "the head is new; every stage is trained, thawed from the top until half of the training"),
-    "all": ("full fine-tuning", "the head is new; every stage is trained from the first step"),
-}  # fmt: skip
-
-
 def best_of(some):
     """The setting that validation chooses of some, each with its own choice, and what that is worth."""
     students = pd.concat(chosen[s.name].students.assign(setting=s.name) for s in some)
@@ -205,35 +210,18 @@ def best_of(some):
     return next(s for s in some if s.name == choice.best["setting"]), choice
 
 
-# %%
-def description(setting):
-    """What the assignment asks to tell of the best."""
-    c, top = config(setting), layers[layers["depth"] == 1]
-    whole = select(top, {"network": c["network"], "resolution": c["resolution"]})["parameters"].sum() / 1e6
-    random = c["weights"] == "random"
-    kind_of, changed = ("none: trained from random weights", "all are its own") if random else TRANSFER[c["unfreezing"]]
-    return {
-        "source model": f"{c['network']} ({whole:.2f} M parameters), weights {c['weights']}",
-        "modified layers": f"{changed}; {c['trained_parameters']:,.0f} parameters are trained",
-        "type of transfer": kind_of,
-        "training images": f"{c['train_images']:,.0f} at {c['resolution']} x {c['resolution']} pixels, augmentation {c['augmentation']}",
-        "optimiser": f"{c['optimiser']}, peak lr {c['lr']:g}, weight decay {c['weight_decay']:g}, {c['passes']} passes, batches of "
-        f"{c['batch_size']}, warm-up and linear decay{smoothed(c)}",
-        "initialisation": f"{start(c['weights'])} weights; head {c['head_start']}",
-        "test accuracy": tell.percent(test(setting)) + ", over two views of each image" * (c.get("test_views") == 2),
-    }  # fmt: skip
-
-
 transfers = [s for s in found if s.axes["weights"] != "random"]
 best, verdict = best_of(found)
 shown = {"the best model": best}
 if transfers and best.axes["weights"] == "random":
     shown["the best transfer"] = best_of(transfers)[0]
-run.show(pd.DataFrame({of: description(s) for of, s in shown.items()}).rename_axis("").reset_index())
+run.show(pd.DataFrame({name: protocol(s) for name, s in shown.items()}).rename_axis("").reset_index())
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. Differences are paired by seed.
+# Computed from the rows. Differences are paired by seed, intervals are not corrected for the number of comparisons. All settings share
+# their test images, which seeds do not vary; where all training images are used, seeds differ in their order and the first weights
+# only.
 
 # %%
 UNLIKE = ["resolution", "passes", "batch_size", "optimiser", "augmentation", "label_smoothing", "test_views", "precision"]  # fmt: skip
@@ -277,38 +265,6 @@ def best_sentences():
         yield f"**Best transfer by validation**: {titles[second.name]}, {tell.percent(test(second))} on test."
 
 
-def pace():
-    """How long a pass of each kind of network takes, at the most images that it was trained on."""
-    if "pass_seconds" not in run.students:  # runs of older versions
-        return
-    learning = sorted((s for s in found if not config(s)["cached"]), key=lambda s: s.axes["train_images"])
-    whole = {tuple(config(s)[k] for k in ("network", "unfreezing", "resolution")): s for s in learning}
-    each = [
-        f"{network}, {way}, {s.axes['train_images']:,.0f} images of {pixels} px, {config(s)['precision']}: "
-        f"{chosen[s.name].students['pass_seconds'].mean():.1f} s"
-        for (network, way, pixels), s in whole.items()
-    ]
-    gpus, devices = run.info.get("num_gpus"), run.info.get("devices", {})
-    names, unknown = (
-        (devices.get("gpus", []), "an unknown GPU") if gpus else ([devices.get("cpu")], "an unknown processor")
-    )
-    on = ", ".join(dict.fromkeys(filter(None, names))) or unknown
-    if each:
-        yield f"A pass over the training images took, without evaluations, of one worker on {on}: {tell.listing(each, 20)}."
-
-
-def heads_sentence():
-    trained = run.students[run.students["unfreezing"] == "head"]
-    made = f"; their features took {cached['seconds'].sum():.0f} s of one worker, once" if len(cached) else ""
-    if len(trained):
-        yield f"Heads trained on cached features: {len(trained)}, in {trained['seconds'].sum():.0f} s of one worker{made}."
-
-
-# %%
-CAVEAT = (
-    "The intervals are over seeds and not corrected for the number of comparisons. All settings share their test images, which seeds "
-    "do not vary; where all training images are used, seeds differ in their order and the first weights only."
-)
 weighed = pairs("weights", "random", lambda axes: f"{start(axes['weights'])} against random weights")
 unfrozen = pairs("unfreezing", "head", lambda axes: f"{WAYS[axes['unfreezing']]} against head")
-run.close([*best_sentences(), *against_own()], [*weighed, *unfrozen, *pace(), CAVEAT, *heads_sentence()])
+run.close([*best_sentences(), *against_own()], [*weighed, *unfrozen])

@@ -22,12 +22,12 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm
 
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choose, choose_each
 from analysis.core.factorial import TIMES, effects, factorials, judged
 from analysis.core.figures.scales import reach
+from analysis.core.figures.schedules import frozen
 from analysis.core.settings import select
 
 run = report.open("finetuning")
@@ -105,6 +105,36 @@ def combinations(setting, end):
 draw(combinations)
 
 # %% [markdown]
+# What validation chose for each combination, where several were tried.
+
+# %%
+tuned = [axis for axis in AMONG if axis in run.varied()]
+
+
+def line_of(setting, combination, choice):
+    """Without gradual unfreezing there is no discrimination to choose."""
+    free: dict[str, str] = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
+    edge = tell.edge(choice, free, run.cells)
+    values = {axis: f"{choice.best[axis]:g}" if axis in free else "" for axis in tuned}
+    return {
+        **setting.axes,
+        "combination": combination,
+        **values,
+        "": edge,
+        "test accuracy": tell.percent(choice.by_seed()),
+    }
+
+
+tried = " and ".join(f"{axis} of {', '.join(f'{v:g}' for v in sorted(run.axes[axis]))}" for axis in tuned)
+worth = [line_of(s, name, choice) for s in settings for name, choice in chosen[s.name].items()]
+run.show(
+    worth,
+    f"Chosen for each combination: {tried}"
+    if tuned
+    else "All share one peak learning rate, which was not tuned for each",
+)
+
+# %% [markdown]
 # ## What each thing does, and what they do together
 # The effect of a thing is the mean over the combinations where it is on less the mean where it is off; an interaction is half of what one
 # effect gains when the other thing is switched on. Computed by seed, then averaged. Open diamonds: published effects on the
@@ -144,6 +174,27 @@ def draw_effects(setting, end):
 
 
 draw(draw_effects)
+
+# %% [markdown]
+# Effects in points, p by Holm over all effects of a factorial, intervals uncorrected; published ones are on the errors of text classifiers
+# (IMDb, TREC-6, AG), the rate's with unfreezing on and slanted triangular: a comparison in sign, not in size.
+
+
+# %%
+def in_numbers(setting):
+    """A line for each effect."""
+    for _, found, unusual, _ in judgements(setting):
+        for _, line in found.iterrows():
+            published = ", ".join(f"{v:+.2f}" for v in PUBLISHED.get(line["effect"], []))
+            said = {
+                "effect": line["effect"] + unusual,
+                "test accuracy": tell.points(line["difference"]),
+                "verdict": tell.verdict(line),
+            }
+            yield {**setting.axes, **said, f"published, {PAPER}": published}
+
+
+run.show([line for setting in settings for line in in_numbers(setting)], "Effects and interactions")
 
 # %% [markdown]
 # Each pair of things, averaged over the third: parallel lines do not interact. The axis is cut, for the differences are small
@@ -220,46 +271,14 @@ draw(learning)
 
 
 # %%
-def rates_of_stages(lines, norm, ax):
-    wide = lines.pivot_table(index="depth", columns="share", values="rate_used", aggfunc="mean")
-    edges, used = [*wide.columns, 100.0], np.ma.masked_less_equal(wide.to_numpy(), 0)
-    ax.set_facecolor("0.93")
-    ax.patch.set(hatch="///", edgecolor="0.7")
-    ax.set_yticks(wide.index, lines.groupby("depth")["stage"].first()[wide.index], fontsize=8)
-    mesh = ax.pcolormesh(edges, np.arange(len(wide) + 1) - 0.5, used, norm=norm, cmap="viridis", rasterized=True)
-    ax.invert_yaxis()
-    return mesh
-
-
-def strengths(lines, ax):
-    for kind, color, style in zip(("none", "iterative", "full"), (GREY, ORANGE, BLUE), "--:", strict=True):
-        part = select(lines, {"augmentation": kind}).groupby("share")["strength"].first()
-        if len(part):
-            ax.step([*part.index, 100], [*part, part.iloc[-1]], style, where="post", color=color, label=kind)
-    ax.set(ylim=(-0.08, 1.08), xlabel="share of the training, %", ylabel="strength")
-    ax.legend(title="augmentation", fontsize=7.5, title_fontsize=7.5)
-
-
-def frozen(setting, end):
-    lines = scheduled(setting, {})
-    norm = LogNorm(lines["rate_used"].max() / 1e4, lines["rate_used"].max())
-    kinds = [k for k in ("all", "gradual", "head") if k in set(lines["unfreezing"])]
-    rates = [r for r in ("constant", "one_cycle", "plateau") if r in set(lines["rate"])]
-    size, heights = (6.2 * len(rates) + 1, 2.9 * len(kinds) + 2.4), [2.0] * len(kinds) + [1.0]
-    look: dict = {"figsize": size, "height_ratios": heights, "squeeze": False, "sharex": True, "layout": "constrained"}
-    figure, axes = plt.subplots(len(heights), len(rates), **look)
-    for (kind, rate), ax in zip(itertools.product(kinds, rates), axes[:-1].flat, strict=True):
-        mesh = rates_of_stages(select(lines, {"unfreezing": kind, "rate": rate}), norm, ax)
-        ax.set_title(f"unfreezing {kind}, rate {rate}", fontsize=10)
-    for rate, ax in zip(rates, axes[-1], strict=True):
-        strengths(select(lines, {"rate": rate}), ax)
-    figure.colorbar(mesh, ax=axes[:-1], label="learning rate (hatched: frozen)", shrink=0.8, extend="min")
+def draw_frozen(setting, end):
+    figure = frozen(scheduled(setting, {}), {"none": GREY, "iterative": ORANGE, "full": BLUE})
     figure.suptitle(run.title(heading("What was frozen when, mean over seeds", setting)), fontsize=11)
     run.figure(figure, "frozen" + end)
 
 
 if len(schedules):
-    draw(frozen)
+    draw(draw_frozen)
 
 # %% [markdown]
 # ## What came out
@@ -267,9 +286,9 @@ if len(schedules):
 
 
 # %%
-def verdicts(found, name="effect"):
+def verdicts(found):
     lines = [line for _, line in found.iterrows()]
-    return tell.listing([f"{line[name]} {tell.points(line['difference'])}, {tell.verdict(line)}" for line in lines])
+    return tell.listing([f"{line['effect']} {tell.points(line['difference'])}, {tell.verdict(line)}" for line in lines])
 
 
 def asked_sentences(setting):
@@ -300,17 +319,15 @@ def conclusions(setting):
 
 
 # %%
-def effect_sentences(setting):
+def interaction_sentences(setting):
     for _, found, unusual, _ in judgements(setting):
-        mixed = found["effect"].str.contains(TIMES)
-        together, largest = found[mixed & (found["told"] != "open")], found.loc[found.loc[mixed, "mean"].abs().idxmax()]
-        text = f"Effects over the factorial (p by Holm over {len(found)}, intervals uncorrected){unusual}"
-        yield f"{text}: {verdicts(found[~mixed])}."
+        mixed = found[found["effect"].str.contains(TIMES)]
+        together, largest = mixed[mixed["told"] != "open"], mixed.loc[mixed["mean"].abs().idxmax()]
         if len(together):
-            yield f"Interactions told from 0: {verdicts(together)}."
+            yield f"Interactions told from 0{unusual}: {verdicts(together)}."
         elif largest["n"] > 1:
             size = f"{largest['effect']}, {tell.points(largest['difference'])}"
-            yield f"No interaction is told from 0; the largest is {size}, so what the three things add is not shown to depend on each other."
+            yield f"No interaction is told from 0{unusual}; the largest is {size}, so what the three things add is not shown to depend on each other."
 
 
 def cost_sentences(setting):
@@ -323,39 +340,11 @@ def cost_sentences(setting):
         )
 
 
-# %%
-def tuned_sentences(setting):
-    """What validation chose for each combination; without gradual unfreezing there is no discrimination."""
-    tuned, each, outer = [axis for axis in AMONG if axis in run.varied()], [], []
-    if not tuned:
-        yield "All combinations share one peak learning rate; it was not tuned for each of them."
-        return
-    for name, choice in chosen[setting.name].items():
-        free = [a for a in tuned if a == "lr" or SAID["gradual"] in name]
-        each += [f"{name} {', '.join(f'{choice.best[a]:g}' for a in free)}"] * bool(free)
-        outer += [name] * bool(tell.edge(choice, dict(zip(free, free, strict=True)), run.cells))
-    tried = " and ".join(f"{a} of {', '.join(f'{v:g}' for v in sorted(run.axes[a]))}" for a in tuned)
-    where = f" ({run.named(setting.axes)})" if setting.axes else ""
-    beyond = f"At the edge of these, so that better ones may lie outside: {tell.listing(outer, most=8)}."
-    each_said = tell.listing(each, most=8)
-    yield f"Validation chose for each combination its {tried}{where}: {each_said}. {beyond if outer else 'None is at the edge of these.'}"
-
-
-def further_sentences():
-    text = [f"{what} {', '.join(f'{v:+.2f}' for v in values)}" for what, values in PUBLISHED.items()]
-    yield (
-        f"Published, on the errors of text classifiers (IMDb, TREC-6, AG; {PAPER}), in points: {'; '.join(text)} (the rate with "
-        "unfreezing on; slanted triangular). Another kind of data and network: a comparison in sign, not in size."
-    )
-    counts = sorted({int(n) for final in finals.values() for n in final["test_images"]})
-    yield (
-        f"Test accuracy is that of {' and '.join(map(str, counts))} test images, the same for all students: their own sampling "
-        "error is common to all combinations and not in the intervals."
-    )
-
-
+counts = sorted({int(n) for final in finals.values() for n in final["test_images"]})
+size = (
+    f"Test accuracy is that of {' and '.join(map(str, counts))} test images, the same for all students: their own sampling "
+    "error is common to all combinations and not in the intervals."
+)
 answer = [sentence for s in settings for sentence in (*asked_sentences(s), *conclusions(s))]
-more = [
-    sentence for s in settings for tells in (effect_sentences, cost_sentences, tuned_sentences) for sentence in tells(s)
-]
-run.close(answer, [*more, *further_sentences()])
+more = [sentence for s in settings for sentence in (*interaction_sentences(s), *cost_sentences(s))]
+run.close(answer, [*more, size])

@@ -6,9 +6,10 @@
 # loss is CE(new digits) + strength × remedy; the remedies are L2 towards the old weights, EWC (the same, weighted by the
 # Fisher information), LwF (the old network's answers on the new digits), rehearsal of a few old digits, and frozen layers.
 #
-# The strength of a remedy is chosen on validation by the mean accuracy over the tasks at the end; a strength that lost seeds is
-# ranked on those it has left. Everything shown is measured on test. Every number is a mean over seeds with Student's 95 % interval;
-# differences are paired by seed.
+# Remedies are compared, each at its best strength, where all else is equal; every memory of rehearsal is a remedy of its own. The
+# strength is chosen on validation by the mean accuracy over the tasks at the end; everything shown is measured on test. Every number
+# is a mean over seeds with Student's 95 % interval; differences are paired by seed. What has no remedy at many learning rates is
+# drawn over the learning rate instead.
 
 # %%
 import math
@@ -34,11 +35,6 @@ LOSSES = {"none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73"
 FROZEN = {"freeze first": "#CC79A7", "freeze features": "#D55E00", "freeze readout": "#999999"}
 COLORS = {**LOSSES, **dict(zip(REHEARSALS, cycle(("#0072B2", "#00305C", "#6BAED6")), strict=False)), **FROZEN}
 
-# %% [markdown]
-# ## What is compared
-# Remedies, each at its best strength, where all else is equal; every memory of rehearsal is a remedy of its own. What has no remedy
-# at many learning rates is drawn over the learning rate instead.
-
 
 # %%
 def prepared(table):
@@ -56,10 +52,7 @@ def named(axes, but=()):
 
 before = decay.untaught(run.asked[["student", *run.axes]], run.table("starts"))
 history = prepared(pd.concat([run.history, before]))
-starts = history[history["since"] == 0].set_index("student").add_prefix("start_")
-times = {f"lost_{digit}": decay.first_losses(history, f"accuracy_{digit}") for digit in (0, 1)}
-known = starts.join(decay.decays(history, "task_0")).assign(**times)
-cells = prepared(run.asked).join(known, on="student")
+cells = prepared(run.asked).join(decay.known(history), on="student")
 OTHER = ("remedy", "strength", "memory")
 settings = [s for s in run.settings(but=OTHER, cells=cells, canonical=True) if len(s.done)]
 best = {s.name: choose_each(s.students, "method", ["strength"]) for s in settings}
@@ -71,7 +64,6 @@ title = {s.name: named(s.axes) or s.cells["network"].iloc[0] for s in settings}
 five = {s.name: s.cells["tasks"].iloc[0] == "five" for s in settings}
 end = {s.name: int(history.loc[history["student"].isin(s.done["student"]), "since"].max()) for s in settings}
 LAST = "last pair" if len(set(five.values())) > 1 else "8 and 9" if any(five.values()) else "2 and 3"
-SIDES: dict = {"rows": ["setting"], "columns": ["what"]}
 
 
 def label(setting, method):
@@ -80,23 +72,17 @@ def label(setting, method):
     return method if fixed else f"{method}, {best[setting.name][method].best['strength']:g}"
 
 
-def winners(setting):
-    """The students at the strengths that were chosen."""
-    each = best[setting.name].items()
-    return [c.students.assign(setting=title[setting.name], label=label(setting, m)) for m, c in each]
-
-
 nobody = cells[:0].assign(setting="", label="")
 ends = pd.concat([nobody, *(s.cells.assign(setting=title[s.name]) for s in shown)])
-chosen = pd.concat([nobody, *(part for s in shown for part in winners(s))])
+winners = [c.students.assign(setting=title[s.name], label=label(s, m)) for s in shown for m, c in best[s.name].items()]
+chosen = pd.concat([nobody, *winners])
 framed = chosen[["setting", "method", "strength"]].drop_duplicates().to_dict("records")
-watched = chosen[["student", "setting"]].merge(history, on="student").join(known["start_probe_untrained"], on="student")
+watched = chosen[["student", "setting", "start_probe_untrained"]].merge(history, on="student")
 
 # %% [markdown]
 # ## What is left of the first task, iteration by iteration
 # Accuracy on the digits 0 and 1, each remedy at its chosen strength (the half-lives below name it). Iteration 0 is the network
 # before its first step. The axis gives more room to high accuracies, where most remedies lie.
-
 
 # %%
 TIME = {"two": ("training_step", "fine-tuning iteration"), "five": ("step", "iteration over all five tasks")}
@@ -116,19 +102,18 @@ def tens(accuracies):
     return 10 * math.floor(10 * accuracies.min())
 
 
-def over_iterations(table, heading, per, name, columns=("setting",), **more):
+def over_iterations(table, heading, name, columns=("setting",), **more):
     """What is left of 0 and 1 in a table of evaluations; of five tasks, which need a linear axis, in a figure apart."""
     for tasks, part in table.groupby("tasks", sort=False):
         x, over = TIME[tasks]
-        suffix = "_five" * (tasks == "five" and table["tasks"].nunique() > 1)
-        limits = tens(part["task_0"]), 100.3
+        apart = "_five" * (tasks == "five" and table["tasks"].nunique() > 1)
         blocks.learning(
-            run, part, x, "task_0", heading, per=per, columns=columns, limits=limits, also=dress, xlabel=over,
-            ylabel="test accuracy on 0 and 1, %", name=name + suffix, **more,
+            run, part, x, "task_0", heading, columns=columns, limits=(tens(part["task_0"]), 100.3), also=dress, xlabel=over,
+            ylabel="test accuracy on 0 and 1, %", name=name + apart, **more,
         )  # fmt: skip
 
 
-over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "method", "curves", colors=COLORS, legend="")
+over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", per="method", colors=COLORS, legend="")
 
 # %% [markdown]
 # ## Old against new
@@ -137,21 +122,14 @@ over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "method",
 
 
 # %%
-def tradeoff():
-    places = blocks.panels(run, ends, columns=["setting"])
-    figure, axes = blocks.grid(places, 5.6, 4.2)
-    for panel, ax in zip(places, axes, strict=True):
-        rings = [frame for frame in framed if frame["setting"] == panel.values["setting"]]
-        paths(panel.table, "task_last", "task_0", "strength", "method", COLORS, rings, ax)
-        ax.set(xlabel=f"test accuracy on {LAST}, %", ylabel="test accuracy on 0 and 1, %")
-    fullest = max((ax.get_legend_handles_labels() for ax in axes), key=lambda legend: len(legend[1]))
-    figure.legend(*fullest, loc="outside lower center", ncols=4 * len(axes), fontsize=9)
-    figure.suptitle(run.title("What the new costs the old, at the end"), fontsize=11)
-    run.figure(figure, "tradeoff")
+def tradeoff(ax, panel):
+    rings = [frame for frame in framed if frame["setting"] == panel.values["setting"]]
+    paths(panel.table, "task_last", "task_0", "strength", "method", COLORS, rings, ax)
+    ax.set(xlabel=f"test accuracy on {LAST}, %", ylabel="test accuracy on 0 and 1, %")
 
 
 if len(ends):
-    tradeoff()
+    blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
 
 # %% [markdown]
 # ## Strength by remedy
@@ -162,7 +140,6 @@ if len(ends):
 MEASURES = {"mean over tasks": "test_accuracy", "0 and 1": "task_0", LAST: "task_last"}
 measured = pd.concat([ends.assign(what=what, test_accuracy=ends[metric]) for what, metric in MEASURES.items()])
 scaled = measured[~measured["method"].isin(["none", *FROZEN])]
-upward = scaled.assign(method=pd.Categorical(scaled["method"], [*COLORS][::-1], ordered=True))
 
 
 def none(panel):
@@ -178,14 +155,20 @@ def ring(ax, panel):
         ax.scatter(x, y, s=110, facecolors="none", edgecolors=COLORS[frame["method"]], zorder=5)
 
 
-if len(scaled):
-    by_remedy, over = "Test accuracy by remedy and strength", "Test accuracy over the strength, mean and 95 % interval"
+def strengths():
+    upward = scaled.assign(method=pd.Categorical(scaled["method"], [*COLORS][::-1], ordered=True))
     outlined = [frame for frame in framed if frame["method"] in set(scaled["method"])]
-    blocks.plane(run, upward, "strength", "method", "test_accuracy", by_remedy, framed=outlined, **SIDES)
+    sides: dict = {"rows": ["setting"], "columns": ["what"]}
+    by_remedy, over = "Test accuracy by remedy and strength", "Test accuracy over the strength, mean and 95 % interval"
+    blocks.plane(run, upward, "strength", "method", "test_accuracy", by_remedy, framed=outlined, **sides)
     blocks.learning(
-        run, scaled, "strength", "test_accuracy", over, per="method", colors=COLORS, levels=none, limits=(tens(scaled["test_accuracy"]), 101), also=ring,
-        name="strengths", legend="", note="ring: chosen on validation", **SIDES,
+        run, scaled, "strength", "test_accuracy", over, per="method", colors=COLORS, levels=none, also=ring, name="strengths",
+        limits=(tens(scaled["test_accuracy"]), 101), legend="", note="ring: chosen on validation", **sides,
     )  # fmt: skip
+
+
+if len(scaled):
+    strengths()
 
 # %% [markdown]
 # ## Half-lives
@@ -194,20 +177,17 @@ if len(scaled):
 
 
 # %%
-def half_lives():
-    places = blocks.panels(run, chosen, columns=["setting"])
-    figure, axes = blocks.grid(places, 6, 3.6)
-    for setting, panel, ax in zip(shown, places, axes, strict=True):
-        life = decay.medians(panel.table, ["method", "label"], "half_life")
-        life = life.sort_values("method", key=lambda names: names.map([*COLORS].index))
-        lifetimes(life, "label", "half_life", end[setting.name], list(life["method"].map(COLORS)), ax)
-        ax.set_xlabel("half-life, iterations")
-    figure.suptitle(run.title("Half-life of the first task: median over seeds, 95 % interval"), fontsize=11)
-    run.figure(figure, "half_life")
+def half_lives(ax, panel):
+    (setting,) = (s for s in shown if title[s.name] == panel.values["setting"])
+    life = decay.medians(panel.table, ["method", "label"], "half_life")
+    life = life.sort_values("method", key=lambda names: names.map([*COLORS].index))
+    lifetimes(life, "label", "half_life", end[setting.name], list(life["method"].map(COLORS)), ax)
+    ax.set_xlabel("half-life, iterations")
 
 
 if len(chosen):
-    half_lives()
+    heading = "Half-life of the first task: median over seeds, 95 % interval"
+    blocks.facets(run, chosen, half_lives, heading, name="half_lives", columns=["setting"], size=(6, 3.6))
 
 # %% [markdown]
 # ## Lost, or only not said?
@@ -215,12 +195,12 @@ if len(chosen):
 # the network's own readout says. Grey: a probe on the untrained network, which is what the features need not have learnt.
 
 # %%
-READERS = {"readout": ("#7A5195", "task_0"), "probe": ("#E7298A", "probe_accuracy"), "untrained network, probe": ("0.6", "start_probe_untrained")}  # fmt: skip
-READ = "0 and 1: what the readout says, and what a probe reads from the features"
-read = pd.concat([watched.assign(reader=reader, task_0=watched[metric]) for reader, (_, metric) in READERS.items()])
+READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
+TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
+read = pd.concat([watched.assign(reader=reader, task_0=watched[metric]) for reader, metric in READERS.items()])
 over_iterations(
-    read[read["method"].isin(["none", "lwf", "freeze features"])], READ, "reader", "probe", columns=["setting", "method"],
-    colors={reader: color for reader, (color, _) in READERS.items()}, legend="",
+    read[read["method"].isin(["none", "lwf", "freeze features"])], "0 and 1: what the readout says, and what a probe reads from the features",
+    "probe", columns=["setting", "method"], per="reader", colors=TINTS, legend="",
 )  # fmt: skip
 
 # %% [markdown]
@@ -234,23 +214,26 @@ OLD, NEW = {"0": "#0072B2", "1": "#D55E00"}, {"2": "#56B4E9", "3": "#E69F00"}
 alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
 
 
+def nought(ax, panel):
+    ax.axhline(0, color="0.5", linewidth=0.8, zorder=0)
+
+
 def digits():
     each = [alone.assign(digit=d, accuracy=alone[f"accuracy_{d}"], margin=alone[f"margin_{d}"]) for d in OLD | NEW]
     pulled = [alone.assign(digit=o, new=f"a new {n}", pull=alone[f"pull_{o}_{n}"]) for o in OLD for n in NEW]
-    about: dict = {"per": "digit", "columns": ["setting"], "colors": OLD}
-    over = {**about, "xlabel": "fine-tuning iteration", "legend": "digit"}
-    every = {**over, "colors": OLD | NEW}
-    accuracy, margin = "Accuracy on each digit without a remedy", "Margins of the old digits without a remedy"
+    by_digit: dict = {"per": "digit", "columns": ["setting"], "colors": OLD | NEW}
+    over: dict = {**by_digit, "xlabel": TIME["two"][1], "legend": "digit"}
+    about = "of each digit without a remedy"
     blocks.learning(
-        run, pd.concat(each), "training_step", "accuracy", accuracy, ylabel="test accuracy, %", name="digits", **every
+        run, pd.concat(each), "training_step", "accuracy", f"Accuracy {about}", ylabel="test accuracy, %", name="digits", **over
     )
     blocks.learning(
-        run, pd.concat(each[:2]), "training_step", "margin", margin, ylabel="margin, nats", name="margins", share=False,
-        also=lambda ax, panel: ax.axhline(0, color="0.6", linewidth=0.8, zorder=0), **over,
+        run, pd.concat(each[:2]), "training_step", "margin", f"Margin {about}", ylabel="margin, nats", name="margins", share=False,
+        also=nought, **over,
     )  # fmt: skip
     blocks.intervals(
         run, pd.concat(pulled), "new", "pull", "First-order pull of a new digit on the margin of an old one", name="pulls", share=False,
-        xlabel="one step on", ylabel="change of the old margin / lr", also=lambda ax, panel: ax.axhline(0, color="0.3", linewidth=0.8), **about,
+        xlabel="one step on", ylabel="change of the old margin / lr", also=nought, **by_digit | {"colors": OLD},
     )  # fmt: skip
 
 
@@ -276,23 +259,17 @@ PUBLISHED = {
 }  # fmt: skip
 THEIRS = {"network": "mlp", "lr": 1e-3, "optimiser": "adam"}, {"network": "mlp", "lr": 1e-2, "optimiser": "sgd"}
 alike = {recipe["optimiser"]: s for recipe in THEIRS for s in settings if five[s.name] and len(select(s.cells, recipe))}
-ours = {
-    name: (f"{optimiser}, {label(alike[optimiser], method)}", best[alike[optimiser].name][method], method)
-    for name, (_, (optimiser, method)) in PUBLISHED.items()
-    if optimiser in alike and method in best[alike[optimiser].name]
-}
 
 
 def beside():
     rungs, lines = [], []
-    for name, (value, _) in sorted(PUBLISHED.items(), key=lambda line: line[1]):
+    for name, (value, (optimiser, method)) in sorted(PUBLISHED.items(), key=lambda line: line[1]):
         rungs.append(blocks.rung(f"{name}, published", [value / 100], "published", "test_accuracy"))
         line = {"published": name, "%": f"{value:.2f}", "ours": "", "mean, %": "", "difference": ""}
-        if name in ours:
-            told, choice, method = ours[name]
-            got = statistics.interval(choice.by_seed())
-            rungs.append(blocks.rung(told, choice.by_seed(), method, "test_accuracy"))
-            line |= {"ours": told, "mean, %": tell.percent(got, 2), "difference": f"{100 * got.mean - value:+.2f}"}
+        if optimiser in alike and method in best[alike[optimiser].name]:
+            told, got = f"{optimiser}, {label(alike[optimiser], method)}", best[alike[optimiser].name][method].by_seed()
+            rungs.append(blocks.rung(told, got, method, "test_accuracy"))
+            line |= {"ours": told, "mean, %": tell.percent(got, 2), "difference": f"{100 * got.mean() - value:+.2f}"}
         lines.append(line)
     kinds = {"published": "0.85", **COLORS}
     heading = "Five tasks: mean test accuracy at the end"
@@ -314,7 +291,7 @@ groups = [g for g in parts if rates and len(g.done) and g.cells["tasks"].iloc[0]
 network = {g.name: g.cells["network"].iloc[0] for g in groups}
 kind = {g.name: named(g.axes, but=["network"]) or g.cells["optimiser"].iloc[0] for g in groups}
 called = {name: f"{network[name]}, {kind[name]}" for name in kind}
-most = max((list(network.values()).count(n) for n in network.values()), default=1)
+fastest = choices(groups, ["lr"])
 SHARES = {"0 and 1 at the end, %": "task_0", "2 and 3 at the end, %": "task_1"}
 
 
@@ -326,7 +303,6 @@ def over_rates():
     lived = lines.assign(what="half-life, iterations", value=lines["half_life"])
     rows = [lived, *(lines.assign(what=what, value=100 * lines[metric]) for what, metric in SHARES.items())]
     kinds = [*dict.fromkeys(kind.values())]
-    shades = dict(zip(kinds, palette(range(len(kinds))).values(), strict=True))
 
     def middle(table, by, metric):
         if table["what"].iloc[0] in SHARES:
@@ -343,14 +319,15 @@ def over_rates():
         else:
             ax.set_ylim(0, 101)
 
-    note = f"above the grey line: half of the seeds or more did not lose half within {last} iterations"
     blocks.learning(
         run, pd.concat(rows), "lr", "value", "Plain fine-tuning over the learning rate, 95 % intervals", per="kind", rows=["what"],
-        columns=["network"], colors=shades, also=side, summary=middle, xlabel="learning rate", legend="", name="rates",
-        note=note, share="row",
+        columns=["network"], colors=dict(zip(kinds, palette(range(len(kinds))).values(), strict=True)), also=side, summary=middle,
+        xlabel="learning rate", legend="", name="rates", share="row",
+        note=f"above the grey line: half of the seeds or more did not lose half within {last} iterations",
     )  # fmt: skip
+    wrap = max(list(network.values()).count(name) for name in network.values())
     heading = "Plain fine-tuning: what is left of 0 and 1, by learning rate"
-    over_iterations(watched, heading, "lr", "rate_curves", legend="learning rate", wrap=most)
+    over_iterations(watched, heading, "rate_curves", per="lr", legend="learning rate", wrap=wrap)
 
 
 if groups:
@@ -366,19 +343,54 @@ def values(setting, method, metric):
     return best[setting.name][method].by_seed(metric)
 
 
-def brief(iterations):
-    """`97`, `1.4`, `below 1`"""
+def brief(iterations, last):
+    """`97`, `1.4`, `below 1`, `beyond 200`"""
+    if math.isinf(iterations):
+        return f"beyond {last}"
     return f"{iterations:.0f}" if iterations >= 9.95 else f"{iterations:.1f}" if iterations >= 1 else "below 1"
 
 
 def life(setting, method):
+    """`97 (42 to beyond 200)`"""
     found = decay.median(values(setting, method, "half_life"))
-    middle, low, high = (
-        brief(v) if math.isfinite(v) else f"beyond {end[setting.name]}" for v in (found.mean, found.low, found.high)
-    )
-    between = f"{low} to {high}" if math.isfinite(found.low) else low
-    return f"median half-life {middle} iterations" + f" (95 % interval {between})" * (not math.isnan(found.low))
+    middle, low, high = (brief(v, end[setting.name]) for v in (found.mean, found.low, found.high))
+    return middle if math.isnan(found.low) else f"{middle} ({low} to {high})"
 
+
+def remedies(setting):
+    """A line for each remedy at its chosen strength: what it keeps, and how much more than none does."""
+    ours, held = best[setting.name], [m for m in best[setting.name] if m != "none"]
+    pairs = {m: (values(setting, m, "task_0"), values(setting, "none", "task_0")) for m in held if "none" in ours}
+    against = statistics.compare(pairs, ["method"]).set_index("method")
+    words = {"more": "keeps more", "less": "keeps less", "open": "not told from none"}
+    for method in ours:
+        left, mean, probe = (values(setting, method, metric) for metric in ("task_0", "test_accuracy", "probe_accuracy"))
+        gain = against["difference"].get(method)
+        yield {
+            "": title[setting.name], "remedy": label(setting, method), "0 and 1 at the end": tell.percent(left),
+            "mean over tasks": tell.percent(mean), "half-life, iterations": life(setting, method),
+            "0 and 1 by a probe": tell.percent(probe) if len(probe) else "", "more than none on 0 and 1": tell.points(gain) if gain else "",
+            "so it": words[against["told"][method]] if gain and gain.n > 1 else "",
+        }  # fmt: skip
+
+
+run.show([line for s in shown for line in remedies(s)], "Remedies at their chosen strengths")
+
+
+# %%
+def by_rate(group):
+    """How long the old lasts over the learning rates of a network and optimiser, and the rate that validation chooses."""
+    lives = decay.medians(group.students, ["lr"], "half_life").set_index("lr")["half_life"]
+    choice = fastest[group.name]
+    return {
+        "": called[group.name], "shortest half-life": f"{brief(lives.min(), max(end.values()))} (lr {lives.idxmin():g})",
+        "half of the seeds keep half at lr": ", ".join(f"{lr:g}" for lr in lives.index[np.isinf(lives)]),
+        "chosen lr": f"{choice.best['lr']:g}", **{what: tell.percent(choice.by_seed(metric)) for what, metric in SHARES.items()},
+    }  # fmt: skip
+
+
+if groups:
+    run.show([by_rate(g) for g in groups], "Plain fine-tuning by learning rate, the rate chosen by the mean over tasks")
 
 overall = choose_each(chosen, "setting", ["method"])
 
@@ -387,34 +399,15 @@ def answers(setting):
     """What plain fine-tuning does, and which remedy validation chooses."""
     head = f"**{title[setting.name]}**"
     if "none" in best[setting.name]:
-        known, left, lost, area = (
-            values(setting, "none", m) for m in ("start_task_0", "task_0", "backward_transfer", "area")
-        )
+        known, left, lost, area = (values(setting, "none", m) for m in ("start_task_0", "task_0", "backward_transfer", "area"))
         yield (
-            f"{head}: from {tell.percent(known)} on 0 and 1, plain fine-tuning ends at {tell.percent(left)}; {life(setting, 'none')}; "
-            f"backward transfer {tell.points(statistics.interval(lost))}; area {area.mean():.3f}."
+            f"{head}: from {tell.percent(known)} on 0 and 1, plain fine-tuning ends at {tell.percent(left)}; half-life "
+            f"{life(setting, 'none')} iterations; backward transfer {tell.points(statistics.interval(lost))}; area {area.mean():.3f}."
         )
     verdict = overall[title[setting.name]]
     if len(verdict.rivals):
         told = tell.choice(verdict, lambda cell: cell["method"], most=8)
         yield f"{head}: validation chooses {label(setting, verdict.best['method'])} by the mean over tasks. {told}"
-
-
-# %%
-def remedies(setting):
-    """What each remedy keeps, against none."""
-    head, held = f"**{title[setting.name]}**", [m for m in best[setting.name] if m != "none"]
-    with_none = held if len(held) < len(best[setting.name]) else []
-    pairs = {m: (values(setting, m, "task_0"), values(setting, "none", "task_0")) for m in with_none}
-    against = statistics.compare(pairs, ["method"]).set_index("method")
-    words = {"more": "keeps more than none", "less": "keeps less than none", "open": "not told from none"}
-    for method in held:
-        left, mean = (tell.percent(values(setting, method, metric)) for metric in ("task_0", "test_accuracy"))
-        said = f"{head}, {label(setting, method)}: 0 and 1 end at {left}, the mean over tasks at {mean}"
-        if method in against.index and against["n"][method] > 1:
-            gain = tell.points(against["difference"][method])
-            said += f"; against none {gain} on 0 and 1: {words[against['told'][method]]}"
-        yield f"{said}; {life(setting, method)}."
     lost = [method for method in dict.fromkeys(setting.cells["method"]) if method not in best[setting.name]]
     if lost:
         yield f"{head}: no student of {tell.listing(lost, most=8)} has a result."
@@ -423,10 +416,7 @@ def remedies(setting):
 # %%
 def digit_sentence(setting):
     """Which old digit suffers, and whether it is the one that is pulled."""
-
-    def plain(metric):
-        return values(setting, "none", metric)
-
+    plain = best[setting.name]["none"].by_seed
     loss = {d: plain(f"start_accuracy_{d}") - plain(f"accuracy_{d}") for d in (0, 1)}
     more = int(loss[1].mean() > loss[0].mean())
     difference = statistics.paired(loss[more], loss[1 - more])
@@ -447,8 +437,8 @@ def digit_sentence(setting):
 def probe_sentence(setting):
     read, said, blank = (values(setting, "none", m) for m in ("probe_accuracy", "task_0", "start_probe_untrained"))
     gap = statistics.paired(read, said)
-    untrained = "" if five[setting.name] else f" (untrained features: {tell.percent(blank)})"
-    where = "so the readout lost more than the features" if gap.low > 0 else "not told from the readout"
+    untrained = "" if five[setting.name] else f" (from untrained features: {tell.percent(blank)})"
+    where = "the readout lost more than the features" if gap.low > 0 else "not told from the readout"
     return (
         f"**{title[setting.name]}**: without a remedy a linear probe still reads 0 and 1 from the features at {tell.percent(read)}{untrained}, "
         f"{tell.points(gap)} above the readout: {where}."
@@ -456,29 +446,9 @@ def probe_sentence(setting):
 
 
 # %%
-fastest = choices(groups, ["lr"])
-
-
-def rate_sentence(group):
-    """How long the old lasts over the learning rates of a network and optimiser, and the rate that validation chooses."""
-    lives = decay.medians(group.students, ["lr"], "half_life").set_index("lr")["half_life"]
-    kept = ", ".join(f"{lr:g}" for lr in lives.index[np.isinf(lives)])
-    said = [f"the shortest half-life is {brief(lives.min())} iterations (lr {lives.idxmin():g})"] * bool(
-        lives.min() < math.inf
-    )
-    said += [f"at lr {kept} half of the seeds or more keep more than half"] * bool(kept)
-    old, new = (tell.percent(fastest[group.name].by_seed(metric)) for metric in ("task_0", "task_1"))
-    return (
-        f"**{called[group.name]}**: {'; '.join(said)}. By the mean over tasks validation chooses lr "
-        f"{fastest[group.name].best['lr']:g}, where 0 and 1 end at {old} and 2 and 3 at {new}."
-    )
-
-
-# %%
 def optimiser_sentences():
-    for adam in groups:
-        twin = {**adam.axes, "optimiser": "sgd"}
-        for sgd in (g for g in groups if "adam" in adam.axes.values() and g.axes == twin):
+    for adam in (g for g in groups if "adam" in g.axes.values()):
+        for sgd in (g for g in groups if g.axes == {**adam.axes, "optimiser": "sgd"}):
             a, b = fastest[sgd.name], fastest[adam.name]
             old, new = (statistics.paired(a.by_seed(metric), b.by_seed(metric)) for metric in ("task_0", "task_1"))
             yield (
@@ -487,18 +457,13 @@ def optimiser_sentences():
             )
     if groups:
         without = tell.count(len(settings) - len(shown), "setting")
-        yield (
-            f"{without} of {len(settings)} have no remedy: they are lines under learning rates, and the figures above have no panel of them."
-        )
+        yield f"{without} of {len(settings)} have no remedy: they are lines under learning rates, and the other figures have no panel of them."
 
 
 plainly = [s for s in shown if "none" in best[s.name]]
-answer = [line for s in shown for line in answers(s)] + [rate_sentence(g) for g in groups]
 details = [
-    *(line for s in shown for line in remedies(s)),
     *(digit_sentence(s) for s in plainly if not five[s.name]),
     *(probe_sentence(s) for s in plainly if s.cells["network"].iloc[0] != "logistic"),
-    *(f"Five tasks, {told}: {tell.published(name, choice.by_seed(), PUBLISHED[name][0], PAPER)}." for name, (told, choice, _) in ours.items()),
     *optimiser_sentences(),
-]  # fmt: skip
-run.close(answer, details)
+]
+run.close([line for s in shown for line in answers(s)], details)

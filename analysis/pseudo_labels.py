@@ -11,35 +11,48 @@
 #
 # All have the same labels, initial weights, number of steps and order of the labelled images, so differences are paired by seed.
 # Training images without a label keep their true one hidden: it only judges the pseudo-labels. The threshold is chosen on held-out
-# validation images and the test images only report, as the assignment's train-val-test split has it; what a user with so few labels
-# could choose by is asked at the end. Every number is a mean over seeds with Student's 95 % interval.
+# validation images and the test images only report, as the assignment's train-val-test split has it. Every number is a mean over
+# seeds with Student's 95 % interval.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis.core import blocks, report, statistics, tell
-from analysis.core.choice import choose_each
-from analysis.core.settings import by_seed, select
+from analysis.core import blocks, calibration, report, statistics, tell
+from analysis.core.choice import choices, choose_each, chosen_by_each_seed
+from analysis.core.settings import each_against, select
 
 COLORS = {
     "supervised": "0.3", "supervised_weak": "0.65", "supervised_strong": "#9E4F80",
     "pseudo_label": "#D55E00", "self_training": "#0072B2", "fixmatch": "#009E73",
 }  # fmt: skip
 ALONE, TAUGHT = [*COLORS][:3], [*COLORS][3:]  # by labels alone; by their own answers
-METRIC = "test_error"
-WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "setting": "{}", "measure": "{}", "labels": "{:,} labels"}
+METRIC, CELL = "test_error", ["method", "threshold"]
 VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
+WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "labels": "{:,} labels"}
 run = report.open("pseudo_labels", words={**WORDS, **VARIANTS})
-settings = run.settings(but=("method", "labels", "threshold"), first=["dataset", "network"])
-titles = {s.name: run.named(s.axes) for s in settings}
-suffixes = {s.name: f"_{s.name}" * (len(settings) > 1) for s in settings}
+ranks = run.cells["method"].map([*COLORS].index)
+planned = run.cells.assign(rank=ranks).sort_values(["labels", "rank", "threshold"], kind="stable")
+# a setting has figures of its own; in each of its cases, of one number of labels, validation chooses
+settings = run.settings(but=[*CELL, "labels"], first=["dataset", "network"], cells=planned)
+cases = run.settings(but=CELL, first=["dataset", "network", "labels"], cells=planned)
+titles = {s.name: run.named(s.axes) for s in [*settings, *cases]}
+
+
+def named(cell):
+    return f"{cell['method']}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else cell["method"]
+
+
+def each(draw):
+    """Draws a figure for each setting; the name of its file ends in `suffix`."""
+    for setting in settings:
+        draw(setting, suffix=f"_{setting.name}" * (len(settings) > 1))
+
 
 # %% [markdown]
-# ## What it is read against
-# Published test errors, with other networks and far longer training, each for its number of labels; Lee's 3.46 % come after a denoising
-# autoencoder saw all images.
+# ## Test errors over the number of labels
+# Each method at the threshold that validation chose for it at each number of labels. Diamonds: published, with other networks and
+# far longer training; Lee's 3.46 % come after a denoising autoencoder saw all images.
 
 # %%
 PUBLISHED = pd.DataFrame(
@@ -51,55 +64,52 @@ PUBLISHED = pd.DataFrame(
     ],
     columns=["dataset", "labels", "method", "name", "error", "source"],
 )
+chosen = {case.name: choose_each(case.students, "method", CELL) for case in cases}  # for each method
 
 
-def counts(setting):
-    """The numbers of labels of a setting, ascending."""
-    return sorted(setting.students["labels"].unique())
-
-
-def of(setting, labels, methods):
-    """Students of some methods with so many labels, each once."""
-    return setting.students[(setting.students["labels"] == labels) & setting.students["method"].isin(methods)]
-
-
-def named(cell):
-    return f"{cell['method']}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else cell["method"]
-
-
-def each(draw):
-    """Draws a figure for each setting where a method learns from its own answers."""
-    for setting in settings:
-        if setting.students["method"].isin(TAUGHT).any():
-            draw(setting, [m for m in COLORS if m in set(setting.students["method"])])
-
-
-# at each number of labels what validation chose for each method, and of all methods
-CELL = ["method", "threshold"]
-chosen = {(s.name, n): choose_each(of(s, n, COLORS), "method", CELL) for s in settings for n in counts(s)}
-winners = {s.name: choose_each(s.students, "labels", CELL) for s in settings}
-
-# %% [markdown]
-# ## Test errors over the number of labels
-# Each method at the threshold that validation chose for it at each number of labels. Diamonds: published.
-
-
-# %%
 def publish(ax, panel):
-    known = select(PUBLISHED, {"dataset": panel.table["dataset"].iloc[0]})
+    known = select(PUBLISHED, panel.values)
     for _, line in known[known["labels"].isin(panel.table["labels"])].iterrows():
-        at, value = np.log2(line["labels"]), 100 * line["error"]
-        style = {"color": COLORS[line["method"]], "markerfacecolor": "none", "linestyle": ""}
-        ax.plot(at, value, marker="d", label=f"published: {line['name']}", **style)
+        at, value, name = np.log2(line["labels"]), 100 * line["error"], f"published: {line['name']}"
+        ax.plot(at, value, "d", color=COLORS[line["method"]], markerfacecolor="none", label=name)
         ax.annotate(f"{value:.2f}", (at, value), (0, 7), textcoords="offset points", ha="center", fontsize=8)
     ax.set_ylim(0, None)
 
 
-shown = [c.students.assign(setting=titles[name]) for (name, _), per in chosen.items() for c in per.values()]
 blocks.learning(
-    run, pd.concat(shown), "labels", METRIC, "Test errors over the number of labels, mean and 95 % interval", per="method",
-    colors=COLORS, columns=["setting"], limits=(0, None), share=False, also=publish, name="labels", legend="",
+    run, pd.concat(choice.students for per in chosen.values() for choice in per.values()), "labels", METRIC,
+    "Test errors over the number of labels, mean and 95 % interval", per="method", colors=COLORS, columns=[*settings[0].axes],
+    limits=(0, None), share=False, also=publish, name="labels", legend="",
 )  # fmt: skip
+
+# %% [markdown]
+# In numbers; changes are paired by seed and not corrected. Of the classifiers on labels alone the best by validation is compared, too.
+
+# %%
+winners = choices(cases, CELL)  # of everything
+alone = choices(cases, ["method"], heard=lambda students: students[students["method"].isin(ALONE)])
+
+
+def less(choice, other):
+    """The change of the test errors against another choice; empty against itself or none."""
+    if other is None or other.best["method"] == choice.best["method"]:
+        return ""
+    return tell.points(statistics.paired(choice.by_seed(METRIC), other.by_seed(METRIC)), 2)
+
+
+def line_of(case, choice):
+    known = select(PUBLISHED, {**case.axes, "method": choice.best["method"]})
+    return {
+        **case.axes,
+        "method": named(choice.best),
+        "test errors": tell.percent(choice.by_seed(METRIC), 2),
+        "against supervised": less(choice, chosen[case.name].get("supervised")),
+        "against the best on labels alone": less(choice, alone.get(case.name)),
+        "published": "".join(f"{100 * line['error']:.2f} % ({line['source']})" for _, line in known.iterrows()),
+    }
+
+
+run.show([line_of(case, choice) for case in cases for choice in chosen[case.name].values()])
 
 # %% [markdown]
 # ## Threshold x labels
@@ -109,21 +119,21 @@ blocks.learning(
 
 
 # %%
-def draw_planes(setting, methods):
+def draw_planes(setting, suffix):
     x, y = "threshold", "labels"
     cells = setting.cells[setting.cells["method"].isin(TAUGHT)]
     if min(cells[x].nunique(), cells[y].nunique()) < 2:
         return
+    chosen_here = [{**case.axes, **choice.best} for case in cases for choice in chosen[case.name].values()]
+    framed = [cell for cell in chosen_here if setting.axes.items() <= cell.items()]
+    how: dict = {"columns": ["method"], "suffix": suffix, "digits": 2, "framed": framed}
     mean = statistics.summarise(cells, ["method", x, y], METRIC)
     top = min(100, 1.1 * mean["high"].fillna(mean[METRIC]).max())
-    frames = [{y: n, **c.best} for (name, n), per in chosen.items() if name == setting.name for c in per.values()]
-    how: dict = {"columns": ["method"], "suffix": suffixes[setting.name], "digits": 2, "framed": frames}
     heading = f"Test errors over threshold and labels: {titles[setting.name]}"
     blocks.plane(run, cells, x, y, METRIC, heading, limits=(0, top), colors=(0, top), **how)
-    if "supervised" in methods:
-        base = select(setting.students, {"method": "supervised"})[[y, "seed", METRIC]]
-        both = cells.merge(base, on=[y, "seed"], suffixes=("", "_supervised"))
-        changes = both.assign(change=both[METRIC] - both[f"{METRIC}_supervised"])
+    base = select(setting.students, {"method": "supervised"}).set_index([y, "seed"])[METRIC]
+    if len(base):
+        changes = cells.assign(change=cells[METRIC] - cells.join(base.rename("base"), on=[y, "seed"])["base"])
         most = statistics.summarise(changes, ["method", x, y], "change")["change"].abs().max() or 1.0
         heading = f"Test errors less those of supervised, points: {titles[setting.name]}"
         blocks.plane(run, changes, x, y, "change", heading, surfaces=False, name="changes", colors=(-most, most), **how)
@@ -135,49 +145,33 @@ each(draw_planes)
 # ## The pseudo-labels while learning
 # Asked about the same clean unlabelled images at every evaluation: how many answers pass the threshold, how many of these are right,
 # and the expected calibration error of all answers (ECE: mean distance of confidence and accuracy over ten bins of confidence). All
-# at one threshold. `supervised` does not learn from its answers; they are asked for comparison. Dotted: where a round of
+# at one threshold; `supervised`, which does not learn from its answers, is asked at 0.95 for comparison. Dotted: where a round of
 # `self_training` begins, whose labels are the answers there.
 
 # %%
-ASKED = 0.95  # the threshold at which methods without one are asked about unlabelled images
+# the threshold of the methods without one, at which they are asked only, or the nearest to it
+common = min(run.cells["threshold"], key=lambda threshold: abs(threshold - 0.95))
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
 
 
-def one_threshold(setting):
-    """The threshold that all methods are drawn at: the one nearest to that which supervised is asked at."""
-    grid = sorted(setting.cells.loc[setting.cells["method"].isin(TAUGHT), "threshold"].unique())
-    return min(grid, key=lambda t: abs(t - ASKED), default=ASKED)
+def dress(ax, panel):
+    """Where rounds begin; an axis from 0, save of how many are right."""
+    rounds = select(panel.table, {"method": "self_training"})[["rounds", "steps"]].drop_duplicates()
+    for count, steps in rounds.itertuples(index=False):
+        for begin in np.linspace(0, steps, count + 2)[1:-1]:
+            ax.axvline(begin, color=COLORS["self_training"], linestyle=":", linewidth=0.9)
+    if panel.values["measure"] != MEASURES["passing_accuracy"]:
+        ax.set_ylim(bottom=0)
 
 
-def at_threshold(setting, table):
-    """Lines of all methods at that threshold; those of methods without one all."""
-    return table[~table["method"].isin(TAUGHT) | (table["threshold"] == one_threshold(setting))]
-
-
-# %%
-def draw_quality(setting, methods):
-    history = at_threshold(setting, setting.history({}))
+def draw_quality(setting, suffix):
+    history = setting.history({"threshold": common})
     history = history[history["method"].isin(["supervised", *TAUGHT])]
-    lines = history.melt(["method", "labels", "step", "seed"], MEASURES, "measure", "share").replace(MEASURES)
-    if one_threshold(setting) != ASKED:  # supervised was not asked there
-        lines = lines[(lines["method"] != "supervised") | (lines["measure"] == MEASURES["pseudo_ece"])]
-    least = history.groupby(["method", "labels", "step"])["passing_accuracy"].mean().min()
-    floors = {MEASURES["passing_accuracy"]: max(0, 10 * (100 * least // 10))}
-
-    def rounds(ax, panel):
-        part = select(history, {"method": "self_training", "labels": panel.values["labels"]})
-        for n in part["rounds"].unique():
-            for k in range(1, n + 1):
-                ax.axvline(
-                    part["step"].max() * k / (n + 1), color=COLORS["self_training"], linestyle=":", linewidth=0.9
-                )
-        top = None if panel.values["measure"] == MEASURES["pseudo_ece"] else 100.5
-        ax.set_ylim(floors.get(panel.values["measure"], 0), top)
-
+    lines = history.melt(["method", "labels", "rounds", "steps", "step", "seed"], MEASURES, "measure", "share")
+    heading = f"Pseudo-labels at threshold {common:g}: {titles[setting.name]}"
     blocks.learning(
-        run, lines, "step", "share", f"Pseudo-labels at threshold {one_threshold(setting):g}: {titles[setting.name]}", per="method",
-        rows=["measure"], columns=["labels"], colors=COLORS, limits=(0, None), share="row", also=rounds, size=(4.3, 2.9), legend="",
-        name="quality" + suffixes[setting.name], ylabel="%",
+        run, lines.replace(MEASURES), "step", "share", heading, per="method", rows=["measure"], columns=["labels"], colors=COLORS,
+        limits=(None, None), share="row", also=dress, size=(4.3, 2.9), legend="", name="quality" + suffix, ylabel="%",
     )  # fmt: skip
 
 
@@ -185,48 +179,48 @@ each(draw_quality)
 
 # %% [markdown]
 # ## How sure, and how right
-# Reliability diagrams at the end of the training, on unlabelled training images: accuracy over confidence, a point per bin with at
-# least ten images; on the grey diagonal confidence is accuracy, below it answers are surer than right. Below: how many images each
-# bin has.
+# Reliability diagrams at the end of the training, on unlabelled training images, all seeds together: accuracy over confidence, a point
+# per bin with at least ten images; on the grey diagonal confidence is accuracy, below it answers are surer than right. Below: how many images
+# each bin has.
 
 # %%
-calibration = run.table("calibration")
+ended = select(planned, {"threshold": common, "status": "done"})
+bins = select(run.table("calibration"), {"split": "unlabelled"})
 
 
-def reliability(students):
-    """By bin: images of all seeds together (and their share of all), mean confidence and accuracy in per cent."""
-    found = select(calibration[calibration["student"].isin(students["student"])], {"split": "unlabelled"})
-    weighed = found.assign(**{name: 100 * found[name] * found["images"] for name in ("confidence", "accuracy")})
-    table = weighed.groupby("bin")[["images", "confidence", "accuracy"]].sum()
-    means = table[["confidence", "accuracy"]].div(table["images"], axis=0)
-    return table.assign(share=100 * table["images"] / table["images"].sum(), **means)
+def diagonal(ax, panel):
+    ax.set_xlim(0, 103)
+    if panel.values["measure"] == calibration.SHARE:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(0, 103)
+        ax.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0)
 
 
-def draw_calibration(setting, methods):
-    if calibration.empty:
-        return
-    sizes, final = counts(setting), at_threshold(setting, setting.students)
-    look: dict = {"squeeze": False, "sharex": True, "sharey": "row", "height_ratios": (2, 1), "layout": "constrained"}
-    figure, axes = plt.subplots(2, len(sizes), figsize=(max(8, 4.3 * len(sizes)), 7.4), **look)
-    for labels, above, below in zip(sizes, *axes, strict=True):
-        above.plot([0, 100], [0, 100], color="0.8", linewidth=1)
-        for method in methods:
-            part = select(final, {"labels": labels, "method": method})
-            bins, ece = reliability(part), 100 * by_seed(part, "pseudo_ece").mean()
-            large, style = bins[bins["images"] >= 10], {"color": COLORS[method], "marker": "o", "markersize": 3.5}
-            above.plot(large["confidence"], large["accuracy"], label=f"{method}: ECE {ece:.1f}", **style)
-            below.plot(10 * bins.index + 5, bins["share"], **style)
-        above.set(title=f"{labels:,} labels", xlim=(0, 103), ylim=(0, 103))
-        above.legend(fontsize=7.5, loc="upper left")
-        below.set(xlabel="confidence, %", yscale="log")
-    axes[0][0].set_ylabel("accuracy, %")
-    axes[1][0].set_ylabel("images, %")
-    at = f"threshold {one_threshold(setting):g}: {titles[setting.name]}"
-    figure.suptitle(run.title(f"Reliability of the answers to unlabelled images, {at}"), fontsize=11)
-    run.figure(figure, "calibration" + suffixes[setting.name])
+def draw_reliability(setting, suffix):
+    heading = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {titles[setting.name]}"
+    points = calibration.reliability(bins, select(ended, setting.axes), ["labels", "method"], least=10)
+    blocks.learning(
+        run, points, "confidence", "value", heading, per="method", rows=["measure"], columns=["labels"], colors=COLORS, ylabel="%",
+        limits=(None, None), share="row", also=diagonal, size=(4.3, 3.4), legend="", name="calibration" + suffix, xlabel="confidence, %",
+    )  # fmt: skip
 
 
-each(draw_calibration)
+if len(bins):
+    each(draw_reliability)
+
+# %% [markdown]
+# Confirmation: of the unlabelled images that the network named wrongly after an eighth of the training, the share that it still calls
+# by the same wrong name at the end. A network that learns from its own errors keeps them. In the table means over seeds.
+
+# %%
+END = {**MEASURES, "kept_errors": "early errors that are kept"}
+blocks.learning(
+    run, ended, "labels", "kept_errors", f"Errors that stay, at threshold {common:g}, mean and 95 % interval", per="method", colors=COLORS, legend="",
+    columns=[*settings[0].axes], limits=(0, None), share=False, ylabel="early errors that are kept, %", name="confirmation",
+)  # fmt: skip
+means = ended.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
+run.show(means.rename(columns=END).reset_index(), f"At the end, at threshold {common:g}, in per cent")
 
 # %% [markdown]
 # ## When it helps, and when it hurts
@@ -234,174 +228,86 @@ each(draw_calibration)
 # Holm's correction over all comparisons of the figure.
 
 # %%
-CHANGE: dict = {"columns": ["labels"], "xlabel": "change of test errors, points", "better": "less", "wrap": 5}
+CHANGE: dict = {"y": "which", "columns": ["labels"], "wrap": 5, "xlabel": "change of errors, points", "better": "less"}
 
 
 def against_supervised(setting):
-    """Every method and threshold against supervised, by labels."""
-    pairs = {}
-    for labels in counts(setting):
-        base, others = of(setting, labels, ["supervised"]), of(setting, labels, [*COLORS][1:])
-        for key, part in others.groupby(["method", "threshold"]):
-            pairs[labels, *key] = by_seed(part, METRIC), by_seed(base, METRIC)
-    return statistics.compare(pairs, ["labels", "method", "threshold"])
+    """Every other method and threshold against supervised, by the number of labels."""
+    pairs = each_against(setting.students, {"method": "supervised"}, CELL, ["labels"], METRIC)
+    return statistics.compare({(cell["labels"], named(cell)): pair for cell, pair in pairs}, ["labels", "which"])
 
 
-def draw_differences(setting):
-    lines = compared[setting.name].sort_values(["threshold"], kind="stable")
-    lines = pd.concat([select(lines, {"method": method}) for method in COLORS])
-    if len(lines):
-        lines = lines.assign(which=[named(line) for _, line in lines.iterrows()])
+def draw_differences(setting, suffix):
+    if len(compared[setting.name]):
         heading = f"Against supervised with the same labels: {titles[setting.name]}"
-        blocks.forest(run, lines, heading, y="which", name="differences" + suffixes[setting.name], **CHANGE)
+        blocks.forest(run, compared[setting.name], heading, name="differences" + suffix, **CHANGE)
 
 
 compared = {s.name: against_supervised(s) for s in settings}
-for each_setting in settings:
-    draw_differences(each_setting)
+each(draw_differences)
 
 # %% [markdown]
 # ## Hard or soft, at once or rising, one round or several
 # Drawn where a run has several temperatures of the pseudo-labels, ramps or rounds: test error less that at the first value, all else and
-# the seeds alike; 95 % intervals, coloured as above, corrected over all comparisons of the figure.
+# the seeds alike; 95 % intervals, coloured as above, corrected over all comparisons of the figure. The table has the largest first.
 
 
 # %%
 def variants():
     """Every further value of these axes against the first, all else alike."""
-    students = run.students[run.students["method"].isin(TAUGHT)].sort_values(["method", "threshold"], kind="stable")
-    pairs = {}
-    for axis in VARIANTS:
-        rest = [a for a in run.axes if a not in (axis, "seed")]
-        first, *others = run.axes.get(axis, [None])
-        for values, part in students.groupby(rest, sort=False):
-            cell = dict(zip(rest, values, strict=True))
-            also = run.named({a: cell[a] for a in run.varied(("method", "threshold", "labels", axis))})
-            for value in others:
-                mine, base = (by_seed(select(part, {axis: v}), METRIC) for v in (value, first))
-                which = ", ".join(filter(None, [named(cell), also])) + f": {run.word(axis, value)} for {first:g}"
-                pairs[which, cell["labels"]] = mine, base
-    return statistics.compare(pairs, ["which", "labels"])
+    students, pairs = run.students[run.students["method"].isin(TAUGHT)].sort_values(CELL, kind="stable"), {}
+    for axis in (name for name in run.varied() if name in VARIANTS):
+        rest, first = [name for name in run.axes if name not in (axis, "seed")], run.axes[axis][0]
+        for cell, pair in each_against(students, {axis: first}, [axis], rest, METRIC):
+            alike = [run.word(name, cell[name]) for name in run.varied([*CELL, "labels", axis])]
+            which = f"{', '.join([named(cell), *alike])}: {run.word(axis, cell[axis])} for {first:g}"
+            pairs[which, cell["labels"]] = pair
+    return statistics.compare(pairs, ["which", "labels"]).sort_values("mean", key=abs, ascending=False)
 
 
 varied = variants()
 if len(varied):
-    blocks.forest(run, varied, "Against the first value, all else alike", y="which", name="variants", **CHANGE)
-
-# %% [markdown]
-# ## Confirmation
-# Of the unlabelled images that the network named wrongly after an eighth of the training: the share that it still calls by the same
-# wrong name at the end. A network that learns from its own errors keeps them.
-
-# %%
-where = {s.name: f"{titles[s.name]}, threshold {one_threshold(s):g}" for s in settings}
-kept = pd.concat([at_threshold(s, s.students).assign(setting=where[s.name]) for s in settings])
-blocks.learning(
-    run, kept, "labels", "kept_errors", "Errors that stay, mean and 95 % interval", per="method", colors=COLORS, legend="",
-    columns=["setting"], limits=(0, None), share=False, ylabel="early errors that are kept, %", name="confirmation",
-)  # fmt: skip
+    blocks.forest(run, varied.sort_index(), "Against the first value, all else alike", name="variants", **CHANGE)
+    changes = [tell.points(difference, 2) for difference in varied["difference"]]
+    run.show(varied[["which", "labels", "told"]].assign(change=changes))
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. Intervals of single differences are not corrected; which methods have fewer or more errors than `supervised`
-# is said after Holm's correction over all comparisons of a data set and network. All seeds share their test images.
-
-
-# %%
-def errors(values):
-    return tell.percent(values, 2)
-
-
-def label_sentences(setting):
-    """Each method at its chosen threshold, beside supervised and the best classifier on labels alone."""
-    best = choose_each(setting.students[setting.students["method"].isin(ALONE)], "labels", ["method"])
-    for labels in counts(setting):
-        per, alone = chosen[setting.name, labels], [best[labels].best["method"]] if labels in best else []
-        levels = {m: per[m].by_seed(METRIC) for m in ("supervised", *alone) if m in per}
-        words = {m: f"the best classifier on labels alone, by validation, is {m}: {errors(levels[m])}" for m in alone}
-        words |= {m: f"supervised {errors(levels[m])} test errors" for m in levels if m == "supervised"}
-        said = [words[m] for m in levels]
-        for choice in (per[m] for m in TAUGHT if m in per):
-            mine = choice.by_seed(METRIC)
-            beside = [f"against {m} {tell.points(statistics.paired(mine, level), 2)}" for m, level in levels.items()]
-            said.append(", ".join([named(choice.best), errors(mine), *beside]))
-        yield f"**{titles[setting.name]}, {labels:,} labels**: {'; '.join(said)}."
-
+# Computed from the rows. Which methods have fewer or more errors than `supervised` is said after Holm's correction over all comparisons
+# of a data set and network. All seeds share their test images. The validation images are more labels than a user with few of them has:
+# what choosing by one image for five labels would cost is said, too.
 
 # %%
-def winner_sentences(setting):
-    """Whether the best of all stands out, at each number of labels."""
-    for labels, best in sorted(winners[setting.name].items()):
-        worth = f"of everything, validation chooses {named(best.best)}. {tell.choice(best, named, 3)}"
-        yield f"{titles[setting.name]}, {labels:,} labels: {worth}"
+draws = run.table("draws")
 
 
-def hurt_sentences(setting):
-    table = compared[setting.name]
+def own_sentence(case):
+    """What it costs that each seed chooses for itself, on few images."""
+    sizes = select(draws, {axis: case.axes[axis] for axis in ("dataset", "labels")})
+    few, many = (" or ".join(map(str, sizes[name].unique())) for name in ("own_val", "val"))
+    own = chosen_by_each_seed(case.students, "own_val_accuracy", METRIC)
+    change = tell.points(statistics.paired(own, winners[case.name].by_seed(METRIC)), 2)
+    return f"{titles[case.name]}: chosen by each seed on {few} validation images, not {many}, the test errors change by {change}."
+
+
+def case_sentence(case):
+    """What validation chooses of everything, whether it stands out, and what labels alone reach."""
+    best, base = winners[case.name], alone.get(case.name)
+    said = f"validation chooses {named(best.best)}, {tell.percent(best.by_seed(METRIC), 2)} test errors"
+    if base and base.best["method"] != best.best["method"]:
+        said += f"; of the classifiers on labels alone {base.best['method']}, {tell.percent(base.by_seed(METRIC), 2)}"
+    return f"**{titles[case.name]}**: {said}. {tell.choice(best, named, 3)}"
+
+
+def hurt_sentences(table, what, against):
     if len(table) and table["n"].max() > 1:
-        told = tell.comparisons(table, lambda line: f"{named(line)} at {line['labels']:,} labels", "supervised")
-        yield f"{titles[setting.name]}: {told}"
+        told = tell.comparisons(table, lambda line: f"{line['which']} at {line['labels']:,} labels", against)
+        yield f"{what}: {told}"
 
 
-def variant_sentences():
-    """What hard or soft pseudo-labels, the ramp and the rounds change."""
-    if len(varied) and varied["n"].max() > 1:
-        points = [tell.points(d, 2) for d in varied["difference"]]
-        words = varied["which"] + ", at " + varied["labels"].map("{:,} labels: ".format) + points
-        told = words[varied["told"] != "open"]
-        yield (
-            f"Temperature of the pseudo-labels, ramp and rounds: of {len(varied)} comparisons with the first value {len(told)} are told from no "
-            f"difference (Holm){': ' * bool(len(told))}{tell.listing([*told], 6)}. The largest is {words[varied['mean'].abs().idxmax()]}."
-        )
-
-
-# %%
-def quality_sentences(setting):
-    final, asked = at_threshold(setting, setting.students), one_threshold(setting)
-    for labels in dict.fromkeys((counts(setting)[0], counts(setting)[-1])):
-        said = []
-        for method in ("supervised", *TAUGHT):
-            part = select(final, {"labels": labels, "method": method})
-            names = ("passing", "passing_accuracy", "pseudo_ece", "kept_errors")
-            passing, right, ece, stay = (100 * by_seed(part, name).mean() for name in names)
-            of_them = f", {right:.2f} % of them right" if passing else ""
-            passed = f"{passing:.1f} % pass{of_them}, " if method in TAUGHT or asked == ASKED else ""
-            if len(part):
-                said.append(f"{method} {passed}ECE {ece:.1f} points, {stay:.0f} % of early errors kept")
-        at = f"{titles[setting.name]}, {labels:,} labels, at the end, threshold {asked:g}"
-        yield f"{at}: {'; '.join(said)} (means of the seeds)."
-
-
-def own_sentences(setting):
-    """What choosing on a validation set of a user's size costs: each seed chooses for itself."""
-    draws, said = select(run.table("draws"), {"dataset": setting.axes["dataset"]}), []
-    for labels in counts(setting):
-        found = of(setting, labels, COLORS).dropna(subset=["val_accuracy", "own_val_accuracy", METRIC])
-        # of several cells alike on so few images a user would take any: their mean
-        own = found[found["own_val_accuracy"] == found.groupby("seed")["own_val_accuracy"].transform("max")]
-        d = statistics.paired(by_seed(own, METRIC), winners[setting.name][labels].by_seed(METRIC))
-        size = select(draws, {"labels": labels})
-        said.append(f"{labels:,} labels, {size['own_val'].iloc[0] if len(size) else '?'} images: {tell.points(d, 2)}")
-    if len(draws):
-        yield (
-            f"{titles[setting.name]}: method and threshold were chosen on {draws['val'].iloc[0]:,} labelled validation images, more than a user with "
-            f"few labels has. Chosen by each seed on its own, on one validation image for five labels, the test errors change by: {'; '.join(said)}."
-        )
-
-
-# %%
-def published_sentences(setting):
-    for _, line in select(PUBLISHED, {"dataset": setting.axes["dataset"]}).iterrows():
-        choice = chosen.get((setting.name, line["labels"]), {}).get(line["method"])
-        if choice:
-            yield (
-                f"Published: {line['name']}, {100 * line['error']:.2f} % test errors ({line['source']}); here {named(choice.best)} has "
-                f"{errors(choice.by_seed(METRIC))}, another network and training."
-            )
-
-
-further = (winner_sentences, quality_sentences, own_sentences, published_sentences)
-fewest = [sentence for s in settings for sentence in (*[*label_sentences(s)][:1], *hurt_sentences(s))]
-others = [sentence for s in settings for sentence in [*label_sentences(s)][1:]]
-more = [sentence for s in settings for say in further for sentence in say(s)]
-run.close([*fewest, *variant_sentences()], [*others, *more])
+known = [case for case in cases if case.name in winners]
+fewest = [case for case in known if case.axes["labels"] == min(run.axes["labels"])]
+hurt = [sentence for s in settings for sentence in hurt_sentences(compared[s.name], titles[s.name], "supervised")]
+differ = hurt_sentences(varied, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
+more = [case_sentence(case) for case in known if case not in fewest]
+run.close([*map(case_sentence, fewest), *hurt, *differ], [*more, *map(own_sentence, known if len(draws) else ())])

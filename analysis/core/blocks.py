@@ -172,6 +172,20 @@ def learning(
     run.figure(figure, name)
 
 
+def facets(
+    run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
+    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "",
+) -> None:  # fmt: skip
+    """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name."""
+    shown = panels(run, table, rows, columns, wrap)
+    figure, axes = grid(shown, *size)
+    for panel, ax in zip(shown, axes, strict=True):
+        draw(ax, panel)
+    _legend(figure, axes, "")
+    figure.suptitle(run.title(heading, note), fontsize=11)
+    run.figure(figure, name)
+
+
 def rung(name: str, values: pd.Series | Sequence[float], kind: str, metric: str) -> pd.DataFrame:
     """The lines of one bar of a ladder: values by seed (one value where it is published), shares as fractions."""
     return pd.DataFrame({"name": name, "kind": kind, metric: list(values)})

@@ -113,6 +113,12 @@ def choose_each(table: pd.DataFrame, per: str, among: Sequence[str], **how: Any)
     return {value: choice for value, choice in found.items() if choice}
 
 
+def chosen_by_each_seed(table: pd.DataFrame, by: str, report: str) -> pd.Series:
+    """`report` by seed where each seed chooses for itself the cell with the most of `by`; the mean of several that are alike."""
+    measured = table.dropna(subset=[by, report])
+    return by_seed(measured[measured[by] == measured.groupby("seed")[by].transform("max")], report)
+
+
 def _signed(group: pd.DataFrame, name: str) -> pd.Series:
     return -group[name[1:]] if name.startswith("-") else group[name]
 

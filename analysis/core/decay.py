@@ -73,6 +73,14 @@ def decays(evaluations: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index", columns=["half_life", "area", "backward_transfer"])
 
 
+def known(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """By student of the study of forgetting: what it knew before its first step (`start_X` for every column X), how that decays
+    (see `decays`, of the first task), and after how many iterations it lost 5 points of each old digit (`lost_0`, `lost_1`)."""
+    starts = evaluations[evaluations["since"] == 0].set_index("student").add_prefix("start_")
+    times = {f"lost_{digit}": first_losses(evaluations, f"accuracy_{digit}") for digit in (0, 1)}
+    return starts.join(decays(evaluations, "task_0")).assign(**times)
+
+
 def first_losses(evaluations: pd.DataFrame, metric: str, loss: float = 0.05) -> pd.Series:
     """Iterations until a metric has lost so much of its value at 0, by student; inf where it never does. See `decays`."""
     times = {

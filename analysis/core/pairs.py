@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -33,11 +34,19 @@ class View:
     class_means: np.ndarray
     constant: int
 
-    @property
+    @cached_property
     def correlation(self) -> np.ndarray:
         """(F, F)"""
         deviation = np.sqrt(np.diag(self.covariance))
         return self.covariance / deviation / deviation[:, None]
+
+    @cached_property
+    def clustered(self) -> np.ndarray:
+        """An order of the features (F,) in which what varies together lies together: average linkage on 1 - |r|."""
+        distance = np.maximum(1 - np.abs(self.correlation), 0)  # rounding makes some correlations exceed 1
+        np.fill_diagonal(distance, 0)
+        tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=len(self.kept) < 1000)
+        return leaves_list(tree)
 
     @property
     def row(self) -> np.ndarray:
@@ -51,13 +60,16 @@ class View:
         """The pixel that varies nearest to a place of the grid."""
         return int(np.argmin((self.row - row) ** 2 + (self.column - column) ** 2))
 
-    def links(self) -> pd.DataFrame:
-        """Every two pixels: `first`, `second`, their distance `apart` in pixels, and whether both are `often` inked (those that
-        hardly ever are correlate by a handful of digits)."""
+    def strongest(self, values: np.ndarray, count: int, least: float = 0) -> pd.DataFrame:
+        """The `count` links between two pixels with the largest sizes of `values`, (F, F): `first`, `second`, their distance
+        `apart` in pixels, which is `least` or more, and `strength`. Pixels that hardly ever have ink, which correlate by a
+        handful of digits, are left out."""
         first, second = np.triu_indices(len(self.kept), 1)
         apart = np.hypot(self.row[first] - self.row[second], self.column[first] - self.column[second])
+        links = pd.DataFrame({"first": first, "second": second, "apart": apart, "strength": values[first, second]})
         often = self.class_means.mean(0) > 0.02
-        return pd.DataFrame({"first": first, "second": second, "apart": apart, "often": often[first] & often[second]})
+        allowed = links[often[first] & often[second] & (apart >= least)]
+        return allowed.sort_values("strength", key=lambda r: -r.abs(), kind="stable").head(count)
 
 
 def view(line: pd.Series) -> View:
@@ -72,18 +84,10 @@ def inks(line: pd.Series) -> np.ndarray:
     return np.frombuffer(line["class_means"], np.float32).reshape(10, -1)
 
 
-def clustered(correlation: np.ndarray) -> np.ndarray:
-    """An order of the features (F,) in which what varies together lies together: average linkage on 1 - |r|."""
-    distance = np.maximum(1 - np.abs(correlation), 0)  # rounding makes some correlations exceed 1
-    np.fill_diagonal(distance, 0)
-    tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=len(correlation) < 1000)
-    return leaves_list(tree)
-
-
-def strongest(strength: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` largest sizes of `strength` lie among what is allowed; both (L,)."""
-    candidates = np.flatnonzero(allowed)
-    return candidates[np.argsort(-np.abs(strength[candidates]))[:count]]
+def weight_correlation(line: pd.Series) -> np.ndarray:
+    """Of a line of the table `weight_correlations`: the correlation of the estimated weights, the bias left out, (F, F)."""
+    r = np.frombuffer(line["correlation"], np.float16).astype(float)
+    return r.reshape(math.isqrt(len(r)), -1)[:-1, :-1]
 
 
 def partial_correlations(correlation: np.ndarray, ridge: float) -> np.ndarray:

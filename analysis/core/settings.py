@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,3 +103,15 @@ def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:
     """A metric by seed; cells that share a student count it once."""
     key = ["student"] if "student" in table else []
     return table.dropna(subset=[metric]).drop_duplicates([*key, "seed"]).groupby("seed")[metric].mean()
+
+
+def each_against(
+    table: pd.DataFrame, base: Mapping[str, Any], among: Sequence[str], alike: Sequence[str], metric: str
+) -> Iterator[tuple[dict[str, Any], tuple[pd.Series, pd.Series]]]:
+    """Each combination of the columns `among` and `alike`, in the order of the table: {column: value}, the metric by seed, and that of
+    the lines with the values `base` where the columns `alike` are the same; without the combinations that are the base."""
+    for values, part in table.groupby([*alike, *among], sort=False):
+        cell = dict(zip([*alike, *among], values, strict=True))
+        if not base.items() <= cell.items():
+            same = select(table, {**{name: cell[name] for name in alike}, **base})
+            yield cell, (by_seed(part, metric), by_seed(same, metric))

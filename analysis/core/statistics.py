@@ -59,11 +59,13 @@ def summarise(table: pd.DataFrame, by: Sequence[str], metric: str, holes: bool =
     """One line per group of `by`: its columns, then the mean in a column called `metric`, low, high and n, as `interval` has
     them; in per cent where the metric is a share.
 
-    Rows where the metric is not measured do not count; a group without any has no line or, with `holes`, one with n = 0.
+    n counts seeds, where the table names them: several lines of one seed count as their mean. Rows where the metric is not
+    measured do not count; a group without any has no line or, with `holes`, one with n = 0.
     """
     lines = []
     for key, group in table.groupby(list(by), sort=True):
-        i = interval(unit(metric) * group[metric].astype(float))
+        values = group.groupby("seed")[metric].mean() if "seed" in group else group[metric]
+        i = interval(unit(metric) * values.astype(float))
         if i.n or holes:
             lines.append((*key, i.mean, i.low, i.high, i.n))
     return pd.DataFrame(lines, columns=[*by, metric, "low", "high", "n"])

@@ -77,6 +77,12 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def span(values: Sequence[float] | pd.Series) -> str:
+    """`17 to 19`, or `17` where all are alike"""
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def capital(text: str) -> str:
     """The text as a sentence begins: `Teacher sees ...`"""
     return text[:1].upper() + text[1:]

@@ -246,7 +246,8 @@ class Tuning:
             products = prepare_process(1)
             return *study.load().prepare(artifact, datasets, device), products
 
-        self.ledger.progress.say(f"preparing {study.artifact_table}")
+        if any(artifact is not None for artifact in new):
+            self.ledger.progress.say(f"preparing {study.artifact_table}")
         for artifact, future in [(artifact, work.remote(artifact, self.datasets)) for artifact in new]:
             self.answers[artifact], row, products = ray.get(future)
             self.products.add(products)

@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,87 +9,53 @@ from trainables.core import data
 from trainables.core.batches import balanced, batch_index
 from trainables.distil import Config, Distillation, PairedSplits, confident
 
+TRAINABLES = (Distillation,)
 PLAIN = Config(
     teacher_view="target", target_labels="500", rounds=1, adaptation="none", filtering="none", augmentation="none", network="cnn_small", teacher="cnn_small", teacher_steps=6,
     precision="fp32", steps=8, batch_size=32, lr=3e-3, temperature=4.0, kd_weight=0.5, seed=0,
 )  # fmt: skip
 
 
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
-
-
 @pytest.fixture(scope="module")
 def datasets():
-    torch.set_num_threads(1)
     return {"mnistm": data.load("mnistm", "sample")}
 
 
-@pytest.fixture(scope="module")
-def answers(datasets):
-    return Distillation.prepare(Distillation.artifact(PLAIN), datasets, "cpu")[0]
+def test_a_resumed_trial_is_the_same_trial(rig):
+    pack = [PLAIN, replace(PLAIN, temperature=1.0), replace(PLAIN, kd_weight=0.0)]
+    assert rig.resumed(*pack, until=2)[1] == rig.train(*pack)[1]
 
 
-def train(pack, datasets, answers, until=None):
-    students, rows = Distillation(pack, datasets, answers, "cpu"), []
-    while not students.finished and (until is None or len(rows) < until * len(pack)):
-        rows += students.step()
-    return students, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-def weights(students, s):
-    return torch.cat([p.detach()[s].flatten() for p in students.students.parameters])
-
-
-def apart(a, b):
-    """Distance of two students' weights, relative to their size; rounding alone stays well below 1e-3 here."""
-    return float((a - b).norm() / a.norm())
-
-
-def test_a_resumed_trial_is_the_same_trial(datasets, answers):
-    pack = [PLAIN, variant(temperature=1.0), variant(kd_weight=0.0)]
-    _, whole = train(pack, datasets, answers)
-    first, before = train(pack, datasets, answers, until=2)
-    second = Distillation(pack, datasets, answers, "cpu")
-    second.load_state_dict(first.state_dict())
-    after = []
-    while not second.finished:
-        after += [{k: v for k, v in row.items() if k != "seconds"} for row in second.step()]
-    assert before + after == whole
-
-
-def test_a_student_of_a_pack_is_the_student_alone(datasets, answers):
-    pack = [variant(kd_weight=w, temperature=T) for w in (0.1, 0.9) for T in (1.0, 16.0)]
-    together, _ = train(pack, datasets, answers)
+def test_a_student_of_a_pack_is_the_student_alone(rig):
+    pack = [replace(PLAIN, kd_weight=w, temperature=T) for w in (0.1, 0.9) for T in (1.0, 16.0)]
+    together, _ = rig.train(*pack)
     for s, config in enumerate(pack):
-        alone, _ = train([config], datasets, answers)
-        assert apart(weights(together, s), weights(alone, 0)) < 1e-3
+        alone, _ = rig.train(config)
+        assert rig.apart(rig.weights(together, s), rig.weights(alone)) < 1e-3
 
 
-def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, answers):
+def test_what_the_study_calls_the_same_student_is_the_same_student(rig):
     """kd_weight 0 asks no teacher; kd_weight 1 reads no label: these cells may share one training."""
     for same in (
-        (variant(kd_weight=0.0), variant(kd_weight=0.0, temperature=9.0, teacher_view="source")),
-        (variant(kd_weight=1.0), variant(kd_weight=1.0, target_labels="all")),
+        (replace(PLAIN, kd_weight=0.0), replace(PLAIN, kd_weight=0.0, temperature=9.0, teacher_view="source")),
+        (replace(PLAIN, kd_weight=1.0), replace(PLAIN, kd_weight=1.0, target_labels="all")),
     ):
-        a, b = (train([config], datasets, answers)[0] for config in same)
+        a, b = (rig.train(config)[0] for config in same)
         # the labelled images change the shape of the batch, so the same sums are taken in another order
-        assert apart(weights(a, 0), weights(b, 0)) < 1e-3
-    a, b = (train([c], datasets, answers)[0] for c in (PLAIN, variant(target_labels="all")))
-    assert apart(weights(a, 0), weights(b, 0)) > 1e-2
+        assert rig.apart(rig.weights(a), rig.weights(b)) < 1e-3
+    a, b = (rig.train(c)[0] for c in (PLAIN, replace(PLAIN, target_labels="all")))
+    assert rig.apart(rig.weights(a), rig.weights(b)) > 1e-2
 
 
-def test_a_round_is_taught_by_the_student_of_the_round_before_and_made_once(datasets, monkeypatch):
-    config = variant(rounds=3, filtering="confident", augmentation="inversion", temperature=4.0, lr=1e-4)
+def test_a_round_is_taught_by_the_student_of_the_round_before_and_made_once(rig, datasets, monkeypatch):
+    config = replace(PLAIN, rounds=3, filtering="confident", augmentation="inversion", temperature=4.0, lr=1e-4)
     before = Distillation.artifact(config)
     assert (before.rounds, before.kd_weight, before.augmentation) == (2, 1.0, "inversion")
-    assert before == Distillation.artifact(dataclasses.replace(config, kd_weight=1.0, temperature=1.0)), (
-        "one for a pack"
-    )
+    assert before == Distillation.artifact(replace(config, kd_weight=1.0, temperature=1.0)), "one for a pack"
     assert Distillation.artifact(Distillation.artifact(before)) == Distillation.artifact(PLAIN)
     made, row = Distillation.prepare(before, datasets, "cpu")
     pool_answers = Distillation.prepare(Distillation.artifact(before), datasets, "cpu")[0]
-    student = train([before], datasets, pool_answers)[0]
+    student = rig.train(before, answers=pool_answers)[0]
     shown = student.sets.images
     assert np.array_equal(
         made["target"], student.students.answers(shown, distil.to_float)[0].numpy() / distil.SHARPENING
@@ -99,20 +65,20 @@ def test_a_round_is_taught_by_the_student_of_the_round_before_and_made_once(data
     assert np.array_equal(Distillation.prepare(before, datasets, "cpu")[0]["target"], made["target"])
 
 
-def test_without_target_labels_none_is_read(datasets, answers):
+def test_without_target_labels_none_is_read(rig, datasets):
     """At kd_weight 1, in any round: students of other labels are the same students."""
     rng = np.random.default_rng(0)
     other = {"mnistm": {**datasets["mnistm"], "train_labels": rng.permutation(datasets["mnistm"]["train_labels"])}}
     for rounds in (1, 2):
-        config = variant(
-            rounds=rounds, filtering="confident", kd_weight=1.0, target_labels="all", augmentation="inversion"
+        config = replace(
+            PLAIN, rounds=rounds, filtering="confident", kd_weight=1.0, target_labels="all", augmentation="inversion"
         )
-        a, b = (train([config], d, answers)[0] for d in (datasets, other))
-        assert torch.equal(weights(a, 0), weights(b, 0))
+        a, b = (rig.train(config, datasets=d, answers=rig.answers(PLAIN))[0] for d in (datasets, other))
+        assert torch.equal(rig.weights(a), rig.weights(b))
 
 
-def test_what_students_without_labels_name_is_kept_and_nobody_elses(datasets, answers):
-    students, rows = train([PLAIN, variant(kd_weight=1.0)], datasets, answers)
+def test_what_students_without_labels_name_is_kept_and_nobody_elses(rig):
+    students, rows = rig.train(PLAIN, replace(PLAIN, kd_weight=1.0))
     assert not any("tables" in row for row in rows[:-1])
     named = torch.tensor([int(k) for k in rows[-1]["tables"]["answers"][0]["named"]])
     right = (named == students.sets.labels[students.sets.val]).float().mean()
@@ -132,16 +98,16 @@ def test_a_round_keeps_the_surest_answers_as_many_of_each_class_named():
     assert [distil.share_kept(r) for r in (1, 2, 9)] == pytest.approx([0.3, 0.4, 0.8])
 
 
-def test_labels_are_not_filtered(datasets, answers):
+def test_labels_are_not_filtered(rig):
     """The confident images are the teacher's; the labelled ones are not filtered by it."""
-    students = Distillation([variant(filtering="confident", target_labels="all")], datasets, answers, "cpu")
+    students = rig.build(replace(PLAIN, filtering="confident", target_labels="all"))
     assert len(students.pool) < len(students.sets.train) and torch.equal(students.labelled, students.sets.train)
-    few = Distillation([variant(filtering="confident")], datasets, answers, "cpu").labelled
-    assert torch.equal(few, Distillation([PLAIN], datasets, answers, "cpu").labelled)
+    few = rig.build(replace(PLAIN, filtering="confident")).labelled
+    assert torch.equal(few, rig.build(PLAIN).labelled)
 
 
-def test_inversion_is_of_the_colours_and_of_some_images(datasets, answers):
-    students = Distillation([variant(augmentation="inversion")], datasets, answers, "cpu")
+def test_inversion_is_of_the_colours_and_of_some_images(rig):
+    students = rig.build(replace(PLAIN, augmentation="inversion"))
     index = students.sets.train[:64]
     plain, seen = students.sets.target(index), students.shown(index, 0)
     inverted = distil.to_float(255 - students.sets.images[index])
@@ -151,9 +117,9 @@ def test_inversion_is_of_the_colours_and_of_some_images(datasets, answers):
 
 
 def test_an_adapted_teacher_has_the_same_weights_and_other_answers(datasets):
-    artifact = Distillation.artifact(variant(teacher="cnn_norm", teacher_steps=2))
+    artifact = Distillation.artifact(replace(PLAIN, teacher="cnn_norm", teacher_steps=2))
     plain, row = Distillation.prepare(artifact, datasets, "cpu")
-    adapted, other = Distillation.prepare(dataclasses.replace(artifact, adaptation="batch_norm"), datasets, "cpu")
+    adapted, other = Distillation.prepare(replace(artifact, adaptation="batch_norm"), datasets, "cpu")
     assert row["seconds"] == other["seconds"] and (row["adaptation"], other["adaptation"]) == ("none", "batch_norm")
     assert not np.allclose(plain["target"], adapted["target"])
 
@@ -181,14 +147,15 @@ def test_labelled_digits_are_balanced_and_as_many_as_asked(datasets):
     assert torch.equal(balanced(sets.labels, sets.train, len(sets.train) + 1, seed=0, stream=1), sets.train)
 
 
-def test_a_teacher_does_not_start_where_its_students_start(datasets, answers):
-    students = Distillation([PLAIN], datasets, answers, "cpu").students
+def test_a_teacher_does_not_start_where_its_students_start(rig):
+    students = rig.build(PLAIN).students
     teacher = distil.new_teacher(Distillation.artifact(PLAIN), "cpu")
     for p, q in zip(students.parameters, teacher.parameters, strict=True):
         assert torch.isclose(p.detach(), q.detach(), atol=1e-7).float().mean() < 0.01
 
 
-def test_teacher_answers_are_made_once_and_tell_the_views_apart(datasets, answers, monkeypatch):
+def test_teacher_answers_are_made_once_and_tell_the_views_apart(rig, datasets, monkeypatch):
+    answers = rig.answers(PLAIN)
     monkeypatch.setattr(distil, "_teach", lambda *_: pytest.fail("trained again"))
     again, row = Distillation.prepare(Distillation.artifact(PLAIN), datasets, "cpu")
     assert np.array_equal(again["source"], answers["source"]) and row["seed"] == 0
@@ -196,8 +163,8 @@ def test_teacher_answers_are_made_once_and_tell_the_views_apart(datasets, answer
     assert answers["target"].shape == (len(datasets["mnistm"]["train_labels"]), 10)
 
 
-def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(datasets, answers):
-    _, rows = train([variant(lr=1e30), PLAIN], datasets, answers)
+def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(rig):
+    _, rows = rig.train(replace(PLAIN, lr=1e30), PLAIN)
     last = rows[-2:]
     assert [row["status"] for row in last] == ["failed", "done"]
     assert "test_accuracy" not in last[0] and "loss" in last[0]["error"] and last[1]["test_accuracy"] > 0
@@ -211,9 +178,9 @@ def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(datasets, a
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
+        replace(PLAIN, **change)
 
 
-def test_a_pack_shares_its_batches(datasets, answers):
+def test_a_pack_shares_its_batches(rig):
     with pytest.raises(ValueError, match="seed"):
-        Distillation([PLAIN, variant(seed=1)], datasets, answers, "cpu")
+        rig.build(PLAIN, replace(PLAIN, seed=1))

@@ -1,8 +1,7 @@
 """On a small network of the project with made-up images; what a pretrained one adds is a matter of its weights."""
 
-import dataclasses
-import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from trainables import finetuning
 from trainables.core.pretrained import build, stages
 from trainables.finetuning import Config, FineTuning
 
+TRAINABLES = (FineTuning,)
 PLAIN = Config(
     network="airbench_small", weights="random", resolution=32, train_size=60, val_size=20, test_size=20, augmentation="none",
     unfreezing="all", rate="constant", discrimination=2.0, statistics="kept", precision="fp32", steps=16, batch_size=10,
@@ -31,21 +31,9 @@ DATASETS = {
 }
 
 
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
-
-
-def fresh(config=PLAIN):
-    torch.set_num_threads(1)
-    answers, _ = FineTuning.prepare(FineTuning.artifact(config), DATASETS, "cpu")
-    return FineTuning([config], DATASETS, answers, "cpu")
-
-
-def train(student, evaluations=None):
-    rows = []
-    while not student.finished and (evaluations is None or len(rows) < evaluations):
-        rows += [{k: v for k, v in row.items() if k != "seconds"} for row in student.step()]
-    return rows
+@pytest.fixture(scope="module")
+def datasets():
+    return DATASETS
 
 
 def weights(student):
@@ -65,8 +53,8 @@ def one_step(student):
 
 
 @pytest.mark.parametrize("statistics", ["kept", "batch"])
-def test_frozen_stages_keep_every_bit_and_thawed_ones_move(statistics):
-    student = fresh(variant(unfreezing="gradual", statistics=statistics))
+def test_frozen_stages_keep_every_bit_and_thawed_ones_move(rig, statistics):
+    student = rig.build(replace(PLAIN, unfreezing="gradual", statistics=statistics))
     start = {k: v.clone() for k, v in student.students.model.state_dict().items()}
     names, seen = list(stages(student.students.model)), []
     while not student.finished:
@@ -80,17 +68,17 @@ def test_frozen_stages_keep_every_bit_and_thawed_ones_move(statistics):
     assert seen.index(len(names)) == student.total_steps // 2
 
 
-def test_the_head_alone_is_trained_where_nothing_else_is():
-    student = fresh(variant(unfreezing="head"))
+def test_the_head_alone_is_trained_where_nothing_else_is(rig):
+    student = rig.build(replace(PLAIN, unfreezing="head"))
     for _ in range(student.total_steps):
         assert [name for name, change in one_step(student).items() if change > 0] == ["head"]
 
 
-def test_batch_normalisation_keeps_its_statistics_unless_it_is_to_gather_them():
+def test_batch_normalisation_keeps_its_statistics_unless_it_is_to_gather_them(rig):
     for statistics, kept in (("kept", True), ("batch", False)):
-        student = fresh(variant(statistics=statistics))
+        student = rig.build(replace(PLAIN, statistics=statistics))
         start = {k: v.clone() for k, v in student.students.model.named_buffers() if "running" in k}
-        train(student)
+        rig.rows(student)
         now = dict(student.students.model.named_buffers())
         assert all(torch.equal(start[k], now[k]) for k in start) == kept
 
@@ -101,8 +89,8 @@ def rates(student):
     return {line["stage"]: line["rate_used"] for line in lines if line["at"] == lines[-1]["at"]}
 
 
-def test_rates_fall_with_depth_by_the_discrimination_and_are_equal_without_unfreezing():
-    gradual, whole = fresh(variant(unfreezing="gradual")), fresh()
+def test_rates_fall_with_depth_by_the_discrimination_and_are_equal_without_unfreezing(rig):
+    gradual, whole = rig.build(replace(PLAIN, unfreezing="gradual")), rig.build(PLAIN)
     for student in (gradual, whole):
         for _ in range(student.total_steps):
             one_step(student)
@@ -111,17 +99,17 @@ def test_rates_fall_with_depth_by_the_discrimination_and_are_equal_without_unfre
     assert set(rates(whole).values()) == {1e-3}
 
 
-def test_adam_moves_a_lower_stage_less_by_the_discrimination():
+def test_adam_moves_a_lower_stage_less_by_the_discrimination(rig):
     """The first step of Adam has the size of the rate, whatever the gradient; decoupled decay comes on top."""
-    student = fresh(variant(unfreezing="gradual", discrimination=4.0))
+    student = rig.build(replace(PLAIN, unfreezing="gradual", discrimination=4.0))
     student.done_steps = 8  # all stages are trained from here on, and none was before
     change = list(one_step(student).values())
     assert change == pytest.approx([1e-3 / 4.0**depth for depth in range(len(change))], rel=0.02)
 
 
-def test_what_is_recorded_is_what_happens():
-    student = fresh(variant(**ALL))
-    lines = [line for row in train(student) for line in row.get("tables", {}).get("schedules", [])]
+def test_what_is_recorded_is_what_happens(rig):
+    student, rows = rig.train(replace(PLAIN, **ALL))
+    lines = [line for row in rows for line in row.get("tables", {}).get("schedules", [])]
     count = len(stages(student.students.model))
     assert [line["at"] for line in lines] == [step for step in range(16) for _ in range(count)]
     trained = [sum(line["trained"] for line in lines if line["at"] == step) for step in range(16)]
@@ -131,70 +119,63 @@ def test_what_is_recorded_is_what_happens():
     assert strength == pytest.approx([0] * 4 + [1 / 3] * 4 + [2 / 3] * 4 + [1] * 4)
 
 
-def test_every_combination_starts_from_the_same_weights_and_sees_the_same_images():
-    first = fresh()
+def test_every_combination_starts_from_the_same_weights_and_sees_the_same_images(rig):
+    first = rig.build(PLAIN)
     for changes in (ALL, {"unfreezing": "gradual"}, {"augmentation": "full"}):
-        other = fresh(variant(**changes))
+        other = rig.build(replace(PLAIN, **changes))
         assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
         for name in ("train", "val", "test"):
             assert torch.equal(first.sets[name][0], other.sets[name][0])
-    assert not torch.equal(first.sets["train"][0], fresh(variant(seed=1)).sets["train"][0])
-    assert torch.equal(first.sets["val"][0], fresh(variant(seed=1)).sets["val"][0])
+    assert not torch.equal(first.sets["train"][0], rig.build(replace(PLAIN, seed=1)).sets["train"][0])
+    assert torch.equal(first.sets["val"][0], rig.build(replace(PLAIN, seed=1)).sets["val"][0])
 
 
-def test_no_image_serves_two_purposes_and_classes_are_balanced():
-    student = fresh()
+def test_no_image_serves_two_purposes_and_classes_are_balanced(rig):
+    student = rig.build(PLAIN)
     seen = {name: {x.numpy().tobytes() for x in images} for name, (images, _) in student.sets.items()}
     assert not seen["train"] & seen["val"] and not seen["train"] & seen["test"] and not seen["val"] & seen["test"]
     assert student.sets["train"][1].bincount(minlength=10).tolist() == [6] * 10
 
 
-def test_without_augmentation_the_network_sees_the_images_as_they_are():
+def test_without_augmentation_the_network_sees_the_images_as_they_are(rig):
     images = torch.from_numpy(TRAIN[:4])
-    assert torch.equal(fresh().shown(images, 3), images / 255)
-    iterative, full = fresh(variant(augmentation="iterative")), fresh(variant(augmentation="full"))
+    assert torch.equal(rig.build(PLAIN).shown(images, 3), images / 255)
+    iterative, full = (rig.build(replace(PLAIN, augmentation=a)) for a in ("iterative", "full"))
     assert torch.equal(iterative.shown(images, 0), images / 255), "strength 0"
     assert torch.equal(iterative.shown(images, 15), full.shown(images, 15)), "strength 1"
     assert not torch.equal(full.shown(images, 15), images / 255)
 
 
 @pytest.mark.parametrize("rate", ["one_cycle", "plateau"])
-def test_a_resumed_student_is_the_same_student(rate):
-    config = variant(**{**ALL, "rate": rate}, statistics="batch")
-    whole = fresh(config)
-    rows = train(whole)
-    first = fresh(config)
-    half = train(first, evaluations=3)
-    buffer = io.BytesIO()
-    torch.save(first.state_dict(), buffer)
-    buffer.seek(0)
-    second = fresh(config)
-    second.load_state_dict(torch.load(buffer, weights_only=True))
-    assert half + train(second) == rows
+def test_a_resumed_student_is_the_same_student(rig, rate):
+    config = replace(PLAIN, **{**ALL, "rate": rate}, statistics="batch")
+    whole, rows = rig.train(config)
+    second, same = rig.resumed(config, until=3)
+    assert same == rows
     for a, b in zip(
         whole.students.model.state_dict().values(), second.students.model.state_dict().values(), strict=True
     ):
         assert torch.equal(a, b)
 
 
-def test_the_rate_falls_where_the_validation_loss_stalls(monkeypatch):
-    student = fresh(variant(rate="plateau"))
+def test_the_rate_falls_where_the_validation_loss_stalls(rig, monkeypatch):
+    student = rig.build(replace(PLAIN, rate="plateau"))
     losses = iter([1.0, 0.9, 0.9, 0.5, 0.6, 0.4])
     monkeypatch.setattr(finetuning, "cross_entropy", lambda z, y, f=finetuning.cross_entropy: f(z, y) if z.requires_grad else torch.tensor([next(losses)]))  # fmt: skip
-    used = [max(line["rate_used"] for line in row["tables"]["schedules"]) for row in train(student)]
+    used = [max(line["rate_used"] for line in row["tables"]["schedules"]) for row in rig.rows(student)]
     assert used == pytest.approx([1e-3] * 3 + [3e-4] * 2 + [9e-5])
 
 
-def test_validation_is_measured_all_along_and_the_test_only_at_the_end():
-    rows = train(fresh())
+def test_validation_is_measured_all_along_and_the_test_only_at_the_end(rig):
+    rows = rig.train(PLAIN)[1]
     assert len(rows) == finetuning.EVALUATIONS and all("val_accuracy" in row for row in rows)
     assert ["test_accuracy" in row for row in rows] == [False] * 5 + [True] and rows[-1]["status"] == "done"
     assert all(math.isfinite(row["val_loss"]) for row in rows) and rows[-1]["test_images"] == 20
 
 
-def test_given_weights_are_those_that_are_fine_tuned(tmp_path):
+def test_given_weights_are_those_that_are_fine_tuned(rig, tmp_path):
     torch.save(build("airbench_small", 10, "random", 123).state_dict(), tmp_path / "made.pt")
-    student = fresh(variant(weights=str(tmp_path / "made.pt")))
+    student = rig.build(replace(PLAIN, weights=str(tmp_path / "made.pt")))
     expected = stages(build("airbench_small", 10, "random", 123))
     for name, found in weights(student).items():
         same = torch.equal(found, torch.cat([p.flatten() for p in expected[name].parameters()]))
@@ -210,4 +191,4 @@ def test_given_weights_are_those_that_are_fine_tuned(tmp_path):
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
+        replace(PLAIN, **change)

@@ -1,8 +1,8 @@
 """The theory of softened gradients, and that the measurement is of one student at a time."""
 
-import dataclasses
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,43 +14,19 @@ from trainables.core import data
 from trainables.core.losses import cross_entropy, distillation
 from trainables.gradients import Config, Gradients, centred, gradients
 
+TRAINABLES = (Gradients,)
 PLAIN = Config(
     dataset="mnist", network="cnn_small", teacher="cnn_small", teacher_steps=20, steps=8, batch_size=32, doublings=4,
     lr=3e-3, temperature=4.0, kd_weight=0.5, seed=0,
 )  # fmt: skip
 
 
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
-
-
 @pytest.fixture(scope="module")
 def datasets():
-    torch.set_num_threads(1)
     kept = {"train": 480, "test": 40}
     sets = {name: data.load(name, "sample") for name in ("mnist", "cifar10")}
     order = {split: np.random.default_rng(0).permutation(500)[:count] for split, count in kept.items()}
     return {name: {k: v[order[k.split("_")[0]]] for k, v in arrays.items()} for name, arrays in sets.items()}
-
-
-@pytest.fixture(scope="module")
-def answers(datasets):
-    return {
-        name: Gradients.prepare(Gradients.artifact(variant(dataset=name)), datasets, "cpu")[0]
-        for name in ("mnist", "cifar10")
-    }
-
-
-def build(pack, datasets, answers):
-    return Gradients(pack, datasets, answers[pack[0].dataset], "cpu")
-
-
-def train(students, most=99):
-    rows = []
-    while not students.finished and most:
-        rows += [{k: v for k, v in row.items() if k != "seconds"} for row in students.step()]
-        most -= 1
-    return rows
 
 
 def logits(seed=0, scale=3.0):
@@ -105,12 +81,11 @@ def test_uncentred_logits_change_nothing():
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_gradients_of_a_student_in_a_pack_are_those_of_the_student_alone(datasets, answers, name):
-    pack = [variant(dataset=name, temperature=T, kd_weight=w) for T, w in ((1.0, 0.9), (16.0, 0.1))]
-    together = build(pack, datasets, answers)
-    train(together, most=2)
+def test_gradients_of_a_student_in_a_pack_are_those_of_the_student_alone(rig, name):
+    pack = [replace(PLAIN, dataset=name, temperature=T, kd_weight=w) for T, w in ((1.0, 0.9), (16.0, 0.1))]
+    together, _ = rig.train(*pack, until=2)
     for s, config in enumerate(pack):
-        alone = build([config], datasets, answers)
+        alone = rig.build(config)
         for p, q in zip(alone.students.parameters, together.students.parameters, strict=True):
             p.data.copy_(q.data[s : s + 1])
         mine, theirs = alone.tables()[0]["gradients"], together.tables()[s]["gradients"]
@@ -118,9 +93,8 @@ def test_gradients_of_a_student_in_a_pack_are_those_of_the_student_alone(dataset
             assert a == {k: v if isinstance(v, str) else pytest.approx(v, rel=1e-3, abs=1e-5) for k, v in b.items()}
 
 
-def test_the_measured_norms_are_those_of_the_formula_and_of_the_plain_backward(datasets, answers):
-    students = build([PLAIN, variant(temperature=1.0)], datasets, answers)
-    train(students, most=2)
+def test_the_measured_norms_are_those_of_the_formula_and_of_the_plain_backward(rig):
+    students, _ = rig.train(PLAIN, replace(PLAIN, temperature=1.0), until=2)
     lines = students.tables()[0]["gradients"]
     seen = {(line["layer"], line["probe_temperature"]): line for line in lines}
     assert len(seen) == len(lines) == 5 * 6  # probe temperatures; logits, all weights, four layers
@@ -137,8 +111,8 @@ def test_the_measured_norms_are_those_of_the_formula_and_of_the_plain_backward(d
     assert seen[students.names[0], 4.0]["soft_norm"] == pytest.approx(norm, rel=1e-4)
 
 
-def test_the_first_evaluation_is_before_the_first_step(datasets, answers):
-    students = build([PLAIN], datasets, answers)
+def test_the_first_evaluation_is_before_the_first_step(rig):
+    students = rig.build(PLAIN)
     before = [p.detach().clone() for p in students.students.parameters]
     (row,) = students.step()
     assert row["step"] == 0 and row["status"] == "running" and row["train_loss"] > 0
@@ -147,14 +121,10 @@ def test_the_first_evaluation_is_before_the_first_step(datasets, answers):
 
 
 @pytest.mark.parametrize("cut", [1, 2])
-def test_a_resumed_trial_is_the_same_trial_and_repeats_no_line(datasets, answers, cut):
-    pack = [PLAIN, variant(temperature=64.0)]
-    whole = train(build(pack, datasets, answers))
-    first = build(pack, datasets, answers)
-    before = train(first, most=cut)
-    second = build(pack, datasets, answers)
-    second.load_state_dict(first.state_dict())
-    assert before + train(second) == whole
+def test_a_resumed_trial_is_the_same_trial_and_repeats_no_line(rig, cut):
+    pack = [PLAIN, replace(PLAIN, temperature=64.0)]
+    whole = rig.train(*pack)[1]
+    assert rig.resumed(*pack, until=cut)[1] == whole
     keys = [
         (i % 2, row["step"], line["probe_temperature"], line["layer"])
         for i, row in enumerate(whole)
@@ -163,8 +133,8 @@ def test_a_resumed_trial_is_the_same_trial_and_repeats_no_line(datasets, answers
     assert len(set(keys)) == len(keys)
 
 
-def test_probe_images_are_held_out_and_alike_for_every_seed(datasets, answers):
-    students, other = (build([variant(seed=seed)], datasets, answers) for seed in (0, 1))
+def test_probe_images_are_held_out_and_alike_for_every_seed(rig):
+    students, other = (rig.build(replace(PLAIN, seed=seed)) for seed in (0, 1))
     assert torch.equal(students.probe, other.probe)
     assert not set(students.probe.tolist()) & set(students.sets.train.tolist())
 
@@ -172,4 +142,4 @@ def test_probe_images_are_held_out_and_alike_for_every_seed(datasets, answers):
 @pytest.mark.parametrize("change", [{"dataset": "mnistm"}, {"temperature": 0.0}, {"kd_weight": 2.0}, {"doublings": 0}])
 def test_a_config_that_makes_no_sense_names_its_field(change):
     with pytest.raises(ValueError, match=next(iter(change))):
-        variant(**change)
+        replace(PLAIN, **change)

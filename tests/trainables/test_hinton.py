@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,33 +10,17 @@ from trainables.core import data
 from trainables.core.losses import added, cross_entropy, distillation
 from trainables.hinton import Config, MissingConfig, MissingDigit, MnistDistillation, Splits, bias_errors
 
+TRAINABLES = (MnistDistillation, MissingDigit)
 PLAIN = Config(
     convention="additive", train_size="all", network="mlp_30", teacher="plain", teacher_steps=4, precision="fp32",
     optimiser="adam", steps=8, batch_size=32, lr=3e-3, temperature=4.0, kd_weight=0.5, seed=0,
 )  # fmt: skip
-MISSING = MissingConfig(**dataclasses.asdict(PLAIN), omitted="3")
-
-
-def variant(base=PLAIN, **changes):
-    return dataclasses.replace(base, **changes)
+MISSING = MissingConfig(**asdict(PLAIN), omitted="3")
 
 
 @pytest.fixture(scope="module")
 def datasets():
-    torch.set_num_threads(1)
     return {"mnist": data.load("mnist", "sample")}
-
-
-@pytest.fixture(scope="module")
-def answers(datasets):
-    return MnistDistillation.prepare(MnistDistillation.artifact(PLAIN), datasets, "cpu")[0]
-
-
-def train(cls, pack, datasets, answers, until=None):
-    students, rows = cls(pack, datasets, answers, "cpu"), []
-    while not students.finished and (until is None or len(rows) < until * len(pack)):
-        rows += students.step()
-    return students, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
 def test_the_additive_gradient_is_that_of_the_assignments_loss():
@@ -54,33 +38,33 @@ def test_the_additive_gradient_is_that_of_the_assignments_loss():
     assert torch.allclose(ours, (F.softmax(z, -1) - label + weight * T * (q - p)) / 7)
 
 
-def test_kd_weight_zero_is_plain_cross_entropy_in_both_conventions(datasets, answers):
+def test_kd_weight_zero_is_plain_cross_entropy_in_both_conventions(rig):
+    answers = rig.answers(PLAIN)
     other = {"logits": -answers["logits"]}
-    pairs = [(variant(kd_weight=0.0), answers), (variant(kd_weight=0.0, convention="convex", temperature=9.0), other)]
-    a, b = (train(MnistDistillation, [config], datasets, heard)[1] for config, heard in pairs)
+    pairs = [
+        (replace(PLAIN, kd_weight=0.0), answers),
+        (replace(PLAIN, kd_weight=0.0, convention="convex", temperature=9.0), other),
+    ]
+    a, b = (rig.train(config, answers=heard)[1] for config, heard in pairs)
     assert a == b
-    heard = [train(MnistDistillation, [PLAIN], datasets, each)[1] for each in (answers, other)]
+    heard = [rig.train(PLAIN, answers=each)[1] for each in (answers, other)]
     assert heard[0] != heard[1]
 
 
-def test_convex_weights_end_at_one(datasets, answers):
+def test_convex_weights_end_at_one():
     with pytest.raises(ValueError, match="kd_weight"):
-        variant(convention="convex", kd_weight=1.5)
+        replace(PLAIN, convention="convex", kd_weight=1.5)
 
 
-def test_a_resumed_trial_is_the_same_trial_with_its_tables(datasets, answers):
-    pack = [MISSING, variant(MISSING, temperature=1.0)]
-    _, whole = train(MissingDigit, pack, datasets, answers)
-    first, before = train(MissingDigit, pack, datasets, answers, until=1)
-    second = MissingDigit(pack, datasets, answers, "cpu")
-    second.load_state_dict(first.state_dict())
-    after = [{k: v for k, v in row.items() if k != "seconds"} for row in second.step()]
-    assert before + after == whole and {"digits", "biases"} == set(whole[-1]["tables"])
+def test_a_resumed_trial_is_the_same_trial_with_its_tables(rig):
+    pack = [MISSING, replace(MISSING, temperature=1.0)]
+    _, whole = rig.train(*pack)
+    assert rig.resumed(*pack, until=1)[1] == whole and {"digits", "biases"} == set(whole[-1]["tables"])
 
 
-def test_the_bias_curve_is_what_a_shifted_bias_would_score(datasets, answers):
+def test_the_bias_curve_is_what_a_shifted_bias_would_score(rig):
     """The curve, without a forward pass for each shift, against students whose last bias is really moved."""
-    students, rows = train(MissingDigit, [variant(MISSING, steps=30)], datasets, answers)
+    students, rows = rig.train(replace(MISSING, steps=30))
     curve = {r["bias"]: r for r in rows[-1]["tables"]["biases"] if r["split"] == "test"}
     sets, bias = students.sets, students.students.parameters[-1]
     missing = sets.test_labels == 3
@@ -105,9 +89,9 @@ def test_raising_the_omitted_biases_is_lowering_the_others():
     assert torch.equal(found, torch.stack([wrong[:, omitted[y]].sum(1), wrong[:, ~omitted[y]].sum(1)], 1))
 
 
-def test_an_omitted_digit_is_in_validation_and_test_and_never_in_the_transfer_set(datasets, answers):
+def test_an_omitted_digit_is_in_validation_and_test_and_never_in_the_transfer_set(rig):
     for omitted, seen in (("3", set(range(10)) - {3}), ("01234569", {7, 8}), ("none", set(range(10)))):
-        pack = MissingDigit([variant(MISSING, omitted=omitted)], datasets, answers, "cpu")
+        pack = rig.build(replace(MISSING, omitted=omitted))
         sets = pack.sets
         assert set(sets.labels[pack.transfer].tolist()) == seen
         assert not set(pack.transfer.tolist()) & set(sets.val.tolist())
@@ -115,9 +99,7 @@ def test_an_omitted_digit_is_in_validation_and_test_and_never_in_the_transfer_se
 
 
 def test_a_regularised_teacher_keeps_its_weights_short(datasets, monkeypatch):
-    monkeypatch.setitem(
-        hinton.TEACHERS, "regularised", dataclasses.replace(hinton.TEACHERS["regularised"], max_norm=0.5)
-    )
+    monkeypatch.setitem(hinton.TEACHERS, "regularised", replace(hinton.TEACHERS["regularised"], max_norm=0.5))
     sets = Splits(datasets["mnist"], torch.device("cpu"))
     first, second, last = hinton.train_teacher(hinton.Teacher("regularised", 3, 0), sets).parameters[::2]
     for w in (first, second):
@@ -148,4 +130,4 @@ def test_dropout_keeps_the_mean():
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(base, change, word):
     with pytest.raises(ValueError, match=word):
-        variant(base, **change)
+        replace(base, **change)

@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -21,10 +21,6 @@ from trainables.logistic import (
 )
 
 PLAIN = Config(features="pooled", components=64, l2=1e-2, seed=0)
-
-
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +167,7 @@ def test_features_are_standardised_and_constant_ones_are_dropped(datasets):
     sets = logistic.PairwiseSplits(datasets["mnist"], "cpu")
     images = sets.images[sets.train]
     for features in logistic.FEATURES:
-        seen = logistic.view(variant(features=features), images)
+        seen = logistic.view(replace(PLAIN, features=features), images)
         x = seen(images)[:, :-1].double()
         assert x.mean(0).abs().max() < 1e-4 and (x.std(0, correction=0) - 1).abs().max() < 1e-3
         assert len(seen.kept) < (196 if seen.pooled else 784)
@@ -181,7 +177,7 @@ def test_features_are_standardised_and_constant_ones_are_dropped(datasets):
 
 def test_a_student_of_a_pack_is_the_student_alone_and_rows_come_in_its_order(datasets, monkeypatch):
     monkeypatch.setattr(logistic, "FLOOR", 1.0)  # separability is another test's
-    pack = [variant(l2=v) for v in (1e-2, 1.0, 0.1)]
+    pack = [replace(PLAIN, l2=v) for v in (1e-2, 1.0, 0.1)]
     together = finished(PairwiseLogistic(pack, datasets, {}, "cpu"))
     for config, row in zip(pack, together, strict=True):
         (alone,) = PairwiseLogistic([config], datasets, {}, "cpu").step()
@@ -193,7 +189,7 @@ def test_a_student_of_a_pack_is_the_student_alone_and_rows_come_in_its_order(dat
 
 def test_a_pack_resumed_between_two_penalties_is_the_pack(datasets, monkeypatch):
     monkeypatch.setattr(logistic, "FLOOR", 1.0)  # separability is another test's
-    configs = [variant(l2=v) for v in (1e-2, 1.0, 0.1)]
+    configs = [replace(PLAIN, l2=v) for v in (1e-2, 1.0, 0.1)]
     whole = PairwiseLogistic(configs, datasets, {}, "cpu")
     rows = finished(whole)
     interrupted, again = (PairwiseLogistic(configs, datasets, {}, "cpu") for _ in range(2))
@@ -223,7 +219,7 @@ def test_tables_hold_what_the_row_averages(datasets):
 @pytest.mark.parametrize(("change", "word"), [({"l2": 0.0}, "l2"), ({"features": "edges"}, "features"), ({"components": 0}, "components")])  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
+        replace(PLAIN, **change)
 
 
 def test_a_preconditioner_is_definite_where_rounding_made_its_hessian_indefinite():

@@ -1,5 +1,5 @@
-import dataclasses
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from trainables.pseudo_labels import (
     reliability,
 )
 
+TRAINABLES = (PseudoLabels,)
 PLAIN = Config(
     dataset="mnist", network="cnn_small_norm", method="pseudo_label", labels=40, rounds=2, precision="fp32", steps=9,
     batch_size=20, ratio=2, threshold=0.0, target_temperature=0.0, weight=1.0, ramp=0.0, lr=3e-3, seed=0,
@@ -26,32 +27,11 @@ PLAIN = Config(
 TAUGHT = [name for name, method in METHODS.items() if method.learnt]
 
 
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
-
-
 @pytest.fixture(scope="module")
 def datasets():
     """The first digits of the sample: enough to learn from, and quick to judge."""
-    torch.set_num_threads(1)
     mnist = data.load("mnist", "sample")
     return {"mnist": {name: array[:600] for name, array in mnist.items()}}
-
-
-def build(pack, datasets):
-    return PseudoLabels(pack, datasets, PseudoLabels.prepare(PseudoLabels.artifact(pack[0]), datasets, "cpu")[0], "cpu")
-
-
-def train(pack, datasets):
-    students, rows = build(pack, datasets), []
-    while not students.finished:
-        rows += students.step()
-    return students, plain(rows)
-
-
-def plain(rows):
-    """Rows as text, where NaN equals itself, without the clock."""
-    return [repr({k: v for k, v in row.items() if k != "seconds"}) for row in rows]
 
 
 def weights(students, s=slice(None)):
@@ -67,17 +47,19 @@ def near(a, b):
 
 
 @pytest.mark.parametrize("method", TAUGHT)
-def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(method, datasets):
+def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(rig, method):
     """To the rounding of a place in a pack, batch normalisation included; and the study trains these as the one student
     that they are."""
-    lonely = variant(method=method, weight=0.0)
+    lonely = replace(PLAIN, method=method, weight=0.0)
     none, unsure, taught = (
-        weights(train([variant(method=method), lonely, variant(method=method, threshold=0.999999)], datasets)[0], s)
+        weights(
+            rig.train(replace(PLAIN, method=method), lonely, replace(PLAIN, method=method, threshold=0.999999))[0], s
+        )
         for s in (1, 2, 0)
     )
-    same = STUDY.canonical(dataclasses.asdict(lonely))
+    same = STUDY.canonical(asdict(lonely))
     assert same["method"].startswith("supervised")
-    supervised = weights(train([Config(**same)], datasets)[0], 0)
+    supervised = weights(rig.train(Config(**same))[0], 0)
     assert near(none, supervised) and near(unsure, supervised)
     assert not near(taught, supervised)
 
@@ -90,7 +72,7 @@ def test_hidden_labels_change_no_weight(method, datasets):
     labels[hidden] = np.random.default_rng(0).permutation(9 - labels[hidden])
     trained = []
     for given in (datasets, {"mnist": {**datasets["mnist"], "train_labels": labels}}):
-        students = PseudoLabels([variant(method=method)], given, answers, "cpu")
+        students = PseudoLabels([replace(PLAIN, method=method)], given, answers, "cpu")
         while not students.finished:
             students.step()
         trained.append(students)
@@ -98,13 +80,13 @@ def test_hidden_labels_change_no_weight(method, datasets):
     assert not torch.equal(trained[0].measure()["pseudo_accuracy"], trained[1].measure()["pseudo_accuracy"])
 
 
-def test_soft_labels_of_the_very_pass_that_learns_teach_nothing(datasets):
+def test_soft_labels_of_the_very_pass_that_learns_teach_nothing(rig):
     """dH(q, softmax z)/dz = softmax z - q, which is 0 where q = softmax z: soft labels at T = 1 and threshold 0 equal none."""
-    soft, none = train([variant(target_temperature=1.0, threshold=0.0), variant(weight=0.0)], datasets)[
+    soft, none = rig.train(replace(PLAIN, target_temperature=1.0, threshold=0.0), replace(PLAIN, weight=0.0))[
         0
     ].students.parameters[0]
     assert torch.allclose(soft, none, atol=1e-4) and not torch.equal(
-        soft, train([variant(threshold=0.0)], datasets)[0].students.parameters[0][0]
+        soft, rig.train(replace(PLAIN, threshold=0.0))[0].students.parameters[0][0]
     )
     z = torch.randn(1, 6, 10, dtype=torch.float64, requires_grad=True)
     loss = pseudo_cross_entropy(z, z.detach(), torch.zeros(1), torch.ones(1))
@@ -132,14 +114,14 @@ def test_the_loss_is_the_papers_written_out():
         assert math.isclose(ours[s], total / 20, rel_tol=1e-5)
 
 
-def test_fixmatch_without_augmentation_is_lees_pseudo_label_without_a_ramp(datasets, monkeypatch):
+def test_fixmatch_without_augmentation_is_lees_pseudo_label_without_a_ramp(rig, monkeypatch):
     monkeypatch.setitem(METHODS, "fixmatch", Method("none", learnt="none", asked="none"))
-    a, b = (train([variant(method=method)], datasets)[0] for method in ("fixmatch", "pseudo_label"))
+    a, b = (rig.train(replace(PLAIN, method=method))[0] for method in ("fixmatch", "pseudo_label"))
     assert equal(weights(a), weights(b))
 
 
-def test_the_weight_rises_from_a_sixth_of_the_ramp_to_its_end(datasets):
-    students = build([variant(steps=120, ramp=ramp, weight=3.0) for ramp in (0.6, 0.0)], datasets)
+def test_the_weight_rises_from_a_sixth_of_the_ramp_to_its_end(rig):
+    students = rig.build(*[replace(PLAIN, steps=120, ramp=ramp, weight=3.0) for ramp in (0.6, 0.0)])
     risen = torch.stack([students.weights(step) for step in range(120)])
     assert (risen[:12, 0] == 0).all() and risen[13, 0] > 0 and (risen[72:, 0] == 3).all() and (risen[71, 0] < 3)
     assert torch.allclose(risen[13:72, 0].diff(), risen[13:72, 0].diff()[0], atol=1e-5)
@@ -147,24 +129,18 @@ def test_the_weight_rises_from_a_sixth_of_the_ramp_to_its_end(datasets):
 
 
 @pytest.mark.parametrize(("method", "network"), [("self_training", "cnn_small_norm"), ("fixmatch", "mlp_300")])
-def test_a_resumed_pack_is_the_same_pack_with_its_tables(method, network, datasets):
-    pack = [variant(method=method, network=network, threshold=t) for t in (0.0, 0.15)]
-    whole, rows = train(pack, datasets)
+def test_a_resumed_pack_is_the_same_pack_with_its_tables(rig, method, network):
+    pack = [replace(PLAIN, method=method, network=network, threshold=t) for t in (0.0, 0.15)]
+    whole, rows = rig.train(*pack)
     for stop in (2, 5):
-        first, second = build(pack, datasets), build(pack, datasets)
-        for _ in range(stop):
-            first.step()
-        second.load_state_dict(first.state_dict())
-        after = []
-        while not second.finished:
-            after += second.step()
-        assert equal(weights(whole), weights(second))
-        assert plain(after) == rows[2 * stop :]
+        again, same = rig.resumed(*pack, until=stop)
+        assert equal(weights(whole), weights(again))
+        assert repr(same) == repr(rows)  # where NaN equals itself
     assert {row["split"] for row in whole.tables()[0]["calibration"]} == {"unlabelled", "test"}
 
 
-def test_a_round_is_labelled_by_the_network_that_began_it(datasets):
-    students = build([variant(method="self_training", steps=12)], datasets)
+def test_a_round_is_labelled_by_the_network_that_began_it(rig):
+    students = rig.build(replace(PLAIN, method="self_training", steps=12))
     starts = {}
     for step in range(12):
         now = students.round(step)
@@ -176,21 +152,19 @@ def test_a_round_is_labelled_by_the_network_that_began_it(datasets):
     assert [*starts] == [0, 1, 2] and {4, 8} <= set(students.evaluations())
 
 
-def test_images_with_labels_without_and_held_out_are_apart(datasets):
-    students = build([variant(labels=50)], datasets)
+def test_images_with_labels_without_and_held_out_are_apart(rig):
+    students = rig.build(replace(PLAIN, labels=50))
     parts = [set(p.tolist()) for p in (students.labelled, students.unlabelled, students.sets.val)]
     assert [len(p) for p in parts] == [50, 500, 50] and len(set.union(*parts)) == 600
     assert torch.bincount(students.sets.labels[students.labelled]).tolist() == [5] * 10
     assert set(students.watched.tolist()) <= parts[1] and len(students.own_val) == 10
     with pytest.raises(ValueError, match="unlabelled"):
-        build([variant(labels=550)], datasets)
+        rig.build(replace(PLAIN, labels=550))
 
 
-def test_methods_share_what_they_have_in_common(datasets):
+def test_methods_share_what_they_have_in_common(rig):
     """Initial weights, the labelled images of every step and how they are shown."""
-    lee, fixmatch, weak = (
-        build([variant(method=m)], datasets) for m in ("pseudo_label", "fixmatch", "supervised_weak")
-    )
+    lee, fixmatch, weak = (rig.build(replace(PLAIN, method=m)) for m in ("pseudo_label", "fixmatch", "supervised_weak"))
     assert equal(weights(lee), weights(fixmatch))
     views = [students.shown(students.labelled, "weak", pseudo_labels.LABELLED, 3) for students in (fixmatch, weak)]
     assert torch.equal(*views) and not torch.equal(views[0], lee.shown(lee.labelled, "none", pseudo_labels.LABELLED, 3))
@@ -233,4 +207,4 @@ def test_views_show_the_same_thing_otherwise():
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
+        replace(PLAIN, **change)

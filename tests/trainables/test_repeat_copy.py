@@ -1,36 +1,23 @@
-import dataclasses
-import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from trainables import repeat_copy
-from trainables.core import data
 from trainables.repeat_copy import BANDIT, SCHEDULES, Config, Exp3S, RepeatCopy, bits_per_answer, encode, quality
 
+TRAINABLES = (RepeatCopy,)
 PLAIN = Config(
     schedule="uniform", max_length=5, repeats=1, bits=3, cells=16, ramp=0.5, steps=20, batch_size=8, lr=1e-2, seed=0,
 )  # fmt: skip
 PROGRESS = np.linspace(0, 1, 101)
 
 
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
-
-
-def fresh(*pack):
-    torch.set_num_threads(1)
-    answers, _ = RepeatCopy.prepare(RepeatCopy.artifact(pack[0]), {}, "cpu")
-    return RepeatCopy(pack, {}, answers, "cpu")
-
-
-def train(students, evaluations=None):
-    rows = []
-    while not students.finished and (evaluations is None or len(rows) < evaluations):
-        rows.append([{k: v for k, v in row.items() if k != "seconds"} for row in students.step()])
-    return rows
+@pytest.fixture(scope="module")
+def datasets():
+    return {}
 
 
 def slowly(bits, repeats):
@@ -88,8 +75,8 @@ def test_one_wrong_bit_or_end_spoils_a_sequence_and_what_is_not_asked_for_spoils
         assert (bits > 0.01) == (place == (1, 0, 2)), "the end marker is no target bit"
 
 
-def test_an_untrained_network_needs_a_bit_per_bit():
-    students = fresh(variant(cells=64))
+def test_an_untrained_network_needs_a_bit_per_bit(rig):
+    students = rig.build(replace(PLAIN, cells=64))
     assert abs(students.loss(0).item() - 1) < 0.02
     assert abs(float(students.measure()["val_bits"]) - 1) < 0.02
 
@@ -122,8 +109,8 @@ def test_long_first_is_the_mirror_of_short_first_and_both_end_uniform():
 
 
 @pytest.mark.parametrize("name", [*SCHEDULES, BANDIT])
-def test_training_draws_the_lengths_that_the_schedule_allows(name):
-    students = fresh(variant(schedule=name, steps=40, cells=4))
+def test_training_draws_the_lengths_that_the_schedule_allows(rig, name):
+    students = rig.build(replace(PLAIN, schedule=name, steps=40, cells=4))
     for step in range(40):
         before = students.plays.copy()
         students.students.step(students.loss(step))
@@ -134,8 +121,8 @@ def test_training_draws_the_lengths_that_the_schedule_allows(name):
     assert students.tokens == [int(8 * (students.plays[0] @ (2 * np.arange(1, 6) + 3)))]
 
 
-def test_schedules_of_one_seed_see_the_same_draws():
-    one, two = fresh(variant(schedule="short_first")), fresh(variant(schedule="uniform"))
+def test_schedules_of_one_seed_see_the_same_draws(rig):
+    one, two = rig.build(replace(PLAIN, schedule="short_first")), rig.build(replace(PLAIN, schedule="uniform"))
     for step in range(10, 20):  # the ramp is over
         assert torch.equal(one.loss(step), two.loss(step))
 
@@ -160,24 +147,18 @@ def test_a_bandit_does_not_see_the_unit_of_its_reward():
 
 
 @pytest.mark.parametrize("schedule", ["short_first", BANDIT])
-def test_a_resumed_trial_is_the_same_trial(schedule):
-    config = variant(schedule=schedule, steps=50)
-    whole = fresh(config)
-    rows = train(whole)
-    first = fresh(config)
-    before = train(first, 9)
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    second = fresh(config)
-    second.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
-    assert before + train(second) == rows
+def test_a_resumed_trial_is_the_same_trial(rig, schedule):
+    config = replace(PLAIN, schedule=schedule, steps=50)
+    whole, rows = rig.train(config)
+    again, same = rig.resumed(config, until=9)
+    assert same == rows
     if schedule == BANDIT:
-        assert second.bandits[0].state_dict() == whole.bandits[0].state_dict()
+        assert again.bandits[0].state_dict() == whole.bandits[0].state_dict()
         assert len(whole.bandits[0].rewards) == 49, "the last batch is not paid for"
 
 
-def test_the_bandit_is_paid_what_the_step_gained_on_its_own_batch():
-    students = fresh(variant(schedule=BANDIT))
+def test_the_bandit_is_paid_what_the_step_gained_on_its_own_batch(rig):
+    students = rig.build(replace(PLAIN, schedule=BANDIT))
     loss = students.loss(0)
     length = students.bandits[0].pending[0]
     students.students.step(loss)
@@ -188,24 +169,24 @@ def test_the_bandit_is_paid_what_the_step_gained_on_its_own_batch():
     assert students.bandits[0].rewards == [(loss.item() - after) / (2 * length + 3)]
 
 
-def test_a_student_of_a_pack_is_the_student_alone():
+def test_a_student_of_a_pack_is_the_student_alone(rig):
     for schedule in ("uniform", BANDIT):
-        pack = [variant(schedule=schedule, lr=lr) for lr in (1e-3, 2e-2)]
-        together = train(fresh(*pack))
+        pack = [replace(PLAIN, schedule=schedule, lr=lr) for lr in (1e-3, 2e-2)]
+        _, together = rig.train(*pack)
         for s, config in enumerate(pack):
-            assert [rows[s] for rows in together] == [rows[0] for rows in train(fresh(config))]
+            assert together[s::2] == rig.train(config)[1]
 
 
-def test_without_a_curriculum_every_ramp_is_the_same_student():
+def test_without_a_curriculum_every_ramp_is_the_same_student(rig):
     """What the study calls one student (`same`) is one."""
+    rows = lambda **changes: rig.train(replace(PLAIN, **changes))[1]  # noqa: E731
     for schedule in ("uniform", "target_only", BANDIT):
-        assert train(fresh(variant(schedule=schedule))) == train(fresh(variant(schedule=schedule, ramp=0.9)))
-    assert train(fresh(variant(schedule="short_first"))) != train(fresh(variant(schedule="short_first", ramp=0.9)))
+        assert rows(schedule=schedule) == rows(schedule=schedule, ramp=0.9)
+    assert rows(schedule="short_first") != rows(schedule="short_first", ramp=0.9)
 
 
-def test_a_small_network_learns_to_copy_and_test_sequences_speak_only_at_the_end():
-    students = fresh(variant(max_length=2, bits=1, cells=24, steps=250, lr=2e-2, batch_size=32))
-    rows = [rows[0] for rows in train(students)]
+def test_a_small_network_learns_to_copy_and_test_sequences_speak_only_at_the_end(rig):
+    _, rows = rig.train(replace(PLAIN, max_length=2, bits=1, cells=24, steps=250, lr=2e-2, batch_size=32))
     assert rows[-1]["test_exact"] == 1 and rows[-1]["val_bits"] < 0.1 < rows[0]["val_bits"]
     assert all("test_exact" not in row for row in rows[:-1])
     assert [line["length"] for line in rows[-1]["tables"]["lengths"]] == [1, 2, 3, 4]
@@ -221,10 +202,10 @@ def test_validation_and_test_sequences_differ():
     assert len(seen) == row["val_sequences"] + row["test_sequences"]
 
 
-def test_a_diverged_student_is_a_failed_row():
+def test_a_diverged_student_is_a_failed_row(rig):
     with np.errstate(invalid="ignore"):
-        rows = train(fresh(variant(lr=1e38, schedule=BANDIT), variant(schedule=BANDIT)))
-    assert [row["status"] for row in rows[-1]] == ["failed", "done"] and "loss" in rows[-1][0]["error"]
+        _, rows = rig.train(replace(PLAIN, lr=1e38, schedule=BANDIT), replace(PLAIN, schedule=BANDIT))
+    assert [row["status"] for row in rows[-2:]] == ["failed", "done"] and "loss" in rows[-2]["error"]
 
 
 @pytest.mark.parametrize(
@@ -234,10 +215,4 @@ def test_a_diverged_student_is_a_failed_row():
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
-
-
-@pytest.mark.parametrize("variant_asked", ["auto", "sample", "full"])
-def test_a_study_without_data_sets_needs_no_files(variant_asked, tmp_path):
-    assert data.resolve(variant_asked, (), tmp_path)[0] == "full"
-    assert "enerated" in data.describe((), "full")
+        replace(PLAIN, **change)

@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,14 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from trainables import two_teachers as module
-from trainables.core import data, generator
-from trainables.core.nets import graph
-from trainables.core.population import Population
+from trainables.core import data
 from trainables.two_teachers import (
     HALF,
     JOINED,
     LIFTINGS,
-    SHAPE,
     Artifact,
     Config,
     Teachers,
@@ -25,15 +22,12 @@ from trainables.two_teachers import (
     two_teachers,
 )  # fmt: skip
 
+TRAINABLES = (TwoTeachers,)
 PLAIN = Config(
     inputs="strokes", lifting="zeros", pool=300, network="cnn_small", teacher="cnn_norm", teacher_steps=40,
     generator_steps=5, precision="fp32", steps=6, batch_size=32, lr=3e-3, temperature=4.0, kd_weight=0.5, seed=0,
 )  # fmt: skip
 T, W = torch.tensor([1.0, 4.0, 16.0]), torch.tensor([0.2, 0.5, 0.9])
-
-
-def variant(**changes):
-    return dataclasses.replace(PLAIN, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +39,7 @@ def answers():
 
 @pytest.fixture(scope="module")
 def datasets():
-    torch.set_num_threads(1)
     return {name: data.load(name, "sample") for name in ("mnist", "fashion_mnist")}
-
-
-@pytest.fixture(scope="module")
-def artifact(datasets):
-    return TwoTeachers.prepare(TwoTeachers.artifact(PLAIN), datasets, "cpu")
 
 
 def test_the_plain_loss_is_the_assignments(answers):
@@ -135,7 +123,7 @@ def test_a_teacher_learns_from_its_own_digits_alone(datasets):
 
 @pytest.mark.parametrize("inputs", module.INPUTS)
 def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
-    made, row = TwoTeachers.prepare(TwoTeachers.artifact(variant(inputs=inputs)), datasets, "cpu")
+    made, row = TwoTeachers.prepare(TwoTeachers.artifact(replace(PLAIN, inputs=inputs)), datasets, "cpu")
     known = {image.tobytes() for image in datasets["mnist"]["train_images"]}
     held_out = {image.tobytes() for image in datasets["mnist"]["test_images"]}
     ours = [image.tobytes() for image in made["images"]]
@@ -149,7 +137,7 @@ def test_only_real_inputs_hold_images_of_mnist(datasets, inputs):
 
 @pytest.mark.parametrize("inputs", module.INPUTS)
 def test_only_real_inputs_need_images_of_mnist(datasets, inputs):
-    artifact = TwoTeachers.artifact(variant(inputs=inputs))
+    artifact = TwoTeachers.artifact(replace(PLAIN, inputs=inputs))
     teachers = Teachers(artifact, datasets["mnist"], "cpu")
     del teachers.digits
     others = {name: arrays for name, arrays in datasets.items() if name != "mnist"}
@@ -160,11 +148,12 @@ def test_only_real_inputs_need_images_of_mnist(datasets, inputs):
         assert module._found(artifact, others, teachers, 0).shape[1:] == (28, 28)
 
 
-def test_pools_and_teachers_are_made_once(datasets, artifact, monkeypatch):
+def test_pools_and_teachers_are_made_once(rig, datasets, monkeypatch):
+    made = rig.answers(PLAIN)
     monkeypatch.setattr(Teachers, "_train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(module.pools, "strokes", lambda *_: pytest.fail("drawn again"))
     again, _ = TwoTeachers.prepare(TwoTeachers.artifact(PLAIN), datasets, "cpu")
-    assert all(np.array_equal(again[name], artifact[0][name]) for name in again)
+    assert all(np.array_equal(again[name], made[name]) for name in again)
 
 
 def test_every_class_that_is_seen_is_as_frequent_as_any_other():
@@ -174,68 +163,15 @@ def test_every_class_that_is_seen_is_as_frequent_as_any_other():
     assert len(np.unique(chosen[said[chosen] == 3])) == 30 and len(np.unique(chosen[said[chosen] == 7])) == 20
 
 
-def test_a_generator_hears_what_the_teacher_says():
-    """Its own forward pass, which also looks at the statistics, is the population's."""
-    teacher = Population(graph("cnn_norm", HALF), SHAPE, [3], [1e-3])
-    x = torch.randn(64, *SHAPE)
-    teacher.logits(x)  # gathers statistics
-    z, gap = generator.listen(teacher, x, slice(None))
-    assert torch.allclose(z, teacher.logits(x, training=False)[0], atol=1e-5)
-    for _ in range(200):
-        teacher.logits(x)
-    settled = generator.listen(teacher, x, slice(None))[1]
-    assert settled < 1e-2 < gap  # a batch lies close to statistics that are its own
+def test_a_resumed_trial_is_the_same_trial(rig):
+    pack = [PLAIN, replace(PLAIN, temperature=1.0), replace(PLAIN, kd_weight=0.0)]
+    assert rig.resumed(*pack, until=1)[1] == rig.train(*pack)[1]
 
 
-def test_an_untrained_generator_draws_what_it_is_given():
-    start = generator.random_drawings(64, np.random.default_rng(0))
-    images, moved = generator.Generator(10)(start, torch.arange(64) % 10)
-    assert images.shape == (64, *SHAPE) and (moved == 0).all()
-    paper = torch.ones(28, 28, dtype=torch.bool)
-    paper[3:-3, 3:-3] = False  # the box of 20 pixels in the middle, and a pixel over which ink fades
-    assert images[:, 0, paper].max() < -0.9 and (images.amax((1, 2, 3)) > 0.5).all()
-    assert torch.isclose(start[:, 1:24:2].amin(1), torch.tensor(-1.0)).all()  # as high as the box
-
-
-def test_a_pen_draws_where_its_points_lie_and_feels_where_they_should_lie():
-    """A vertical line is white in the middle columns alone; a picture's gradient in the points is that of differences."""
-    hand, label = generator.Generator(1).double(), torch.zeros(1, dtype=torch.long)
-    upright = torch.zeros(1, 26, dtype=torch.float64)
-    upright[0, 1:24:2] = torch.linspace(-1, 1, 6, dtype=torch.float64).repeat(2)
-    white = (hand(upright, label)[0][0, 0] > 0).nonzero()
-    assert white[:, 0].unique().tolist() == list(range(4, 24)) and white[:, 1].unique().tolist() == [13, 14]
-    start = generator.random_drawings(1, np.random.default_rng(1)).double().requires_grad_()
-    weight = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    score = lambda x: (hand(x, label)[0] * weight).sum()  # noqa: E731
-    (slope,) = torch.autograd.grad(score(start), start)
-    for i in (4, 9, 24):
-        nudge = torch.zeros_like(start).index_fill(1, torch.tensor([i]), 1e-6)
-        difference = (score(start + nudge) - score(start - nudge)) / 2e-6
-        assert torch.isclose(slope[0, i], difference, rtol=1e-3, atol=1e-3)
-
-
-def train(pack, datasets, made, until=None):
-    students, rows = TwoTeachers(pack, datasets, made, "cpu"), []
-    while not students.finished and (until is None or len(rows) < until * len(pack)):
-        rows += [{k: v for k, v in row.items() if k != "seconds"} for row in students.step()]
-    return students, rows
-
-
-def test_a_resumed_trial_is_the_same_trial(datasets, artifact):
-    pack = [PLAIN, variant(temperature=1.0), variant(kd_weight=0.0)]
-    _, whole = train(pack, datasets, artifact[0])
-    first, before = train(pack, datasets, artifact[0], until=1)
-    second = TwoTeachers(pack, datasets, artifact[0], "cpu")
-    second.load_state_dict(first.state_dict())
-    assert before + [{k: v for k, v in row.items() if k != "seconds"} for row in second.step()] == whole
-
-
-def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, artifact):
+def test_what_the_study_calls_the_same_student_is_the_same_student(rig):
     """Where one teacher is not heard, nothing is left to weigh."""
     for weight in (0.0, 1.0):
-        a, b = (
-            train([variant(kd_weight=weight, lifting=x)], datasets, artifact[0])[1][-1] for x in ("zeros", "energy")
-        )
+        a, b = (rig.train(replace(PLAIN, kd_weight=weight, lifting=x))[1][-1] for x in ("zeros", "energy"))
         assert a["test_accuracy"] == b["test_accuracy"] and a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
 
 
@@ -246,7 +182,7 @@ def test_what_the_study_calls_the_same_student_is_the_same_student(datasets, art
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
-        variant(**change)
+        replace(PLAIN, **change)
 
 
 def test_images_look_at_floats_between_minus_one_and_one():

@@ -39,7 +39,8 @@ class Trainable(ABC):
     @staticmethod
     @abstractmethod
     def artifact(config: Any) -> Hashable:
-        """What must be made before a student can be trained, as a value: made once for all students that share it."""
+        """What must be made before a student can be trained, as a value: made once for all students that share it. None where
+        nothing is made."""
 
     @classmethod
     @abstractmethod

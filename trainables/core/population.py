@@ -159,31 +159,31 @@ class Population:
         self.optimiser.step()
 
     @torch.no_grad()
-    def accuracy(self, x: Tensor, y: Tensor, prepare) -> Tensor:
-        """Share of right answers of each student, (S,). x: all inputs (N, ...); y: (N,); prepare: x -> network input."""
+    def accuracy(self, x: Tensor, y: Tensor, to_input) -> Tensor:
+        """Share of right answers of each student, (S,). x: all inputs (N, ...); y: (N,); to_input: x -> network input."""
         right = sum(
-            (self.logits(prepare(xb), training=False).argmax(-1) == yb).sum(1)
+            (self.logits(to_input(xb), training=False).argmax(-1) == yb).sum(1)
             for xb, yb in zip(x.split(self.chunk), y.split(self.chunk), strict=True)
         )
         return right / len(y)
 
     @torch.no_grad()
-    def answers(self, x: Tensor, prepare) -> Tensor:
-        """Logits on all inputs, (S, N, classes). x: (N, ...); prepare: x -> network input."""
-        return torch.cat([self.logits(prepare(xb), training=False) for xb in x.split(self.chunk)], dim=1)
+    def answers(self, x: Tensor, to_input) -> Tensor:
+        """Logits on all inputs, (S, N, classes). x: (N, ...); to_input: x -> network input."""
+        return torch.cat([self.logits(to_input(xb), training=False) for xb in x.split(self.chunk)], dim=1)
 
     @torch.no_grad()
-    def reestimate(self, x: Tensor, prepare, batch: int = 1000) -> None:
+    def reestimate(self, x: Tensor, to_input, batch: int = 1000) -> None:
         """The statistics of every batch normalisation taken from other inputs, the weights kept: adaptive batch
         normalisation, Li et al. 2016 (arXiv 1603.04779). Each is the mean over the batches of what a batch has.
 
-        x: all inputs (N, ...); prepare: x -> network input.
+        x: all inputs (N, ...); to_input: x -> network input.
         """
         totals = [torch.zeros_like(s) for s in self.statistics]
         for xb in x.split(batch):
             for s in self.statistics:
                 s.zero_()  # so that MOMENTUM times the batch's own is left
-            self.logits(prepare(xb), training=True)
+            self.logits(to_input(xb), training=True)
             for total, s in zip(totals, self.statistics, strict=True):
                 total += s * (len(xb) / (MOMENTUM * len(x)))
         for total, s in zip(totals, self.statistics, strict=True):

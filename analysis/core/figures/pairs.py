@@ -14,22 +14,23 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from analysis.core.figures.pixels import digit, links, matrix, picture, pixel_map
-from analysis.core.figures.scales import MAP
+from analysis.core.figures.scales import MAP, dress, positions
 from analysis.core.pairs import View
 from analysis.core.statistics import Interval
 
 Pair = tuple[int, int]
 RED, BLUE = "#B2182B", "#2166AC"  # of weights that speak for the second digit of a pair, and for the first
+SPLIT = {True: "#B35900", False: "#0072B2"}  # of pairs that are separable, and of those where no hyperplane was found
 
 
-def covariances(view: View, order: np.ndarray) -> Figure:
-    """Covariance and correlation in the order of the grid, and correlation in `order` (F,)."""
+def covariances(view: View) -> Figure:
+    """Covariance and correlation in the order of the grid, and correlation in clustered order."""
     figure, axes = plt.subplots(1, 3, figsize=(17, 6), layout="constrained")
     bound, r = float(np.quantile(np.abs(view.covariance), 0.995)), view.correlation
     for ax, values, limit, title in (
         (axes[0], view.covariance, bound, "covariance, order of the grid (row by row)"),
         (axes[1], r, 1.0, "correlation, order of the grid"),
-        (axes[2], r[np.ix_(order, order)], 1.0, "correlation, clustered order"),
+        (axes[2], r[np.ix_(view.clustered, view.clustered)], 1.0, "correlation, clustered order"),
     ):
         figure.colorbar(matrix(values, ax, limit), ax=ax, shrink=0.75)
         ax.set_title(title, fontsize=11)
@@ -54,57 +55,58 @@ def cross(view: View, pixel: int, ax: Axes) -> None:
     ax.plot(view.column[pixel], view.row[pixel], "x", color="black", markersize=9, markeredgewidth=2)
 
 
-def linked(view: View, strength: np.ndarray, top: np.ndarray, background: np.ndarray, ax: Axes) -> None:
-    """The links `top` over a picture. strength: of every link of `View.links`; background: (F,)."""
+def linked(view: View, strong: pd.DataFrame, background: np.ndarray, ax: Axes) -> None:
+    """Links over a picture. strong: as `View.strongest` has them; background: (F,)."""
     ax.imshow(picture(background, view.kept, view.side), cmap="Greys", alpha=0.45)
-    links(view.links()[["first", "second"]].to_numpy()[top], strength[top], view.kept, view.side, ax)
+    links(strong[["first", "second"]].to_numpy(), strong["strength"].to_numpy(), view.kept, view.side, ax)
 
 
-def dependencies(view: View, strong: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """strong: {what: (strength of every link, which are the strongest)}."""
+def dependencies(view: View, strong: Mapping[str, pd.DataFrame]) -> Figure:
+    """strong: {what: links, as `View.strongest` has them}."""
     figure, axes = plt.subplots(1, len(strong), figsize=(5 * len(strong), 6), layout="constrained")
-    for ax, (title, (strength, top)) in zip(axes, strong.items(), strict=True):
-        linked(view, strength, top, view.class_means.mean(0), ax)
-        sizes = np.abs(strength[top])
-        ax.set_title(f"{len(top)} {title}\n|r| {sizes.min():.2f} to {sizes.max():.2f}", fontsize=10.5)
+    for ax, (title, found) in zip(axes, strong.items(), strict=True):
+        linked(view, found, view.class_means.mean(0), ax)
+        sizes = found["strength"].abs()
+        ax.set_title(f"{len(found)} {title}\n|r| {sizes.min():.2f} to {sizes.max():.2f}", fontsize=10.5)
     return figure
 
 
 def weight_covariance(
-    view: View, r: np.ndarray, order: np.ndarray, error: np.ndarray, z: np.ndarray, top: np.ndarray, mean: np.ndarray
+    view: View, pair: Pair, r: np.ndarray, weights: Mapping[str, Mapping[Pair, np.ndarray]], count: int
 ) -> Figure:
-    """Of one pair. r: correlation of the weights (F, F); error, z: of the weights (F,); top: the strongest links; mean: ink (F,)."""
-    every, pixel = view.links(), int(np.nanargmax(np.abs(z)))
-    strength = r[every["first"], every["second"]]
+    """Of one pair. r: correlation of its weights (F, F); weights: `pairs.estimates`; count: of the links drawn."""
+    error, pixel = weights["error"][pair], int(np.nanargmax(np.abs(weights["z"][pair])))
+    order, strong = view.clustered, view.strongest(r, count)
+    sizes = np.abs(r[np.triu_indices(len(r), 1)])
     figure, axes = plt.subplots(1, 4, figsize=(20, 5.6), layout="constrained")
-    image = matrix(r[np.ix_(order, order)], axes[0], float(np.quantile(np.abs(strength), 0.999)))
+    image = matrix(r[np.ix_(order, order)], axes[0], float(np.quantile(sizes, 0.999)))
     errors = axes[1].imshow(picture(error, view.kept, view.side), cmap=MAP)
     axes[1].set(xticks=[], yticks=[], facecolor="0.82")
     around = pixel_map(np.where(np.arange(len(r)) == pixel, np.nan, r[pixel]), view.kept, view.side, axes[2])
     cross(view, pixel, axes[2])
     for ax, shown in zip(axes, (image, errors, around), strict=False):
         figure.colorbar(shown, ax=ax, shrink=0.75)
-    linked(view, strength, top, mean, axes[3])
+    linked(view, strong, view.class_means[list(pair)].mean(0), axes[3])
     titles = (
         "correlation of the weights, order clustered as above",
         "standard error of each weight",
         "correlation with the most significant weight (cross)",
-        f"{len(top)} strongest correlations of weights",
+        f"{len(strong)} strongest correlations of weights",
     )
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize=10.5)
     return figure
 
 
-def weight_maps(view: View, weights: Mapping[str, Mapping[Pair, np.ndarray]], titles: Mapping[Pair, str]) -> Figure:
-    """A column for each pair of `titles`: its weights, Wald's z, and the weights that are significant."""
-    figure, axes = plt.subplots(3, len(titles), figsize=(3.1 * len(titles), 9.6), layout="constrained")
-    for column, (p, title) in zip(axes.T, titles.items(), strict=True):
+def weight_maps(view: View, weights: Mapping[str, Mapping[Pair, np.ndarray]], shown: Mapping[Pair, Interval]) -> Figure:
+    """A column for each pair of `shown`, which has their accuracies: its weights, Wald's z, and the weights that are significant."""
+    figure, axes = plt.subplots(3, len(shown), figsize=(3.1 * len(shown), 9.6), layout="constrained")
+    for column, (p, accuracy) in zip(axes.T, shown.items(), strict=True):
         w, significant = weights["weight"][p], weights["significant"][p]
         pixel_map(w, view.kept, view.side, column[0])
         image = pixel_map(weights["z"][p], view.kept, view.side, column[1], 10)
         pixel_map(np.where(significant, w, 0), view.kept, view.side, column[2])
-        column[0].set_title(title, fontsize=11)
+        column[0].set_title(f"{p[0]} against {p[1]}: {100 * accuracy.mean:.1f} %", fontsize=11)
         column[2].set_title(f"{significant.sum()} of {len(view.kept)} significant", fontsize=10)
     figure.colorbar(image, ax=axes[1], shrink=0.9, label="weight / standard error")
     for ax, text in zip(axes[:, 0], ("weights", "Wald z", "significant weights"), strict=True):
@@ -156,17 +158,36 @@ def mosaic(view: View, weight: Mapping[Pair, np.ndarray], accuracy: Mapping[Pair
     return figure
 
 
-def worst(errors: pd.DataFrame, labels: Mapping[Pair, str], across: int = 12) -> Figure:
-    """A row for each pair of `labels`: its wrong test digits, the surest error first. errors: by pair, with image, label and
-    probability of the wrong digit."""
-    size = (14, 1.75 * len(labels) + 1.2)
-    figure, axes = plt.subplots(len(labels), across, figsize=size, layout="constrained", squeeze=False)
-    for row, (p, text) in zip(axes, labels.items(), strict=True):
+def worst(errors: pd.DataFrame, shown: Mapping[Pair, Interval], across: int = 12) -> Figure:
+    """A row for each pair of `shown`, which has their accuracies: its wrong test digits, the surest error first. errors: by
+    pair, with image, label and probability of the wrong digit."""
+    size = (14, 1.75 * len(shown) + 1.2)
+    figure, axes = plt.subplots(len(shown), across, figsize=size, layout="constrained", squeeze=False)
+    for row, (p, accuracy) in zip(axes, shown.items(), strict=True):
         surest = errors.loc[[p]].sort_values("probability", ascending=False).head(across)
         for ax in row[len(surest) :]:
             ax.set_visible(False)
         for ax, (_, e) in zip(row, surest.iterrows(), strict=False):
             digit(np.frombuffer(e["image"], np.uint8).reshape(28, 28), ax)
             ax.set_title(f"{e['label']} taken for {sum(p) - e['label']}\n{e['probability']:.2f}", fontsize=9)
-        row[0].set_ylabel(text, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
+        count = f"{p[0]} / {p[1]}\n{round((1 - accuracy.mean) * accuracy.n)} of {accuracy.n}\nwrong"
+        row[0].set_ylabel(count, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
+    return figure
+
+
+def lengths(shown: Mapping[str, pd.DataFrame]) -> Figure:
+    """A panel for each entry: the length of each pair's weights over the penalty, coloured by whether its digits are separable.
+    shown: {title: `first`, `second`, `l2`, `norm`, `separable` of one student per penalty}."""
+    size = (max(9, 6.4 * len(shown)), 5.4)
+    figure, axes = plt.subplots(1, len(shown), figsize=size, layout="constrained", squeeze=False)
+    for ax, (title, table) in zip(axes[0], shown.items(), strict=True):
+        lines = [line.sort_values("l2") for _, line in table.groupby(["first", "second"])]
+        split = [bool(line["separable"].any()) for line in lines]
+        for line, separable in zip(lines, split, strict=True):
+            ax.plot(positions(line["l2"], "l2"), line["norm"], color=SPLIT[separable], alpha=0.6, linewidth=1)
+        ax.plot([], [], color=SPLIT[True], label=f"separable: {sum(split)}")
+        ax.plot([], [], color=SPLIT[False], label=f"no hyperplane found: {len(split) - sum(split)}")
+        dress(ax.xaxis, table["l2"], "l2")
+        ax.set(yscale="log", ylabel="length of the weights |w|", title=title)
+        ax.legend(fontsize=9)
     return figure

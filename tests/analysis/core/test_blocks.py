@@ -1,11 +1,14 @@
 """Every block on a small made table: what it draws is what the table says."""
 
 from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
+from matplotlib.markers import CARETDOWNBASE
 from matplotlib.patches import Rectangle
 
 from analysis.core import blocks, report, statistics
@@ -126,6 +129,18 @@ def test_a_hole_of_the_plan_breaks_a_line(run):
         assert lines and all(np.isnan(y).tolist() == [False, True, False] for y in lines[:2])
 
 
+def test_facets_draw_each_panel_and_name_what_any_of_them_has_once(run):
+    made, drawn, _ = run
+
+    def draw(ax, panel):
+        ax.plot(panel.table["temperature"], panel.table["test_accuracy"], "o", label="students")
+
+    blocks.facets(made, made.cells, draw, "Every student", name="own", rows=["view"], columns=["labels"])
+    assert [ax.get_title() for ax in panels_of(drawn["own"])] == [p.title for p in blocks.panels(made, made.cells, ["view"], ["labels"])]
+    assert [text.get_text() for text in drawn["own"].legends[0].get_texts()] == ["students"]
+    assert "Every student" in drawn["own"].get_suptitle() and "preset made" in drawn["own"].get_suptitle()
+
+
 def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
     made, drawn, _ = run
     kinds = {"ours": "#0072B2", "published": "0.85", "unused": "red"}
@@ -172,3 +187,45 @@ def test_intervals_lie_side_by_side_and_end_in_an_arrow_where_the_axis_cuts_them
     blocks.intervals(made, narrow, "labels", "errors", "x", per="view", log=True, name="narrow")
     arrows = [len([c for c in drawn[n].axes[0].lines if c.get_marker() in (7, 11)]) for n in ("intervals", "narrow")]
     assert arrows[0] >= 1 and arrows[1] == 0
+
+
+@pytest.fixture
+def drawn():
+    """The figure that `intervals` makes of errors by seed, {(place, way): shares}."""
+    made = []
+    run: Any = SimpleNamespace(
+        axes={}, named=str, title=lambda *words: "", figure=lambda figure, name: made.append(figure)
+    )
+
+    def draw(values, **how):
+        lines = [(x, way, v) for (x, way), found in values.items() for v in found]
+        table = pd.DataFrame(lines, columns=["digit", "way", "test_error"])
+        blocks.intervals(run, table, "digit", "test_error", "", per="way", **how)
+        return made[-1].axes
+
+    yield draw
+    pyplot.close("all")
+
+
+def markers(ax, kind):
+    return [line for line in ax.lines if line.get_marker() == kind and len(line.get_xdata())]
+
+
+def test_an_interval_that_leaves_a_logarithmic_axis_ends_in_an_arrow_and_keeps_its_other_end(drawn):
+    ax = drawn({("3", "a"): [0.0, 0.4, 0.5, 0.02], ("4", "a"): [0.4, 0.41, 0.42]}, log=True)[0]
+    bottom, top = ax.get_ylim()
+    (arrow,) = markers(ax, CARETDOWNBASE)
+    assert list(arrow.get_xdata()) == [0.0] and bottom < arrow.get_ydata()[0] < 1.5 * bottom
+    ends = np.concatenate([segment[:, 1] for c in ax.collections for segment in c.get_segments()])
+    assert 60 < ends.max() < top and ends.min() > bottom
+
+
+def test_a_mean_of_nought_stands_at_the_edge_of_a_logarithmic_axis(drawn):
+    ax = drawn({("3", "a"): [0.0, 0.0], ("3", "b"): [0.2, 0.3]}, log=True)[0]
+    (triangle,) = markers(ax, "v")
+    assert ax.get_ylim()[0] < triangle.get_ydata()[0] < 25 and triangle.get_xdata()[0] == blocks.beside(0, 2)
+
+
+def test_a_linear_axis_needs_no_arrow(drawn):
+    ax = drawn({("3", "a"): [0.0, 0.4, 0.5, 0.02], ("4", "a"): [0.0, 0.0]})[0]
+    assert not markers(ax, CARETDOWNBASE) and not markers(ax, "v")

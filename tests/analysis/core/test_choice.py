@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core.choice import choices, choose, choose_each
+from analysis.core.choice import choices, choose, choose_each, chosen_by_each_seed
 from analysis.core.settings import evaluations, split
 
 
@@ -114,3 +114,8 @@ def test_a_student_that_failed_has_no_history_though_it_was_measured_before():
         columns=["student", "seed", "step", "status"],
     )
     assert evaluations(rows)[["student", "step"]].to_numpy().tolist() == [["b", 1], ["b", 2]]
+
+
+def test_each_seed_chooses_for_itself_and_takes_the_mean_of_cells_that_are_alike():
+    found = table({"a": [0.5, 0.9], "b": [0.8, 0.9], "c": [0.1, 0.2]}).assign(other=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert chosen_by_each_seed(found, "val", "other").to_dict() == {0: 3.0, 1: 3.0}

@@ -3,16 +3,40 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.core.decay import by_task, decays, first_losses, medians, untaught
+from analysis.core.decay import area, by_task, decays, first_losses, half_life, median, medians, untaught
 from analysis.core.figures.lifetimes import lifetimes
 from analysis.core.figures.paths import paths
 from analysis.core.records import schema
 from analysis.core.report import open_run
+
+
+def test_half_life_is_where_a_known_curve_crosses_half():
+    """accuracy = 1/2 + 1/2 (1 - log2(step) / 8): half of what is above chance is gone at step 16."""
+    steps = [2**k for k in range(9)]
+    curve = [0.5 + 0.5 * (1 - math.log2(s) / 8) for s in steps]
+    assert half_life(steps, curve, 1.0) == pytest.approx(16)
+    sparse = [0, 3, 5, 8]
+    assert half_life([steps[i] for i in sparse], [curve[i] for i in sparse], 1.0) == pytest.approx(16)
+    assert area(steps, curve) == pytest.approx(0.75)
+    assert half_life([1, 10], [0.9, 0.8], 1.0) == math.inf
+    assert half_life([1, 10], [0.5, 0.5], 1.0) == pytest.approx(0.5), "gone within the first step"
+    assert half_life([1, 10, 100], [0.9, 0.5, 0.9], 1.0) < 10, "the first crossing, whatever comes back"
+
+
+def test_the_median_has_an_interval_though_some_seeds_never_forget():
+    """Ten seeds: the second and the ninth, which miss the median with probability 22 / 1024."""
+    life = median([10.0, 20, 30, 40, 50, 60, 70, 80, math.inf, math.inf])
+    assert (life.mean, life.low, life.high, life.n) == (55, 20, math.inf, 10)
+    assert median([math.inf] * 10).mean == math.inf and math.isnan(median([1.0] * 5).low) and median([7.0]).mean == 7
+    rng = np.random.default_rng(0)
+    found = [median(rng.exponential(size=10)) for _ in range(1000)]
+    assert np.mean([i.low <= math.log(2) <= i.high for i in found]) == pytest.approx(1 - 22 / 1024, abs=0.015)
 
 
 def curves(values):

@@ -2,13 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
+from matplotlib.figure import Figure
 
 from analysis.core.figures.bars import bars
 from analysis.core.figures.curves import curves
 from analysis.core.figures.heatmap import heatmap, raster, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.references import Reference, spread
-from analysis.core.figures.scales import palette, positions, reach, whiskers
+from analysis.core.figures.scales import decades, palette, positions, reach, whiskers
 from analysis.core.figures.surface import surface
 from analysis.core.statistics import summarise
 
@@ -137,3 +138,15 @@ def test_published_references_say_so(table):
 def test_words_have_colours_and_numbers_have_shades():
     words, numbers = palette(["b", "a", "b"]), palette([4.0, 1.0])
     assert list(words) == ["b", "a"] and words["b"] == "#0072B2" and list(numbers) == [1.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("span", "texts"),
+    [([-2.0, 1.0], ["$10^{-2}$", "", "", "$10^{1}$"]), ([-1.5, 0.4], ["0.01", "0.02", "0.05", "10"])],
+)
+def test_an_axis_of_logarithms_is_read_as_what_they_are_of(span, texts):
+    ax = Figure().add_subplot()
+    ax.set_ylim(*span)
+    decades(ax.yaxis, "norm")
+    name = ax.yaxis.get_major_formatter()
+    assert [name(np.log10(v)) for v in (0.01, 0.02, 0.05, 10)] == texts and ax.get_ylabel() == "norm"

@@ -3,9 +3,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot, rc_context
 from scipy import stats
 
 from analysis.core import pairs
+from analysis.core.figures import pairs as figures
 from analysis.core.statistics import holm
 
 
@@ -50,12 +52,12 @@ def test_a_view_knows_where_its_pixels_are_and_what_depends_on_what(view):
     assert np.allclose(view.correlation, [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     assert list(zip(view.row, view.column, strict=True)) == [(0, 0), (0, 1), (1, 1), (2, 2)]
     assert view.nearest(1.2, 0.9) == 2
-    links = view.links()
-    assert len(links) == 6 and links["apart"].iloc[0] == 1 and links["apart"].iloc[2] == pytest.approx(8**0.5)
-    assert links["often"].tolist() == [True, True, False, True, False, False]
-    strength = view.correlation[links["first"], links["second"]]
-    assert pairs.strongest(strength, links["often"].to_numpy(), 1).tolist() == [0]
-    order = list(pairs.clustered(view.correlation))
+    links = view.strongest(view.correlation, 9)  # those of the last pixel, which has no ink, are left out
+    assert links[["first", "second"]].to_numpy().tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert links["strength"].tolist() == [1, 0, 0] and links["apart"].tolist() == pytest.approx([1, 2**0.5, 1])
+    assert view.strongest(-view.correlation, 1)["strength"].tolist() == [-1]
+    assert view.strongest(view.correlation, 9, least=1.2)[["first", "second"]].to_numpy().tolist() == [[0, 2]]
+    order = list(view.clustered)
     assert sorted(order) == [0, 1, 2, 3] and abs(order.index(0) - order.index(1)) == 1
 
 
@@ -80,3 +82,19 @@ def test_pairs_are_hardest_first_by_validation_with_the_interval_of_their_test()
     )
     accuracy, hardest = pairs.accuracies(lines)
     assert hardest[0] == (8, 9) and hardest[-1] == (0, 1) and accuracy[4, 9] == pairs.wilson(388, 400)
+
+
+def test_the_correlation_of_weights_is_read_without_the_bias():
+    r = np.array([[1, 0.5, 0.1], [0.5, 1, 0.2], [0.1, 0.2, 1]], np.float16)  # the bias last
+    assert pairs.weight_correlation(pd.Series({"correlation": r.tobytes()})).tolist() == [[1, 0.5], [0.5, 1]]
+
+
+def test_lengths_say_how_many_pairs_are_separable():
+    lines = [(0, k, l2, k / l2, k == 1) for k in (1, 2, 3) for l2 in (0.1, 1.0)]
+    table = pd.DataFrame(lines, columns=["first", "second", "l2", "norm", "separable"])
+    with rc_context({"backend": "agg"}):
+        (ax,) = figures.lengths({"pixels": table}).axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["separable: 1", "no hyperplane found: 2"]
+    assert [line.get_color() for line in ax.lines[:3]] == [figures.SPLIT[k == 1] for k in (1, 2, 3)]
+    assert ax.lines[1].get_ydata().tolist() == [20, 2] and ax.get_title() == "pixels"
+    pyplot.close("all")

@@ -66,6 +66,12 @@ def test_summaries_bear_the_name_of_their_metric_and_shares_are_in_per_cent():
     assert len(st.summarise(rows, ["t"], "test_error")) == 1
 
 
+def test_summaries_count_seeds_not_lines():
+    table = pd.DataFrame({"cell": "a", "seed": [0, 0, 1, 1], "loss": [1.0, 3.0, 5.0, 7.0]})
+    (line,) = st.summarise(table, ["cell"], "loss").to_dict("records")
+    assert line["n"] == 2 and line["loss"] == 4 and line["high"] == pytest.approx(st.interval([2, 6]).high)
+
+
 def test_which_columns_are_shares():
     shares = "test_accuracy val_exact test_error accuracy_3 passing passing_accuracy kept_errors pseudo_ece task_0 change share"
     others = "tasks omitted_errors train_loss bits tokens seconds soft_norm cosine temperature trained_parameters"

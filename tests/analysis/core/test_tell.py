@@ -8,6 +8,7 @@ from analysis.core.choice import choose
 from analysis.core.statistics import Interval, compare, interval, paired
 
 KNOWN = interval([0.81, 0.82, 0.83])  # half of its interval: 4.303 x .01 / sqrt(3)
+NONE = pd.Series([0.0, 0.0, 0.0])
 CLEAR = {"a": [0.90, 0.91, 0.905], "b": [0.50, 0.51, 0.503], "c": [0.40, 0.41, 0.402]}
 
 
@@ -48,6 +49,7 @@ def test_numbers_that_are_no_shares():
 def test_lists_and_counts():
     assert tell.listing(list("abcd"), 2) == "a; b and 2 more" and tell.listing(["a"]) == "a"
     assert tell.count(1, "seed") == "1 seed" and tell.count(3, "seed") == "3 seeds" and tell.capital("ab c") == "Ab c"
+    assert tell.span([19, 17, 17]) == "17 to 19" and tell.span(pd.Series([17, 17])) == "17"
 
 
 def test_a_cell_without_a_teacher_has_no_temperature():
@@ -119,3 +121,47 @@ def test_where_it_hurts():
     nowhere = tell.comparisons(table[table["which"] != "more"], lambda line: line["which"], "supervised")
     assert "It hurts: nowhere that the seeds can tell" in nowhere
     assert "It hurts: fewer (-4.99 points" in tell.comparisons(table, lambda line: line["which"], "x", hurts="less")
+
+
+def compared(**differences):
+    return compare({name: (pd.Series(d), NONE) for name, d in differences.items()}, ["name"]).set_index("name")
+
+
+def test_a_verdict_has_the_p_value_that_is_corrected_for_all_comparisons():
+    d = [0.9, 1.0, 1.1]
+    alone, three = compared(a=d).loc["a"], compared(a=d, b=[1.0, -1.0, 0.1], c=[0.5, -0.3, -0.1]).loc["a"]
+    assert alone["p"] == pytest.approx(paired(pd.Series(d), NONE).p) and three["p"] == pytest.approx(3 * alone["p"])
+    assert tell.verdict(alone) == "a gain (p = 0.0033)" and tell.verdict(three) == "a gain (p = 0.01)"
+
+
+def test_a_verdict_says_gain_loss_tie_or_that_nothing_is_known():
+    found = compared(loss=[-1.0, -1.0, -1.00001], tie=[1.0, -1.0, 0.1], short=[1.0])
+    assert tell.verdict(found.loc["loss"], less="fewer errors") == "fewer errors (p < 0.0001)"
+    assert tell.verdict(found.loc["tie"]).startswith("a tie (p = ")
+    assert tell.verdict(found.loc["short"]) == "one seed, so nothing is known of the noise"
+
+
+ROUNDS = pd.DataFrame(
+    [
+        {"labels": labels, "network": network, "rounds": rounds, "seed": seed, "test_accuracy": 0.5 + gain * (rounds > 1) + 0.01 * seed}
+        for labels, gain in ((500, 0.1), (100, -0.05))
+        for network in ("cnn", "mlp")
+        for rounds in ((1, 3) if (labels, network) != (100, "mlp") else (1,))
+        for seed in range(3)
+    ]
+)  # fmt: skip
+
+
+def network(cell):
+    return f"{cell['network']} with {cell['labels']}"
+
+
+def test_what_an_axis_changes_is_said_for_each_combination_that_has_both():
+    said = tell.changes(ROUNDS, "rounds", 1, 3, ["labels", "network"], "test_accuracy", network)
+    gain, loss = "+10.0 points (+10.0 to +10.0)", "-5.0 points (-5.0 to -5.0)"
+    assert said == f"cnn with 500 {gain}; mlp with 500 {gain}; cnn with 100 {loss}"
+
+
+def test_an_axis_of_one_value_changes_nothing():
+    assert tell.changes(ROUNDS, "rounds", 1, 1, ["labels", "network"], "test_accuracy", network) == ""
+    assert tell.changes(ROUNDS, "rounds", 3, 5, ["labels", "network"], "test_accuracy", network) == ""

@@ -91,6 +91,7 @@ def uninterrupted(tmp_path_factory, cache):
     return rows(storage)
 
 
+@pytest.mark.faults
 def test_a_killed_driver_is_resumed_to_the_rows_of_an_uninterrupted_run_on_ray(uninterrupted, tmp_path):
     """Two properties in one, to start Ray once less: kill -9 loses and doubles nothing; Ray's rows are inline's rows."""
     process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
@@ -107,6 +108,7 @@ def test_a_killed_driver_is_resumed_to_the_rows_of_an_uninterrupted_run_on_ray(u
     assert not list(folder.glob("tune/*/checkpoint_*")), "a finished run keeps no checkpoints"
 
 
+@pytest.mark.faults
 def test_ctrl_c_keeps_rows_and_says_how_to_resume(uninterrupted, tmp_path):
     process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
     process.send_signal(signal.SIGINT)
@@ -119,6 +121,7 @@ def test_ctrl_c_keeps_rows_and_says_how_to_resume(uninterrupted, tmp_path):
     assert_same_rows(rows(tmp_path), uninterrupted)
 
 
+@pytest.mark.faults
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(uninterrupted, tmp_path):
     process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
     deadline = time.monotonic() + 60
@@ -214,6 +217,7 @@ def test_optuna_averages_seeds_keeps_its_storage_and_resumes(tmp_path):
     assert len(optuna.load_study(study_name=name, storage=url).trials) == 4, "nothing was left to do"
 
 
+@pytest.mark.faults
 def test_an_interrupted_search_goes_on_with_other_points(tmp_path):
     import optuna
 
@@ -255,6 +259,7 @@ def test_a_failed_student_is_listed_and_the_rest_is_kept(tmp_path):
     assert "failed    student" in done.stderr
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("engine", ["inline", "local"])
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/bin/mount").exists(), reason="needs root to mount a file system")
 def test_a_full_disk_is_one_line_and_the_rows_so_far_are_whole(tmp_path, engine):

@@ -584,3 +584,9 @@ def test_the_full_sets_have_their_published_sizes_and_the_sample_is_part_of_them
     assert both.train_images.shape == (60_000, 3, 28, 28) and both.test_images.shape == (10_000, 3, 28, 28)
     assert np.array_equal(both.train_digits, digits.train_images)
     assert data.resolve("auto", ["mnistm"], root)[0] == "full"
+
+
+@pytest.mark.parametrize("variant_asked", ["auto", "sample", "full"])
+def test_a_study_without_data_sets_needs_no_files(variant_asked, tmp_path):
+    assert data.resolve(variant_asked, (), tmp_path)[0] == "full"
+    assert "enerated" in data.describe((), "full")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.core.schedules import Plateau, one_cycle, stairs
+from trainables.core.schedules import Plateau, log_spaced, one_cycle, stairs
 
 FRACTIONS = np.linspace(0, 1, 1001)
 
@@ -57,3 +57,11 @@ def test_a_loss_that_falls_keeps_the_rate():
     for loss in (3.0, 2.0, 1.0):
         plateau.look(loss)
     assert plateau.scale == 1
+
+
+def test_the_log_spaced_schedule_starts_at_one_and_ends_at_the_end():
+    for end in (1, 2, 7, 200, 375, 10_000):
+        steps = log_spaced(end, 5)
+        assert steps[0] == 1 and steps[-1] == end and steps == sorted(set(steps))
+    ratios = np.diff(np.log10([s for s in log_spaced(10_000, 5) if s >= 10]))
+    assert np.allclose(ratios, 0.2, atol=0.03)
