@@ -100,7 +100,7 @@ heard = [s for s in planes if s.name in chosen]
 if planes:
     drawn = pd.concat([s.cells for s in planes])
     place: dict = {"rows": ["teacher_view"], "columns": [a for a in planes[0].axes if a != "teacher_view"]}
-    framed = [{**s.axes, **(chosen[s.name].best if chosen[s.name].best["kd_weight"] else {"kd_weight": 0})} for s in heard]  # fmt: skip
+    framed = [frame for s in heard for frame in chosen[s.name].frames(s.axes)]
     blocks.plane(
         run, drawn, *PLANE, METRIC, HEADING, framed=framed, levels=lambda axes: levels(axes, "DANN"),
         more=published("source only", "trained on target"), **place,

@@ -105,7 +105,7 @@ levels = [
 
 def planes(which, heading, **how):
     """Surfaces and numbers of some settings, two in a line."""
-    framed = [{**s.axes, **chosen[s.name].best} for s in which if s.name in chosen]
+    framed = [frame for s in which if s.name in chosen for frame in chosen[s.name].frames(s.axes)]
     cells = pd.concat([s.cells for s in which])
     panels = list(which[0].axes)
     blocks.plane(

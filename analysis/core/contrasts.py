@@ -24,7 +24,7 @@ import pandas as pd
 from scipy.special import digamma, polygamma
 
 WORLDS = 4000  # simulated; the limit they give is then known within 2 %
-CAUTION = 0.5  # standard errors by which cells are taken to differ more in noise than it seems
+CAUTION = 1.0  # standard errors by which cells are taken to differ more in noise than it seems
 OUTLYING = 8  # one cell of so many may be left out of what is usual, if its noise lies far off
 
 
@@ -183,8 +183,9 @@ def together(test: Means, validation: Means, first: int, level: float) -> float:
 
 
 def _tails(rng: np.random.Generator, freedom: np.ndarray) -> np.ndarray:
-    """What makes the noise of each cell Student's t rather than normal, (WORLDS, C)."""
-    finite = np.where(np.isfinite(freedom), freedom, 1.0)
+    """What makes the noise of each cell Student's t rather than normal, (WORLDS, C); with less than one degree of freedom it is
+    Cauchy's, whose tails leave everything open."""
+    finite = np.where(np.isfinite(freedom), freedom, 1.0).clip(min=1)
     return np.where(np.isfinite(freedom), np.sqrt(finite / rng.chisquare(finite, (WORLDS, len(finite)))), 1.0)
 
 

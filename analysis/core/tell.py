@@ -15,6 +15,7 @@ from analysis.core.choice import Choice
 from analysis.core.settings import by_seed
 from analysis.core.statistics import Interval, interval, is_share, paired
 
+AXES = {"temperature": "T"}  # the field's letters
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 
@@ -118,7 +119,7 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
 
 
 def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5, lead: bool = True) -> str:
-    """What a choice is worth: which rivals are as good, which are open, and that the others are worse.
+    """What a choice is worth: which rivals are as good, which are open, and how many are worse.
 
     name: a candidate in words. most: how many are named one by one where no ranges of the axes name them. lead: whether the
     difference from the runner-up is said too.
@@ -128,35 +129,36 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
     second = value.rivals.iloc[0]
     side = "leads" if second["difference"].mean >= 0 else "is behind"
     ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])}"
+    end = f" {capital(ahead)}." if lead else ""
     if value.n < 2:
-        return f"One seed says nothing about noise, so this is no verdict{f': {ahead}' if lead else ''}."
+        return f"One seed says nothing about noise, so this is no verdict.{end}"
     rivals = count(len(value.rivals), "rival")
     if value.stands_out:
-        return f"It stands out: all {rivals} are worse{f'; {ahead}' if lead else ''}."
+        return f"It stands out: its {rivals} {'is' if len(value.rivals) == 1 else 'are all'} worse.{end}"
     within = f" (within {100 * value.margin:.2g} points)" if is_share(value.metric) else ""
-    words = {"as good": f"as good{within}", "open": "open, neither told to be worse nor to be as good"}
-    parts = [f"{len(part)} {said}: {region(value, state, name, most)}" for state, said in words.items() if len(part := value.state(state))]
-    worse = len(value.state("worse"))
-    parts += [f"{'all others' if len(parts) else rivals} are worse"] if worse else []
-    return f"Of its {rivals}, {'; '.join(parts)}{f'. {capital(ahead)}' if lead else ''}."
+    words = {"as good": f"as good{within}: ", "open": f"open with {count(value.n, 'seed')}: "}
+    known = {state: len(value.state(state)) for state in (*words, "worse")}
+    parts = [f"{known[state]} {said}{region(value, state, name, most)}" for state, said in words.items() if known[state]]
+    parts += [f"{known['worse']} worse"] * bool(known["worse"])
+    return f"Of its {rivals}: {'; '.join(parts)}.{end}"
 
 
 def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
-    """The candidates of a state in words: `temperature 2 to 8 with kd weight 0.25 to 0.5` where ranges of the axes hold them and
-    nothing else (the chosen one may lie among them), largest first; one by one where they lie on no grid or are few.
+    """The candidates of a state in words: `T 2 to 8 with kd weight 0.25 to 0.5` where ranges of the axes hold them and nothing
+    else, largest first (the chosen one may lie in a range of those that are as good); one by one where they lie on no grid or are few.
     """
-    inside = value.cells["state"].isin([state, "chosen"]).to_numpy()
-    wanted = (value.cells["state"] == state).to_numpy()
-    boxes = _boxes(value.cells[[*value.best]], inside, wanted)
-    if wanted.sum() > 2 and boxes and len(boxes) < min(wanted.sum(), most):
+    found = value.state(state)
+    inside = value.cells["state"].isin([state, *["chosen"] * (state == "as good")]).to_numpy()
+    boxes = _boxes(value.cells[[*value.best]], inside, (value.cells["state"] == state).to_numpy())
+    if len(found) > 2 and boxes and len(boxes) < min(len(found), most):
         return "; ".join(" with ".join(map(_span, box, box.values())) for box in boxes)
-    return listing([name(_columns(value, line)) for _, line in value.state(state).iterrows()], most)
+    return listing([name(_columns(value, line)) for _, line in found.iterrows()], most)
 
 
 def _span(axis: str, ends: tuple[Any, Any]) -> str:
-    """`temperature 2 to 8`"""
-    low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in ends)
-    return f"{axis.replace('_', ' ')} {low}" + f" to {high}" * (low != high)
+    """`T 2 to 8`"""
+    low, high = (f"{end:g}" for end in ends)
+    return f"{AXES.get(axis, axis.replace('_', ' '))} {low}" + f" to {high}" * (low != high)
 
 
 def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[dict[str, tuple[Any, Any]]]:
@@ -172,11 +174,11 @@ def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[
     for box in product(*spans):
         low, high = np.transpose(box)
         has = ((at >= low) & (at <= high)).all(axis=1)
-        if has.any() and inside[has].all():
+        if (has & wanted).any() and inside[has].all():
             held.append((box, has))
-    found, left = [], wanted.copy()
-    while left.any():
-        box, has = max(held, key=lambda each: (each[1] & left).sum())
+    found, left = [], inside.copy()
+    while (left & wanted).any():  # the box with the most that is new; of several alike the one that repeats least
+        box, has = max(held, key=lambda each: ((each[1] & left).sum(), -each[1].sum()))
         left &= ~has
         found.append(
             {axis: (v[a], v[b]) for (axis, v), (a, b) in zip(values.items(), box, strict=True) if (a, b) != (0, len(v) - 1)}
