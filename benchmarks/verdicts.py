@@ -98,7 +98,7 @@ def simulated(a: Arguments, rng: np.random.Generator) -> None:
             truth = rng.permutation(np.where(np.arange(cells) < best, 0.9, 0.89))
             equal, unequal = (world(kind, cells, seeds, shared, mean, rng) for mean in (np.full(cells, 0.9), truth))
             for row, rule in enumerate((usual, ours)):
-                chosen, worse, good = verdict = rule(unequal)
+                chosen, worse, _ = verdict = rule(unequal)
                 below = set(np.flatnonzero(truth < truth[chosen]))
                 power = len(worse & below) / len(below) if below else 0.0
                 count[row] += [wrong(rule(equal), np.full(cells, 0.9)), wrong(verdict, truth), power]

@@ -109,8 +109,8 @@ def usual_variance(own: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, fl
 
 def _prior(own: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:
     """(d0, s0^2) of variances that are s0^2 F(freedom, d0)."""
-    if len(own) == 1:
-        return math.inf, float(own[0])
+    if len(own) < 3:  # two cells have one difference, whose noise nobody shares
+        return math.inf, float(np.average(own, weights=freedom))
     half = freedom / 2
     logs = np.log(np.maximum(own, 1e-5 * np.median(own[own > 0]))) - digamma(half) + np.log(half)
     by_chance = polygamma(1, half).mean()
