@@ -228,16 +228,16 @@ def comparisons(
 
 
 def changes(
-    table: pd.DataFrame, axis: str, before: Any, after: Any, per: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str],
-    most: int = 8,
-) -> str:  # fmt: skip
-    """`500 labels +1.3 points (+0.2 to +2.4); ...`: `after` less `before` on an axis, by seed, for each combination of the
-    columns `per` that has both; nothing where none has. table: one line per cell and seed; name: a combination in words."""
-    told = []
+    table: pd.DataFrame, axis: str, before: Any, after: Any, per: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str]
+) -> list[dict[str, str]]:  # fmt: skip
+    """`after` less `before` on an axis, by seed: a line to show for each combination of the columns `per` that has both. table: one
+    line per cell and seed; name: a combination in words."""
+    lines = []
     for values, part in table.groupby(list(per), sort=False) if before != after else ():
         d = paired(by_seed(part[part[axis] == after], metric), by_seed(part[part[axis] == before], metric))
-        told += [f"{name(dict(zip(per, values, strict=True)))} {points(d)}"] if d.n else []
-    return listing(told, most)
+        at = name(dict(zip(per, values, strict=True)))
+        lines += [{"change": f"{axis}, {after} against {before}", "at": at, "difference": points(d)}] if d.n else []
+    return lines
 
 
 def _interval(values: Values) -> Interval:
