@@ -154,11 +154,13 @@ if heard:
 KINDS = {VIEWS["source"]: "#56B4E9", VIEWS["target"]: "#E69F00", "teacher or labels alone": "0.55", "published": "0.85"}
 if planes:
     ALONE, sizes = "teacher or labels alone", dict.fromkeys(s.axes["target_labels"] for s in planes)
-    rungs = [blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()]
-    rungs += [blocks.rung(f"labels only, {n}", labels_only(planes[0], n), ALONE, METRIC) for n in sizes]
-    rungs += [blocks.rung("source only: the teacher", teacher("target", planes[0]), ALONE, METRIC)]
     best = {s.name: f"{run.named(s.axes)}\n{tell.cell(chosen[s.name].best)}" for s in heard}
-    rungs += [blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard]
+    rungs = [
+        *(blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()),
+        *(blocks.rung(f"labels only, {n}", labels_only(planes[0], n), ALONE, METRIC) for n in sizes),
+        blocks.rung("source only: the teacher", teacher("target", planes[0]), ALONE, METRIC),
+        *(blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard),
+    ]
     blocks.ladder(run, rungs, METRIC, HEADING, KINDS)
 
 # %% [markdown]
@@ -310,6 +312,7 @@ def chain_sentences():
         )
 
 
+# %%
 def rule_sentences():
     rule, labels = picks["rule"], picks["labels"]
     lacks = tell.points(statistics.paired(rule.by_seed(), labels.by_seed()))
