@@ -229,7 +229,7 @@ if several:
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A winner that the seeds cannot tell from its rivals is called a tie.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
 
 
 # %%
@@ -307,8 +307,7 @@ def chain_sentences():
         yield (
             f"Without target labels: {text} {verb} {run.named(choice.best)}; test accuracy {tell.percent(accuracy)}, seeds from "
             f"{100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %. {(accuracy > level).sum()} of "
-            f"{tell.count(choice.n, 'seed')} pass DANN's published {100 * level:.2f} %: {side}. On test {len(choice.ties)} of "
-            f"{tell.count(len(choice.rivals), 'rival')} cannot be told from it (paired t, Holm-corrected)."
+            f"{tell.count(choice.n, 'seed')} pass DANN's published {100 * level:.2f} %: {side}. {tell.choice(choice, run.named, lead=False)}"
         )
 
 

@@ -228,7 +228,7 @@ generalisation()
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A winner that the seeds cannot tell from its rivals is called a tie.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
 
 
 # %%
