@@ -76,7 +76,7 @@ def ours(table: pd.DataFrame) -> tuple[int, set[int], set[int]]:
 def usual(table: pd.DataFrame) -> tuple[int, set[int], set[int]]:
     """As `ours`, by a paired t test for each rival, Holm-corrected; it tells no cell to be as good."""
     val, test = (table.pivot(index="cell", columns="seed", values=f"{name}_accuracy") for name in ("val", "test"))
-    best = val.mean(axis=1).idxmax()
+    best = int(val.mean(axis=1).to_numpy().argmax())  # cells are numbered
     apart = (test.loc[best] - test).drop(index=best)
     error = apart.std(axis=1, ddof=1) / np.sqrt(apart.shape[1])
     p = 2 * student_t.sf(np.abs(apart.mean(axis=1)) / error, apart.shape[1] - 1)

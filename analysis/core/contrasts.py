@@ -59,8 +59,9 @@ def adjusted(values: Mapping[Any, pd.Series]) -> Means:
     Cells that no chain of common seeds joins to the fullest are left out: nothing compares them with it.
     """
     table = pd.DataFrame(dict(enumerate(values.values())))  # (seeds, cells)
-    table = table[_joined(table)]
-    keys, known = [list(values)[i] for i in table], table.notna().to_numpy().T
+    joined = _joined(table.notna().to_numpy())
+    table, keys = table.loc[:, joined], [key for key, there in zip(values, joined, strict=True) if there]
+    known = table.notna().to_numpy().T
     cell, seed = np.nonzero(known)
     y, C, S = table.to_numpy(dtype=float).T[known], len(keys), len(table)
     design = np.hstack([np.eye(C)[cell], np.eye(S)[seed]])  # (N, C + S)
@@ -141,13 +142,12 @@ def _trigamma_inverse(value: float) -> float:
     return float(x)
 
 
-def _joined(table: pd.DataFrame) -> list:
-    """The columns (cells) that chains of common rows (seeds) join to the fullest one, in their order."""
-    known = table.notna().to_numpy()
-    seeds = known[:, known.sum(axis=0).argmax()]
-    for _ in range(len(table)):
-        seeds = known[:, known[seeds].any(axis=0)].any(axis=1)
-    return [column for column, there in zip(table, known[seeds].any(axis=0), strict=True) if there]
+def _joined(known: np.ndarray) -> np.ndarray:
+    """Which cells chains of common seeds join to the fullest one, (C,). known: what is measured, (seeds, C)."""
+    cells = np.arange(known.shape[1]) == known.sum(axis=0).argmax()
+    for _ in range(len(known)):
+        cells = known[known[:, cells].any(axis=1)].any(axis=0)
+    return cells
 
 
 def together(test: Means, validation: Means, first: int, level: float) -> float:

@@ -165,10 +165,10 @@ def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[
     """Ranges of the axes, {axis: (first, last)}, that together hold all `wanted` cells and none that is not `inside`; axes that
     a range spans from end to end are left out of it. None where an axis has words or the cells lie on no grid."""
     numeric = all(pd.api.types.is_numeric_dtype(cells[axis]) for axis in cells)
-    values = {axis: np.unique(cells[axis]) for axis in cells} if numeric else {}
+    values = {str(axis): np.unique(cells[axis]) for axis in cells} if numeric else {}
     if not numeric or len(cells) < 0.5 * math.prod(map(len, values.values())):
         return []
-    at = np.column_stack([np.searchsorted(values[axis], cells[axis]) for axis in cells])
+    at = np.column_stack([np.searchsorted(each, cells[axis]) for axis, each in values.items()])
     spans = [list(combinations_with_replacement(range(len(each)), 2)) for each in values.values()]
     held = []  # which cells each box has, of those boxes that have no cell outside
     for box in product(*spans):

@@ -64,8 +64,9 @@ class Race:
         table = pd.DataFrame(self.folder.read_rows(columns=columns), columns=columns)
         done = table[table["status"] == "done"].drop_duplicates(list(self.study.axes), keep="last")
         done = done.assign(value=done[self.study.metric] * (1 if self.study.mode == "max" else -1))
-        groups = done.groupby(self.others, sort=False) if self.others else [((), done)]
-        return [(dict(zip(self.others, values, strict=True)), part) for values, part in groups]
+        if not self.others:
+            return [({}, done)]
+        return [(part[self.others].iloc[0].to_dict(), part) for _, part in done.groupby(self.others, sort=False)]
 
     def _round(self, setting: Config, table: pd.DataFrame) -> list[Cell]:
         """The next seeds of the chosen cell and of those that are open; none where all are decided.
