@@ -17,7 +17,6 @@ from studies.harness.folder import RunFolder
 from studies.harness.plan import Plan
 from studies.harness.progress import say
 from studies.harness.students import Cell, cell_of
-from studies.harness.study import Config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +39,7 @@ class Race:
     def more(self) -> bool:
         """Whether a further round was added to the plan; says how the settings stand."""
         settings = self._settings()
-        rounds = [cells for cells in (self._round(config, table) for config, table in settings) if cells]
+        rounds = [cells for cells in map(self._round, settings) if cells]
         new: list[Cell] = []
         for cells in rounds:  # as many settings as the budget bears
             if self.added + _students([*new, *cells]) <= self.budget:
@@ -56,20 +55,18 @@ class Race:
             say(f"{stand}; {self.added} students were added")
         return bool(new)
 
-    def _settings(self) -> list[tuple[Config, pd.DataFrame]]:
-        """Of each setting its axes and the cells that are done: axes, student, and `value`, the metric as more is better."""
+    def _settings(self) -> list[pd.DataFrame]:
+        """Of each setting the cells that are done: axes, student, and `value`, the metric as more is better."""
         import pandas as pd
 
         columns = [*self.study.axes, "student", "status", self.study.metric]
         table = pd.DataFrame(self.folder.read_rows(columns=columns), columns=columns)
         done = table[table["status"] == "done"].drop_duplicates(list(self.study.axes), keep="last")
         done = done.assign(value=done[self.study.metric] * (1 if self.study.mode == "max" else -1))
-        if not self.others:
-            return [({}, done)]
-        return [(part[self.others].iloc[0].to_dict(), part) for _, part in done.groupby(self.others, sort=False)]
+        return [part for _, part in done.groupby(self.others, sort=False)] if self.others else [done]
 
-    def _round(self, setting: Config, table: pd.DataFrame) -> list[Cell]:
-        """The next seeds of the chosen cell and of those that are open; none where all are decided.
+    def _round(self, table: pd.DataFrame) -> list[Cell]:
+        """The next seeds of a setting's chosen cell and of those that are open; none where all are decided.
 
         All get the same seeds, so that they are compared on them; ones that nobody of the setting had, so that what fails is not
         tried again and again.
@@ -80,12 +77,13 @@ class Race:
         if choice is None or choice.state("open").empty:
             return []
         shown = choice.cells[choice.cells["state"].isin(["chosen", "open"])]
+        setting = {name: table[name].iloc[0] for name in self.others}
         alike = [cell.config for cell in self.plan.cells if setting.items() <= cell.config.items()]
         first = 1 + max(config["seed"] for config in alike)
         found = []
         for seed in range(first, first + self._at_a_time()):
-            for point in shown[self.compared].to_dict("records"):
-                config = {**setting, **point, "seed": seed}
+            for _, point in shown.iterrows():
+                config = {**setting, **{name: point[name] for name in self.compared}, "seed": seed}
                 found.append(cell_of(self.study, {n: axis.type(config[n]) for n, axis in self.study.axes.items()}))
         return found
 
