@@ -72,7 +72,7 @@ panels: dict = {"rows": ["train_size"], "columns": [a for a in settings[0].axes 
 whole = all(s.done["kd_weight"].nunique() > 2 and s.done["temperature"].nunique() > 1 for s in settings)
 top = 1.15 * max(100 * run.cells[METRIC].max(), *(level.value for s in settings for level in levels(s.axes)))
 if whole:
-    framed = [{**s.axes, **chosen[s.name].best} for s in settings if s.name in chosen]
+    framed = [frame for s in settings if s.name in chosen for frame in chosen[s.name].frames(s.axes)]
     blocks.plane(run, run.cells, *PLANE, METRIC, HEADING, framed=framed, limits=(0, top), digits=2, **panels)
     over = f"{HEADING} over the temperature, mean and 95 % interval"
     blocks.learning(
@@ -127,7 +127,7 @@ blocks.ladder(run, [*bars, *published], METRIC, HEADING, KINDS, digits=2, descen
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A winner that the seeds cannot tell from its rivals is called a tie.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
 
 
 # %%

@@ -8,17 +8,16 @@
 #
 # Two readings of "the teacher's answer" are kept apart. With `teacher_view = target` the teacher is shown the MNIST-M image
 # itself: adaptation, with a weak teacher. With `source` it is shown the clean digit behind the image: transfer between
-# pairs, which few applications have. How many MNIST-M labels the student has (`target_labels`) decides the picture, so that
-# is kept apart too. At λ = 1 no MNIST-M label trains the student; at λ = 0 the teacher is not heard.
+# pairs, which few applications have. At λ = 1 no MNIST-M label trains the student; at λ = 0 the teacher is not heard.
 #
 # T and λ are chosen on held-out validation digits of MNIST-M, and the test set only reports. Those digits have labels, so
 # "no labels" means none to train on. Every number is a mean over seeds with Student's 95 % interval.
 #
-# Two ways to go further without labels are axes of their own: `adaptation` (the teacher's batch-normalisation statistics
-# re-estimated on MNIST-M: Li et al. 2016, arXiv 1603.04779) and `rounds` (the student becomes the next teacher), where
-# `filtering` lets only confident answers teach. `augmentation` is no part of distillation and is kept apart: the student sees
-# every second image in inverted colours, since |digit - photo| is bright on dark or dark on bright. A run of these axes has
-# the figures under "Without target labels"; the surfaces are of one round without any of them.
+# Ways to go further without labels are axes of their own: `adaptation` (the teacher's batch-normalisation statistics
+# re-estimated on MNIST-M: Li et al. 2016, arXiv 1603.04779), `rounds` (the student becomes the next teacher) with `filtering` (only
+# confident answers teach), and `augmentation`, which is no part of distillation: every second image in inverted colours, since
+# |digit - photo| is bright on dark or dark on bright. A run of these axes has the figures under "Without target labels"; the
+# surfaces are of one round without any of them.
 
 # %%
 import matplotlib.pyplot as plt
@@ -47,11 +46,13 @@ chosen = choices(planes, PLANE)
 # ## What it is read against
 # Our own levels: the teacher on MNIST test and on MNIST-M test (source only), and the student on labels only, with the labels of
 # its setting and with all (the oracle). Published, drawn dashed: Ganin et al. 2016 (DANN, arXiv 1505.07818), Table 2, MNIST to
-# MNIST-M, with another network and another copy of MNIST-M.
+# MNIST-M, with another network and another copy of MNIST-M. A run without source only or the oracle (kd_weight = 0 with
+# target_labels = all) has no share of the gap; extend it with these cells to have one.
 
 # %%
 PAPER = "arXiv 1505.07818"
 PUBLISHED = {"source only": 0.5225, "DANN": 0.7666, "trained on target": 0.9596}
+ORACLE = "oracle: all labels"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#B35900", "#007A5A", "#9E4F80", "0.45"
 lessons = run.table("teachers")  # and the students that became teachers, as teachers of their rounds
 teachers = select(lessons, {"rounds": 1, "adaptation": "none"}).dropna(axis="columns", how="all")
@@ -75,17 +76,26 @@ def published(*names):
     return [Reference(name, 100 * PUBLISHED[name], f"{PAPER}, Table 2", GREY) for name in names]
 
 
-def levels(axes, *names):
-    """Our levels in per cent, those that were measured, and published ones."""
-    setting, own = find(planes, axes), axes["target_labels"]
-    found = [
-        ("teacher on MNIST", teacher("source", setting), BLUE),
-        ("source only", teacher("target", setting), ORANGE),
-    ]
-    found.append(("oracle: all labels", labels_only(setting, "all"), GREEN))
-    found += [(f"labels only ({own})", labels_only(setting, own), PURPLE)] * (own != "all")
-    return [Reference(n, 100 * v.mean(), color=color) for n, v, color in found if len(v)] + published(*names)
+def measured(setting):
+    """Our levels by seed; empty where the run has not measured them."""
+    own = setting.axes["target_labels"]
+    found = {"teacher on MNIST": teacher("source", setting), "source only": teacher("target", setting)}
+    found[ORACLE] = labels_only(setting, "all")
+    return found if own == "all" else {**found, f"labels only ({own})": labels_only(setting, own)}
 
+
+def levels(axes, *names):
+    """Our levels in per cent, and published ones."""
+    ours = zip(measured(find(planes, axes)).items(), (BLUE, ORANGE, GREEN, PURPLE), strict=False)
+    return [Reference(name, 100 * v.mean(), color=color) for (name, v), color in ours if len(v)] + published(*names)
+
+
+# %%
+if planes:
+    known = {"source only": PUBLISHED["source only"], ORACLE: PUBLISHED["trained on target"]}
+    ours = {name: tell.percent(v) if len(v) else "not in this run" for name, v in measured(planes[0]).items()}
+    beside = [(name, told, f"{100 * known[name]:.2f} %" if name in known else "") for name, told in ours.items()]
+    run.show(pd.DataFrame(beside, columns=["level", "ours", f"published, {PAPER}"]))
 
 # %% [markdown]
 # ## Test accuracy over temperature and weight
@@ -100,7 +110,7 @@ heard = [s for s in planes if s.name in chosen]
 if planes:
     drawn = pd.concat([s.cells for s in planes])
     place: dict = {"rows": ["teacher_view"], "columns": [a for a in planes[0].axes if a != "teacher_view"]}
-    framed = [{**s.axes, **(chosen[s.name].best if chosen[s.name].best["kd_weight"] else {"kd_weight": 0})} for s in heard]  # fmt: skip
+    framed = [frame for s in heard for frame in chosen[s.name].frames(s.axes)]
     blocks.plane(
         run, drawn, *PLANE, METRIC, HEADING, framed=framed, levels=lambda axes: levels(axes, "DANN"),
         more=published("source only", "trained on target"), **place,
@@ -143,14 +153,15 @@ if heard:
 # %%
 KINDS = {VIEWS["source"]: "#56B4E9", VIEWS["target"]: "#E69F00", "teacher or labels alone": "0.55", "published": "0.85"}
 if planes:
-    sizes = dict.fromkeys(s.axes["target_labels"] for s in planes)
-    alone = {f"labels only, {n}": labels_only(planes[0], n) for n in sizes}
-    untrained = blocks.rung("source only: the teacher", teacher("target", planes[0]), "teacher or labels alone", METRIC)
+    ALONE, sizes = "teacher or labels alone", dict.fromkeys(s.axes["target_labels"] for s in planes)
     best = {s.name: f"{run.named(s.axes)}\n{tell.cell(chosen[s.name].best)}" for s in heard}
-    theirs = [blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()]
-    plainly = [blocks.rung(name, values, "teacher or labels alone", METRIC) for name, values in alone.items()]
-    ours = [blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard]
-    blocks.ladder(run, [*theirs, *plainly, untrained, *ours], METRIC, HEADING, KINDS)
+    rungs = [
+        *(blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()),
+        *(blocks.rung(f"labels only, {n}", labels_only(planes[0], n), ALONE, METRIC) for n in sizes),
+        blocks.rung("source only: the teacher", teacher("target", planes[0]), ALONE, METRIC),
+        *(blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard),
+    ]
+    blocks.ladder(run, rungs, METRIC, HEADING, KINDS)
 
 # %% [markdown]
 # ## Without target labels: rounds and adaptation
@@ -161,7 +172,7 @@ if planes:
 # H(mean answer) - mean H(answer); students that are sure of what is wrong deceive it.
 
 # %%
-SECOND = "val_information"
+SECOND, ADAPTED = "val_information", {"none": "", "batch_norm": ", re-estimated"}
 if several:
     apart = ["teacher", "adaptation", "augmentation", "rounds", "temperature"]
     rest = [a for a in run.axes if a not in (*apart, *PLANE, "teacher_view", "target_labels")]
@@ -173,7 +184,7 @@ if several:
     picked = pd.concat([choice.students for choice in choose_each(chains, "chain", ["temperature"], by=RULE).values()])
     start = select(lessons, {"rounds": 1}).assign(rounds=0, **{METRIC: lambda table: table["target_test_accuracy"]})
     both = pd.concat([picked, *(start.assign(augmentation=a) for a in picked["augmentation"].unique())])
-    both["variant"] = both["teacher"] + both["adaptation"].map({"none": "", "batch_norm": ", re-estimated"})
+    both["variant"] = both["teacher"] + both["adaptation"].map(ADAPTED)
     tints = palette(ordered(both["variant"]))
     filtering = " and ".join(map(str, picked["filtering"].unique()))
     blocks.learning(
@@ -192,13 +203,11 @@ def rule_against_truth():
     table = statistics.summarise(chains, keys, METRIC).merge(chains.groupby(keys)[RULE].mean().reset_index())
     figure, ax = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
     for (name, adaptation, augmentation), part in table.groupby(["teacher", "adaptation", "augmentation"]):
-        variant = f"{name}{', re-estimated' * (adaptation == 'batch_norm')}"
+        variant = f"{name}{ADAPTED[str(adaptation)]}"
         style = {"color": tints[variant], "markerfacecolor": tints[variant] if augmentation == "none" else "white"}
         ax.errorbar(part[RULE], part[METRIC], reach(part, METRIC), fmt="o", label=f"{variant}, {augmentation}", **style)
-    for who, marker, size, text in (
-        ("rule", "*", 260, "chosen by the rule"),
-        ("labels", "s", 150, "by validation labels"),
-    ):
+    marks = {"chosen by the rule": ("rule", "*", 260), "by validation labels": ("labels", "s", 150)}
+    for text, (who, marker, size) in marks.items():
         at = select(table, picks[who].best)
         ax.scatter(at[RULE], at[METRIC], size, c="none", marker=marker, edgecolors="black", label=text, zorder=5)
     measure = "agreement of seeds, Cohen's κ" if RULE != SECOND else "information of the answers, nats"
@@ -210,20 +219,17 @@ def rule_against_truth():
 
 
 if several:
-    uninverted = select(chains, {"augmentation": "none"})
-    asked = {
-        "plain": (uninverted, RULE),
-        "rule": (chains, RULE),
-        "labels": (chains, "val_accuracy"),
-        "second": (chains, SECOND),
+    made = {
+        who: choose(chains, keys, by=by)
+        for who, by in {"rule": RULE, "labels": "val_accuracy", "second": SECOND}.items()
     }
-    made = {who: choose(table, keys, by=metric) for who, (table, metric) in asked.items()}
+    made["plain"] = choose(select(chains, {"augmentation": "none"}), keys, by=RULE)
     picks = {who: choice for who, choice in made.items() if choice}
     rule_against_truth()
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A winner that the seeds cannot tell from its rivals is called a tie.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
 
 
 # %%
@@ -265,29 +271,16 @@ def rivals_sentence(setting):
 
 
 # %%
-def levels_sentences(setting):
-    shown, source_only, oracle = teacher("source", setting), teacher("target", setting), labels_only(setting, "all")
-    yield (
-        f"The teacher reaches {tell.percent(shown)} on MNIST test and {tell.percent(source_only)} on MNIST-M test (source only; "
-        f"published {100 * PUBLISHED['source only']:.2f} %, {PAPER})."
-        if len(source_only) else "This run has no rows of its teachers, so source only and the share of the gap are missing."
-    )  # fmt: skip
-    yield (
-        f"On labels only, with all of them, the student reaches {tell.percent(oracle)}: the oracle "
-        f"(published {100 * PUBLISHED['trained on target']:.2f} %)."
-        if len(oracle) else "The oracle (kd_weight = 0 with target_labels = all) is not in this run, so no share of the gap is "
-        "given; extend the run with these cells to have it."
-    )  # fmt: skip
+def reading_line(target, source):
+    """What the other view of the teacher changes, at the same labels and all else."""
+    at = {axis: value for axis, value in target.axes.items() if axis != "teacher_view"}
+    return {"at": run.named(at), "difference": paired(chosen[source.name].by_seed(), chosen[target.name].by_seed())}
 
 
-def readings_sentences():
-    """The two views of the teacher against each other, at the same labels and all else."""
-    for target in (s for s in heard if s.axes["teacher_view"] == "target"):
-        for source in (s for s in heard if s.axes == {**target.axes, "teacher_view": "source"}):
-            yield (
-                f"The two readings: with {target.axes['target_labels']} labels, a teacher that sees the clean digit instead of the MNIST-M "
-                f"image changes the best student by {paired(chosen[source.name].by_seed(), chosen[target.name].by_seed())}."
-            )
+both_views = [(t, s) for t in heard for s in heard if {**t.axes, "teacher_view": "source"} == s.axes != t.axes]
+if both_views:
+    heading = "The best student of a teacher that sees the clean digit, less that of one that sees the MNIST-M image"
+    run.show([reading_line(*views) for views in both_views], heading)
 
 
 def no_label_sentences():
@@ -314,11 +307,11 @@ def chain_sentences():
         yield (
             f"Without target labels: {text} {verb} {run.named(choice.best)}; test accuracy {tell.percent(accuracy)}, seeds from "
             f"{100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %. {(accuracy > level).sum()} of "
-            f"{tell.count(choice.n, 'seed')} pass DANN's published {100 * level:.2f} %: {side}. On test {len(choice.ties)} of "
-            f"{tell.count(len(choice.rivals), 'rival')} cannot be told from it (paired t, Holm-corrected)."
+            f"{tell.count(choice.n, 'seed')} pass DANN's published {100 * level:.2f} %: {side}. {tell.choice(choice, run.named, lead=False)}"
         )
 
 
+# %%
 def rule_sentences():
     rule, labels = picks["rule"], picks["labels"]
     lacks = tell.points(statistics.paired(rule.by_seed(), labels.by_seed()))
@@ -330,28 +323,30 @@ def rule_sentences():
         f"Over the {len(means)} cells the rank correlation of the rule's measure with test accuracy is {rank[RULE]:.2f}; that "
         f"of {SECOND} is {rank[SECOND]:.2f}, and it would choose {run.named(second.best)}, {100 * second.by_seed().mean():.1f} % on test."
     )
+
+
+def changes():
+    """What re-estimation gives in the first round, inversion in the last, and the last round against the first."""
     first, last = chains["rounds"].min(), chains["rounds"].max()
     for axis, before, after, at in (
         ("adaptation", "none", "batch_norm", [first]), ("rounds", first, last, [first, last]), ("augmentation", "none", "inversion", [last]),
     ):  # fmt: skip
-        rest = [name for name in keys if name not in (axis, "temperature", "rounds")]
-        told = tell.changes(picked[picked["rounds"].isin(at)], axis, before, after, rest, METRIC, run.named)
-        if told:
-            where = f" in round {at[0]}" * (len(at) == 1)
-            yield f"{axis.capitalize()} {after} against {before}{where}, paired by seed: {told}."
+        rest = [name for name in keys if name not in (axis, "temperature")]
+        yield from tell.changes(picked[picked["rounds"].isin(at)], axis, before, after, rest, METRIC, run.named)
 
+
+if several:
+    run.show(list(changes()), "What one axis changes, paired by seed")
 
 # %%
-ends = (pd.Series([PUBLISHED[name]]) for name in ("DANN", "source only", "trained on target"))
-dann = statistics.share_of_gap(*ends).iloc[0]
+low, dann, high = (PUBLISHED[name] for name in ("source only", "DANN", "trained on target"))
 nearest = (
-    f"Published for comparison: DANN {100 * PUBLISHED['DANN']:.2f} %, which is {100 * dann:.1f} % of the gap by the formula used here "
-    f"on the accuracies of its table (the table prints 52.9 %), with no target label; {PAPER}, Table 2."
+    f"Published for comparison: DANN {100 * dann:.2f} %, which is {100 * (dann - low) / (high - low):.1f} % of the gap by the formula used "
+    f"here on the accuracies of its table (the table prints 52.9 %), with no target label; {PAPER}, Table 2."
 )
 run.close(
     [*map(setting_sentence, planes), *(chain_sentences() if several else ())],
     [
-        *(sentence for setting in planes[:1] for sentence in levels_sentences(setting)), *map(rivals_sentence, heard),
-        *readings_sentences(), *no_label_sentences(), *(rule_sentences() if several else ()), nearest,
+        *map(rivals_sentence, heard), *no_label_sentences(), *(rule_sentences() if several else ()), nearest,
     ],
 )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, pairs, report, tell
-from analysis.core.choice import choose
+from analysis.core.choice import choices
 from analysis.core.figures import pairs as figures
 from analysis.core.figures.references import Reference
 from analysis.core.figures.scales import positions
@@ -32,7 +32,8 @@ def called(axes):
 
 
 settings = run.settings(but=["l2"], first=["features", "components"], canonical=True)
-chosen = {called(s.axes): choose(s.students, ["l2"]) for s in settings}
+made = choices(settings, ["l2"])
+chosen = {called(s.axes): made[s.name] for s in settings if s.name in made}
 first = {view: choice.students.iloc[0] for view, choice in chosen.items()}  # of the chosen penalty, the first seed
 students = run.students.assign(view=[called(line) for line in run.students.to_dict("records")])
 
@@ -83,7 +84,7 @@ def own(table, student):
 
 def features(student):
     """The line of the table of features that a student saw."""
-    return select(run.table("features"), student[["features", "components", "seed"]]).iloc[0]
+    return select(run.table("features"), dict(student[["features", "components", "seed"]])).iloc[0]
 
 
 def finish(figure, heading, file, note=""):
@@ -160,7 +161,7 @@ if drawn:
 def view_line(view):
     """What a view keeps of the digits, and which weights are significant; components have no ink, so all are tested."""
     one = first[view]
-    line, of_seeds = features(one), select(run.table("features"), one[["features", "components"]])
+    line, of_seeds = features(one), select(run.table("features"), dict(one[["features", "components"]]))
     z, found = pairs.tested(own("weights", one), None if one["features"] == "pca" else pairs.inks(line))
     tested, (a, b) = np.isfinite(z).sum(), pairs.PAIRS[found.sum(1).argmax()]
     return {

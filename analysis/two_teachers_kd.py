@@ -105,7 +105,7 @@ levels = [
 
 def planes(which, heading, **how):
     """Surfaces and numbers of some settings, two in a line."""
-    framed = [{**s.axes, **chosen[s.name].best} for s in which if s.name in chosen]
+    framed = [frame for s in which if s.name in chosen for frame in chosen[s.name].frames(s.axes)]
     cells = pd.concat([s.cells for s in which])
     panels = list(which[0].axes)
     blocks.plane(
@@ -183,7 +183,7 @@ blocks.ladder(run, [*rest, *bars], METRIC, "Test accuracy on all ten digits", KI
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A winner that the seeds cannot tell from its rivals is called a tie.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
 
 
 # %%

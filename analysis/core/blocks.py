@@ -94,7 +94,8 @@ def plane(
     """Means of z over the grid of x and y: surfaces<suffix>.png and a surface to turn for each panel, where both axes are ordered;
     <name><suffix>.png, the same as numbers. A cell that was planned and has no result (a line without z) is a hole.
 
-    framed: cells that are outlined, each with values of panels and of x, y; `framing` says what the frame means. levels: planes of
+    framed: cells that are outlined, each with values of panels and of x, y, and perhaps its `state` (see `Choice.frames`);
+    `framing` says what the frame means. levels: planes of
     the surfaces; more: further ones of those to turn. limits: of the z axis (0 to 100 for shares); colors: of the colours (round
     numbers around all means). digits: of the numbers.
     """
@@ -102,7 +103,7 @@ def plane(
     means = [statistics.summarise(panel.table, [x, y], z, holes=True) for panel in shown]
     colors = colors or _round(pd.concat(means)[z], digits)
     frames = [
-        [{k: cell[k] for k in (x, y) if k in cell} for cell in framed if _belongs(cell, panel.values)]
+        [{k: cell[k] for k in (x, y, "state") if k in cell} for cell in framed if _belongs(cell, panel.values)]
         for panel in shown
     ]
     numbers = all(pd.api.types.is_numeric_dtype(table[axis]) for axis in (x, y))
@@ -128,7 +129,9 @@ def plane(
             also(ax, panel)
     scale = plt.cm.ScalarMappable(plt.Normalize(*colors), MAP)
     figure.colorbar(scale, ax=axes, label=label(z), shrink=0.7)
-    key = f"; framed: {framing}" if any(frames) else ""
+    states = {cell.get("state") for cells in frames for cell in cells}
+    others = [f"{look} {state}" for state, look in (("as good", "thin:"), ("open", "dashed:")) if state in states]
+    key = "; ".join([f"; framed: {framing}", *others]) if states else ""
     figure.suptitle(run.title(heading + key, note), fontsize=11)
     run.figure(figure, name + suffix)
 
@@ -358,6 +361,8 @@ def _surfaces(
     if wrapped:
         _centre_last(axes)
     star = "star: chosen on validation" if any(frames) else ""
+    states = {cell.get("state") for cells in frames for cell in cells}
+    star += "".join(f"; {look} {state}" for state, look in (("as good", "white:"), ("open", "grey:")) if state in states)
     title = run.title("; ".join(filter(None, (heading, star))), _sourced(note, levels, shown))
     figure.suptitle(title, fontsize=11)
     run.figure(figure, "surfaces" + suffix)

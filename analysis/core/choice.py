@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.core.contrasts import Means, adjusted, together
 from analysis.core.settings import Setting, by_seed, select
-from analysis.core.statistics import LEVEL, Difference, holm, paired, scores
+from analysis.core.statistics import LEVEL, Interval, is_share
+
+MARGIN = 0.005  # of shares: what is within half a point is as good
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,16 @@ class Choice:
     """What validation chose, and what the choice is worth.
 
     best: the chosen cell, {column: value}. students: its lines, one per seed. cells: every candidate, best on validation
-    first: its columns, `score` (what it was ranked by), `n`, `difference` (a `Difference`: the chosen less this one on the
-    reported metric; None of the chosen), `low`, `high`, and `state`: "chosen"; "worse", told to be so by test; "as good" or
-    "open"; `alone` is the state if the candidate were the only rival. metric: what is reported.
+    first: its columns, `score` (what it was ranked by), `n`, `difference` (an `Interval`: the chosen less this one on the
+    reported metric; None of the chosen), its `low` and `high`, and `state`: "chosen"; "as good", within the margin; "worse";
+    or "open". metric: what is reported. margin: the difference that does not matter.
     """
 
     best: dict[str, Any]
     students: pd.DataFrame = field(repr=False)
     cells: pd.DataFrame = field(repr=False)
     metric: str
+    margin: float
 
     @property
     def n(self) -> int:
@@ -42,6 +46,17 @@ class Choice:
         """Rivals that are not told to be worse."""
         return self.rivals[self.rivals["state"] != "worse"]
 
+    def state(self, state: str) -> pd.DataFrame:
+        """The candidates of one state."""
+        return self.cells[self.cells["state"] == state]
+
+    def frames(self, axes: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The chosen cell and those that are not told to be worse, as `blocks.plane` outlines them: with the `axes` of a panel and their
+        `state`. Where nothing is heard of a teacher (kd_weight 0) every temperature is the same cell."""
+        shown = self.cells[self.cells["state"] != "worse"]
+        found = [{**axes, **{name: line[name] for name in self.best}, "state": line["state"]} for _, line in shown.iterrows()]
+        return [{k: v for k, v in cell.items() if k != "temperature" or cell.get("kd_weight") != 0} for cell in found]
+
     @property
     def stands_out(self) -> bool:
         """The chosen cell is better than every rival by more than noise."""
@@ -53,14 +68,19 @@ class Choice:
 
 
 def choose(
-    table: pd.DataFrame, among: Sequence[str], by: str | Sequence[str] = "val_accuracy", report: str = "test_accuracy"
+    table: pd.DataFrame,
+    among: Sequence[str],
+    by: str | Sequence[str] = "val_accuracy",
+    report: str = "test_accuracy",
+    margin: float | None = None,
 ) -> Choice | None:
-    """The cell with the best mean of `by`, and which of its rivals `report` tells to be worse; None where no line has both.
+    """The cell with the best mean of `by`, and how its rivals stand to it on `report`; None where no line has both.
 
     table: one line per cell and seed. among: the columns that tell cells apart. by: a validation metric, or several, of which a
     later one breaks ties of those before; of a metric with a leading "-" less is better. report: a test metric of which more
-    is better. Cells of the same students (column `student`) are one cell, named by the first. A cell that lost seeds is ranked
-    as `statistics.scores` says, so that a lucky seed does not choose.
+    is better. margin: the difference in it that does not matter, MARGIN for shares and 0 for what is none unless given. Cells of
+    the same students (column `student`) are one cell, named by the first. Means are those of `contrasts.adjusted`, which a
+    lost seed does not shift, so that no lucky survivor is chosen.
     """
     order = [by] if isinstance(by, str) else list(by)
     measured = table.dropna(subset=[*(name.removeprefix("-") for name in order), report])
@@ -71,15 +91,16 @@ def choose(
     for key, group in groups.items():
         distinct.setdefault(tuple(group["student"]) if "student" in group else key, key)
     keys = list(distinct.values())
-    ranks = [scores({key: _signed(groups[key], name) for key in keys}) for name in order]
-    ranked = sorted(
-        (key for key in ranks[0] if all(key in rank for rank in ranks)), key=lambda key: [-rank[key] for rank in ranks]
-    )
-    judged = _judge({key: groups[key][report] for key in ranked})
-    lines = [(*key, ranks[0][key], len(groups[key]), *line) for key, line in zip(ranked, judged, strict=True)]
-    cells = pd.DataFrame(lines, columns=[*among, "score", "n", "difference", "low", "high", "state", "alone"])
-    best = dict(zip(among, ranked[0], strict=True))
-    return Choice(best, select(measured, best).sort_values("seed"), cells, report)
+    heard = [adjusted({key: _signed(groups[key], name) for key in keys}) for name in order]
+    test = adjusted({key: groups[key][report] for key in keys})
+    scores = np.column_stack([m.means for m in heard]).round(12)  # equal ones are equal, whatever the rounding
+    ranked = sorted(range(len(test.keys)), key=lambda i: [*-scores[i]])
+    within = margin if margin is not None else MARGIN * is_share(report)
+    against = _against(test, heard[0], ranked[0], {key: set(groups[key].index) for key in keys})
+    lines = [(*test.keys[i], scores[i, 0], len(groups[test.keys[i]]), *_stand(against[i], within)) for i in ranked]
+    cells = pd.DataFrame(lines, columns=[*among, "score", "n", "difference", "low", "high", "state"])
+    best = dict(zip(among, test.keys[ranked[0]], strict=True))
+    return Choice(best, select(measured, best).sort_values("seed"), cells, report, within)
 
 
 def choices(
@@ -109,19 +130,21 @@ def _signed(group: pd.DataFrame, name: str) -> pd.Series:
     return -group[name[1:]] if name.startswith("-") else group[name]
 
 
-def _judge(values: Mapping[Any, pd.Series]) -> list[tuple[Difference | None, float, float, str, str]]:
-    """Difference, low, high, state and state alone of each cell; values: the reported metric by seed, the chosen one first.
+def _against(test: Means, validation: Means, first: int, seeds: Mapping[Any, set]) -> list[Interval | None]:
+    """The chosen cell less each on test, with intervals that hold together; None of itself."""
+    lead, error = test.means[first] - test.means, test.errors(first)
+    limit = together(test, validation, first, LEVEL) if len(lead) > 1 and test.pooled > 0 else np.nan
+    found: list[Interval | None] = []
+    for i, key in enumerate(test.keys):
+        n = len(seeds[test.keys[first]] & seeds[key])
+        reach = limit * error[i] if error[i] > 0 or n > 2 else np.nan  # two equal differences are equal by chance
+        found.append(Interval(lead[i], lead[i] - reach, lead[i] + reach, n) if i != first else None)
+    return found
 
-    The chosen against each rival: a paired t test over seeds, Holm-corrected over the rivals, two-sided, where only the
-    chosen one's side counts. The test looks at another metric than the choice, so the choice does not flatter it, save for
-    what luck of a seed moves both. With three seeds it finds large differences only. Variances pooled over the cells would find
-    smaller ones, but where cells differ in noise they find them among equals too, so each rival answers for its own.
-    """
-    first, *rest = values.values()
-    leads = [paired(first, rival) for rival in rest]
-    raw = np.nan_to_num([lead.p if lead.mean > 0 else 1.0 for lead in leads], nan=1.0)
-    lines: list[tuple[Difference | None, float, float, str, str]] = [(None, np.nan, np.nan, "chosen", "chosen")]
-    for lead, corrected, p in zip(leads, holm(raw), raw, strict=True):
-        state, alone = ("worse" if value < 1 - LEVEL else "open" for value in (corrected, p))
-        lines.append((lead, lead.low, lead.high, state, alone))
-    return lines
+
+def _stand(lead: Interval | None, margin: float) -> tuple[Interval | None, float, float, str]:
+    """Difference, low, high and state of one cell."""
+    if lead is None:
+        return None, np.nan, np.nan, "chosen"
+    good = -margin < lead.low and lead.high < margin
+    return lead, lead.low, lead.high, "as good" if good else "worse" if lead.low > 0 else "open"

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations_with_replacement, product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.core.choice import Choice
 from analysis.core.settings import by_seed
-from analysis.core.statistics import Interval, interval, paired
+from analysis.core.statistics import Interval, interval, is_share, paired
 
+AXES = {"temperature": "T"}  # the field's letters
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 
@@ -116,26 +119,71 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
 
 
 def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5, lead: bool = True) -> str:
-    """What a choice is worth: it stands out, it is a tie (the first `most` rivals are named), or nobody can know.
+    """What a choice is worth: which rivals are as good, which are open, and how many are worse.
 
-    lead: whether the difference from the runner-up is said too.
+    name: a candidate in words. most: how many are named one by one where no ranges of the axes name them. lead: whether the
+    difference from the runner-up is said too.
     """
     if value.rivals.empty:
         return "It has no rival."
     second = value.rivals.iloc[0]
     side = "leads" if second["difference"].mean >= 0 else "is behind"
-    ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])} before correction"
+    ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])}"
+    end = f" {capital(ahead)}." if lead else ""
     if value.n < 2:
-        return f"One seed says nothing about noise, so this is no verdict{f': {ahead}' if lead else ''}."
+        return f"One seed says nothing about noise, so this is no verdict.{end}"
     rivals = count(len(value.rivals), "rival")
     if value.stands_out:
-        return f"It stands out from its {rivals} (paired t, Holm-corrected){f': {ahead}' if lead else ''}."
-    ties = listing([name(_columns(value, tied)) for _, tied in value.ties.iterrows()], most)
-    uncorrected = int((value.rivals["alone"] != "worse").sum())
-    return (
-        f"It is a tie: with {value.n} seeds, {len(value.ties)} of {rivals} cannot be told from it (paired t, Holm-corrected; "
-        f"uncorrected {uncorrected}): {ties}{f'; {ahead}' if lead else ''}."
-    )
+        return f"It stands out: its {rivals} {'is' if len(value.rivals) == 1 else 'are all'} worse.{end}"
+    within = f" (within {100 * value.margin:.2g} points)" if is_share(value.metric) else ""
+    words = {"as good": f"as good{within}: ", "open": f"open with {count(value.n, 'seed')}: "}
+    known = {state: len(value.state(state)) for state in (*words, "worse")}
+    parts = [f"{known[state]} {said}{region(value, state, name, most)}" for state, said in words.items() if known[state]]
+    parts += [f"{known['worse']} worse"] * bool(known["worse"])
+    return f"Of its {rivals}: {'; '.join(parts)}.{end}"
+
+
+def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
+    """The candidates of a state in words: `T 2 to 8 with kd weight 0.25 to 0.5` where ranges of the axes hold them and nothing
+    else, largest first (the chosen one may lie in a range of those that are as good); one by one where they lie on no grid or are few.
+    """
+    found = value.state(state)
+    inside = value.cells["state"].isin([state, *["chosen"] * (state == "as good")]).to_numpy()
+    boxes = _boxes(value.cells[[*value.best]], inside, (value.cells["state"] == state).to_numpy())
+    if len(found) > 2 and boxes and len(boxes) < min(len(found), most):
+        return "; ".join(" with ".join(map(_span, box, box.values())) for box in boxes)
+    return listing([name(_columns(value, line)) for _, line in found.iterrows()], most)
+
+
+def _span(axis: str, ends: tuple[Any, Any]) -> str:
+    """`T 2 to 8`"""
+    low, high = (f"{end:g}" for end in ends)
+    return f"{AXES.get(axis, axis.replace('_', ' '))} {low}" + f" to {high}" * (low != high)
+
+
+def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[dict[str, tuple[Any, Any]]]:
+    """Ranges of the axes, {axis: (first, last)}, that together hold all `wanted` cells and none that is not `inside`; axes that
+    a range spans from end to end are left out of it. None where an axis has words or the cells lie on no grid."""
+    numeric = all(pd.api.types.is_numeric_dtype(cells[axis]) for axis in cells)
+    values = {str(axis): np.unique(cells[axis]) for axis in cells} if numeric else {}
+    if not numeric or len(cells) < 0.5 * math.prod(map(len, values.values())):
+        return []
+    at = np.column_stack([np.searchsorted(each, cells[axis]) for axis, each in values.items()])
+    spans = [list(combinations_with_replacement(range(len(each)), 2)) for each in values.values()]
+    held = []  # which cells each box has, of those boxes that have no cell outside
+    for box in product(*spans):
+        low, high = np.transpose(box)
+        has = ((at >= low) & (at <= high)).all(axis=1)
+        if (has & wanted).any() and inside[has].all():
+            held.append((box, has))
+    found, left = [], inside.copy()
+    while (left & wanted).any():  # the box with the most that is new; of several alike the one that repeats least
+        box, has = max(held, key=lambda each: ((each[1] & left).sum(), -each[1].sum()))
+        left &= ~has
+        found.append(
+            {axis: (v[a], v[b]) for (axis, v), (a, b) in zip(values.items(), box, strict=True) if (a, b) != (0, len(v) - 1)}
+        )
+    return found
 
 
 def edge(value: Choice, words: Mapping[str, str], table: pd.DataFrame | None = None) -> str:
@@ -180,16 +228,16 @@ def comparisons(
 
 
 def changes(
-    table: pd.DataFrame, axis: str, before: Any, after: Any, per: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str],
-    most: int = 8,
-) -> str:  # fmt: skip
-    """`500 labels +1.3 points (+0.2 to +2.4); ...`: `after` less `before` on an axis, by seed, for each combination of the
-    columns `per` that has both; nothing where none has. table: one line per cell and seed; name: a combination in words."""
-    told = []
+    table: pd.DataFrame, axis: str, before: Any, after: Any, per: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str]
+) -> list[dict[str, str]]:  # fmt: skip
+    """`after` less `before` on an axis, by seed: a line to show for each combination of the columns `per` that has both. table: one
+    line per cell and seed; name: a combination in words."""
+    lines = []
     for values, part in table.groupby(list(per), sort=False) if before != after else ():
         d = paired(by_seed(part[part[axis] == after], metric), by_seed(part[part[axis] == before], metric))
-        told += [f"{name(dict(zip(per, values, strict=True)))} {points(d)}"] if d.n else []
-    return listing(told, most)
+        at = name(dict(zip(per, values, strict=True)))
+        lines += [{"change": f"{axis}, {after} against {before}", "at": at, "difference": points(d)}] if d.n else []
+    return lines
 
 
 def _interval(values: Values) -> Interval:

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,8 @@ class Options:
     resume: str | None
     extend: str | None
     pack: int | None
+    decide: float | None
+    budget: int | None
     keep_weights: bool
     dashboard: bool
     dry_run: bool
@@ -48,6 +52,9 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     def arg(kind, default, text, **more):
         return Annotated[kind, tyro.conf.arg(help=text, **more)], dataclasses.field(default=default)
 
+    from analysis.core.statistics import unit
+
+    points = study.margin * unit(study.metric)
     presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())
     table = {
         "preset": arg(Literal[tuple(study.presets)], "course", f"Size of the study. {presets}."),
@@ -65,6 +72,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "extend": arg(str | None, None, "Add seeds or grid points to a run, or, where none are given, what its preset has gained since: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
+        "decide": arg(float | None, None, f"After the grid, add seeds to the cells that are open, until each is as good as the chosen one or worse, to so many points of {study.metric}.", metavar="[POINTS]", help_behavior_hint=f"(alone: {points:g})"),
+        "budget": arg(int | None, None, "Most students that --decide may add.", metavar="INT", help_behavior_hint="(default: as many as the grid has)"),
         "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer and finetuning)."),
         "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),
         "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory), look for weights that it needs, and stop."),
@@ -96,7 +105,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
                 form,
                 prog=f"studies/{study.name}.py",
                 description=study.question,
-                args=list(words),
+                args=_complete(words, "--decide", f"{points:g}"),
                 return_unknown_args=True,
             )
     except SystemExit as end:
@@ -121,12 +130,27 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     return options
 
 
+def _complete(words: Sequence[str], name: str, value: str) -> list[str]:
+    """The words with a value after a flag that may stand alone."""
+    found = []
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue="--"):
+        found += [word, value] if word == name and following.startswith("--") else [word]
+    return found
+
+
 def _check(o: Options) -> None:
     for name, value, least in (
         ("num_gpus", o.num_gpus, 0), ("per_gpu", o.per_gpu, 1), ("num_cpus", o.num_cpus, 1), ("seeds", o.seeds, 1), ("samples", o.samples, 1), ("pack", o.pack, 1),
+        ("budget", o.budget, 1),
     ):  # fmt: skip
         if value is not None and value < least:
             raise InputError(f"{flag(name)} {value}: must be at least {least}")
+    if o.decide is not None and not 0 < o.decide < math.inf:
+        raise InputError(f"--decide {o.decide:g}: must be above 0")
+    if o.decide is not None and (o.search, o.scheduler) != ("grid", "none"):
+        raise InputError("--decide adds seeds to a grid: leave out --search and --scheduler")
+    if o.budget and o.decide is None and not o.resume and not o.extend:
+        raise InputError("--budget limits what --decide adds: give that too")
     if o.resume and o.extend:
         raise InputError("--resume and --extend exclude each other")
     if o.resume and (o.axes or o.seeds):

@@ -16,7 +16,7 @@ from studies.harness.study import Config, InputError, Study, flag
 Grid = dict[str, tuple]  # the values of every axis
 
 KEPT = ("preset", "search", "samples", "scheduler", "data")
-WHERE = ("data_root", "num_gpus", "per_gpu", "num_cpus", "address", "pack", "keep_weights")
+WHERE = ("data_root", "num_gpus", "per_gpu", "num_cpus", "address", "pack", "keep_weights", "decide", "budget")
 """Options that a continued run takes from run.json: the first may not be changed, the second may."""
 
 

@@ -22,6 +22,7 @@ from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
 from studies.harness.plan import OVERHEAD, Plan
 from studies.harness.progress import duration, say
+from studies.harness.race import Race
 from studies.harness.study import InputError, Study
 
 if TYPE_CHECKING:
@@ -123,12 +124,13 @@ class Run:
         if searches := self.plan.searches():
             with self._ray(ledger) as tuning:
                 return tuning.search(searches)
-        if not self.plan.trials:
+        race = Race(self.plan, self.folder) if self.options.decide is not None else None
+        if not self.plan.trials and not (race and race.more()):
             return False
         start: Callable[[Ledger], AbstractContextManager[Engine]]
         start = self._inline if self.options.address == "inline" else self._ray
         with start(ledger) as engine:
-            while trials := self.plan.more():
+            while trials := self.plan.more() or (race and race.more() and self.plan.more()):
                 ledger.write_plan()
                 if engine.train(trials):
                     return True

@@ -107,7 +107,8 @@ class Study:
     stands for all configs with the same mathematics. trains_alone: whether a student trains in a pack of one. metric: chosen on,
     never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
     where the study has an axis `dataset`, its values are the names. artifact_table: where a row per prepared artifact (a
-    teacher) is kept. tables: further tables, each with the columns that tell its rows apart beside the student and the
+    teacher) is kept. among: the axes whose values compete, of which validation chooses; all student axes but the seed unless
+    named. margin: the difference in the metric that does not matter. tables: further tables, each with the columns that tell its rows apart beside the student and the
     step.
     """
 
@@ -124,11 +125,24 @@ class Study:
     trains_alone: Callable[[Config], bool] = lambda config: False
     datasets: tuple[str, ...] = ("mnist",)
     artifact_table: str = "teachers"
+    among: tuple[str, ...] = ()
+    margin: float = 0.005
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def axes(self) -> dict[str, Axis]:
         return {**self.trials, **self.students}
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The axes whose values compete; the others make settings, each with a choice of its own."""
+        return self.among or tuple(name for name in self.students if name != "seed")
+
+    def margin_of(self, points: float | None) -> float:
+        """The difference in the metric that does not matter: the study's, or as it was said, in points where it is a share."""
+        from analysis.core.statistics import unit
+
+        return self.margin if points is None else points / unit(self.metric)
 
     def load(self) -> Any:
         """The trainable's class. Imports torch."""

@@ -14,6 +14,13 @@ from matplotlib.patches import Rectangle
 
 from analysis.core.figures.scales import HOLE, MAP, dress, grid, label, matching, ordered, positions, whiskers
 
+OUTLINES: dict[str, dict[str, Any]] = {
+    "chosen": {"linewidth": 3, "zorder": 6},
+    "as good": {"linewidth": 1.4, "zorder": 5},
+    "open": {"linewidth": 1.2, "linestyle": (0, (2, 2)), "zorder": 5},
+}
+"""How cells are framed by their state, see `choice.Choice`."""
+
 
 def heatmap(
     table: pd.DataFrame,
@@ -29,7 +36,7 @@ def heatmap(
     other cells.
 
     y may be words, in the order of their categories. limits: of the colours only. framed: cells that are outlined, each with
-    all fields along a column that it does not name. A cell that is NaN is hatched and crossed; a combination without a
+    all fields along a column that it does not name; boldly, or as its `state` says (see OUTLINES). A cell that is NaN is hatched and crossed; a combination without a
     line in the table stays blank.
     """
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
@@ -56,7 +63,7 @@ def heatmap(
         chosen = matching(table, frame)
         across, up = (np.array([values.index(v) for v in chosen[c]]) for values, c in ((columns, x), (rows, y)))
         corner, width, height = (across.min() - 0.47, up.min() - 0.47), np.ptp(across) + 0.94, np.ptp(up) + 0.94
-        ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HOLE, linewidth=3, zorder=5))
+        ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HOLE, **OUTLINES[frame.get("state", "chosen")]))
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
     ax.set_xticks(range(len(columns)), [v if isinstance(v, str) else f"{v:g}" for v in columns])
     ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else f"{v:g}" for v in rows])
@@ -100,6 +107,9 @@ def scatter(
     for cell in framed:
         chosen = matching(table, cell)
         px, py = positions(chosen[x], x), positions(chosen[y], y)
+        if cell.get("state", "chosen") != "chosen":
+            ax.scatter(px, py, facecolors="none", edgecolors=HOLE, s=130, **OUTLINES[cell["state"]])
+            continue
         ax.scatter(px, py, facecolors="none", edgecolors=HOLE, s=170, linewidths=2.5)
         ax.annotate(
             f"{chosen[z].iloc[0]:.1f}", (px[0], py[0]), (0, 12), textcoords="offset points", ha="center", fontsize=9

@@ -13,6 +13,13 @@ from matplotlib.colors import to_hex
 from analysis.core.figures.references import Reference
 from analysis.core.figures.scales import HOLE, grid, label, matching, positions, scattered, ticks, whiskers
 
+STATES = {
+    "chosen": ("chosen on validation", "diamond-open", 9),
+    "as good": ("as good", "circle-open", 7),
+    "open": ("open", "square-open", 6),
+}
+"""What cells of a state are called and marked with: name, symbol, size."""
+
 
 def interactive(
     table: pd.DataFrame,
@@ -37,13 +44,14 @@ def interactive(
             name="mean over seeds", showlegend=True, showscale=False,
         )  # fmt: skip
     _points(figure, table, x, y, z, limits[0], colors)
-    chosen = pd.concat([table[:0], *(matching(table, cell) for cell in framed)])
-    if len(chosen):
-        figure.add_scatter3d(
-            x=positions(chosen[x], x), y=positions(chosen[y], y), z=chosen[z], mode="markers",
-            marker={"symbol": "diamond-open", "size": 9, "color": "black", "line": {"width": 3}}, hoverinfo="skip",
-            name="chosen on validation",
-        )  # fmt: skip
+    for state, (name, symbol, size) in STATES.items():
+        marked = [matching(table, cell) for cell in framed if cell.get("state", "chosen") == state]
+        if marked:
+            cells = pd.concat(marked)
+            figure.add_scatter3d(
+                x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", hoverinfo="skip", name=name,
+                marker={"symbol": symbol, "size": size, "color": "black", "line": {"width": 3}},
+            )  # fmt: skip
     side_x, side_y = np.meshgrid([X.min(), X.max()], [Y.min(), Y.max()])
     for r in references:
         color = to_hex(r.color)

@@ -149,9 +149,10 @@ def grid(table: pd.DataFrame, x: str, y: str, z: str) -> tuple[np.ndarray, np.nd
 
 
 def matching(table: pd.DataFrame, best: Mapping[str, Any]) -> pd.DataFrame:
-    """The lines of the cell `best`, {column: value}; of all cells along a column that it does not name."""
+    """The lines of the cell `best`, {column: value}; of all cells along a column that it does not name. `state` is no column."""
     for column, value in best.items():
-        table = table[table[column] == value]
+        if column != "state":
+            table = table[table[column] == value]
     return table
 
 

@@ -31,7 +31,8 @@ def surface(
     the colours `colors`.
 
     references are planes, named at the left rear edge. Holes tear the surface and are crossed on the floor. framed:
-    cells to mark with a star, {column: value}, each with all cells along a column that it leaves out. Points of a search, which
+    cells to mark with a star, {column: value}, each with all cells along a column that it leaves out; with a white point where its
+    `state` is "as good", a grey one where it is "open". Points of a search, which
     fill no grid, are drawn as stems. Without `ax` a new figure is made.
     """
     if ax is None:
@@ -92,15 +93,11 @@ def _mark(
 ) -> None:
     chosen = matching(table, best)
     px, py = positions(chosen[x], x), positions(chosen[y], y)
-    star = {
-        "marker": "*",
-        "color": "white",
-        "markeredgecolor": "black",
-        "markersize": 13 if len(chosen) == 1 else 8,
-        "linestyle": "",
-    }
-    ax.plot(px, py, chosen[z], zorder=21, **star)
-    if len(chosen) == 1:
+    state = best.get("state", "chosen")
+    mark: dict[str, Any] = {"color": "0.6" if state == "open" else "white", "markeredgecolor": "black", "linestyle": ""}
+    mark |= {"marker": "*", "markersize": 13 if len(chosen) == 1 else 8} if state == "chosen" else {"marker": "o", "markersize": 6}
+    ax.plot(px, py, chosen[z], zorder=21 if state == "chosen" else 20, **mark)
+    if len(chosen) == 1 and state == "chosen":
         ax.plot([px[0]] * 2, [py[0]] * 2, [limits[0], chosen[z].iloc[0]], color="black", linestyle=":", linewidth=1)
 
 

@@ -16,14 +16,27 @@ def table(cells: dict[str, list[float]], students: dict[str, str] | None = None)
     return pd.DataFrame(rows)
 
 
-def test_a_clear_winner_stands_out_and_a_noisy_one_is_a_tie():
+def test_a_clear_winner_stands_out_and_a_close_one_does_not():
     clear = choose(table({"a": [0.5, 0.51, 0.5], "b": [0.9, 0.91, 0.905]}), ["cell"], "val", "test")
     assert clear.best == {"cell": "b"} and clear.stands_out
-    noisy = {"a": [0.5, 0.51, 0.5], "b": [0.9, 0.91, 0.905], "c": [0.91, 0.90, 0.9]}
-    tie = choose(table(noisy), ["cell"], "val", "test")
-    assert (
-        tie.best == {"cell": "b"} and not tie.stands_out and tie.ties["cell"].tolist() == ["c"] and len(tie.rivals) == 2
-    )
+    close = {"a": [0.5, 0.51, 0.5], "b": [0.9, 0.91, 0.905], "c": [0.91, 0.90, 0.9]}
+    choice = choose(table(close), ["cell"], "val", "test")
+    assert choice.best == {"cell": "b"} and not choice.stands_out and choice.state("open")["cell"].tolist() == ["c"]
+
+
+def test_a_rival_is_as_good_where_its_interval_lies_within_the_margin():
+    rows = table({"a": [0.900, 0.905, 0.91], "b": [0.899, 0.904, 0.9091], "c": [0.7, 0.7, 0.71]})
+    states = [choose(rows, ["cell"], "val", "test", margin=margin).cells["state"].tolist() for margin in (0.1, 0.02, 1e-6)]
+    assert states == [["chosen", "as good", "worse"]] * 2 + [["chosen", "open", "worse"]]
+
+
+def test_no_decision_reads_test():
+    rng = np.random.default_rng(0)
+    rows = table({str(c): rng.normal(size=4) for c in range(6)}).assign(test=rng.normal(size=24))
+    rows = rows.drop(index=[3, 10])  # lost seeds, whose effect is estimated
+    first = choose(rows, ["cell"], "val", "test")
+    other = choose(rows.assign(test=rng.normal(size=22) * rows["cell"].astype(float)), ["cell"], "val", "test")
+    assert first.best == other.best and first.cells["score"].tolist() == other.cells["score"].tolist()
 
 
 def test_among_equals_hardly_a_winner_beats_any_rival():
@@ -36,7 +49,7 @@ def test_among_equals_hardly_a_winner_beats_any_rival():
         rows["val"], rows["test"] = luck + 0.5 * rng.normal(size=24), luck
         choice = choose(rows, ["cell"], "val", "test")
         beaten.append(len(choice.ties) < len(choice.rivals))
-    assert np.mean(beaten) < 0.12  # 5 %, and what the choice by shared luck adds
+    assert np.mean(beaten) < 0.1  # 5 %, the choice by shared luck included, and three standard errors
 
 
 def test_the_choice_is_made_on_validation_alone():
@@ -55,6 +68,8 @@ def test_cells_of_the_same_students_do_not_rival_each_other():
 def test_a_survivor_of_a_lucky_seed_does_not_win():
     choice = choose(table({"a": [0.9, 0.5, 0.51], "survivor": [0.85]}), ["cell"], "val", "test")
     assert choice.best == {"cell": "a"} and not choice.stands_out
+    steady = choose(table({"a": [0.6, 0.5, 0.51], "b": [0.61, 0.51, 0.52], "survivor": [0.6]}), ["cell"], "val", "test")
+    assert steady.cells["cell"].tolist() == ["b", "a", "survivor"] or steady.best == {"cell": "b"}
 
 
 def test_a_cell_that_leads_on_its_only_seed_wins_but_does_not_stand_out():

@@ -1,4 +1,5 @@
 import math
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -62,33 +63,52 @@ def test_a_cell_without_a_teacher_has_no_temperature():
 
 def test_a_choice_that_stands_out_says_by_how_much():
     said = tell.choice(choose(cells(CLEAR), ["cell"]), name)
-    assert (
-        said.startswith("It stands out from its 2 rivals")
-        and "the runner-up (cell b), +40.1 points (+39.8 to +40.4)" in said
-    )
+    assert said.startswith("It stands out: its 2 rivals are all worse. On test it leads the runner-up (cell b), +40.1 points (+39.")
 
 
-def test_a_tie_names_those_that_cannot_be_told_from_it():
-    tied = {**CLEAR, "d": [0.89, 0.912, 0.904], "e": [0.902, 0.905, 0.906]}
-    said = tell.choice(choose(cells(tied), ["cell"]), name, most=1)
-    assert (
-        "It is a tie: with 3 seeds, 2 of 4 rivals" in said
-        and "uncorrected 2): cell e and 1 more; on test it leads" in said
-    )
-    assert tell.choice(choose(cells(tied), ["cell"]), name, lead=False).endswith("cell e; cell d.")
+def test_a_choice_among_others_says_which_are_as_good_which_are_open_and_how_many_are_worse():
+    close = {**CLEAR, "d": [0.8995, 0.91, 0.9045], "e": [0.8993, 0.9099, 0.9044], "f": [0.85, 0.95, 0.89]}
+    said = tell.choice(choose(cells(close), ["cell"]), name, most=1)
+    assert said.startswith("Of its 5 rivals: 2 as good (within 0.5 points): cell d and 1 more; 1 open with 3 seeds: cell f; 2 worse.")
+    assert tell.choice(choose(cells(close), ["cell"]), name, lead=False).endswith("cell f; 2 worse.")
+
+
+def planes(good, best=(4.0, 0.5)):
+    """A plane over T and kd_weight where the cells `good` are a little below the best and others far below."""
+    lines = [
+        (t, w, seed, 0.9 - (0.0 if (t, w) == best else 0.001 if good(t, w) else 0.1) + 0.0001 * ((7 * seed + 3 * i) % 5))
+        for i, (t, w) in enumerate(product((1.0, 2.0, 4.0, 8.0, 16.0), (0.0, 0.25, 0.5, 1.0)))
+        for seed in range(4)
+    ]
+    table = pd.DataFrame(lines, columns=["temperature", "kd_weight", "seed", "val_accuracy"])
+    return choose(table.assign(test_accuracy=table["val_accuracy"]), ["temperature", "kd_weight"])
+
+
+def test_regions_of_the_grid_are_named_by_ranges():
+    box = planes(lambda t, w: 2 <= t <= 8 and 0.25 <= w <= 0.5)
+    assert tell.region(box, "as good") == "T 2 to 8 with kd weight 0.25 to 0.5"
+    assert tell.region(planes(lambda t, w: w == 0.5), "as good") == "kd weight 0.5", "whatever T"
+    cross = tell.region(planes(lambda t, w: w == 0.5 or t == 4), "as good")
+    assert cross == "kd weight 0.5; T 4"
+    few = planes(lambda t, w: (t, w) in ((1.0, 0.0), (16.0, 1.0)))
+    assert tell.region(few, "as good") == "T = 16, kd_weight = 1; labels only (kd_weight = 0)"
+
+
+def test_a_region_holds_no_cell_of_another_state():
+    hole = planes(lambda t, w: 2 <= t <= 8 and 0.25 <= w <= 0.5 and (t, w) != (2.0, 0.5))
+    assert tell.region(hole, "as good") == "T 4 to 8 with kd weight 0.25 to 0.5; T 2 with kd weight 0.25"
 
 
 def test_a_choice_without_noise_or_rivals_is_no_verdict():
     assert tell.choice(choose(cells({"a": [0.5, 0.6]}), ["cell"]), name) == "It has no rival."
-    assert tell.choice(choose(cells({"a": [0.5], "b": [0.4]}), ["cell"]), name).startswith(
-        "One seed says nothing about noise"
-    )
+    one = tell.choice(choose(cells({"a": [0.5], "b": [0.4]}), ["cell"]), name)
+    assert one == "One seed says nothing about noise, so this is no verdict. On test it leads the runner-up (cell b), +10.0 points (n = 1, no interval)."
 
 
 def test_a_choice_that_is_behind_on_test_says_so():
     rows = cells({"a": [0.5, 0.6, 0.55], "b": [0.7, 0.8, 0.75]})
     rows["val_accuracy"] = 1 - rows["test_accuracy"]
-    assert "on test it is behind the runner-up (cell b), -20.0 points" in tell.choice(choose(rows, ["cell"]), name)
+    assert "On test it is behind the runner-up (cell b), -20.0 points" in tell.choice(choose(rows, ["cell"]), name)
 
 
 @pytest.mark.parametrize(("best", "said"), [(1, "T at the edge"), (2, ""), (4, "T at the edge")])
@@ -159,9 +179,12 @@ def network(cell):
 def test_what_an_axis_changes_is_said_for_each_combination_that_has_both():
     said = tell.changes(ROUNDS, "rounds", 1, 3, ["labels", "network"], "test_accuracy", network)
     gain, loss = "+10.0 points (+10.0 to +10.0)", "-5.0 points (-5.0 to -5.0)"
-    assert said == f"cnn with 500 {gain}; mlp with 500 {gain}; cnn with 100 {loss}"
+    assert [(line["at"], line["difference"]) for line in said] == [
+        ("cnn with 500", gain), ("mlp with 500", gain), ("cnn with 100", loss),
+    ]  # fmt: skip
+    assert {line["change"] for line in said} == {"rounds, 3 against 1"}
 
 
 def test_an_axis_of_one_value_changes_nothing():
-    assert tell.changes(ROUNDS, "rounds", 1, 1, ["labels", "network"], "test_accuracy", network) == ""
-    assert tell.changes(ROUNDS, "rounds", 3, 5, ["labels", "network"], "test_accuracy", network) == ""
+    assert tell.changes(ROUNDS, "rounds", 1, 1, ["labels", "network"], "test_accuracy", network) == []
+    assert tell.changes(ROUNDS, "rounds", 3, 5, ["labels", "network"], "test_accuracy", network) == []
