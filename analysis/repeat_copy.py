@@ -56,7 +56,8 @@ TUNED = run.varied(but=[*TASK, "schedule"])
 named = run.students.assign(curriculum=run.students["schedule"].str.replace("_", " "))
 students = named.sort_values("curriculum", key=lambda names: names.map([*COLORS].index), kind="stable")
 tasks = run.settings(but=[a for a in run.axes if a not in TASK], first=TASK, cells=students, canonical=True)
-title = {task.name: run.named(task.axes) for task in tasks}
+said = {task.name: {axis: n for axis, n in task.axes.items() if axis != "repeats" or n > 1} for task in tasks}
+title = {name: run.named(axes) for name, axes in said.items()}
 how = {"by": ("val_exact", "-val_bits"), "report": "test_exact"}
 best = {task.name: choose_each(task.students, "curriculum", [*TUNED, "curriculum"], **how) for task in tasks}
 final = pd.concat([c.students.assign(task=title[name]) for name, choices in best.items() for c in choices.values()])
@@ -168,8 +169,9 @@ def pace(task, schedule):
     length, there = curricula.mean_lengths(select(trained, which)), select(reached, which)
     moved, arrived = statistics.paired(length["last"], length["first"]), there["step"].notna()
     return {
-        **which, "mean length at first": f"{length['first'].mean():.1f}", "at last": f"{length['last'].mean():.1f}",
+        "task": title[task.name], "schedule": schedule, "mean length at first": f"{length['first'].mean():.1f}", "at last": f"{length['last'].mean():.1f}",
         "change": f"{tell.number(moved, 1, signed=True)}: {tell.moves(moved, 'longer', 'shorter')}",
+        "of uniform": f"{(task.axes['max_length'] + 1) / 2:.1f}",
         "seeds that get there": f"{arrived.sum()} of {len(there)}",
         "iterations": tell.number(there["step"]) if arrived.all() else "",
         "million time steps": tell.number(there["tokens"], 2) if arrived.all() else "",
