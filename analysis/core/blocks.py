@@ -178,12 +178,13 @@ def learning(
 
 def facets(
     run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
-    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", scale: ScalarMappable | None = None, unit: str = "%",
+    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", share: Any = False, scale: ScalarMappable | None = None,
+    unit: str = "%",
 ) -> None:  # fmt: skip
     """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name, or the `scale` of
-    their colours in its unit."""
+    their colours in its unit. share: see `sharey` of plt.subplots."""
     shown = panels(run, table, rows, columns, wrap)
-    figure, axes = grid(shown, *size)
+    figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
         draw(ax, panel)
     _legend(figure, axes, "")
