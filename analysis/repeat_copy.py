@@ -37,7 +37,7 @@ COLORS = {
 ASKED = ["short first", "long first"]
 THRESHOLD = 0.95
 BY = {"step": "iterations", "tokens": "million time steps"}
-WORDS = {
+WORDS: dict = {
     "max_length": "lengths 1 to {}", "repeats": lambda n: tell.count(n, "repeat"), "bits": lambda n: tell.count(n, "bit"),
     **dict.fromkeys(("task", "what", "over", "curriculum"), "{}"),
 }  # fmt: skip
