@@ -86,7 +86,7 @@ def combinations():
 
 def line_of(setting, combination, choice):
     """A combination in the table; without gradual unfreezing there is no discrimination to choose."""
-    free = {str(axis): str(axis) for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
+    free: dict[str, str] = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
     values = {axis: f"{choice.best[axis]:g}" if axis in free else "" for axis in tuned}
     told = {"": tell.edge(choice, free, run.cells), "test accuracy": tell.percent(choice.by_seed())}
     return {**setting.axes, "combination": combination, **values, **told}
@@ -144,8 +144,8 @@ def draw_effects(setting, factors, found, unusual, end):
     over, note = "effect on test accuracy, points", "told from 0: after Holm's correction over all"
     blocks.forest(run, found, text, y="effect", xlabel=over, also=publish, name="effects" + end, note=note)
     text = heading(f"Pairs of things, mean over the third and over seeds, 95 % interval{unusual}", setting)
-    pairs = in_pairs(finals[setting.name], factors, METRIC, FACTOR)
-    blocks.facets(run, pairs, draw_pair, text, name="interactions" + end, columns=["pair"], size=(4.4, 4.2), share=True)
+    look: dict = {"columns": ["pair"], "name": "interactions" + end, "size": (4.4, 4.2), "share": True}
+    blocks.facets(run, in_pairs(finals[setting.name], factors, METRIC, FACTOR), draw_pair, text, **look)
 
 
 # %%
@@ -209,7 +209,7 @@ for one in settings:
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%

@@ -265,7 +265,7 @@ if compared:
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 #
 # Published, in kind: training on the target alone fails, uniform is a strong baseline, prediction gain is slightly faster
 # (Graves et al., arXiv 1704.03003, lengths and repeats 1 to 13); look back and forward is the best syllabus made by hand and

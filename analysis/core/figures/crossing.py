@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,7 +18,7 @@ def crossing(means: pd.DataFrame, y: str, first: str, colors: tuple[str, str], a
     """
     for state, color, style, aside in zip(("off", "on"), colors, ("--", "-"), (-0.02, 0.02), strict=True):
         line = means[means["second"] == state].sort_values("first")  # off, on
-        look: dict[str, Any] = {"fmt": "o" + style, "color": color, "capsize": 4, "label": f"the other thing {state}"}
+        look: dict = {"fmt": "o" + style, "color": color, "capsize": 4, "label": f"the other thing {state}"}
         ax.errorbar(np.arange(len(line)) + aside, line[y], reach(line, y), **look)
     ax.set_xticks([0, 1], [f"{first} off", f"{first} on"])
     ax.set_xlim(-0.3, 1.3)
