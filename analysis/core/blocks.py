@@ -129,10 +129,8 @@ def plane(
             also(ax, panel)
     scale = plt.cm.ScalarMappable(plt.Normalize(*colors), MAP)
     figure.colorbar(scale, ax=axes, label=label(z), shrink=0.7)
-    states = {cell.get("state") for cells in frames for cell in cells}
-    others = [f"{look} {state}" for state, look in (("as good", "thin:"), ("open", "dashed:")) if state in states]
-    key = "; ".join([f"; framed: {framing}", *others]) if states else ""
-    figure.suptitle(run.title(heading + key, note), fontsize=11)
+    heading = _keyed(heading, f"framed: {framing}", frames, {"as good": "thin", "open": "dashed"})
+    figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name + suffix)
 
 
@@ -361,12 +359,18 @@ def _surfaces(
         ax.set(zlabel=label(names[2]))
     if wrapped:
         _centre_last(axes)
-    star = "star: chosen on validation" if any(frames) else ""
-    states = {cell.get("state") for cells in frames for cell in cells}
-    star += "".join(f"; {look} {state}" for state, look in (("as good", "white:"), ("open", "grey:")) if state in states)
-    title = run.title("; ".join(filter(None, (heading, star))), _sourced(note, levels, shown))
-    figure.suptitle(title, fontsize=11)
+    heading = _keyed(heading, "star: chosen on validation", frames, {"as good": "white", "open": "grey"})
+    figure.suptitle(run.title(heading, _sourced(note, levels, shown)), fontsize=11)
     run.figure(figure, "surfaces" + suffix)
+
+
+def _keyed(
+    heading: str, chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], looks: Mapping[str, str]
+) -> str:
+    """The heading, how the chosen cells are marked, and how those of other states that are there look."""
+    there = {cell.get("state") for cells in frames for cell in cells}
+    marks = [chosen, *(f"{look}: {state}" for state, look in looks.items() if state in there)]
+    return "; ".join([heading, *marks] if there else [heading])
 
 
 def _centre_last(axes: Sequence[Axes]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import digamma, polygamma
+from scipy.stats import f
 
 WORLDS = 4000  # simulated; the limit they give is then known within 2 %
 CAUTION = 1.0  # standard errors by which cells are taken to differ more in noise than it seems
@@ -125,8 +126,6 @@ def _prior(own: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:
 
 def _beyond(own: float, middle: float, freedom: float, strength: float, count: int) -> bool:
     """Whether a variance is larger than chance makes the largest of `count` that belong together."""
-    from scipy.stats import f
-
     return bool(f.sf(own / middle, freedom, min(strength, 1e6)) * count < 0.05)
 
 

@@ -97,19 +97,6 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return corrected
 
 
-def scores(values: Mapping[Any, pd.Series]) -> dict[Any, float]:
-    """What cells are ranked by, the more the better: means over seeds. values: a metric of each cell by seed, without NaN.
-
-    A cell with fewer seeds than the fullest, which may have been the lucky ones, is ranked by its lead on its own seeds
-    over the best of the fullest; without a seed in common it has no score.
-    """
-    most = max(len(v) for v in values.values())
-    full = {key: float(v.mean()) for key, v in values.items() if len(v) == most}
-    first = max(full, key=lambda key: full[key])
-    leads = {key: paired(v, values[first]) for key, v in values.items() if key not in full}
-    return full | {key: full[first] + lead.mean for key, lead in leads.items() if lead.n}
-
-
 def compare(pairs: Mapping[Any, tuple[pd.Series, pd.Series]], names: Sequence[str]) -> pd.DataFrame:
     """Several differences, a - b by seed, judged together: the columns `names`, which are the keys of `pairs`; `difference`
     (a `Difference`) and its mean, low, high, n; `told`: "more" or "less" where it is told from 0 after Holm's correction over

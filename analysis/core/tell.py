@@ -158,8 +158,7 @@ def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] =
 
 def _span(axis: str, ends: tuple[Any, Any]) -> str:
     """`T 2 to 8`"""
-    low, high = (f"{end:g}" for end in ends)
-    return f"{AXES.get(axis, axis.replace('_', ' '))} {low}" + f" to {high}" * (low != high)
+    return f"{AXES.get(axis, axis.replace('_', ' '))} {span(ends)}"
 
 
 def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[dict[str, tuple[Any, Any]]]:
