@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -177,13 +178,16 @@ def learning(
 
 def facets(
     run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
-    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "",
+    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", scale: tuple[Normalize, str] | None = None,
 ) -> None:  # fmt: skip
-    """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name."""
+    """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name. scale: how all
+    of them colour values by MAP, and the name of its bar."""
     shown = panels(run, table, rows, columns, wrap)
     figure, axes = grid(shown, *size)
     for panel, ax in zip(shown, axes, strict=True):
         draw(ax, panel)
+    if scale:
+        figure.colorbar(plt.cm.ScalarMappable(scale[0], MAP), ax=axes, label=scale[1], shrink=0.8)
     _legend(figure, axes, "")
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.core.curricula import at_common_points, curve_from_0, first_at, mean_lengths
+from analysis.core.curricula import at_common_points, first_at, mean_lengths, over_ranges, up_to_first_end
 from analysis.core.figures.lifetimes import arrivals
 
 LINES = pd.DataFrame(
@@ -18,17 +18,26 @@ LINES = pd.DataFrame(
 
 
 def test_curves_are_compared_where_all_seeds_of_a_group_have_been():
-    found = at_common_points(LINES, "tokens", "exact", "which", points=3)
+    found = at_common_points(LINES, "tokens", ["exact", "step"], ["which"], points=3)
     a = found[found["which"] == "a"]
-    assert a[a["seed"] == 0]["tokens"].tolist() == [20, 30, 40], "seed 1 begins at 20, seed 0 ends at 40"
+    assert a[a["seed"] == 0]["at"].tolist() == [20, 30, 40], "seed 1 begins at 20, seed 0 ends at 40"
     assert a[a["seed"] == 0]["exact"].tolist() == pytest.approx([0.2, 0.3, 0.4])
     assert a[a["seed"] == 1]["exact"].tolist() == pytest.approx([0.1, 0.15, 0.2])
-    assert found[found["which"] == "b"]["tokens"].max() == 400
+    assert a[a["seed"] == 1]["step"].tolist() == pytest.approx([1, 1.5, 2])
 
 
-def test_an_untrained_network_is_right_in_nothing():
-    found = curve_from_0(LINES[LINES["which"] == "a"], "step", "exact", [0, 0.5, 3])
-    assert found.loc[1].tolist() == pytest.approx([0, 0.05, 0.3]) and found.shape == (2, 3)
+def test_curves_of_seeds_that_were_evaluated_at_the_same_points_stay_as_they_are():
+    found = at_common_points(LINES, "step", ["exact"], ["which"], points=50)
+    assert found[found["which"] == "a"]["at"].tolist() == [1, 2, 4] * 2
+    assert found[found["which"] == "b"]["exact"].tolist() == pytest.approx([0.1, 0.2, 0.4])
+
+
+def test_curves_of_different_ends_are_read_where_the_first_ends_and_an_untrained_network_is_right_in_nothing():
+    found, end = up_to_first_end(LINES, "tokens", "exact", ["which", "seed"], points=3)
+    assert end == 40, "a, seed 0"
+    assert found["last"]["a"].tolist() == pytest.approx([0.4, 0.2]), "at 40"
+    assert found["mean"]["a"].tolist() == pytest.approx([0.2, 0.1]), "at 0, 20 and 40"
+    assert found["last"]["b"].tolist() == pytest.approx([0.04]), "on the way from 0 to its first evaluation at 100"
 
 
 def test_the_first_evaluation_at_the_level_counts_and_never_is_nan():
@@ -37,9 +46,26 @@ def test_the_first_evaluation_at_the_level_counts_and_never_is_nan():
     assert found.loc["a1"].tolist() == [2, 40] and math.isnan(found.loc["never", "step"])
 
 
-def test_mean_lengths_are_weighted_by_their_shares():
-    lines = [{"seed": 0, "step": s, "length": n, "share": p} for s, n, p in ((5, 1, 0.25), (5, 3, 0.75), (9, 1, 1.0))]
-    assert mean_lengths(pd.DataFrame(lines)).loc[0].tolist() == [2.5, 1.0]
+def test_mean_lengths_of_the_first_and_the_last_fifth_are_weighted_by_their_shares():
+    known = [(5, 1, 0.25), (5, 3, 0.75), *((step, 1, 1.0) for step in range(6, 13)), (13, 2, 1.0), (14, 4, 1.0)]
+    first, last = mean_lengths(pd.DataFrame([{"seed": 7, "step": s, "length": n, "share": p} for s, n, p in known]))
+    assert first.to_dict() == {7: (2.5 + 1) / 2} and last.to_dict() == {7: 3}, "two of ten evaluations each"
+
+
+def test_ranges_of_lengths_go_by_the_longest_that_each_student_trained():
+    """A length is worth itself: the mean of 1 to 12 is 6.5."""
+    lines = [
+        {"student": f"to {n}", "max_length": n, "length": k, "exact": k} for n in (12, 2) for k in range(1, 2 * n + 1)
+    ]
+    found = over_ranges(pd.DataFrame(lines), "exact")
+    assert found.loc["to 12"].tolist() == [6.5, 5.5, 6, 12, 13, 18.5] and found.loc["to 2"].tolist() == [
+        1.5,
+        1.5,
+        1,
+        2,
+        3,
+        3.5,
+    ]
 
 
 def test_a_line_that_lost_seeds_has_no_mean_but_a_count():
