@@ -55,9 +55,8 @@ def test(setting):
 
 # %% [markdown]
 # ## The models
-# Stages as they freeze and thaw, from the stem to the new head, as torchinfo finds them: shapes for one image, parameters,
-# multiplications of one image (without those of the own CNN's whitening, whose filters are data, not parameters), and in which of
-# this run's settings the stage is trained.
+# Stages as they freeze and thaw, from the stem to the new head, as torchinfo finds them for one image (multiplications without those
+# of the own CNN's whitening, whose filters are data, not parameters), and in which of this run's settings a stage is trained.
 
 # %%
 layers = run.table("layers").groupby(["network", "resolution", "position"], sort=False, as_index=False).first()
@@ -87,8 +86,8 @@ for shape in dict.fromkeys(zip(layers["network"], layers["resolution"], strict=T
 # ## How each was initialised and trained, and what came out
 # The head is always new: one linear layer to ten classes. Weights `imagenet` come with their normalisation; `random` ones are drawn
 # from the seed by the family's own rule (a random body that stays frozen, from seed 0). Learning rates are peaks, after a warm-up
-# and before a linear decay. Where features were cached, "passes" are of the head alone. "Seconds" are of one student's training and
-# its evaluations on one worker; a head's, its share of a population's. "Seconds a pass" are of one over the training images alone.
+# and before a linear decay. Where features were cached, "passes" are of the head alone. "Seconds" are of a student's training with its
+# evaluations on one worker (a head's: its share of a population's), those "a pass" of one over the training images alone.
 
 # %%
 TRANSFER = {
@@ -123,11 +122,9 @@ sources = run.table("sources")
 cached = sources[sources["cached"] == 1] if len(sources) else sources
 heads = run.students[run.students["unfreezing"] == "head"]
 if len(cached):
-    costs = cached[["network", "weights", "resolution", "views", "precision"]]
+    costs = cached[["network", "weights", "resolution", "views", "precision", "seconds"]].round({"seconds": 0})
     sums = f"{cached['seconds'].sum():.0f} s; {len(heads)} heads on them took {heads['seconds'].sum():.0f} s"
-    run.show(
-        costs.assign(seconds=cached["seconds"].map("{:.0f}".format)), f"Cached features cost one worker, once, {sums}:"
-    )
+    run.show(costs.astype({"seconds": int}), f"Cached features cost one worker, once, {sums}:")
 
 # %% [markdown]
 # ## All settings
@@ -151,9 +148,8 @@ PUBLISHED = {
 
 def kind(setting):
     """Whose weights a setting starts from."""
-    c = setting.axes
-    own = c["network"] in OWN and c["weights"] == "random"
-    return "own CNN, random" if own else start(c["weights"]).partition(" ")[0]
+    network, weights = setting.axes["network"], setting.axes["weights"]
+    return "own CNN, random" if network in OWN and weights == "random" else start(weights).partition(" ")[0]
 
 
 ours = [blocks.rung(titles[s.name], test(s), kind(s), METRIC) for s in found]
@@ -166,12 +162,8 @@ blocks.ladder(run, [*ours, *others], METRIC, heading, KINDS, descending=None, na
 # Drawn where the same was done with several.
 
 # %%
-growing = pd.concat(
-    chosen[s.name].students.assign(
-        which=run.named({k: v for k, v in s.axes.items() if k != "train_images"}), labels=s.axes["train_images"]
-    )
-    for s in found
-)
+lines = {s.name: run.named({k: v for k, v in s.axes.items() if k != "train_images"}) for s in found}
+growing = pd.concat(chosen[s.name].students.assign(which=lines[s.name], labels=s.axes["train_images"]) for s in found)
 grown = growing[growing.groupby("which")["labels"].transform("nunique") > 1]
 if len(grown):
     blocks.learning(
@@ -197,8 +189,10 @@ if finest:
     )  # fmt: skip
 
 # %% [markdown]
-# ## The best model
-# The setting with the best validation accuracy; where that transfers nothing, the best that does, too.
+# ## What came out
+# Computed from the rows. The best model is the setting with the best validation accuracy; where that transfers nothing, the best that
+# does stands beside it. Differences are paired by seed, intervals are not corrected for the number of comparisons. All settings share
+# their test images, which seeds do not vary; where all training images are used, seeds differ in order and first weights only.
 
 
 # %%
@@ -217,12 +211,6 @@ if transfers and best.axes["weights"] == "random":
     shown["the best transfer"] = best_of(transfers)[0]
 run.show(pd.DataFrame({name: protocol(s) for name, s in shown.items()}).rename_axis("").reset_index())
 
-# %% [markdown]
-# ## What came out
-# Computed from the rows. Differences are paired by seed, intervals are not corrected for the number of comparisons. All settings share
-# their test images, which seeds do not vary; where all training images are used, seeds differ in their order and the first weights
-# only.
-
 # %%
 UNLIKE = ["resolution", "passes", "batch_size", "optimiser", "augmentation", "label_smoothing", "test_views", "precision"]  # fmt: skip
 
@@ -232,19 +220,17 @@ def compared(a, b, question):
     one, other = config(a), config(b)
     unlike = [f"{k.replace('_', ' ')} {one[k]} and {other[k]}" for k in UNLIKE if one.get(k) != other.get(k)]
     of, among = (len(chosen[s.name].cells) for s in (a, b))
-    also = "; ".join(unlike + [f"chosen of {of} and {among}"] * (max(of, among) > 1))
-    return (
-        f"**{question}** ({titles[a.name]}): {tell.percent(test(a))} against {tell.percent(test(b))}, "
-        f"{tell.difference(test(a), test(b))}{f' ({also})' if also else ''}."
-    )
+    return {
+        "": question, "of": titles[a.name], "test accuracy": tell.percent(test(a)), "against": tell.percent(test(b)),
+        "difference": tell.difference(test(a), test(b)),
+        "unlike, too": "; ".join(unlike + [f"chosen of {of} and {among}"] * (max(of, among) > 1)),
+    }  # fmt: skip
 
 
 def pairs(axis, value, question):
     """Each setting against that which differs in this axis alone."""
-    for s in found:
-        twin = [other for other in found if other.axes == {**s.axes, axis: value} and other is not s]
-        if twin:
-            yield compared(s, twin[0], question(s.axes))
+    twins = {s.name: [t for t in found if t.axes == {**s.axes, axis: value} and t is not s] for s in found}
+    return [compared(s, twin, question(s.axes[axis])) for s in found for twin in twins[s.name]]
 
 
 def against_own():
@@ -254,7 +240,9 @@ def against_own():
         rivals = [[s for s in some if s.axes["train_images"] == count] for some in (transfers, own)]
         if all(rivals):
             first, rival = (best_of(some)[0] for some in rivals)
-            yield compared(first, rival, f"Transfer against the own CNN at {count:,.0f} images")
+            line = compared(first, rival, f"Transfer against the own CNN at {count:,.0f} images")
+            question, of, ours, theirs, difference, unlike = line.values()
+            yield f"**{question}** ({of}): {ours} against {theirs}, {difference}{f' ({unlike})' if unlike else ''}."
 
 
 # %%
@@ -265,6 +253,8 @@ def best_sentences():
         yield f"**Best transfer by validation**: {titles[second.name]}, {tell.percent(test(second))} on test."
 
 
-weighed = pairs("weights", "random", lambda axes: f"{start(axes['weights'])} against random weights")
-unfrozen = pairs("unfreezing", "head", lambda axes: f"{WAYS[axes['unfreezing']]} against head")
-run.close([*best_sentences(), *against_own()], [*weighed, *unfrozen])
+weighed = pairs("weights", "random", lambda weights: f"{start(weights)} against random weights")
+unfrozen = pairs("unfreezing", "head", lambda way: f"{WAYS[way]} against head")
+if weighed or unfrozen:
+    run.show([*weighed, *unfrozen], "Settings that differ in their weights, or in what is trained")
+run.close([*best_sentences(), *against_own()])

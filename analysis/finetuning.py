@@ -13,22 +13,19 @@
 # The assignment asks for four of the eight combinations: plain; unfreezing + adaptive rate; augmentation; all three. All eight
 # make a factorial, where the effect of each thing and of each pair can be told apart. Validation images choose, test images
 # report. Every number is a mean over seeds with Student's 95 % interval; a seed has the same training images in the same order, and
-# the same first head, in all combinations, so differences are paired.
+# the same first head, in all combinations, so differences are paired. Runs of different networks, weights, resolutions or numbers
+# of labels are never mixed; where the learning rate or a setting of the unfreezing varies too, each combination has the one that
+# validation chose for it.
 
 # %%
-import itertools
-from functools import partial
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choose, choose_each
-from analysis.core.factorial import TIMES, effects, factorials, judged
-from analysis.core.figures.scales import reach
+from analysis.core.factorial import TIMES, effects, factorials, in_pairs, judged
+from analysis.core.figures.crossing import crossing
 from analysis.core.figures.schedules import frozen
-from analysis.core.settings import select
 
 run = report.open("finetuning")
 METRIC = "test_accuracy"
@@ -47,111 +44,83 @@ PAPER = "arXiv 1801.06146, Table 7"
 FULL, FREEZ_DISCR, FREEZ_DISCR_STLR = (6.87, 6.86, 5.81), (5.39, 5.86, 6.04), (5.00, 5.69, 5.38)
 PUBLISHED = {"unfreezing": np.subtract(FULL, FREEZ_DISCR), "adaptive rate": np.subtract(FREEZ_DISCR, FREEZ_DISCR_STLR)}
 
-# %% [markdown]
-# ## What is compared
-# Runs of different networks, weights, resolutions or numbers of labels are never mixed. Where the learning rate or a setting of
-# the unfreezing varies too, each combination has the one that validation chose for it.
-
 # %%
 AMONG = [axis for axis in ("lr", "discrimination") if axis in run.axes]
 settings = run.settings(but=(*OFF, *AMONG))
 
 
-def said(line):
-    """The combination of a line in words: what is on."""
-    return " + ".join(SAID[line[f]] for f, off in OFF.items() if line[f] != off) or "plain"
-
-
 def combined(students):
-    """The students with their `combination` in words, those with fewer things on first."""
-    things = sum((students[f] != off).astype(int) for f, off in OFF.items())
-    words = students.apply(said, axis=1)
-    return students.assign(things=things, combination=words).sort_values(["things", *OFF], kind="stable")
+    """The students with their `combination` in words, what is on; those with fewer things on first."""
+    on = [[SAID[line[f]] for f, off in OFF.items() if line[f] != off] for _, line in students.iterrows()]
+    told = students.assign(things=[*map(len, on)], combination=[" + ".join(words) or "plain" for words in on])
+    return told.sort_values(["things", *OFF], kind="stable")
 
 
 chosen = {s.name: choose_each(combined(s.students), "combination", AMONG) for s in settings}
 finals = {name: pd.concat([choice.students for choice in each.values()]) for name, each in chosen.items()}
 
+# where a run has several settings, the names of their files end so
+ends = {s.name: "".join(c if c.isalnum() else "_" for c in f" {run.named(s.axes)}".rstrip()) for s in settings}
+
 
 def heading(text, setting):
     """What is drawn, of which network and how many images."""
-    first = finals[setting.name].iloc[0]
-    network = (
-        f"{first['network']}, weights {first['weights']}, {first['train_size']} labels, {first['resolution']} pixels"
-    )
-    return f"{text}\n{network}; {first['val_images']:.0f} validation and {first['test_images']:.0f} test images"
-
-
-def draw(figure):
-    """Draws a figure for each setting; the names of its files end as the setting is called."""
-    for setting in settings:
-        words = f" {run.named(setting.axes)}" if setting.axes else ""
-        figure(setting, "".join(c if c.isalnum() else "_" for c in words))
+    c = finals[setting.name].iloc[0]
+    network = f"{c['network']}, weights {c['weights']}, {c['train_size']} labels, {c['resolution']} pixels"
+    return f"{text}\n{network}; {c['val_images']:.0f} validation and {c['test_images']:.0f} test images"
 
 
 # %% [markdown]
 # ## Test accuracy of the eight combinations
-# Dark: the four that the assignment asks for.
+# Dark: the four that the assignment asks for. In the table what validation chose for each combination, where several were tried.
 
 
 # %%
-def combinations(setting, end):
+def combinations():
     asked, rest = KINDS
-    bars = [blocks.rung(c, v.by_seed(), asked if c in ASKED else rest, METRIC) for c, v in chosen[setting.name].items()]
-    text = heading("Test accuracy, mean and 95 % interval", setting)
-    blocks.ladder(run, bars, METRIC, text, KINDS, descending=None, name="combinations" + end)
-
-
-draw(combinations)
-
-# %% [markdown]
-# What validation chose for each combination, where several were tried.
-
-# %%
-tuned = [axis for axis in AMONG if axis in run.varied()]
+    for s in settings:
+        bars = [blocks.rung(c, v.by_seed(), asked if c in ASKED else rest, METRIC) for c, v in chosen[s.name].items()]
+        text = heading("Test accuracy, mean and 95 % interval", s)
+        blocks.ladder(run, bars, METRIC, text, KINDS, descending=None, name="combinations" + ends[s.name])
 
 
 def line_of(setting, combination, choice):
-    """Without gradual unfreezing there is no discrimination to choose."""
+    """A combination in the table; without gradual unfreezing there is no discrimination to choose."""
     free: dict[str, str] = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
-    edge = tell.edge(choice, free, run.cells)
     values = {axis: f"{choice.best[axis]:g}" if axis in free else "" for axis in tuned}
-    return {
-        **setting.axes,
-        "combination": combination,
-        **values,
-        "": edge,
-        "test accuracy": tell.percent(choice.by_seed()),
-    }
+    told = {"": tell.edge(choice, free, run.cells), "test accuracy": tell.percent(choice.by_seed())}
+    return {**setting.axes, "combination": combination, **values, **told}
 
 
+tuned = [axis for axis in AMONG if axis in run.varied()]
 tried = " and ".join(f"{axis} of {', '.join(f'{v:g}' for v in sorted(run.axes[axis]))}" for axis in tuned)
-worth = [line_of(s, name, choice) for s in settings for name, choice in chosen[s.name].items()]
-run.show(
-    worth,
-    f"Chosen for each combination: {tried}"
-    if tuned
-    else "All share one peak learning rate, which was not tuned for each",
-)
+about = f"Chosen for each combination: {tried}" if tuned else "All share one peak learning rate, not tuned for each"
+combinations()
+run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[s.name].items()], about)
 
 # %% [markdown]
 # ## What each thing does, and what they do together
 # The effect of a thing is the mean over the combinations where it is on less the mean where it is off; an interaction is half of what one
-# effect gains when the other thing is switched on. Computed by seed, then averaged. Open diamonds: published effects on the
-# errors of text classifiers, at one setting of the other things (Howard & Ruder 2018, Table 7).
+# effect gains when the other thing is switched on. Computed by seed, then averaged; p by Holm over all effects of a factorial,
+# intervals uncorrected. Open diamonds: published effects on the errors of text classifiers (IMDb, TREC-6, AG), at one setting of
+# the other things (Howard & Ruder 2018, Table 7; the rate's with unfreezing on and slanted triangular): a comparison in sign, not in size.
+#
+# Then each pair of things, averaged over the third: parallel lines do not interact. That axis is cut, for the differences are small
+# beside the accuracies; the bars above are not.
 
 
 # %%
 def judgements(setting):
     """Every full factorial: its factors, its effects judged, what its headings add where other values are on than the usual ones, and
     what the names of its files add."""
-    final = finals[setting.name]
+    final, usual = finals[setting.name], ("iterative", "gradual", "one_cycle")
     for number, factors in enumerate(factorials(final, OFF, METRIC), 1):
-        found = judged(effects(final, factors, METRIC))
-        words = [TIMES.join(FACTOR[f] for f in effect.split(TIMES)) for effect in found["effect"]]
-        usual = ("iterative", "gradual", "one_cycle")
         unusual = "".join(f", {f} {on}" for f, (_, on) in factors.items() if on not in usual)
-        yield factors, found.assign(effect=words), unusual, f"_{number}" * (number > 1)
+        found = judged(effects(final, factors, METRIC), FACTOR)
+        yield setting, factors, found, unusual, f"_{number}" * (number > 1) + ends[setting.name]
+
+
+tested = [found for setting in settings for found in judgements(setting)]
 
 
 def publish(ax, panel):
@@ -159,178 +128,118 @@ def publish(ax, panel):
     style = {"color": GREY, "markerfacecolor": "none", "markersize": 5, "label": f"published: text ({PAPER})"}
     for at, (_, line) in enumerate(panel.table.iterrows()):
         mean, values = 100 * line["mean"], PUBLISHED.get(line["effect"], [])
-        said_at = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
-        ax.annotate(f"{round(mean, 1) + 0:+.1f}", (mean, -at), **said_at)
+        text = f"{round(mean, 1) + 0:+.1f}"
+        ax.annotate(text, (mean, -at), (0, 6), textcoords="offset points", ha="center", fontsize=8.5)
         ax.plot(values, [-at - 0.3] * len(values), "d", **style)
 
 
-def draw_effects(setting, end):
-    look: dict = {"y": "effect", "xlabel": "effect on test accuracy, points", "also": publish}
-    for _, found, unusual, number in judgements(setting):
-        text = heading(f"Effects and interactions, mean over seeds and 95 % interval{unusual}", setting)
-        blocks.forest(
-            run, found, text, name=f"effects{number}{end}", note="told from 0: after Holm's correction over all", **look
-        )
+def draw_pair(ax, panel):
+    means = statistics.summarise(panel.table, ["first", "second"], METRIC)
+    crossing(means, METRIC, panel.values["pair"].split(TIMES)[0], (GREY, ORANGE), ax)
+    ax.set_ylabel("test accuracy, %" if panel.place == (0, 0) else "")
 
 
-draw(draw_effects)
-
-# %% [markdown]
-# Effects in points, p by Holm over all effects of a factorial, intervals uncorrected; published ones are on the errors of text classifiers
-# (IMDb, TREC-6, AG), the rate's with unfreezing on and slanted triangular: a comparison in sign, not in size.
+def draw_effects(setting, factors, found, unusual, end):
+    text = heading(f"Effects and interactions, mean over seeds and 95 % interval{unusual}", setting)
+    over, note = "effect on test accuracy, points", "told from 0: after Holm's correction over all"
+    blocks.forest(run, found, text, y="effect", xlabel=over, also=publish, name="effects" + end, note=note)
+    text = heading(f"Pairs of things, mean over the third and over seeds, 95 % interval{unusual}", setting)
+    look: dict = {"columns": ["pair"], "name": "interactions" + end, "size": (4.4, 4.2), "share": True}
+    blocks.facets(run, in_pairs(finals[setting.name], factors, METRIC, FACTOR), draw_pair, text, **look)
 
 
 # %%
-def in_numbers(setting):
+def differences(found):
+    """Each in points, and what that is worth."""
+    return [f"{tell.points(line['difference'])}, {tell.verdict(line)}" for _, line in found.iterrows()]
+
+
+def in_numbers(setting, _, found, unusual, end):
     """A line for each effect."""
-    for _, found, unusual, _ in judgements(setting):
-        for _, line in found.iterrows():
-            published = ", ".join(f"{v:+.2f}" for v in PUBLISHED.get(line["effect"], []))
-            said = {
-                "effect": line["effect"] + unusual,
-                "test accuracy": tell.points(line["difference"]),
-                "verdict": tell.verdict(line),
-            }
-            yield {**setting.axes, **said, f"published, {PAPER}": published}
+    published = [", ".join(f"{v:+.2f}" for v in PUBLISHED.get(effect, [])) for effect in found["effect"]]
+    told = {"effect": found["effect"] + unusual, "test accuracy": differences(found), f"published, {PAPER}": published}
+    return pd.DataFrame({**setting.axes, **told})
 
 
-run.show([line for setting in settings for line in in_numbers(setting)], "Effects and interactions")
+for judgement in tested:
+    draw_effects(*judgement)
+if tested:
+    run.show(pd.concat(in_numbers(*each) for each in tested), "Effects and interactions")
 
 # %% [markdown]
-# Each pair of things, averaged over the third: parallel lines do not interact. The axis is cut, for the differences are small
-# beside the accuracies; the bars above are not.
-
-
-# %%
-def pair(means, a, b, factors, ax):
-    """Test accuracy over a off and on, a line for b off and one for b on, aside so that their whiskers do not coincide."""
-    for value, state, color, style, aside in zip(factors[b], ("off", "on"), (GREY, ORANGE), ("--", "-"), (-0.02, 0.02), strict=True):  # fmt: skip
-        line = means[means[b] == value].set_index(a).loc[list(factors[a])]
-        look = {"fmt": "o" + style, "color": color, "capsize": 4, "label": f"{FACTOR[b]} {state}"}
-        ax.errorbar(np.array([aside, 1 + aside]), line[METRIC], reach(line, METRIC), **look)
-    ax.set_xticks([0, 1], [f"{FACTOR[a]} off", f"{FACTOR[a]} on"])
-    ax.set(xlim=(-0.3, 1.3))
-    ax.legend(fontsize=8.5)
-    ax.grid(axis="y", alpha=0.25)
-
-
-def interactions(setting, end):
-    for factors, _, unusual, number in judgements(setting):
-        part = finals[setting.name]
-        part = part[np.logical_and.reduce([part[f].isin(values) for f, values in factors.items()])]
-        figure, axes = plt.subplots(1, 3, figsize=(13, 4.8), sharey=True, layout="constrained")
-        for (a, b), ax in zip(itertools.combinations(factors, 2), axes, strict=True):
-            over_third = part.groupby([a, b, "seed"])[METRIC].mean().reset_index()
-            pair(statistics.summarise(over_third, [a, b], METRIC), a, b, factors, ax)
-        axes[0].set_ylabel("test accuracy, %")
-        text = heading(f"Pairs of things, mean over the third and over seeds, 95 % interval{unusual}", setting)
-        figure.suptitle(run.title(text), fontsize=11)
-        run.figure(figure, f"interactions{number}{end}")
-
-
-draw(interactions)
-
-# %% [markdown]
-# ## While learning
-# Validation accuracy over the training. Dotted: the moments at which a stage thaws, from the head's neighbour down to the stem.
+# ## While learning, and what was frozen when
+# Validation accuracy over the training; dotted, the moments at which a stage thaws, from the head's neighbour down to the stem.
+# Then, as recorded while training, the learning rate of every stage, hatched where it was frozen, and the strength of the augmentation.
 
 # %%
 schedules = run.table("schedules")
 
 
-def scheduled(setting, cell):
-    """Lines of the table of schedules of such students, with `share`: how much of the training is over, in per cent."""
-    lines = select(schedules[schedules["student"].isin(finals[setting.name]["student"])], cell)
+def scheduled(students):
+    """Their lines of the table of schedules, with `share`: how much of the training is over, in per cent."""
+    lines = schedules[schedules["student"].isin(students["student"])]
     return lines.assign(share=100 * lines["at"] / lines["steps"])
 
 
-def thaw(setting, ax, panel):
+def thaw(ax, panel):
     """The moments at which stages are first trained; those trained from the start are left out."""
-    lines = scheduled(setting, {"unfreezing": "gradual", **panel.values})
+    lines = scheduled(panel.table[panel.table["unfreezing"] == "gradual"])
     first = lines[lines["trained"] > 0].groupby(["depth", "stage"])["share"].min()
     for (_, stage), at in first[first > 0].items():
         ax.axvline(at, color=ORANGE, linestyle=":", linewidth=1, zorder=0)
         ax.text(at + 0.5, 3, stage, rotation=90, fontsize=7, color=ORANGE)
 
 
-def learning(setting, end):
+def learning(setting):
     history = run.history[run.history["student"].isin(finals[setting.name]["student"])]
     blocks.learning(
         run, history.assign(share=100 * history["step"] / history["steps"]), "share", "val_accuracy",
         heading("Learning, mean over seeds and 95 % interval; dotted: a stage thaws", setting), per="unfreezing",
-        columns=["augmentation", "rate"], colors={"all": GREY, "gradual": ORANGE, "head": BLUE}, wrap=2, name="learning" + end,
-        also=partial(thaw, setting) if len(schedules) else None, xlabel="share of the training, %", ylabel="validation accuracy, %",
+        columns=["augmentation", "rate"], colors={"all": GREY, "gradual": ORANGE, "head": BLUE}, wrap=2, name="learning" + ends[setting.name],
+        also=thaw if len(schedules) else None, xlabel="share of the training, %", ylabel="validation accuracy, %",
     )  # fmt: skip
+    if len(schedules):
+        figure = frozen(scheduled(finals[setting.name]), {"none": GREY, "iterative": ORANGE, "full": BLUE})
+        figure.suptitle(run.title(heading("What was frozen when, mean over seeds", setting)), fontsize=11)
+        run.figure(figure, "frozen" + ends[setting.name])
 
 
-draw(learning)
-
-# %% [markdown]
-# ## What was frozen when
-# As recorded while training: the learning rate of every stage, hatched where it was frozen; below, the strength of the augmentation.
-
-
-# %%
-def draw_frozen(setting, end):
-    figure = frozen(scheduled(setting, {}), {"none": GREY, "iterative": ORANGE, "full": BLUE})
-    figure.suptitle(run.title(heading("What was frozen when, mean over seeds", setting)), fontsize=11)
-    run.figure(figure, "frozen" + end)
-
-
-if len(schedules):
-    draw(draw_frozen)
+for one in settings:
+    learning(one)
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%
-def verdicts(found):
-    lines = [line for _, line in found.iterrows()]
-    return tell.listing([f"{line['effect']} {tell.points(line['difference'])}, {tell.verdict(line)}" for line in lines])
-
-
-def asked_sentences(setting):
-    """The assignment's comparison: the four combinations, each against plain, and what validation chooses of all."""
-    there = {c: chosen[setting.name][c].by_seed() for c in ASKED if c in chosen[setting.name]}
-    each = tell.listing([f"{c} {tell.percent(values)}" for c, values in there.items()])
-    where = f"**{tell.capital(run.named(setting.axes))}**: " if setting.axes else ""
-    yield f"{where}Test accuracy of the combinations asked for: {each}."
-    plain = there.pop("plain", None)
-    if plain is not None and there:
-        found = statistics.compare({c: (values, plain) for c, values in there.items()}, ["effect"])
-        yield f"Against plain, paired by seed, p by Holm over {len(there)}, intervals uncorrected: {verdicts(found)}."
-    best = choose(finals[setting.name], ["combination"])
-    if best:
+def answers(setting):
+    """The combinations asked for against plain, judged together, and what validation chooses of all."""
+    where, choice = f"**{tell.capital(run.named(setting.axes))}**: " * bool(setting.axes), chosen[setting.name]
+    others = [c for c in ASKED if c in choice and c != "plain"]
+    if others and "plain" in choice:
+        plain = choice["plain"].by_seed()
+        found = statistics.compare({c: (choice[c].by_seed(), plain) for c in others}, ["combination"])
+        each = tell.listing([f"{c} {gain}" for c, gain in zip(found["combination"], differences(found), strict=True)])
+        yield f"{where}Plain fine-tuning reaches {tell.percent(plain)} on test. Against it, p by Holm over {len(others)}: {each}."
+    if best := choose(finals[setting.name], ["combination"]):
         worth = tell.choice(best, lambda cell: cell["combination"], most=7)
-        yield f"Validation chooses {best.best['combination']}: {tell.percent(best.by_seed())} on test. {worth}"
+        yield f"{where}Validation chooses {best.best['combination']}: {tell.percent(best.by_seed())} on test. {worth}"
 
 
-def conclusions(setting):
-    """What the effects come to, in one sentence."""
-    for _, found, unusual, _ in judgements(setting):
-        single = found[~found["effect"].str.contains(TIMES)]
-        if single["n"].max() > 1:
-            kinds = {"more": "helps", "less": "hurts", "open": "not told from doing nothing"}
-            named = {kind: ", ".join(single.loc[single["told"] == told, "effect"]) for told, kind in kinds.items()}
-            each = tell.listing([f"{kind}: {names}" for kind, names in named.items() if names])
-            yield f"So, with these labels and this length of training{unusual}: {each}."
+def conclusions(found, unusual):
+    """What the effects of a factorial come to, and whether the things depend on each other."""
+    mixed = found["effect"].str.contains(TIMES)
+    kinds = {"more": "helps", "less": "hurts", "open": "not told from doing nothing"}
+    each = {kind: ", ".join(found.loc[~mixed & (found["told"] == told), "effect"]) for told, kind in kinds.items()}
+    if found["n"].max() > 1:
+        said = tell.listing([f"{kind}: {names}" for kind, names in each.items() if names])
+        together = tell.listing([*found.loc[mixed & (found["told"] != "open"), "effect"]]) or "none"
+        yield f"So, with these labels and this length of training{unusual}: {said}. Interactions told from 0: {together}."
 
 
 # %%
-def interaction_sentences(setting):
-    for _, found, unusual, _ in judgements(setting):
-        mixed = found[found["effect"].str.contains(TIMES)]
-        together, largest = mixed[mixed["told"] != "open"], mixed.loc[mixed["mean"].abs().idxmax()]
-        if len(together):
-            yield f"Interactions told from 0{unusual}: {verdicts(together)}."
-        elif largest["n"] > 1:
-            size = f"{largest['effect']}, {tell.points(largest['difference'])}"
-            yield f"No interaction is told from 0{unusual}; the largest is {size}, so what the three things add is not shown to depend on each other."
-
-
-def cost_sentences(setting):
+def cost(setting):
     """Seconds of training by unfreezing, the evaluations included."""
     seconds = finals[setting.name].groupby(["seed", "unfreezing"])["seconds"].mean().unstack()
     if {"gradual", "all"} <= set(seconds) and len(both := seconds[["gradual", "all"]].dropna()):
@@ -340,11 +249,11 @@ def cost_sentences(setting):
         )
 
 
-counts = sorted({int(n) for final in finals.values() for n in final["test_images"]})
+counts = " and ".join(sorted({f"{n:.0f}" for final in finals.values() for n in final["test_images"]}))
 size = (
-    f"Test accuracy is that of {' and '.join(map(str, counts))} test images, the same for all students: their own sampling "
+    f"Test accuracy is that of {counts} test images, the same for all students: their own sampling "
     "error is common to all combinations and not in the intervals."
 )
-answer = [sentence for s in settings for sentence in (*asked_sentences(s), *conclusions(s))]
-more = [sentence for s in settings for sentence in (*interaction_sentences(s), *cost_sentences(s))]
-run.close(answer, [*more, size])
+concluded = [sentence for _, _, found, unusual, _ in tested for sentence in conclusions(found, unusual)]
+costs = [sentence for setting in settings for sentence in cost(setting)]
+run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], [*costs, size])

@@ -127,7 +127,7 @@ blocks.ladder(run, [*bars, *published], METRIC, HEADING, KINDS, digits=2, descen
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%

@@ -229,7 +229,7 @@ if several:
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%

@@ -31,8 +31,19 @@ METRIC, CELL = "test_error", ["method", "threshold"]
 VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
 WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "labels": "{:,} labels"}
 run = report.open("pseudo_labels", words={**WORDS, **VARIANTS})
+
+# %%
+# figures at one threshold have the nearest to 0.95, and the methods without one, whatever a search has drawn for these
+thresholds = run.cells["threshold"].where(run.cells["method"].isin(TAUGHT))
+common = min(thresholds.dropna(), key=lambda threshold: abs(threshold - 0.95), default=0.95)
 ranks = run.cells["method"].map([*COLORS].index)
-planned = run.cells.assign(rank=ranks).sort_values(["labels", "rank", "threshold"], kind="stable")
+by = ["labels", "rank", "threshold", "status"]  # of cells that are now one, that which is done comes first
+ranked = run.cells.assign(threshold=thresholds.fillna(common), rank=ranks).sort_values(by, kind="stable")
+plan = ranked.drop_duplicates([*run.axes])
+# the change against supervised, all else and the seed alike
+alike = [axis for axis in run.axes if axis not in CELL]
+base = select(plan, {"method": "supervised"}).set_index(alike)[METRIC].rename("base")
+planned = plan.assign(change=plan[METRIC] - plan.join(base, on=alike)["base"])
 # a setting has figures of its own; in each of its cases, of one number of labels, validation chooses
 settings = run.settings(but=[*CELL, "labels"], first=["dataset", "network"], cells=planned)
 cases = run.settings(but=CELL, first=["dataset", "network", "labels"], cells=planned)
@@ -52,7 +63,8 @@ def each(draw):
 # %% [markdown]
 # ## Test errors over the number of labels
 # Each method at the threshold that validation chose for it at each number of labels. Diamonds: published, with other networks and
-# far longer training; Lee's 3.46 % come after a denoising autoencoder saw all images.
+# far longer training; Lee's 3.46 % come after a denoising autoencoder saw all images. In the table changes are paired by seed and
+# not corrected.
 
 # %%
 PUBLISHED = pd.DataFrame(
@@ -82,9 +94,6 @@ blocks.learning(
     limits=(0, None), share=False, also=publish, name="labels", legend="",
 )  # fmt: skip
 
-# %% [markdown]
-# In numbers; changes are paired by seed and not corrected. Of the classifiers on labels alone the best by validation is compared, too.
-
 # %%
 winners = choices(cases, CELL)  # of everything
 alone = choices(cases, ["method"], heard=lambda students: students[students["method"].isin(ALONE)])
@@ -100,13 +109,11 @@ def less(choice, other):
 def line_of(case, choice):
     known = select(PUBLISHED, {**case.axes, "method": choice.best["method"]})
     return {
-        **case.axes,
-        "method": named(choice.best),
-        "test errors": tell.percent(choice.by_seed(METRIC), 2),
+        **case.axes, "method": named(choice.best), "test errors": tell.percent(choice.by_seed(METRIC), 2),
         "against supervised": less(choice, chosen[case.name].get("supervised")),
         "against the best on labels alone": less(choice, alone.get(case.name)),
         "published": "".join(f"{100 * line['error']:.2f} % ({line['source']})" for _, line in known.iterrows()),
-    }
+    }  # fmt: skip
 
 
 run.show([line_of(case, choice) for case in cases for choice in chosen[case.name].values()])
@@ -120,38 +127,41 @@ run.show([line_of(case, choice) for case in cases for choice in chosen[case.name
 
 # %%
 def draw_planes(setting, suffix):
-    x, y = "threshold", "labels"
-    cells = setting.cells[setting.cells["method"].isin(TAUGHT)]
-    if min(cells[x].nunique(), cells[y].nunique()) < 2:
+    taught = setting.cells[setting.cells["method"].isin(TAUGHT)]
+    if min(taught["threshold"].nunique(), taught["labels"].nunique()) < 2:
         return
-    chosen_here = [{**case.axes, **choice.best} for case in cases for choice in chosen[case.name].values()]
-    framed = [cell for cell in chosen_here if setting.axes.items() <= cell.items()]
+    here = [case for case in cases if setting.axes.items() <= case.axes.items()]
+    framed = [{**case.axes, **choice.best} for case in here for choice in chosen[case.name].values()]
     how: dict = {"columns": ["method"], "suffix": suffix, "digits": 2, "framed": framed}
-    mean = statistics.summarise(cells, ["method", x, y], METRIC)
-    top = min(100, 1.1 * mean["high"].fillna(mean[METRIC]).max())
+    over = "threshold", "labels"
+    errors, changes = (statistics.summarise(taught, ["method", *over], metric) for metric in (METRIC, "change"))
+    top, most = min(100, 1.1 * errors["high"].fillna(errors[METRIC]).max()), changes["change"].abs().max() or 1.0
     heading = f"Test errors over threshold and labels: {titles[setting.name]}"
-    blocks.plane(run, cells, x, y, METRIC, heading, limits=(0, top), colors=(0, top), **how)
-    base = select(setting.students, {"method": "supervised"}).set_index([y, "seed"])[METRIC]
-    if len(base):
-        changes = cells.assign(change=cells[METRIC] - cells.join(base.rename("base"), on=[y, "seed"])["base"])
-        most = statistics.summarise(changes, ["method", x, y], "change")["change"].abs().max() or 1.0
+    blocks.plane(run, taught, *over, METRIC, heading, limits=(0, top), colors=(0, top), **how)
+    if len(changes):
         heading = f"Test errors less those of supervised, points: {titles[setting.name]}"
-        blocks.plane(run, changes, x, y, "change", heading, surfaces=False, name="changes", colors=(-most, most), **how)
+        how |= {"surfaces": False, "name": "changes", "colors": (-most, most)}
+        blocks.plane(run, taught, *over, "change", heading, **how)
 
 
 each(draw_planes)
 
 # %% [markdown]
-# ## The pseudo-labels while learning
+# ## The pseudo-labels while learning, and how sure they are at the end
 # Asked about the same clean unlabelled images at every evaluation: how many answers pass the threshold, how many of these are right,
 # and the expected calibration error of all answers (ECE: mean distance of confidence and accuracy over ten bins of confidence). All
 # at one threshold; `supervised`, which does not learn from its answers, is asked at 0.95 for comparison. Dotted: where a round of
 # `self_training` begins, whose labels are the answers there.
+#
+# Reliability diagrams at the end of the training, all seeds together: accuracy over confidence, a point per bin with at least ten
+# images; on the grey diagonal confidence is accuracy, below it answers are surer than right. Below: how many images each bin has.
 
 # %%
-# the threshold of the methods without one, at which they are asked only, or the nearest to it
-common = min(run.cells["threshold"], key=lambda threshold: abs(threshold - 0.95))
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
+LOOK: dict = {
+    "per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None), "share": "row",
+    "legend": "", "ylabel": "%",
+}  # fmt: skip
 
 
 def dress(ax, panel):
@@ -165,29 +175,16 @@ def dress(ax, panel):
 
 
 def draw_quality(setting, suffix):
-    history = setting.history({"threshold": common})
+    asked = select(setting.cells, {"threshold": common})[["student", "method", "labels"]]
+    history = run.history.drop(columns=["method", "labels"]).merge(asked, on="student")
     history = history[history["method"].isin(["supervised", *TAUGHT])]
-    lines = history.melt(["method", "labels", "rounds", "steps", "step", "seed"], MEASURES, "measure", "share")
+    lines = history.melt(["method", "labels", "rounds", "steps", "step", "seed"], [*MEASURES], "measure", "share")
+    look: dict = {"also": dress, "size": (4.3, 2.9), "name": "quality" + suffix, **LOOK}
     heading = f"Pseudo-labels at threshold {common:g}: {titles[setting.name]}"
-    blocks.learning(
-        run, lines.replace(MEASURES), "step", "share", heading, per="method", rows=["measure"], columns=["labels"], colors=COLORS,
-        limits=(None, None), share="row", also=dress, size=(4.3, 2.9), legend="", name="quality" + suffix, ylabel="%",
-    )  # fmt: skip
+    blocks.learning(run, lines.replace(MEASURES), "step", "share", heading, **look)
 
-
-each(draw_quality)
-
-# %% [markdown]
-# ## How sure, and how right
-# Reliability diagrams at the end of the training, on unlabelled training images, all seeds together: accuracy over confidence, a point
-# per bin with at least ten images; on the grey diagonal confidence is accuracy, below it answers are surer than right. Below: how many images
-# each bin has.
 
 # %%
-ended = select(planned, {"threshold": common, "status": "done"})
-bins = select(run.table("calibration"), {"split": "unlabelled"})
-
-
 def diagonal(ax, panel):
     ax.set_xlim(0, 103)
     if panel.values["measure"] == calibration.SHARE:
@@ -200,12 +197,13 @@ def diagonal(ax, panel):
 def draw_reliability(setting, suffix):
     heading = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {titles[setting.name]}"
     points = calibration.reliability(bins, select(ended, setting.axes), ["labels", "method"], least=10)
-    blocks.learning(
-        run, points, "confidence", "value", heading, per="method", rows=["measure"], columns=["labels"], colors=COLORS, ylabel="%",
-        limits=(None, None), share="row", also=diagonal, size=(4.3, 3.4), legend="", name="calibration" + suffix, xlabel="confidence, %",
-    )  # fmt: skip
+    look: dict = {"also": diagonal, "size": (4.3, 3.4), "name": "calibration" + suffix, **LOOK}
+    blocks.learning(run, points, "confidence", "value", heading, xlabel="confidence, %", **look)
 
 
+ended = select(planned, {"threshold": common, "status": "done"})
+bins = select(run.table("calibration"), {"split": "unlabelled"})
+each(draw_quality)
 if len(bins):
     each(draw_reliability)
 
@@ -225,16 +223,19 @@ run.show(means.rename(columns=END).reset_index(), f"At the end, at threshold {co
 # %% [markdown]
 # ## When it helps, and when it hurts
 # Test error less that of `supervised` with the same labels, steps and seeds; 95 % intervals. Coloured where the difference survives
-# Holm's correction over all comparisons of the figure.
+# Holm's correction over all comparisons of the figure. Then, where a run has several temperatures of the pseudo-labels (hard or
+# soft), ramps or rounds, each further value less the first, all else alike; the table has the largest first.
 
 # %%
 CHANGE: dict = {"y": "which", "columns": ["labels"], "wrap": 5, "xlabel": "change of errors, points", "better": "less"}
 
 
 def against_supervised(setting):
-    """Every other method and threshold against supervised, by the number of labels."""
+    """Every other method and threshold against supervised, by the number of labels; `which` in the order of methods and thresholds."""
     pairs = each_against(setting.students, {"method": "supervised"}, CELL, ["labels"], METRIC)
-    return statistics.compare({(cell["labels"], named(cell)): pair for cell, pair in pairs}, ["labels", "which"])
+    found = statistics.compare({(cell["labels"], named(cell)): pair for cell, pair in pairs}, ["labels", "which"])
+    order = setting.students.sort_values(["rank", "threshold"]).apply(named, axis=1)
+    return found.assign(which=pd.Categorical(found["which"], order.unique()))
 
 
 def draw_differences(setting, suffix):
@@ -245,11 +246,6 @@ def draw_differences(setting, suffix):
 
 compared = {s.name: against_supervised(s) for s in settings}
 each(draw_differences)
-
-# %% [markdown]
-# ## Hard or soft, at once or rising, one round or several
-# Drawn where a run has several temperatures of the pseudo-labels, ramps or rounds: test error less that at the first value, all else and
-# the seeds alike; 95 % intervals, coloured as above, corrected over all comparisons of the figure. The table has the largest first.
 
 
 # %%
@@ -275,22 +271,23 @@ if len(varied):
 # ## What came out
 # Computed from the rows. Which methods have fewer or more errors than `supervised` is said after Holm's correction over all comparisons
 # of a data set and network. All seeds share their test images. The validation images are more labels than a user with few of them has:
-# what choosing by one image for five labels would cost is said, too.
+# the table says what it would cost that each seed chooses for itself by one image for five labels.
 
 # %%
 draws = run.table("draws")
+known = [case for case in cases if case.name in winners]
 
 
-def own_sentence(case):
-    """What it costs that each seed chooses for itself, on few images."""
+def own_choice(case):
+    """How the errors change where each seed chooses for itself, on few images."""
     sizes = select(draws, {axis: case.axes[axis] for axis in ("dataset", "labels")})
     few, many = (" or ".join(map(str, sizes[name].unique())) for name in ("own_val", "val"))
     own = chosen_by_each_seed(case.students, "own_val_accuracy", METRIC)
     change = tell.points(statistics.paired(own, winners[case.name].by_seed(METRIC)), 2)
-    return f"{titles[case.name]}: chosen by each seed on {few} validation images, not {many}, the test errors change by {change}."
+    return {**case.axes, "validation images": f"{few}, not {many}", "change of test errors": change}
 
 
-def case_sentence(case):
+def answer(case):
     """What validation chooses of everything, whether it stands out, and what labels alone reach."""
     best, base = winners[case.name], alone.get(case.name)
     said = f"validation chooses {named(best.best)}, {tell.percent(best.by_seed(METRIC), 2)} test errors"
@@ -299,15 +296,16 @@ def case_sentence(case):
     return f"**{titles[case.name]}**: {said}. {tell.choice(best, named, 3)}"
 
 
-def hurt_sentences(table, what, against):
+def hurt(table, what, against):
     if len(table) and table["n"].max() > 1:
         told = tell.comparisons(table, lambda line: f"{line['which']} at {line['labels']:,} labels", against)
         yield f"{what}: {told}"
 
 
-known = [case for case in cases if case.name in winners]
-fewest = [case for case in known if case.axes["labels"] == min(run.axes["labels"])]
-hurt = [sentence for s in settings for sentence in hurt_sentences(compared[s.name], titles[s.name], "supervised")]
-differ = hurt_sentences(varied, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
-more = [case_sentence(case) for case in known if case not in fewest]
-run.close([*map(case_sentence, fewest), *hurt, *differ], [*more, *map(own_sentence, known if len(draws) else ())])
+if len(draws):
+    run.show([own_choice(case) for case in known], "Where each seed chooses for itself")
+hurts = [sentence for s in settings for sentence in hurt(compared[s.name], titles[s.name], "supervised")]
+differ = hurt(varied, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
+least = min(run.axes["labels"])
+fewest, more = ([answer(c) for c in known if (c.axes["labels"] == least) == first] for first in (True, False))
+run.close([*fewest, *hurts, *differ], more)

@@ -183,7 +183,7 @@ blocks.ladder(run, [*rest, *bars], METRIC, "Test accuracy on all ten digits", KI
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
+# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%

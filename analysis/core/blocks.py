@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -178,17 +178,18 @@ def learning(
 
 def facets(
     run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
-    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", scale: tuple[Normalize, str] | None = None,
+    size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", share: Any = False, scale: ScalarMappable | None = None,
+    unit: str = "%",
 ) -> None:  # fmt: skip
-    """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name. scale: how all
-    of them colour values by MAP, and the name of its bar."""
+    """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name, or the `scale` of
+    their colours in its unit. share: see `sharey` of plt.subplots."""
     shown = panels(run, table, rows, columns, wrap)
-    figure, axes = grid(shown, *size)
+    figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
         draw(ax, panel)
-    if scale:
-        figure.colorbar(plt.cm.ScalarMappable(scale[0], MAP), ax=axes, label=scale[1], shrink=0.8)
     _legend(figure, axes, "")
+    if scale is not None:
+        figure.colorbar(scale, ax=axes, label=unit, shrink=0.8)
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
 

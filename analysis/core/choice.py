@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.core.contrasts import Means, adjusted, together
+from analysis.core.records import is_share
 from analysis.core.settings import Setting, by_seed, select
-from analysis.core.statistics import LEVEL, Interval, is_share
+from analysis.core.statistics import LEVEL, Interval
 
 MARGIN = 0.005  # of shares: what is within half a point is as good
 

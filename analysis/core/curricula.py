@@ -9,38 +9,31 @@ import pandas as pd
 
 
 def at_common_points(
-    evaluations: pd.DataFrame, x: str, ys: Sequence[str], by: Sequence[str], points: int = 25
+    evaluations: pd.DataFrame, x: str, columns: Sequence[str], by: Sequence[str], points: int = 25
 ) -> pd.DataFrame:
-    """The curves of the seeds of each group of `by` at common points of x, so that means can be taken: columns `by`, seed, `at`
-    (of x), and `ys`.
-
-    Where all seeds of a group were evaluated at the same x these are the points. Else they reach from where the last of the seeds
-    begins to where the first ends, and curves are linear between evaluations.
+    """The curves of the seeds of each group of `by`, linear between evaluations, at common points of x, so that means can be taken:
+    columns `by`, seed, x and `columns`. The points reach from where the last of the seeds begins to where the first ends.
     """
     parts = []
-    for values, group in evaluations.sort_values(x).groupby(list(by), sort=False):
-        lines = dict(list(group.groupby("seed")))
-        at = np.unique(group[x])
-        if len(at) * len(lines) != len(group):
-            ends = group.groupby("seed")[x].agg(["min", "max"])
-            at = np.linspace(ends["min"].max(), ends["max"].min(), points)
-        for seed, line in lines.items():
-            curve = {y: np.interp(at, line[x], line[y]) for y in ys}
-            parts.append(pd.DataFrame({**dict(zip(by, values, strict=True)), "seed": seed, "at": at, **curve}))
+    for group, part in evaluations.groupby(list(by), sort=False):
+        ends = part.groupby("seed")[x].agg(["min", "max"])
+        at = np.linspace(ends["min"].max(), ends["max"].min(), points)
+        for seed, line in part.sort_values(x).groupby("seed"):
+            values = {column: np.interp(at, line[x], line[column]) for column in columns}
+            parts.append(pd.DataFrame({**dict(zip(by, group, strict=True)), "seed": seed, x: at, **values}))
     return pd.concat(parts, ignore_index=True)
 
 
-def up_to_first_end(
-    evaluations: pd.DataFrame, x: str, y: str, by: Sequence[str], points: int = 200
-) -> tuple[pd.DataFrame, float]:
-    """y of each line of `by` (the index) where the first of them ends on x, `last`, and its `mean` up to there; and that x.
-    Curves are linear between evaluations and from 0 at x = 0.
-    """
-    lines = dict(list(evaluations.sort_values(x).groupby(list(by))))
-    end = min(line[x].max() for line in lines.values())
-    curves = {key: np.interp(np.linspace(0, end, points), [0, *line[x]], [0, *line[y]]) for key, line in lines.items()}
-    found = {key: {"last": curve[-1], "mean": curve.mean()} for key, curve in curves.items()}
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis(index=list(by)), end
+def to_common_end(evaluations: pd.DataFrame, x: str, y: str, by: str, points: int = 200) -> pd.DataFrame:
+    """Of each curve, from y = 0 at x = 0 and linear between evaluations, up to where the first of all curves ends: `last`, its
+    value there, and `mean`, its average on the way; a line per value of `by` and seed, which are the index."""
+    at = np.linspace(0, evaluations.groupby([by, "seed"])[x].max().min(), points)
+    lines = {
+        key: np.interp(at, [0, *line[x]], [0, *line[y]])
+        for key, line in evaluations.sort_values(x).groupby([by, "seed"])
+    }
+    index = pd.MultiIndex.from_tuples(lines, names=[by, "seed"])
+    return pd.DataFrame([(line[-1], line.mean()) for line in lines.values()], index, ["last", "mean"])
 
 
 def first_at(evaluations: pd.DataFrame, y: str, level: float, columns: Sequence[str]) -> pd.DataFrame:
@@ -49,13 +42,13 @@ def first_at(evaluations: pd.DataFrame, y: str, level: float, columns: Sequence[
     return there[list(columns)].reindex(evaluations["student"].unique())
 
 
-def mean_lengths(lengths: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Mean length that was trained in the first and in the last fifth of the evaluations, by seed. lengths: `share` of each
-    `length` in the batches since the evaluation before, by seed and step."""
+def mean_lengths(lengths: pd.DataFrame) -> pd.DataFrame:
+    """Mean length that was trained in the first and in the last fifth of the evaluations: a line per seed, columns `first` and
+    `last`. lengths: `share` of each `length` in the batches, by seed and step."""
     part = lengths.assign(part=lengths["share"] * lengths["length"])
     mean = part.groupby(["seed", "step"])["part"].sum().unstack("step")
     fifth = max(1, mean.shape[1] // 5)
-    return mean.iloc[:, :fifth].mean(axis=1), mean.iloc[:, -fifth:].mean(axis=1)
+    return pd.DataFrame({"first": mean.iloc[:, :fifth].mean(axis=1), "last": mean.iloc[:, -fifth:].mean(axis=1)})
 
 
 def over_ranges(tested: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -43,6 +43,17 @@ def effects(table: pd.DataFrame, factors: Mapping[str, Pair], value: str, seed: 
     return pd.DataFrame(found)
 
 
+def in_pairs(table: pd.DataFrame, factors: Mapping[str, Pair], value: str, names: Mapping[str, str]) -> pd.DataFrame:
+    """The mean over all other factors, for each pair of factors and seed: `pair` (their names, TIMES between them), `first` and
+    `second` ("off" or "on"), `seed`, and `value`. names: what the factors are called."""
+    lines = coded(table, factors).replace({name: {-1: "off", 1: "on"} for name in factors})
+    pairs = {}
+    for first, second in itertools.combinations(factors, 2):
+        means = lines.groupby([first, second, "seed"])[value].mean()
+        pairs[called(first + TIMES + second, names)] = means.rename_axis(["first", "second", "seed"])
+    return pd.concat(pairs, names=["pair"]).reset_index()
+
+
 def factorials(table: pd.DataFrame, off: Mapping[str, Any], value: str) -> list[dict[str, Pair]]:
     """{column: (off, on)} of every full factorial that the table holds in a seed at least: several, where a factor has several values
     that are on. off: {column: its value that is off}."""
@@ -51,6 +62,11 @@ def factorials(table: pd.DataFrame, off: Mapping[str, Any], value: str) -> list[
     return [factors for factors in found if len(effects(table, factors, value))]
 
 
-def judged(by_seed: pd.DataFrame) -> pd.DataFrame:
-    """Every column of `effects` against 0, as `statistics.compare` has it, by `effect`."""
-    return compare({name: (by_seed[name], 0 * by_seed[name]) for name in by_seed.columns}, ["effect"])
+def judged(by_seed: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Every column of `effects` against 0, as `statistics.compare` has it, by `effect`. names: what the factors are called."""
+    return compare({called(name, names): (by_seed[name], 0 * by_seed[name]) for name in by_seed.columns}, ["effect"])
+
+
+def called(effect: str, names: Mapping[str, str]) -> str:
+    """An effect in words: `unfreezing × adaptive rate`."""
+    return TIMES.join(names[factor] for factor in effect.split(TIMES))

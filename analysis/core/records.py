@@ -6,6 +6,7 @@ Imports nothing heavy by itself, so that a study's `--help` may import it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,23 @@ BASE_COLUMNS: Mapping[str, type] = {
 }
 
 
+SHARE = re.compile(
+    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
+)
+
+
 class RecordsError(Exception):
     """A run that is not there or cannot be read, said in one line."""
+
+
+def is_share(metric: str) -> bool:
+    """Whether a column holds fractions of 1, which figures and sentences say in per cent, as differences of them in points."""
+    return bool(SHARE.search(metric))
+
+
+def unit(metric: str) -> float:
+    """What a value is multiplied by to be drawn: 100 where it is a share."""
+    return 100.0 if is_share(metric) else 1.0
 
 
 def table_schema(columns: Mapping[str, type]) -> pa.Schema:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
+from analysis.core.records import unit
+
 LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
-SHARE = re.compile(
-    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
-)
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,6 @@ def interval(values: Iterable[float], level: float = LEVEL) -> Interval:
     mean = float(x.mean()) if n else math.nan
     half = float(student_t.ppf((1 + level) / 2, n - 1) * x.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     return Interval(mean, mean - half, mean + half, n)
-
-
-def is_share(metric: str) -> bool:
-    """Whether a column holds fractions of 1, which figures and sentences say in per cent, as differences of them in points."""
-    return bool(SHARE.search(metric))
-
-
-def unit(metric: str) -> float:
-    """What a value is multiplied by to be drawn: 100 where it is a share."""
-    return 100.0 if is_share(metric) else 1.0
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str], metric: str, holes: bool = False) -> pd.DataFrame:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.core.choice import Choice
+from analysis.core.records import is_share
 from analysis.core.settings import by_seed
-from analysis.core.statistics import Interval, interval, is_share, paired
+from analysis.core.statistics import Interval, interval, paired
 
 AXES = {"temperature": "T"}  # the field's letters
 Values = Interval | pd.Series

@@ -52,7 +52,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     def arg(kind, default, text, **more):
         return Annotated[kind, tyro.conf.arg(help=text, **more)], dataclasses.field(default=default)
 
-    from analysis.core.statistics import unit
+    from analysis.core.records import unit
 
     points = study.margin * unit(study.metric)
     presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())

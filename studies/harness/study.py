@@ -140,7 +140,7 @@ class Study:
 
     def margin_of(self, points: float | None) -> float:
         """The difference in the metric that does not matter: the study's, or as it was said, in points where it is a share."""
-        from analysis.core.statistics import unit
+        from analysis.core.records import unit
 
         return self.margin if points is None else points / unit(self.metric)
 

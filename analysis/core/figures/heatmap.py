@@ -70,15 +70,12 @@ def heatmap(
     return ax
 
 
-def raster(
-    table: pd.DataFrame, x: str, y: str, z: str, limits: tuple[float, float] = (0, 100), ax: Axes | None = None,
-    norm: Normalize | None = None,
-) -> Axes:  # fmt: skip
+def raster(table: pd.DataFrame, x: str, y: str, z: str, norm: Normalize, ax: Axes | None = None) -> Axes:
     """Fields in colour alone, for planes with too many cells to number; a cell without a line stays blank. norm: how values
-    become colours, linear within the limits unless given."""
+    become colours."""
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
     X, Y, Z = grid(table, x, y, z)
-    ax.pcolormesh(X, Y, Z, cmap=MAP, norm=norm or Normalize(*limits), shading="nearest", rasterized=True)
+    ax.pcolormesh(X, Y, Z, cmap=MAP, norm=norm, shading="nearest", rasterized=True)
     ax.set(xlabel=label(x), ylabel=label(y))
     return ax
 

@@ -12,7 +12,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, MaxNLocator, MultipleLocator
 from scipy.stats import t as student_t
 
-from analysis.core.statistics import LEVEL, is_share
+from analysis.core.records import is_share
+from analysis.core.statistics import LEVEL
 
 LOG2 = frozenset({"temperature", "probe_temperature", "l2", "lr", "strength", "labels"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""

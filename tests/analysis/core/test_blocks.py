@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
-from matplotlib.colors import Normalize
 from matplotlib.markers import CARETDOWNBASE
 from matplotlib.patches import Rectangle
 
@@ -140,9 +139,13 @@ def test_facets_draw_each_panel_and_name_what_any_of_them_has_once(run):
     assert [ax.get_title() for ax in panels_of(drawn["own"])] == [p.title for p in blocks.panels(made, made.cells, ["view"], ["labels"])]
     assert [text.get_text() for text in drawn["own"].legends[0].get_texts()] == ["students"]
     assert "Every student" in drawn["own"].get_suptitle() and "preset made" in drawn["own"].get_suptitle()
-    blocks.facets(made, made.cells, draw, "Coloured", name="coloured", columns=["labels"], scale=(Normalize(0, 7), "what colours say"))
-    bar = drawn["coloured"].axes[-1]
-    assert bar.get_ylabel() == "what colours say" and bar.get_ylim() == (0, 7)
+
+
+def test_facets_have_the_scale_of_their_colours_beside_them(run):
+    made, drawn, _ = run
+    scale = pyplot.cm.ScalarMappable(pyplot.Normalize(0, 7))
+    blocks.facets(made, made.cells, lambda ax, panel: ax.plot([1]), "Colours", name="scaled", scale=scale, unit="bits")
+    assert drawn["scaled"].axes[-1].get_ylabel() == "bits" and drawn["scaled"].axes[-1].get_ylim() == (0, 7)
 
 
 def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.core.curricula import at_common_points, first_at, mean_lengths, over_ranges, up_to_first_end
+from analysis.core.curricula import at_common_points, first_at, mean_lengths, over_ranges, to_common_end
 from analysis.core.figures.lifetimes import arrivals
 
 LINES = pd.DataFrame(
@@ -20,24 +20,18 @@ LINES = pd.DataFrame(
 def test_curves_are_compared_where_all_seeds_of_a_group_have_been():
     found = at_common_points(LINES, "tokens", ["exact", "step"], ["which"], points=3)
     a = found[found["which"] == "a"]
-    assert a[a["seed"] == 0]["at"].tolist() == [20, 30, 40], "seed 1 begins at 20, seed 0 ends at 40"
+    assert a[a["seed"] == 0]["tokens"].tolist() == [20, 30, 40], "seed 1 begins at 20, seed 0 ends at 40"
     assert a[a["seed"] == 0]["exact"].tolist() == pytest.approx([0.2, 0.3, 0.4])
     assert a[a["seed"] == 1]["exact"].tolist() == pytest.approx([0.1, 0.15, 0.2])
-    assert a[a["seed"] == 1]["step"].tolist() == pytest.approx([1, 1.5, 2])
+    assert a[a["seed"] == 1]["step"].tolist() == pytest.approx([1, 1.5, 2]), "as many columns as are asked for"
+    assert found[found["which"] == "b"]["tokens"].max() == 400
 
 
-def test_curves_of_seeds_that_were_evaluated_at_the_same_points_stay_as_they_are():
-    found = at_common_points(LINES, "step", ["exact"], ["which"], points=50)
-    assert found[found["which"] == "a"]["at"].tolist() == [1, 2, 4] * 2
-    assert found[found["which"] == "b"]["exact"].tolist() == pytest.approx([0.1, 0.2, 0.4])
-
-
-def test_curves_of_different_ends_are_read_where_the_first_ends_and_an_untrained_network_is_right_in_nothing():
-    found, end = up_to_first_end(LINES, "tokens", "exact", ["which", "seed"], points=3)
-    assert end == 40, "a, seed 0"
-    assert found["last"]["a"].tolist() == pytest.approx([0.4, 0.2]), "at 40"
-    assert found["mean"]["a"].tolist() == pytest.approx([0.2, 0.1]), "at 0, 20 and 40"
-    assert found["last"]["b"].tolist() == pytest.approx([0.04]), "on the way from 0 to its first evaluation at 100"
+def test_an_untrained_network_is_right_in_nothing_and_curves_are_compared_up_to_where_the_first_ends():
+    """By tokens the curve of a, seed 0, ends first, at 40: there seed 1 is at 2 steps of 20, b on its way to its first."""
+    found = to_common_end(LINES, "tokens", "exact", "which")
+    assert found["last"].to_dict() == pytest.approx({("a", 0): 0.4, ("a", 1): 0.2, ("b", 0): 0.04})
+    assert found["mean"].to_dict() == pytest.approx({("a", 0): 0.2, ("a", 1): 0.1, ("b", 0): 0.02})
 
 
 def test_the_first_evaluation_at_the_level_counts_and_never_is_nan():
@@ -46,10 +40,14 @@ def test_the_first_evaluation_at_the_level_counts_and_never_is_nan():
     assert found.loc["a1"].tolist() == [2, 40] and math.isnan(found.loc["never", "step"])
 
 
-def test_mean_lengths_of_the_first_and_the_last_fifth_are_weighted_by_their_shares():
-    known = [(5, 1, 0.25), (5, 3, 0.75), *((step, 1, 1.0) for step in range(6, 13)), (13, 2, 1.0), (14, 4, 1.0)]
-    first, last = mean_lengths(pd.DataFrame([{"seed": 7, "step": s, "length": n, "share": p} for s, n, p in known]))
-    assert first.to_dict() == {7: (2.5 + 1) / 2} and last.to_dict() == {7: 3}, "two of ten evaluations each"
+def test_mean_lengths_are_weighted_by_their_shares():
+    lines = [{"seed": 0, "step": s, "length": n, "share": p} for s, n, p in ((5, 1, 0.25), (5, 3, 0.75), (9, 1, 1.0))]
+    assert mean_lengths(pd.DataFrame(lines)).loc[0].to_dict() == {"first": 2.5, "last": 1.0}
+
+
+def test_mean_lengths_are_of_the_first_and_the_last_fifth_of_the_evaluations():
+    lines = [{"seed": 0, "step": s, "length": s, "share": 1.0} for s in range(1, 11)]
+    assert mean_lengths(pd.DataFrame(lines)).loc[0].to_dict() == {"first": 1.5, "last": 9.5}
 
 
 def test_ranges_of_lengths_go_by_the_longest_that_each_student_trained():

@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.core.figures.bars import bars
+from analysis.core.figures.crossing import crossing
 from analysis.core.figures.curves import curves
 from analysis.core.figures.heatmap import heatmap, raster, scatter
 from analysis.core.figures.interactive import interactive
@@ -83,7 +85,7 @@ def test_two_seeds_are_shown_as_their_two_values_and_intervals_end_where_the_qua
 
 
 def test_a_raster_has_a_field_per_cell_and_none_for_a_hole(table):
-    fields = raster(table.drop(index=[3]), *COLUMNS, limits=(0, 90)).collections[0]
+    fields = raster(table.drop(index=[3]), *COLUMNS, Normalize(0, 90)).collections[0]
     values = fields.get_array()
     assert values.shape == (3, 3) and np.isnan(np.ma.filled(values, np.nan)).sum() == 1 and fields.get_clim() == (0, 90)
 
@@ -150,3 +152,13 @@ def test_an_axis_of_logarithms_is_read_as_what_they_are_of(span, texts):
     decades(ax.yaxis, "norm")
     name = ax.yaxis.get_major_formatter()
     assert [name(np.log10(v)) for v in (0.01, 0.02, 0.05, 10)] == texts and ax.get_ylabel() == "norm"
+
+
+def test_lines_of_a_pair_begin_where_the_first_thing_is_off():
+    lines = [("on", "on", 9.0), ("off", "on", 4.0), ("on", "off", 2.0), ("off", "off", 1.0)]
+    means = pd.DataFrame(lines, columns=["first", "second", "accuracy"]).assign(low=0.0, high=10.0, n=3)
+    ax = pyplot.figure().add_subplot()
+    crossing(means, "accuracy", "rate", ("0.4", "red"), ax)
+    drawn = {text: list(bars[0].get_ydata()) for bars, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    assert drawn == {"the other thing off": [1.0, 2.0], "the other thing on": [4.0, 9.0]}
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["rate off", "rate on"]

@@ -129,3 +129,9 @@ def test_runs_are_found_by_name_by_path_and_by_start(tmp_path):
         records.find_run("s", "b", tmp_path)
     with pytest.raises(records.RecordsError, match=r"studies/t\.py"):
         records.find_run("t", root=tmp_path)
+
+
+def test_which_columns_are_shares():
+    shares = "test_accuracy val_exact test_error accuracy_3 passing passing_accuracy kept_errors pseudo_ece task_0 change share"
+    others = "tasks omitted_errors train_loss bits tokens seconds soft_norm cosine temperature trained_parameters"
+    assert all(map(records.is_share, shares.split())) and not any(map(records.is_share, others.split()))

@@ -72,12 +72,6 @@ def test_summaries_count_seeds_not_lines():
     assert line["n"] == 2 and line["loss"] == 4 and line["high"] == pytest.approx(st.interval([2, 6]).high)
 
 
-def test_which_columns_are_shares():
-    shares = "test_accuracy val_exact test_error accuracy_3 passing passing_accuracy kept_errors pseudo_ece task_0 change share"
-    others = "tasks omitted_errors train_loss bits tokens seconds soft_norm cosine temperature trained_parameters"
-    assert all(map(st.is_share, shares.split())) and not any(map(st.is_share, others.split()))
-
-
 def test_differences_judged_together_are_corrected_together():
     base, rng = pd.Series([0.5, 0.51, 0.52, 0.5]), np.random.default_rng(0)
     pairs = {f"far {i}": (base + 0.1 + 0.001 * rng.normal(size=4), base) for i in range(2)}
