@@ -49,3 +49,19 @@ def mean_lengths(lengths: pd.DataFrame) -> pd.DataFrame:
     mean = part.groupby(["seed", "step"])["part"].sum().unstack("step")
     fifth = max(1, mean.shape[1] // 5)
     return pd.DataFrame({"first": mean.iloc[:, :fifth].mean(axis=1), "last": mean.iloc[:, -fifth:].mean(axis=1)})
+
+
+def over_ranges(tested: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean of a metric over ranges of lengths (columns) by student. tested: a line per student and `length`, trained up to
+    `max_length`."""
+    length, longest = tested["length"], tested["max_length"]
+    ranges = {
+        "all trained": length <= longest,
+        "trained up to 10": length <= longest.clip(upper=10),
+        "below the longest": length < longest,
+        "the longest": length == longest,
+        "one vector longer": length == longest + 1,
+        "all longer ones": length > longest,
+    }
+    means = {name: tested[inside].groupby("student")[metric].mean() for name, inside in ranges.items()}
+    return pd.DataFrame(means)

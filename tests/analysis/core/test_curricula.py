@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.core.curricula import at_common_points, first_at, mean_lengths, to_common_end
+from analysis.core.curricula import at_common_points, first_at, mean_lengths, over_ranges, to_common_end
 from analysis.core.figures.lifetimes import arrivals
 
 LINES = pd.DataFrame(
@@ -48,6 +48,22 @@ def test_mean_lengths_are_weighted_by_their_shares():
 def test_mean_lengths_are_of_the_first_and_the_last_fifth_of_the_evaluations():
     lines = [{"seed": 0, "step": s, "length": s, "share": 1.0} for s in range(1, 11)]
     assert mean_lengths(pd.DataFrame(lines)).loc[0].to_dict() == {"first": 1.5, "last": 9.5}
+
+
+def test_ranges_of_lengths_go_by_the_longest_that_each_student_trained():
+    """A length is worth itself: the mean of 1 to 12 is 6.5."""
+    lines = [
+        {"student": f"to {n}", "max_length": n, "length": k, "exact": k} for n in (12, 2) for k in range(1, 2 * n + 1)
+    ]
+    found = over_ranges(pd.DataFrame(lines), "exact")
+    assert found.loc["to 12"].tolist() == [6.5, 5.5, 6, 12, 13, 18.5] and found.loc["to 2"].tolist() == [
+        1.5,
+        1.5,
+        1,
+        2,
+        3,
+        3.5,
+    ]
 
 
 def test_a_line_that_lost_seeds_has_no_mean_but_a_count():
