@@ -38,7 +38,7 @@ settings = sorted(
     run.settings(but=tried, first=WHAT, cells=planned),
     key=lambda s: (s.axes["network"] in OWN, s.axes["network"], s.axes["weights"], s.axes["train_images"]),
 )
-chosen = choices(settings, tried)
+chosen = choices(settings, tried, margin=run.margin)
 found = [s for s in settings if s.name in chosen]
 titles = {s.name: run.named(s.axes) for s in found}
 
@@ -199,7 +199,7 @@ if finest:
 def best_of(some):
     """The setting that validation chooses of some, each with its own choice, and what that is worth."""
     students = pd.concat(chosen[s.name].students.assign(setting=s.name) for s in some)
-    choice = choose(students, ["setting"])
+    choice = choose(students, ["setting"], margin=run.margin)
     assert choice, "each is measured, or had no choice of its own"
     return next(s for s in some if s.name == choice.best["setting"]), choice
 

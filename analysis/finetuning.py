@@ -56,7 +56,7 @@ def combined(students):
     return told.sort_values(["things", *OFF], kind="stable")
 
 
-chosen = {s.name: choose_each(combined(s.students), "combination", AMONG) for s in settings}
+chosen = {s.name: choose_each(combined(s.students), "combination", AMONG, margin=run.margin) for s in settings}
 finals = {name: pd.concat([choice.students for choice in each.values()]) for name, each in chosen.items()}
 
 # where a run has several settings, the names of their files end so
@@ -222,7 +222,7 @@ def answers(setting):
         found = statistics.compare({c: (choice[c].by_seed(), plain) for c in others}, ["combination"])
         each = tell.listing([f"{c} {gain}" for c, gain in zip(found["combination"], differences(found), strict=True)])
         yield f"{where}Plain fine-tuning reaches {tell.percent(plain)} on test. Against it, p by Holm over {len(others)}: {each}."
-    if best := choose(finals[setting.name], ["combination"]):
+    if best := choose(finals[setting.name], ["combination"], margin=run.margin):
         worth = tell.choice(best, lambda cell: cell["combination"], most=7)
         yield f"{where}Validation chooses {best.best['combination']}: {tell.percent(best.by_seed())} on test. {worth}"
 

@@ -58,7 +58,7 @@ def levels(axes):
     return [Reference(name, 100 * v.mean(), color=color, digits=2) for name, v, color in found if len(v)]
 
 
-chosen = choices(settings, PLANE, lambda students: students[students["kd_weight"] > 0])
+chosen = choices(settings, PLANE, lambda students: students[students["kd_weight"] > 0], margin=run.margin)
 titles = {s.name: run.named(s.axes) for s in settings}
 
 # %% [markdown]

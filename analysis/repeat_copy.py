@@ -212,7 +212,7 @@ run.show([by_length(*key) for key in results], "Exact test sequences by length")
 # says otherwise all schedules have the same settings, tuned for none of them.
 
 # %%
-winner = choose_each(final, "task", ["curriculum"], by="val_exact", report="test_exact")
+winner = choose_each(final, "task", ["curriculum"], by="val_exact", report="test_exact", margin=run.margin)
 compared = [task for task in winner if all((task, schedule) in results for schedule in ASKED)]
 
 

@@ -48,10 +48,10 @@ ENTITLED = {
 WORDS: dict = {"inputs": ENTITLED, "lifting": "{}", "temperature": "T = {:.3g}", "kd_weight": "λ = {:.3g}"}
 run = report.open("two_teachers_kd", words=WORDS)
 settings = run.settings(PLANE, ["inputs", "lifting"])
-chosen = choices(settings, PLANE)
+chosen = choices(settings, PLANE, margin=run.margin)
 groups = list(dict.fromkeys(s.axes["inputs"] for s in settings))
 CELL = ["lifting", *PLANE, *(a for a in settings[0].axes if a not in ("inputs", "lifting"))]
-best = choose_each(run.students, "inputs", CELL)
+best = choose_each(run.students, "inputs", CELL, margin=run.margin)
 best_of = {name: best[name] for name in groups if name in best}
 
 # %% [markdown]

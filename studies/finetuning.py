@@ -30,6 +30,7 @@ STUDY = Study(
     datasets=("cifar10",),
     metric="val_accuracy",
     mode="max",
+    among=("augmentation", "unfreezing", "rate", "discrimination", "lr"),
     metrics=("train_loss", "val_loss", "val_accuracy", "test_accuracy", "train_images", "val_images", "test_images"),
     artifact_table="networks",
     tables={"schedules": ("at", "depth")},

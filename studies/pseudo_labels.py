@@ -40,6 +40,7 @@ STUDY = Study(
     trainable="trainables.pseudo_labels:PseudoLabels",
     metric="val_accuracy",
     mode="max",
+    among=("method", "threshold", "target_temperature", "weight", "ramp", "lr"),
     artifact_table="draws",
     metrics=(
         "train_loss",

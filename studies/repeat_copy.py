@@ -36,6 +36,7 @@ STUDY = Study(
     datasets=(),  # generated
     metric="val_exact",
     mode="max",
+    among=("schedule", "ramp", "lr"),
     metrics=("train_loss", "tokens", "val_bits", "val_exact", "test_bits", "test_exact"),
     trials={
         "schedule": grid(

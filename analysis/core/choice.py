@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.core import records
 from analysis.core.contrasts import Means, adjusted, together
-from analysis.core.records import is_share
 from analysis.core.settings import Setting, by_seed, select
 from analysis.core.statistics import LEVEL, Interval
-
-MARGIN = 0.005  # of shares: what is within half a point is as good
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def choose(
 
     table: one line per cell and seed. among: the columns that tell cells apart. by: a validation metric, or several, of which a
     later one breaks ties of those before; of a metric with a leading "-" less is better. report: a test metric of which more
-    is better. margin: the difference in it that does not matter, MARGIN for shares and 0 for what is none unless given. Cells of
+    is better. margin: the difference in it that does not matter, `records.margin` unless given. Cells of
     the same students (column `student`) are one cell, named by the first. Means are those of `contrasts.adjusted`, which a
     lost seed does not shift, so that no lucky survivor is chosen.
     """
@@ -96,7 +94,7 @@ def choose(
     test = adjusted({key: groups[key][report] for key in keys})
     scores = np.column_stack([m.means for m in heard]).round(12)  # equal ones are equal, whatever the rounding
     ranked = sorted(range(len(test.keys)), key=lambda i: [*-scores[i]])
-    within = margin if margin is not None else MARGIN * is_share(report)
+    within = records.margin(report) if margin is None else margin
     against = _against(test, heard[0], ranked[0], {key: set(groups[key].index) for key in keys})
     lines = [(*test.keys[i], scores[i, 0], len(groups[test.keys[i]]), *_stand(against[i], within)) for i in ranked]
     cells = pd.DataFrame(lines, columns=[*among, "score", "n", "difference", "low", "high", "state"])

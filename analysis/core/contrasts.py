@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import digamma, polygamma
-from scipy.stats import f
+from scipy.stats import f, norm, studentized_range
 
 WORLDS = 4000  # simulated; the limit they give is then known within 2 %
 CAUTION = 1.0  # standard errors by which cells are taken to differ more in noise than it seems
@@ -179,6 +179,18 @@ def together(test: Means, validation: Means, first: int, level: float) -> float:
         if len(stay) == len(left) or len(stay) < 2:
             return limit
         left = stay
+
+
+def told_from(noise: float, cells: int, seeds: int, level: float, power: float = 0.8) -> float:
+    """The true difference from which on a rival of the best of `cells` is told to be worse with probability `power`; infinite for one seed.
+
+    noise: standard deviation of a value, beside what seeds do to all cells alike; equal in all cells. The limit is that of Tukey's
+    studentised range, as where validation, which chooses, shares all luck of test (Hsu 1996, section 5.1).
+    """
+    if seeds < 2 or cells < 2:
+        return math.inf
+    limit = studentized_range.ppf(level, cells, (cells - 1) * (seeds - 1)) / math.sqrt(2)
+    return float((limit + norm.ppf(power)) * noise * math.sqrt(2 / seeds))
 
 
 def _tails(rng: np.random.Generator, freedom: np.ndarray) -> np.ndarray:

@@ -48,6 +48,11 @@ def is_share(metric: str) -> bool:
     return bool(SHARE.search(metric))
 
 
+def margin(metric: str) -> float:
+    """The difference in a metric that does not matter, unless a study or a user says otherwise: half a point of a share, else none."""
+    return 0.005 if is_share(metric) else 0.0
+
+
 def unit(metric: str) -> float:
     """What a value is multiplied by to be drawn: 100 where it is a share."""
     return 100.0 if is_share(metric) else 1.0

@@ -61,6 +61,11 @@ class Run:
         planned = self.info.get("axes", {})
         return {a: list(planned.get(a) or dict.fromkeys(self.rows[a])) for a in self.rows.attrs["axes"]}
 
+    @property
+    def margin(self) -> float | None:
+        """The difference in the study's metric that does not matter, for `choose`; None where the run does not say."""
+        return self.info.get("margin")
+
     def settings(
         self, but: Sequence[str], first: Sequence[str] = (), cells: pd.DataFrame | None = None, canonical: bool = False
     ) -> list[Setting]:

@@ -54,7 +54,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
 
     from analysis.core.records import unit
 
-    points = study.margin * unit(study.metric)
+    points = study.margin_of(None) * unit(study.metric)
     presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())
     table = {
         "preset": arg(Literal[tuple(study.presets)], "course", f"Size of the study. {presets}."),

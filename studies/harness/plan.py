@@ -7,9 +7,10 @@ import importlib.util
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from studies.harness import folder as folders
 from studies.harness import machine
@@ -229,22 +230,50 @@ class Plan:
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
             f"estimate  {duration(left * core_seconds / workers + OVERHEAD)} ({how}), "
             f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
+            *self._told(),
         ]
+
+    def _told(self) -> list[str]:
+        """What the seeds can tell, from the noise of the latest finished run here with the same trial axes, else the study's record."""
+        from analysis.core.contrasts import told_from
+        from analysis.core.records import is_share, unit
+        from analysis.core.statistics import LEVEL
+
+        study, seeds = self.study, len(self.values["seed"])
+        settings: dict[tuple, set[str]] = {}
+        for cell in self.cells:
+            if cell.config["seed"] == self.values["seed"][0]:
+                settings.setdefault(tuple(cell.config[name] for name in study.others), set()).add(cell.student)
+        most = max(map(len, settings.values()), default=0)
+        known = [(info["noise"], f"as in run {name}") for name, info in self._alike() if info.get("noise")]
+        known += [(study.noise, "as this study records it")] if study.noise and self.data == "full" else []
+        if most < 2:
+            return []
+        if seeds < 2:
+            return ["verdicts  one seed tells no differences"]
+        if not known:
+            return []
+        noise, source = known[0]
+        least = unit(study.metric) * told_from(noise, most, seeds, LEVEL)
+        what = f"{'points ' * is_share(study.metric)}of {study.metric}"
+        return [f"verdicts  {seeds} seeds tell differences from about {least:.2g} {what} on, among {most} (noise {source})"]
+
+    def _alike(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and run.json of the runs here with the same trial axes and data, the latest first."""
+        if "://" in self.options.storage:
+            return
+        for name in reversed(folders.runs(self.options.storage, self.study.name)):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                info = json.loads(Path(self.options.storage, self.study.name, name, "run.json").read_text())
+                if info["data"] == self.data and all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials):
+                    yield name, info
 
     def _core_seconds(self) -> tuple[float, str]:
         """Training time of a student: from the latest finished grid here with the same trial axes, else the preset's."""
         o = self.options
-        if "://" not in o.storage:
-            for name in reversed(folders.runs(o.storage, self.study.name)):
-                with contextlib.suppress(OSError, ValueError, KeyError):
-                    info = json.loads(Path(o.storage, self.study.name, name, "run.json").read_text())
-                    same = all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials)
-                    if (
-                        same
-                        and info["data"] == self.data
-                        and (info["num_gpus"], info["address"]) == (o.num_gpus, o.address)
-                    ):
-                        return info["core_seconds_per_student"], f"as run {name}"
+        for name, info in self._alike():
+            if "core_seconds_per_student" in info and (info["num_gpus"], info["address"]) == (o.num_gpus, o.address):
+                return info["core_seconds_per_student"], f"as run {name}"
         changed = sorted(set(self.overrides) - set(self.study.students))
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
         return self.preset.core_seconds, f"rough, from the preset{also}"

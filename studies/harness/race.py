@@ -17,6 +17,7 @@ from studies.harness.folder import RunFolder
 from studies.harness.plan import Plan
 from studies.harness.progress import say
 from studies.harness.students import Cell, cell_of
+from studies.harness.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +32,14 @@ class Race:
         self.plan, self.study, self.folder = plan, plan.study, folder
         self.margin = plan.study.margin_of(plan.options.decide)
         self.compared = list(plan.study.compared)
-        self.others = [name for name in plan.study.axes if name not in (*self.compared, "seed")]
+        self.others = plan.study.others
         grid = {cell.student for cell in plan.cells if cell.config["seed"] in plan.values["seed"]}
         self.added = len(set(plan.students) - grid)  # by earlier sessions of the run
         self.budget = plan.options.budget or len(grid)
 
     def more(self) -> bool:
         """Whether a further round was added to the plan; says how the settings stand."""
-        settings = self._settings()
+        settings = settings_of(self.study, self.folder)
         rounds = [cells for cells in map(self._round, settings) if cells]
         new: list[Cell] = []
         for cells in rounds:  # as many settings as the budget bears
@@ -55,15 +56,6 @@ class Race:
             say(f"{stand}; {self.added} students were added")
         return bool(new)
 
-    def _settings(self) -> list[pd.DataFrame]:
-        """Of each setting the cells that are done: axes, student, and `value`, the metric as more is better."""
-        import pandas as pd
-
-        columns = [*self.study.axes, "student", "status", self.study.metric]
-        table = pd.DataFrame(self.folder.read_rows(columns=columns), columns=columns)
-        done = table[table["status"] == "done"].drop_duplicates(list(self.study.axes), keep="last")
-        done = done.assign(value=done[self.study.metric] * (1 if self.study.mode == "max" else -1))
-        return [part for _, part in done.groupby(self.others, sort=False)] if self.others else [done]
 
     def _round(self, table: pd.DataFrame) -> list[Cell]:
         """The next seeds of a setting's chosen cell and of those that are open; none where all are decided.
@@ -91,6 +83,32 @@ class Race:
         """Seeds that give every worker a pack."""
         settings = math.prod(len(self.plan.values[name]) for name in self.others)
         return max(1, min(ROUND, self.plan.workers) // settings)
+
+
+def settings_of(study: Study, folder: RunFolder) -> list[pd.DataFrame]:
+    """Of each setting the cells that are done: axes, student, and `value`, the study's metric as more is better."""
+    import pandas as pd
+
+    columns = [*study.axes, "student", "status", study.metric]
+    table = pd.DataFrame(folder.read_rows(columns=columns), columns=columns)
+    done = table[table["status"] == "done"].drop_duplicates(list(study.axes), keep="last")
+    done = done.assign(value=done[study.metric] * (1 if study.mode == "max" else -1))
+    return [part for _, part in done.groupby(study.others, sort=False)] if study.others else [done]
+
+
+def noise(study: Study, folder: RunFolder) -> float | None:
+    """Standard deviation of the metric from seed to seed, beside what a seed does to all cells of a setting alike: the median over
+    cells; None where no setting has several cells on several seeds."""
+    import numpy as np
+
+    from analysis.core.contrasts import adjusted
+
+    found: list[float] = []
+    for table in settings_of(study, folder):
+        cells = [part.dropna(subset=["value"]) for _, part in table.groupby(list(study.compared))]
+        means = adjusted({tuple(part["student"]): part.set_index("seed")["value"] for part in cells})  # the same students, one cell
+        found += list(np.sqrt(means.variance)) if means.pooled else []
+    return float(np.median(found)) if found else None
 
 
 def _students(cells: Sequence[Cell]) -> int:

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.harness import folder as folders
-from studies.harness import machine, needs
+from studies.harness import machine, needs, race
 from studies.harness.arguments import Options
 from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
 from studies.harness.plan import OVERHEAD, Plan
 from studies.harness.progress import duration, say
-from studies.harness.race import Race
 from studies.harness.study import InputError, Study
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Run:
             "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data.variant,
             "data_description": self.data.describe(), "datasets": self.data.names,
             "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
-            "student_axes": list(study.students), "metric": study.metric, "mode": study.mode,
+            "student_axes": list(study.students), "metric": study.metric, "mode": study.mode, "margin": study.margin_of(o.decide),
             "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
@@ -124,13 +123,13 @@ class Run:
         if searches := self.plan.searches():
             with self._ray(ledger) as tuning:
                 return tuning.search(searches)
-        race = Race(self.plan, self.folder) if self.options.decide is not None else None
-        if not self.plan.trials and not (race and race.more()):
+        more = race.Race(self.plan, self.folder).more if self.options.decide is not None else lambda: False
+        if not self.plan.trials and not more():
             return False
         start: Callable[[Ledger], AbstractContextManager[Engine]]
         start = self._inline if self.options.address == "inline" else self._ray
         with start(ledger) as engine:
-            while trials := self.plan.more() or (race and race.more() and self.plan.more()):
+            while trials := self.plan.more() or (more() and self.plan.more()):
                 ledger.write_plan()
                 if engine.train(trials):
                     return True
@@ -190,6 +189,8 @@ class Run:
         if status == "done" and not self.goes_on and plan.trials and self.options.scheduler == "none":
             busy = max(seconds - OVERHEAD, 1) * min(plan.workers, len(plan.trials))
             self.info["core_seconds_per_student"] = busy / total
+        if status == "done" and (noise := race.noise(self.study, self.folder)) is not None:
+            self.info["noise"] = noise
         self.folder.write_json(self.info)
         if status == "done":
             self.folder.drop_checkpoints()

@@ -108,8 +108,9 @@ class Study:
     never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
     where the study has an axis `dataset`, its values are the names. artifact_table: where a row per prepared artifact (a
     teacher) is kept. among: the axes whose values compete, of which validation chooses; all student axes but the seed unless
-    named. margin: the difference in the metric that does not matter. tables: further tables, each with the columns that tell its rows apart beside the student and the
-    step.
+    named. margin: the difference in the metric that does not matter, half a point of a share unless named. noise: standard deviation of the
+    metric from seed to seed, beside what a seed does to all cells alike, on the full data. tables: further tables, each with the columns
+    that tell its rows apart beside the student and the step.
     """
 
     name: str
@@ -126,7 +127,8 @@ class Study:
     datasets: tuple[str, ...] = ("mnist",)
     artifact_table: str = "teachers"
     among: tuple[str, ...] = ()
-    margin: float = 0.005
+    margin: float | None = None
+    noise: float | None = None
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -138,11 +140,18 @@ class Study:
         """The axes whose values compete; the others make settings, each with a choice of its own."""
         return self.among or tuple(name for name in self.students if name != "seed")
 
+    @property
+    def others(self) -> list[str]:
+        """The axes that make settings."""
+        return [name for name in self.axes if name not in (*self.compared, "seed")]
+
     def margin_of(self, points: float | None) -> float:
         """The difference in the metric that does not matter: the study's, or as it was said, in points where it is a share."""
-        from analysis.core.records import unit
+        from analysis.core import records
 
-        return self.margin if points is None else points / unit(self.metric)
+        if points is not None:
+            return points / records.unit(self.metric)
+        return records.margin(self.metric) if self.margin is None else self.margin
 
     def load(self) -> Any:
         """The trainable's class. Imports torch."""

@@ -5,7 +5,8 @@ from scipy.stats import studentized_range
 from scipy.stats import t as student_t
 
 from analysis.core import contrasts
-from analysis.core.contrasts import adjusted, together, usual_variance
+from analysis.core.choice import choose
+from analysis.core.contrasts import adjusted, together, told_from, usual_variance
 from analysis.core.statistics import interval
 
 
@@ -92,3 +93,19 @@ def test_a_cell_that_collapsed_makes_no_other_noisy():
 
 def test_cells_without_noise_are_not_judged():
     assert adjusted(by_seed(np.array([[0.5, 0.6], [0.7, 0.8]]))).errors(0).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("cells", "seeds"), [(5, 3), (26, 5)])
+def test_what_seeds_are_said_to_tell_is_told_in_four_worlds_of_five(cells, seeds):
+    """One cell lies so far below its equals, whose luck on validation is that on test."""
+    below, told, rng = told_from(0.01, cells, seeds, 0.95), 0, np.random.default_rng(1)
+    for _ in range(60):
+        values = 0.01 * rng.standard_normal((cells, seeds))
+        values[1:] -= 0.1  # so that nobody's luck but the first's is chosen
+        values[1] = values[1] - below + 0.1
+        rows = pd.DataFrame(values).rename_axis(index="cell", columns="seed").stack().reset_index(name="test_accuracy")
+        choice = choose(rows.assign(val_accuracy=rows["test_accuracy"]), ["cell"])
+        assert choice
+        told += 1 in set(choice.state("worse")["cell"])
+    assert 0.6 <= told / 60 <= 1
+    assert told_from(0.01, cells, 1, 0.95) == np.inf and below == pytest.approx(10 * told_from(0.001, cells, seeds, 0.95))

@@ -1,6 +1,9 @@
 """Seeds that are added where validation leaves cells open. An arithmetic toy with noise stands in for training."""
 
 import dataclasses
+import json
+import os
+import signal
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 from analysis.core import records
 from analysis.core.choice import choose
+from analysis.core.contrasts import told_from
 from studies.harness import Preset, Study, above, at_least, grid, one_of
 from studies.harness.arguments import parse
 from studies.harness.command import run
@@ -125,17 +129,23 @@ def test_among_equals_the_race_ends_with_its_budget_and_without_a_winner(go, cap
     assert not choice.stands_out and set(choice.rivals["state"]) <= {"open", "as good"}
 
 
-def test_an_interrupted_race_goes_on_to_the_same_rows(go, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_race_goes_on_to_the_same_rows(go, tmp_path, monkeypatch, number):
     monkeypatch.setattr(Toy, "mean", staticmethod(near_is_hard))
     whole = go("--decide", storage=tmp_path / "whole")
     steps = iter(range(10**6))
 
     def before():
         if next(steps) == 9:  # the grid has 6 packs
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Toy, "before", staticmethod(before))
-    part = go("--decide", code=130, storage=tmp_path / "part")
+    if not (child := os.fork()):
+        go("--decide", code=130, storage=tmp_path / "part")
+        os._exit(0)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert ended == (0 if number == signal.SIGINT else -number)
+    part = records.read(next((tmp_path / "part").glob("toy/*")))
     assert 24 <= part["student"].nunique() < whole["student"].nunique()
     resumed = go("--resume", "latest", storage=tmp_path / "part")
     columns = [*TOY.axes, "student", "val_accuracy", "test_accuracy"]
@@ -161,6 +171,20 @@ def test_what_fails_does_not_keep_a_race_alive(go, monkeypatch):
     monkeypatch.setattr(Toy, "row", fail)
     rows = go("--decide", "--budget", "12", code=1)
     assert rows["seed"].max() == 2
+
+
+def test_a_finished_run_knows_its_noise_and_the_next_dry_run_says_what_seeds_can_tell(go, tmp_path, capsys):
+    go("--view", "near", "--decide", "0.2", "--budget", "1")
+    info = json.loads(next(tmp_path.glob("toy/*/run.json")).read_text())
+    assert info["noise"] == pytest.approx(Toy.noise, rel=0.6) and info["margin"] == pytest.approx(0.002)
+    capsys.readouterr()
+    go("--view", "near", "--seeds", "4", "--dry-run")
+    least = 100 * told_from(info["noise"], 4, 4, 0.95)
+    assert f"4 seeds tell differences from about {least:.2g} points of val_accuracy on, among 4" in capsys.readouterr().err
+    go("--view", "near", "--seeds", "1", "--dry-run")
+    assert "one seed tells no differences" in capsys.readouterr().err
+    go("--view", "far", "--dry-run")
+    assert "verdicts" not in capsys.readouterr().err, "nobody knows the noise there"
 
 
 @pytest.mark.parametrize(
