@@ -100,20 +100,16 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 def compare(pairs: Mapping[Any, tuple[pd.Series, pd.Series]], names: Sequence[str]) -> pd.DataFrame:
     """Several differences, a - b by seed, judged together: the columns `names`, which are the keys of `pairs`; `difference`
     (a `Difference`) and its mean, low, high, n; `told`: "more" or "less" where it is told from 0 after Holm's correction over
-    all pairs, else "open"; `alone`: the same for each on its own; `p`: after that correction, for `tell` to say.
+    all pairs, else "open"; `p`: after that correction, for `tell` to say.
 
     Pairs without a seed in common are left out.
     """
     found = {key: d for key, (a, b) in pairs.items() if (d := paired(a, b)).n}
-    raw = np.nan_to_num([d.p for d in found.values()], nan=1.0)
     lines = []
-    for (key, d), corrected, p in zip(found.items(), holm(raw), raw, strict=True):
-        way = "more" if d.mean > 0 else "less"
-        told, alone = (way if value < 1 - LEVEL else "open" for value in (corrected, p))
-        lines.append(
-            (*(key if isinstance(key, tuple) else (key,)), d, d.mean, d.low, d.high, d.n, told, alone, corrected)
-        )
-    return pd.DataFrame(lines, columns=[*names, "difference", "mean", "low", "high", "n", "told", "alone", "p"])
+    for (key, d), corrected in zip(found.items(), holm([d.p for d in found.values()]), strict=True):
+        told = "open" if corrected >= 1 - LEVEL else "more" if d.mean > 0 else "less"
+        lines.append((*(key if isinstance(key, tuple) else (key,)), d, d.mean, d.low, d.high, d.n, told, corrected))
+    return pd.DataFrame(lines, columns=[*names, "difference", "mean", "low", "high", "n", "told", "p"])
 
 
 def share_of_gap(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Series:

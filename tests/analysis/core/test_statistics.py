@@ -85,7 +85,7 @@ def test_differences_judged_together_are_corrected_together():
     found = st.compare(pairs, ["name"]).set_index("name")
     assert "apart" not in found.index and len(found) == len(pairs) - 1
     assert found["told"].loc[["far 0", "far 1", "below"]].tolist() == ["more", "more", "less"]
-    assert (found.loc["near", "told"], found.loc["near", "alone"]) == ("open", "more")
+    assert found.loc["near", "told"] == "open" and found.loc["near", "difference"].p < 0.05, "it is told alone"
     assert found.loc["below", "difference"] == st.paired(*pairs["below"]) and found.loc["below", "n"] == 4
 
 
