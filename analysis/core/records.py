@@ -1,10 +1,12 @@
-"""The Parquet contract: what columns a run's rows have, and how runs are found and read.
+"""The contract of a run folder: run.json, what columns its rows have, digests of both, and how runs are found and read.
 
+Whatever a folder holds is taken for data of a stranger: it is checked, and what is damaged or not ours is named in one line.
 Imports nothing heavy by itself, so that a study's `--help` may import it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +39,30 @@ BASE_COLUMNS: Mapping[str, type] = {
 SHARE = re.compile(
     r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
 )
+
+
+VALUES = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}
+GRID = {"type": "object", "additionalProperties": VALUES}
+COUNT = {"type": ["integer", "null"], "minimum": 0}
+POSITIVE = {"type": ["number", "null"], "exclusiveMinimum": 0}
+WORD: dict = {"type": "string"}
+WORDS: dict = {"type": "object", "additionalProperties": WORD}
+INFO: dict = {
+    "type": "object",
+    "required": ["axes", "preset", "data"],
+    "properties": {
+        **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric"), WORD),
+        **dict.fromkeys(("samples", "num_gpus", "per_gpu", "num_cpus", "pack", "budget", "workers"), COUNT),
+        **dict.fromkeys(("decide", "noise", "core_seconds_per_student"), POSITIVE),
+        **dict.fromkeys(("method", "networks", "axes_help", "versions"), WORDS),
+        "axes": GRID, "overrides": GRID, "given": GRID, "grids": {"type": "array", "items": GRID, "minItems": 1},
+        "mode": {"enum": ["max", "min"]}, "margin": {"type": ["number", "null"], "minimum": 0},
+        "data_root": {"type": ["string", "null"]}, "keep_weights": {"type": "boolean"},
+        "devices": {"type": "object"}, "datasets": {"type": "array", "items": WORD},
+        "sessions": {"type": "array", "items": {"type": "object", "properties": {"seconds": {"type": "number"}}}},
+    },
+}  # fmt: skip
+"""What run.json must be, as a JSON schema."""
 
 
 class RecordsError(Exception):
@@ -103,7 +129,7 @@ def find_run(study: str, run: str = "latest", root: str | Path = "results") -> P
         if not names:
             raise RecordsError(f"no run of {study} under {home.absolute()}; start one: python studies/{study}.py")
         names = [path for path in names if any((path / "rows").glob("*.parquet"))] or names
-        return max(names, key=lambda path: (str(info(path).get("start") or ""), path.name))
+        return max(names, key=_start)
     for path in (Path(run).expanduser(), home / run):
         if (path / "run.json").is_file():
             return path
@@ -111,14 +137,104 @@ def find_run(study: str, run: str = "latest", root: str | Path = "results") -> P
     raise RecordsError(f"no run {run!r} of {study} under {home.absolute()} (there: {known})")
 
 
-def info(run: str | Path) -> dict[str, Any]:
-    """run.json of a run. RecordsError if it cannot be read."""
-    fs, path = _open(run)
+def _start(run: Path) -> tuple[str, str]:
+    """When a run started, for sorting; one that nobody can read started before all others."""
     try:
-        with fs.open_input_stream(f"{path}/run.json") as stream:
-            return json.loads(stream.read())
-    except (OSError, ValueError) as error:
-        raise RecordsError(f"{run}/run.json cannot be read: {_line(error)}") from None
+        return str(info(run).get("start") or ""), run.name
+    except RecordsError:
+        return "", run.name
+
+
+def info(run: str | Path) -> dict[str, Any]:
+    """run.json of a run. RecordsError if it cannot be read or is not what `INFO` says."""
+    return info_in(*open_folder(run))
+
+
+def info_in(fs: Any, folder: str, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """As `info`, of a folder in a file system of pyarrow. needed: keys that it must have beside those that every page reads."""
+    import jsonschema
+
+    try:
+        with fs.open_input_stream(f"{folder}/run.json") as stream:
+            found = json.loads(stream.read())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordsError(f"{folder}/run.json cannot be read: {_line(error)}") from None
+    required = {**INFO, "required": [*INFO["required"], *needed]}
+    wrong = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(required).iter_errors(found))
+    if wrong:
+        where = ".".join(map(str, wrong.absolute_path)) or "it"
+        raise RecordsError(f"{folder}/run.json is not of a run: {where}: {wrong.message[:120]}")
+    return found
+
+
+def sealed(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json is to say, with its digest."""
+    plain = json.loads(json.dumps({k: v for k, v in info.items() if k != "digest"}, default=str))
+    return {**plain, "digest": _json_digest(plain)}
+
+
+def altered(info: Mapping[str, Any]) -> bool:
+    """Whether run.json is not what the run wrote; of older runs, whose run.json has no digest, nobody knows."""
+    return "digest" in info and info["digest"] != _json_digest({k: v for k, v in info.items() if k != "digest"})
+
+
+def _json_digest(info: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()
+
+
+def digest(table: pa.Table) -> str:
+    """SHA-256 of what a table holds: names, types and values of its columns in their order, and its metadata but the digest."""
+    found = hashlib.sha256()
+    kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"digest"}
+    found.update(repr(sorted(kept.items())).encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        found.update(repr((name, str(column.type), column.to_pylist())).encode())
+    return found.hexdigest()
+
+
+def load(fs: Any, folder: str, table: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
+    """The files of a table in order, none where it has none; without those that another of them replaces (rows of a finished run
+    are put together in one file). columns: all unless given. RecordsError names a file that is damaged or not ours."""
+    paths = files(fs, folder, table)
+    found = [_load(fs, file, table, columns or ()) for file in paths]
+    replaced = {name for part in found for name in _listed(part, b"replaces")}
+    kept = [part for file, part in zip(paths, found, strict=True) if file.rsplit("/", 1)[-1] not in replaced]
+    return [part.select(columns) for part in kept] if columns else kept
+
+
+def _load(fs: Any, file: str, table: str, needed: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.ParquetFile(fs.open_input_file(file)).read()
+        known = (found.schema.metadata or {}).get(b"digest")
+        damaged = known is not None and known.decode() != digest(found)
+        axes, _ = _listed(found, b"axes"), _listed(found, b"replaces")
+        statuses = set(found["status"].to_pylist()) if "status" in found.column_names else set()
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise RecordsError(f"{file} is damaged: {_line(error)}") from None
+    own = {"rows": ("student", "seed", "status", "step"), "students": ("student", "seed"), "cells": ("student",)}
+    for name in (*own.get(table, ()), *axes, *needed):
+        if name not in found.column_names:
+            raise RecordsError(f"{file} is not of a run: it has no column {name}")
+    for column in table_schema(BASE_COLUMNS):
+        kind = found.schema.field(column.name).type if column.name in found.column_names else column.type
+        if kind not in (column.type, pa.null()):
+            raise RecordsError(f"{file} is not of a run: its column {column.name} has the type {kind}, not {column.type}")
+    if strange := statuses - {*STATUSES}:
+        raise RecordsError(f"{file} is not of a run: unknown status {min(map(str, strange))[:40]!r}")
+    if damaged:
+        raise RecordsError(f"{file} is damaged: its content has not the digest that it names")
+    return found
+
+
+def _listed(table: pa.Table, key: bytes) -> list[str]:
+    """A list of names in a table's metadata; ValueError where it is none."""
+    names = json.loads((table.schema.metadata or {}).get(key, b"[]"))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its {key.decode()} are no names")
+    return names
 
 
 def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
@@ -130,10 +246,10 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
     """
     if table in ("students", "cells"):
         return _planned(run, table, None)
-    files = _files(run, table)
-    if not files:
+    found = _read(run, table)
+    if found is None:
         raise RecordsError(f"{run} has no {table} yet")
-    return _read(run, table, files)
+    return found
 
 
 def students(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -161,58 +277,60 @@ def _planned(run: str | Path, table: str, rows: pd.DataFrame | None) -> pd.DataF
     """The lines of a table that was written before training, then those that only the rows know."""
     import pandas as pd
 
-    files = _files(run, table)
-    parts = [_read(run, table, files)] if files else []
-    if rows is None and (not files or _files(run, "rows")):
-        rows = read(run)
+    own = _read(run, table)
+    parts = [] if own is None else [own]
+    rows = _read(run, "rows") if rows is None else rows
+    if rows is None and own is None:
+        raise RecordsError(f"{run} has no rows yet")
     if rows is not None:
         parts.append(rows.rename(columns={"trial": "pack"}))
     axes = next((part.attrs["axes"] for part in parts if part.attrs["axes"]), None) or list(info(run)["axes"])
-    own = ["student", "seed", "pack"] if table == "students" else ["student"]
-    columns = list(dict.fromkeys([*own, *axes]))
+    named = ["student", "seed", "pack"] if table == "students" else ["student"]
+    columns = list(dict.fromkeys([*named, *axes]))
     lines = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
     lines = lines.drop_duplicates("student" if table == "students" else axes, ignore_index=True)
     lines.attrs["axes"] = axes
     return lines
 
 
-def _files(run: str | Path, table: str) -> list[str]:
-    """The Parquet files of a table, in order."""
+def files(fs: Any, folder: str, table: str) -> list[str]:
+    """The Parquet files of a table, in order; not the hidden ones that file managers leave."""
     import pyarrow.fs as pafs
 
-    fs, path = _open(run)
     try:
-        found = fs.get_file_info(pafs.FileSelector(f"{path}/{table}", allow_not_found=True))
+        found = fs.get_file_info(pafs.FileSelector(f"{folder}/{table}", allow_not_found=True))
     except OSError as error:
-        raise RecordsError(f"{run} cannot be listed: {_line(error)}") from None
-    return sorted(f.path for f in found if f.path.endswith(".parquet"))
+        raise RecordsError(f"{folder}/{table} cannot be listed: {_line(error)}") from None
+    return sorted(f.path for f in found if f.path.endswith(".parquet") and not f.base_name.startswith("."))
 
 
-def _read(run: str | Path, table: str, files: Sequence[str]) -> pd.DataFrame:
+def together(parts: Sequence[pa.Table], where: str) -> pa.Table:
+    """One table of several files, with the names of all their axes; RecordsError where they disagree about a column."""
     import pyarrow as pa
-    import pyarrow.dataset as ds
 
-    fs, _ = _open(run)
-    parts: list[pa.Table] = []
-    axes: dict[str, None] = {}
-    for file in files:
-        try:
-            part = ds.dataset(file, format="parquet", filesystem=fs).to_table()
-        except (OSError, ValueError) as error:
-            raise RecordsError(f"{file} is damaged: {_line(error)}") from None
-        axes |= dict.fromkeys(json.loads((part.schema.metadata or {}).get(b"axes", b"[]")))
-        parts.append(part.replace_schema_metadata())
+    axes = list(dict.fromkeys(name for part in parts for name in _listed(part, b"axes")))
     try:
-        frame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
-    except pa.ArrowInvalid as error:
-        raise RecordsError(f"{run}/{table}: files disagree about a column: {_line(error)}") from None
+        whole = pa.concat_tables([part.replace_schema_metadata() for part in parts], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise RecordsError(f"{where}: files disagree about a column: {_line(error)}") from None
+    return whole.replace_schema_metadata({"axes": json.dumps(axes)})
+
+
+def _read(run: str | Path, table: str) -> pd.DataFrame | None:
+    """A table without repetitions; None where it has no files."""
+    parts = load(*open_folder(run), table)
+    if not parts:
+        return None
+    whole = together(parts, f"{run}/{table}")
+    axes = _listed(whole, b"axes")
+    frame = whole.replace_schema_metadata().to_pandas()
     key = [name for name in ("student", *axes, "step") if name in frame]
     if "student" not in frame:  # a table without students: whole rows repeat, but for the clock
         key = [name for name in frame if name != "seconds"]
     if "status" in frame:
         frame = frame.sort_values("status", key=ranks, kind="stable")
     frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
-    frame.attrs["axes"] = list(axes)
+    frame.attrs["axes"] = axes
     return frame
 
 
@@ -234,7 +352,7 @@ def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame
     return done.drop_duplicates(cell, keep="last").sort_index().reset_index(drop=True)
 
 
-def _open(run: str | Path):
+def open_folder(run: str | Path) -> tuple[Any, str]:
     """(file system, path) of a folder or a URI."""
     import pyarrow.fs as pafs
 

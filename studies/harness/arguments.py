@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from studies.harness.study import InputError, Study, flag
+from studies.harness.study import MOST_CELLS, InputError, Study, flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +119,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     flags = frozenset(w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--"))
     axes = {name: study.axes[name].parse(name, values[name]) for name in values if name in study.axes and name in flags}
     if values["seeds"]:
+        if values["seeds"] > MOST_CELLS:
+            raise InputError(f"--seeds {values['seeds']}: one run may have {MOST_CELLS:,} cells")
         axes["seed"] = tuple(range(values["seeds"]))
     options = Options(
         **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},

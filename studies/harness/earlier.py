@@ -94,8 +94,19 @@ def _find(study: Study, options: Options) -> RunFolder:
 
 def _options(study: Study, o: Options, info: Mapping[str, Any]) -> Options:
     """InputError where the command line says otherwise than the run that is continued."""
-    if set(info["axes"]) != set(study.axes):
-        raise InputError(f"{info['run']} has other axes than this version of the study and cannot be continued")
+    run, address = info["run"], info.get("address", "local")
+    earlier = Earlier(info)
+    grids = [info["axes"], *earlier.grids]
+    if any(set(grid) != set(study.axes) for grid in grids) or not set(earlier.overrides) <= set(study.axes):
+        raise InputError(f"{run} has other axes than this version of the study and cannot be continued")
+    if info["preset"] not in study.presets:
+        raise InputError(f"{run} has a preset that this version of the study has not: {info['preset'][:40]}")
+    for name, axis in study.axes.items():
+        for value in (value for grid in [*grids, earlier.overrides] for value in grid.get(name, ())):
+            if not axis.holds(value):
+                raise InputError(f"{run} cannot be continued: run.json has {flag(name)} {str(value)[:40]}, which cannot be")
+    if address not in ("local", "inline") and "address" not in o.given:  # whoever wrote run.json chooses no machine
+        raise InputError(f"{run} ran on --address {address[:80]}; say that again, or another, to go on there")
     if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):
         raise InputError(f"--extend {o.extend}: only a grid without a scheduler can be extended")
     for name in KEPT:

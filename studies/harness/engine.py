@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import os
 import platform
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from studies.harness.folder import RunFolder
 from studies.harness.ledger import Ledger
 from studies.harness.students import Trial, student_hash
 from studies.harness.study import Study
@@ -30,11 +33,15 @@ class TrialRunner:
         keep: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self.study, self.trial, self.keep = study, trial, keep
-        cls = study.load()
+        self.datasets, self.answers, self.device = datasets, answers, device
+        self._begin()
+
+    def _begin(self) -> None:
+        cls = self.study.load()
         self.packs: list[Any] = []
-        for configs in trial.packs:
+        for configs in self.trial.packs:
             pack = [cls.config_type(**config) for config in configs]
-            self.packs.append(cls(pack, datasets, answers[cls.artifact(pack[0])], device))
+            self.packs.append(cls(pack, self.datasets, self.answers[cls.artifact(pack[0])], self.device))
         self.evaluations = 0
 
     @property
@@ -55,24 +62,54 @@ class TrialRunner:
                 rows += news
         return rows
 
+    def go_on(self, folder: RunFolder) -> list[str]:
+        """Goes on from the newest checkpoint of the trial that is whole and its own, else from the start. Others are set aside;
+        a line on each."""
+        import torch
+
+        said: list[str] = []
+        for path in folder.checkpoints(self.trial.name):
+            content = folder.read_checkpoint(path)
+            try:
+                self.load(content)
+                return said
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # whatever a file that is damaged, another's or malicious may raise
+                folder.set_aside(path)
+                said.append(f"{path} cannot be gone on from ({_line(error)}); it is set aside")
+                self._begin()
+        return said
+
     def save(self) -> bytes:
-        return _saved({"evaluations": self.evaluations, "packs": [pack.state_dict() for pack in self.packs]})
+        packs = [pack.state_dict() for pack in self.packs]
+        return _saved({"trial": self.trial.name, "evaluations": self.evaluations, "packs": packs})
 
     def load(self, content: bytes) -> None:
+        """Any error, where it is not what `save` gave for this trial."""
         state = _loaded(content)
+        if state.get("trial", self.trial.name) != self.trial.name:
+            raise ValueError(f"it is of the trial {state['trial']}")
         self.evaluations = state["evaluations"]
         for pack, saved in zip(self.packs, state["packs"], strict=True):
             pack.load_state_dict(saved)
 
 
-def evaluations_before(checkpoint: bytes | None) -> int:
-    """How many evaluations a checkpoint, if there is one, comes after: a failure must not take their place."""
-    return _loaded(checkpoint)["evaluations"] if checkpoint else 0
+def evaluations_before(folder: RunFolder, trial: str) -> int:
+    """How many evaluations the checkpoint of a trial, if there is one, comes after: a failure must not take their place."""
+    for path in folder.checkpoints(trial):
+        with contextlib.suppress(Exception):  # one that is damaged
+            return int(_loaded(folder.read_checkpoint(path))["evaluations"])
+    return 0
 
 
 def _loaded(content: bytes) -> dict[str, Any]:
+    """What `_saved` saved; an error where a part of it has not the checksum that it names. Nothing in it is executed."""
     import torch
 
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:  # torch.save's format; torch.load checks no sums
+        if damaged := parts.testzip():
+            raise ValueError(f"{damaged} is damaged")
     return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
 
 
@@ -91,9 +128,12 @@ TRAINING_ERRORS = (RuntimeError, MemoryError, ValueError, ArithmeticError)
 
 def failed_rows(trial: Trial, error: Exception | str) -> list[dict]:
     """What is recorded where a trial came to nothing: never a low point, always a named hole."""
-    text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error
-    line = text.strip().splitlines()[0]
+    line = _line(f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error)
     return [{"student": student_hash(c), "status": "failed", "error": line, "step": 0} for c in trial.students]
+
+
+def _line(error: Exception | str) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def artifacts(study: Study, trials: Iterable[Trial]) -> list:
@@ -171,12 +211,11 @@ class Inline:
 
     def _train(self, trial: Trial) -> None:
         folder, record = self.ledger.folder, self.ledger.record
-        content = folder.checkpoint(trial.name)
-        evaluation = evaluations_before(content)
+        evaluation = evaluations_before(folder, trial.name)
         try:
             runner = TrialRunner(self.study, trial, self.datasets, self.answers, self.device, self.keep)
-            if content:
-                runner.load(content)
+            for line in runner.go_on(folder):
+                self.ledger.progress.say(line)
             while not runner.finished:
                 rows = runner.step()
                 evaluation = runner.evaluations

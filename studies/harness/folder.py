@@ -7,13 +7,30 @@ import errno
 import io
 import json
 import os
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from analysis.core import records
 from studies.harness.study import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+PATIENCE = float(os.environ.get("STILLROOM_PATIENCE", 300))  # seconds that a storage which does not answer is waited for
+SPARE = 2**16  # bytes kept free for the last run.json
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PASSING = (
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET,
+)  # fmt: skip
+"""What a file server says that may be back in a minute."""
+
+
+FLUSH = re.compile(r"(\d+-[0-9a-f]{10})-(\d{3,})\.parquet$")  # trial and evaluation
 
 
 class FolderError(Exception):
@@ -29,12 +46,14 @@ class RunFolder:
         self.study, self.run = study, run
         self.path = f"{root}/{study}/{run}"
         self.uri = self.path if self.local else f"{storage.rstrip('/')}/{study}/{run}"
+        self.begun = False  # there is a run.json of this session
 
     def create(self) -> None:
         """InputError where nothing can be written."""
         try:
             self._write(f"{self.path}/rows/.writable", b"")
             self.fs.delete_file(f"{self.path}/rows/.writable")
+            self._write(f"{self.path}/.spare", os.urandom(SPARE))
         except FolderError as error:
             raise InputError(f"--storage: {error}") from None
 
@@ -53,14 +72,22 @@ class RunFolder:
             raise InputError(f"{self.run} is being written by another process") from None
 
     def write_json(self, info: Mapping[str, Any]) -> None:
-        self._write(f"{self.path}/run.json", json.dumps(info, indent=2, default=str).encode())
+        self._write(f"{self.path}/run.json", json.dumps(records.sealed(info), indent=2).encode())
+        self.begun = True
+
+    def write_end(self, info: Mapping[str, Any]) -> None:
+        """The last run.json of a session, for which room was kept, should the disk be full."""
+        with contextlib.suppress(OSError):
+            self.fs.delete_file(f"{self.path}/.spare")
+        self.write_json(info)
 
     def read_json(self) -> dict[str, Any]:
-        try:
-            with self.fs.open_input_stream(f"{self.path}/run.json") as stream:
-                return json.loads(stream.read())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.uri}/run.json cannot be read ({_reason(error)})") from None
+        """InputError where it is none, or not what the run wrote."""
+        with _as_input():
+            info = records.info_in(self.fs, self.path, ("run", "search", "samples", "scheduler"))
+        if records.altered(info):
+            raise InputError(f"{self.uri}/run.json is damaged: its content has not the digest that it names")
+        return info
 
     def write_rows(
         self, table: str, name: str, rows: Sequence[Mapping[str, Any]], schema=None, keys: Sequence[str] = ()
@@ -70,61 +97,92 @@ class RunFolder:
         Without a schema the first row names the columns; `keys` tell rows of one student and step apart.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        sink = io.BytesIO()
         content = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         if keys:
             content = content.replace_schema_metadata({"axes": json.dumps(list(keys))})
-        pq.write_table(content, sink)
+        self._write_table(table, name, content)
+
+    def _write_table(self, table: str, name: str, content: pa.Table) -> None:
+        import pyarrow.parquet as pq
+
+        sink = io.BytesIO()
+        metadata = {**(content.schema.metadata or {}), b"digest": records.digest(content).encode()}
+        pq.write_table(content.replace_schema_metadata(metadata), sink)
         self._write(f"{self.path}/{table}/{name}.parquet", sink.getvalue())
 
     def read_rows(self, table: str = "rows", columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """All lines of a table, in the order of the files; none where it has none. InputError names a damaged file."""
-        import pyarrow.parquet as pq
+        """All lines of a table, in the order of the files; none where it has none. InputError names a file that is damaged or not
+        ours, or that lacks one of the columns."""
+        again = "delete it to train its students again" if table == "rows" else "delete it to have it written anew"
+        with _as_input(again):
+            return [row for part in records.load(self.fs, self.path, table, columns) for row in part.to_pylist()]
 
-        rows: list[dict[str, Any]] = []
-        for file in self._files(table):
-            try:
-                rows += pq.read_table(file, columns=columns, filesystem=self.fs).to_pylist()
-            except (OSError, ValueError) as error:
-                again = "train its students again" if table == "rows" else "have it written anew"
-                raise InputError(f"{file} is damaged ({_reason(error)}); delete it to {again}") from None
-        return rows
-
-    def _files(self, table: str) -> list[str]:
-        import pyarrow.fs as pafs
-
-        selector = pafs.FileSelector(f"{self.path}/{table}", allow_not_found=True)
-        return sorted(f.path for f in self.fs.get_file_info(selector) if f.path.endswith(".parquet"))
+    def put_together(self, tables: Iterable[str]) -> None:
+        """One file for each of the tables in place of its many, which the new one names: whoever reads between the two steps, or
+        after a fault between them, passes them over."""
+        for table in tables:
+            files = records.files(self.fs, self.path, table)
+            if len(files) > 1:
+                whole = records.together(records.load(self.fs, self.path, table), f"{self.uri}/{table}")
+                names = json.dumps([file.rsplit("/", 1)[-1] for file in files])
+                whole = whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": names.encode()})
+                self._write_table(table, f"all-{records.digest(whole)[:10]}", whole)
+                for file in files:
+                    self.fs.delete_file(file)
 
     def _write(self, path: str, content: bytes) -> None:
-        """Whole or not at all: written under a temporary name and renamed (an object store does so by itself)."""
-        try:
-            self.fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
-            if not self.local:
-                with self.fs.open_output_stream(path) as stream:
-                    stream.write(content)
-                return
-            temporary = Path(f"{path}.tmp")
+        """Whole or not at all. FolderError where the run was removed meanwhile, or where its storage cannot be written, which
+        is tried again for as long as `PATIENCE` where that may be passing."""
+        until = time.monotonic() + PATIENCE
+        while True:
             try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            what = "the disk is full" if full else f"{self.uri} cannot be written ({_reason(error)})"
-            raise FolderError(what) from None
+                if self.begun and not self._there():
+                    raise FolderError(f"{self.uri}/run.json is gone: the folder was removed while this run wrote it")
+                return self._write_once(path, content)
+            except OSError as error:
+                passing = self.begun and (error.errno in PASSING or not self.local)
+                if not passing or time.monotonic() > until:
+                    full = error.errno in FULL
+                    what = "the disk is full" if full else f"{self.uri} cannot be written ({_reason(error)})"
+                    raise FolderError(what) from None
+                time.sleep(min(5, PATIENCE / 10))
+
+    def _there(self) -> bool:
+        import pyarrow.fs as pafs
+
+        return self.fs.get_file_info(f"{self.path}/run.json").type == pafs.FileType.File
+
+    def _write_once(self, path: str, content: bytes) -> None:
+        """Written under a temporary name and renamed (an object store does so by itself)."""
+        self.fs.create_dir(path.rsplit("/", 1)[0], recursive=True)
+        if not self.local:
+            with self.fs.open_output_stream(path) as stream:
+                stream.write(content)
+            return
+        temporary = Path(f"{path}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def lost_flushes(self) -> list[str]:
+        """Files of rows that were written before others of the same trial and are not there any more."""
+        numbers: dict[str, set[int]] = {}
+        for file in records.files(self.fs, self.path, "rows"):
+            if flush := FLUSH.search(file):
+                numbers.setdefault(flush[1], set()).add(int(flush[2]))
+        return [flush_name(t, i) for t, there in numbers.items() for i in range(1, max(there)) if i not in there]
 
     # Checkpoints lie as Tune lays them, so both engines and every resume find the same files:
     # tune/<trial>/checkpoint_<number>/state.pt
 
-    def checkpoint(self, trial: str) -> bytes | None:
-        """The newest complete checkpoint of a trial."""
+    def checkpoints(self, trial: str) -> list[str]:
+        """The checkpoints of a trial, the newest first."""
         import pyarrow.fs as pafs
 
         found = self.fs.get_file_info(
@@ -132,12 +190,15 @@ class RunFolder:
         )
         # a trial keeps its name over resumes, each of which numbers its checkpoints anew: the newest is the last written
         states = sorted((f.mtime, f.path) for f in found if f.path.endswith("/state.pt"))
-        for _, path in reversed(states):
-            with self.fs.open_input_stream(path) as stream:
-                content = stream.read()
-            if zipfile.is_zipfile(io.BytesIO(content)):  # torch.save's format; its directory comes last
-                return content
-        return None
+        return [path for _, path in reversed(states)]
+
+    def read_checkpoint(self, path: str) -> bytes:
+        with self.fs.open_input_stream(path) as stream:
+            return stream.read()
+
+    def set_aside(self, checkpoint: str) -> None:
+        """A checkpoint that cannot be gone on from keeps its content under another name."""
+        self.fs.move(checkpoint, f"{checkpoint}.damaged")
 
     def write_checkpoint(self, trial: str, content: bytes) -> None:
         self._write(f"{self.path}/tune/{trial}/checkpoint_000000/state.pt", content)
@@ -184,6 +245,10 @@ def runs(storage: str, study: str) -> list[str]:
     return [name for name, info in zip(names, infos, strict=True) if info.type == pafs.FileType.File]
 
 
+def flush_name(trial: str, evaluation: int) -> str:
+    return f"{trial}-{evaluation:03d}"
+
+
 def new_name() -> str:
     """A run's name: its start, to the second, and two digits of the process, so that runs sort by age."""
     return f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{os.getpid() % 100:02d}"
@@ -191,6 +256,15 @@ def new_name() -> str:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def _as_input(remedy: str = "") -> Iterator[None]:
+    """What cannot be read is wrong input."""
+    try:
+        yield
+    except records.RecordsError as error:
+        raise InputError(f"{error}{remedy and f'; {remedy}'}") from None
 
 
 def _reason(error: Exception) -> str:

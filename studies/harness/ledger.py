@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studies.harness.earlier import Earlier
-from studies.harness.folder import RunFolder
+from studies.harness.folder import RunFolder, flush_name
 from studies.harness.plan import Plan
 from studies.harness.progress import Reporter
 from studies.harness.students import Cell, Trial, student_hash
@@ -122,7 +122,7 @@ class Ledger:
             row = {k: v for k, v in row.items() if k not in ("fraction", "tables")}
             for cell in self.plan.cells_of.get(student) or [configs[student]]:
                 table.append({**fixed, **cell, **row})
-        flush = f"{trial.name}-{evaluation:03d}"
+        flush = flush_name(trial.name, evaluation)
         for name, lines in further.items():  # before the rows: a student with a row lacks nothing
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)

@@ -18,7 +18,7 @@ from studies.harness.arguments import Options
 from studies.harness.earlier import Earlier, space
 from studies.harness.progress import duration
 from studies.harness.students import Cell, Trial, cell_of, student_hash, trial_of
-from studies.harness.study import Config, InputError, Range, Study, flag, joined
+from studies.harness.study import MOST_CELLS, Config, InputError, Range, Study, flag, joined
 
 OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, figures
 
@@ -133,6 +133,10 @@ class Plan:
 
     def _check(self) -> None:
         o = self.options
+        cells = sum(math.prod(len(v) for k, v in grid.items() if k not in self.ranges) for grid in self.grids)
+        cells *= o.samples if self.ranges else 1
+        if cells > MOST_CELLS:
+            raise InputError(f"that are {cells:,} cells, and one run may have {MOST_CELLS:,}; give fewer values or seeds")
         if o.search != "grid" and not self.ranges:
             raise InputError(f"--search {o.search}: no axis is left to search; give at most the ends of its range")
         if o.search == "optuna":

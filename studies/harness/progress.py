@@ -69,7 +69,8 @@ class Reporter:
         rest = {kind: count - self.work[kind] for kind, count in self.to_do.items() if count > self.work[kind]}
         if not rest:
             return 0.0
-        if sum(self.work.values()) <= 0.05 * sum(self.to_do.values()) or not all(self.spent[kind] for kind in rest):
+        measured = all(self.spent[kind] and self.work[kind] for kind in rest)  # kinds that only failed were not
+        if not measured or sum(self.work.values()) <= 0.05 * sum(self.to_do.values()):
             return None
         return sum(n * self.spent[kind] / self.work[kind] for kind, n in rest.items()) / sum(self.spent.values())
 

@@ -67,8 +67,7 @@ class StudyTrial(tune.Trainable):
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
         keep = s.folder.write_weights if s.keep_weights else None
         self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device, keep)
-        if content := s.folder.checkpoint(self.plan.name):  # left by an interrupted run
-            self.runner.load(content)
+        self.said = self.runner.go_on(s.folder)  # from what an interrupted run left
 
     def reset_config(self, new_config: dict) -> bool:
         self.setup(new_config)  # type: ignore[call-arg]
@@ -87,8 +86,10 @@ class StudyTrial(tune.Trainable):
         metric, mode = self.shared.study.metric, self.shared.study.mode
         worst, best = (0.0, max) if mode == "max" else (1e9, min)
         values = [row.get(metric, worst) for row in rows]
+        said, self.said = self.said, []
         return {
-            "rows": tuple(rows),  # a tuple: TensorBoard's logger would draw a list as a histogram
+            "rows": tuple(rows),  # tuples: TensorBoard's logger would draw a list as a histogram
+            "said": tuple(said),
             "evaluation": evaluation,
             "percent": 100 * min(row.get("fraction", 1.0) for row in rows),
             metric: sum(values) / len(values),
@@ -133,6 +134,8 @@ class Recorder(tune.Callback):
                 self.ledger.suggested(self.plan_of(trial))
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        for line in result["said"]:
+            self.ledger.progress.say(line)
         self.record(trial, result["evaluation"], list(result["rows"]))
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
@@ -147,7 +150,7 @@ class Recorder(tune.Callback):
         died = error is None or (dead and "creation task" not in str(error))  # which is `setup`
         reason = f"its worker died {RETRIES + 1} times" if died else str(error).strip().splitlines()[-1]
         plan, last = self.plan_of(trial), trial.last_result or {}
-        before = last.get("evaluation") or evaluations_before(self.ledger.folder.checkpoint(plan.name))
+        before = last.get("evaluation") or evaluations_before(self.ledger.folder, plan.name)
         self.record(trial, before + 1, failed_rows(plan, reason))
 
 

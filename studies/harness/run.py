@@ -70,11 +70,11 @@ class Run:
                     self.folder.discard()
                 raise
             except folders.FolderError as error:
+                self.folder.write_end(self.info | {"status": "failed"})
                 say(f"{self.study.name}: {error}; the rows so far are kept; {self._resume_hint()}")
                 return 1
             except BaseException:
-                with contextlib.suppress(folders.FolderError):
-                    self.folder.write_json(self.info | {"status": "failed"})
+                self.folder.write_end(self.info | {"status": "failed"})
                 raise
 
     def _go(self) -> int:
@@ -178,6 +178,12 @@ class Run:
         total = plan.total
         if self.options.search == "optuna" and not stopped:  # a searcher may ask for one student twice
             total = len(outcomes)
+        for flush in self.folder.lost_flushes():
+            say(f"NOTE      rows/{flush}.parquet is not there any more: the curves of its students lack that evaluation")
+        ended = (row for row in self.folder.read_rows(columns=["student", "status"]) if row["status"] != "running")
+        lost = set(outcomes) - {row["student"] for row in ended}
+        for student in lost:
+            del outcomes[student]
         failed = sorted(s for s, status in outcomes.items() if status == "failed")
         missing = total - len(outcomes)
         stopped = stopped and missing > 0
@@ -189,11 +195,15 @@ class Run:
         if status == "done" and not self.goes_on and plan.trials and self.options.scheduler == "none":
             busy = max(seconds - OVERHEAD, 1) * min(plan.workers, len(plan.trials))
             self.info["core_seconds_per_student"] = busy / total
-        if status == "done" and (noise := race.noise(self.study, self.folder)) is not None:
-            self.info["noise"] = noise
-        self.folder.write_json(self.info)
+        if status == "done":
+            self.folder.put_together(("rows", "students", "cells", self.study.artifact_table, *self.study.tables))
+            if (noise := race.noise(self.study, self.folder)) is not None:
+                self.info["noise"] = noise
+        self.folder.write_end(self.info)
         if status == "done":
             self.folder.drop_checkpoints()
+        if lost:
+            say(f"lost      {len(lost)} students had results whose rows are not in the run folder any more")
         for student in failed[:10]:
             say(f"failed    student {student}: {ledger.errors.get(student, 'the rows say why')}")
         say(f"{status:9} {len(outcomes) - len(failed)} of {total} students have results; {duration(seconds)}")

@@ -11,6 +11,7 @@ from typing import Any
 from trainables.core.limits import Limit
 
 Config = dict[str, Any]
+MOST_CELLS = 200_000  # of one run
 
 
 class InputError(Exception):
@@ -56,6 +57,11 @@ class Axis:
     def type(self) -> type:
         return type(self.values[0])
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value may be one of the axis."""
+        finite = not isinstance(value, float) or math.isfinite(value)
+        return type(value) is self.type and finite and (self.limit is None or self.limit.allows(value))
+
     def parse(self, name: str, words: Sequence[str]) -> tuple:
         """Values from the words of a command line; InputError names the axis, the word and what is allowed."""
         values, must = [], self.limit.words if self.limit else ""
@@ -64,8 +70,7 @@ class Axis:
                 value = self.type(word)
             except ValueError:
                 raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{must and ', ' + must}") from None
-            finite = not isinstance(value, float) or math.isfinite(value)
-            if not finite or (self.limit and not self.limit.allows(value)):
+            if not self.holds(value):
                 raise InputError(f"{flag(name)} {word}: must be {must or 'finite'}")
             if value not in values:
                 values.append(value)

@@ -139,7 +139,7 @@ def test_what_was_planned_is_asked_once_under_its_canonical_config_and_is_a_hole
         (tmp_path / name).mkdir()
         known = table if name == "rows" else table.replace_schema_metadata({"axes": json.dumps([*axes])})
         pq.write_table(known, tmp_path / name / "a.parquet")
-    (tmp_path / "run.json").write_text(json.dumps({"study": "s", "run": "r", "axes": {}}))
+    (tmp_path / "run.json").write_text(json.dumps({"preset": "smoke", "data": "full", "axes": {}}))
     asked = open_run(tmp_path).asked.set_index("student")
     assert asked["strength"].to_dict() == {"a": 1.0, "b": 0.0, "c": 4.0}
     assert asked["status"].to_dict() == {"a": "done", "b": "done", "c": "missing"}

@@ -121,7 +121,7 @@ def test_runs_are_found_by_name_by_path_and_by_start(tmp_path):
     for name, start in (("z-first", "2026-01-01"), ("a-last", "2026-01-02")):
         folder = tmp_path / "s" / name
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps({"start": start}))
+        (folder / "run.json").write_text(json.dumps({"start": start, "axes": {}, "preset": "smoke", "data": "full"}))
     assert records.find_run("s", root=tmp_path).name == "a-last"
     assert records.find_run("s", "z-first", tmp_path).name == "z-first"
     assert records.find_run("s", str(tmp_path / "s" / "z-first"), "elsewhere").name == "z-first"

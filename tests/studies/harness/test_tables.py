@@ -114,6 +114,11 @@ def files(folder):
     }
 
 
+def foreign(table):
+    """A table as others would write it, without a digest."""
+    return table.replace_schema_metadata({b"axes": table.schema.metadata[b"axes"]})
+
+
 def assert_whole(folder):
     """Each student and each cell once, each cell with its student, and rows of no other and of all."""
     cells, students = lines(folder, "cells"), lines(folder, "students")
@@ -192,6 +197,7 @@ def test_a_run_without_its_tables_is_read_resumed_and_extended(go, monkeypatch, 
         shutil.rmtree(folder / table)
     info = json.loads((folder / "run.json").read_text())
     info["given"] = info.pop("overrides")
+    del info["digest"]
     (folder / "run.json").write_text(json.dumps(info))
     read = records.read(folder)
     assert set(read["student"]) <= set(records.students(folder)["student"])
@@ -212,11 +218,10 @@ def test_a_run_without_its_tables_is_read_resumed_and_extended(go, monkeypatch, 
 
 def test_an_extension_adds_lines_for_what_is_new_and_answers_cells_of_known_students(go):
     folder = go()
-    before = files(folder)
+    before = {table: lines(folder, table) for table in ("students", "cells")}
     Toy.trained.clear()
     go("--extend", "latest", "--temperature", "8")
-    now = files(folder)
-    assert before.items() < now.items() and len(now) == 2 * len(before)
+    assert all(line in lines(folder, table) for table, known in before.items() for line in known)
     cells, students, _ = assert_whole(folder)
     new = [s["student"] for s in students if s["temperature"] == 8]
     assert sorted(set(Toy.trained)) == sorted(new) and len(new) == 2 * 2 * 2
@@ -251,7 +256,7 @@ def test_tables_that_cannot_be_are_refused_in_one_line(go, change, said, capsys)
     folder = go("--seeds", "1")
     (file,) = (folder / "students").glob("*.parquet")
     if change:
-        pq.write_table(change(pq.read_table(file)), file)
+        pq.write_table(foreign(change(pq.read_table(file))), file)
     else:
         file.write_bytes(file.read_bytes()[:99])
     capsys.readouterr()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from studies.harness.engine import Inline
+from studies.harness.folder import RunFolder
 from studies.harness.students import trial_of
 from studies.harness.study import Preset, Study, grid
 from trainables.core.contract import Trainable
@@ -55,16 +56,16 @@ class Sums(Trainable):
         self.done = state["done"]
 
 
-def test_work_in_numpy_is_trained_and_resumed_like_any_other(monkeypatch):
+def test_work_in_numpy_is_trained_and_resumed_like_any_other(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "sums", types.SimpleNamespace(Sums=Sums))
     study = Study(
         name="sums", question="A sum.", trainable="sums:Sums", metric="total", mode="max", metrics=("total",), trials={},
         students={"power": grid(1, 2), "seed": grid(0)}, presets={"course": Preset("all")},
     )  # fmt: skip
-    trial, kept, rows, made = trial_of((({"power": 1, "seed": 0}, {"power": 2, "seed": 0}),)), {}, [], []
+    trial, rows, made = trial_of((({"power": 1, "seed": 0}, {"power": 2, "seed": 0}),)), [], []
+    folder = RunFolder(str(tmp_path), "sums", "run")
 
     def train():
-        folder = types.SimpleNamespace(checkpoint=kept.get, write_checkpoint=kept.__setitem__)
         ledger = types.SimpleNamespace(
             folder=folder, record=lambda t, e, r: rows.append(r), record_artifact=made.append
         )
