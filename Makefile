@@ -6,15 +6,18 @@ FLAGS ?=
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: run test faults lint clean
+.PHONY: run known test faults lint clean
 
-run: .venv/installed
+run: known .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
 	@echo
 	@echo "Figures: results/$(STUDY)/<run>/figures, the report: report.html beside them, the rows: rows/*.parquet"
 	@echo "Next:    make run DATA=full                  the whole data set, downloaded once"
 	@echo "         $(BIN)/python studies/$(STUDY).py --help"
 	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
+
+known:
+	@test -f studies/$(STUDY).py || { echo "There is no study $(STUDY). There are:" $(filter-out __init__,$(basename $(notdir $(wildcard studies/*.py)))); exit 2; }
 
 test: .venv/installed lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not faults"

@@ -113,10 +113,12 @@ def parse(study: Study, words: Sequence[str]) -> Options:
             raise
         raise InputError(_one_line(errors.getvalue())) from None
     if unknown:
-        near = difflib.get_close_matches(unknown[0].split("=")[0], [flag(name) for name in table], 1)
-        raise InputError(f"{unknown[0]}: no such flag{(near and f'; did you mean {near[0]}?') or ''} (see --help)")
+        raise InputError(f"{unknown[0]}: no such flag{_meant(unknown[0], list(table))} (see --help)")
     values = {name: getattr(given, name) for name in table}
-    flags = frozenset(w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--"))
+    named = [w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--")]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise InputError(f"{flag(twice[0])} stands twice: give all its values after one of them")
+    flags = frozenset(named)
     axes = {name: study.axes[name].parse(name, values[name]) for name in values if name in study.axes and name in flags}
     if values["seeds"]:
         if values["seeds"] > MOST_CELLS:
@@ -130,6 +132,13 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     )
     _check(options)
     return options
+
+
+def _meant(word: str, names: Sequence[str]) -> str:
+    """The flag that a wrong one begins, or that it differs from by a letter or two."""
+    word, flags = word.split("=")[0], [flag(name) for name in names]
+    near = [name for name in flags if len(word) > 3 and name.startswith(word)] or difflib.get_close_matches(word, flags, 1, 0.8)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _complete(words: Sequence[str], name: str, value: str) -> list[str]:
@@ -153,6 +162,11 @@ def _check(o: Options) -> None:
         raise InputError("--decide adds seeds to a grid: leave out --search and --scheduler")
     if o.budget and o.decide is None and not o.resume and not o.extend:
         raise InputError("--budget limits what --decide adds: give that too")
+    if "samples" in o.given and o.search == "grid" and not o.resume:
+        raise InputError("--samples are drawn by a search: give --search random or optuna too")
+    for name, run in (("resume", o.resume), ("extend", o.extend)):
+        if run is not None and not run.strip():
+            raise InputError(f"{flag(name)}: needs the name of a run, or latest")
     if o.resume and o.extend:
         raise InputError("--resume and --extend exclude each other")
     if o.resume and (o.axes or o.seeds):

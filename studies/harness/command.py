@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,7 +15,11 @@ from studies.harness.study import InputError, Study
 
 def main(study: Study, words: Sequence[str] | None = None) -> NoReturn:
     """The last line of a study's file. Ends the process with its exit code."""
-    raise SystemExit(run(study, sys.argv[1:] if words is None else words))
+    try:
+        raise SystemExit(run(study, sys.argv[1:] if words is None else words))
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def run(study: Study, words: Sequence[str]) -> int:

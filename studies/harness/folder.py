@@ -48,6 +48,12 @@ class RunFolder:
         self.uri = self.path if self.local else f"{storage.rstrip('/')}/{study}/{run}"
         self.begun = False  # there is a run.json of this session
 
+    def check(self) -> None:
+        """InputError where the folder can never be made. Writes nothing."""
+        there = next((p for p in Path(self.path).parents if p.exists()), Path("/"))
+        if self.local and not there.is_dir():
+            raise InputError(f"--storage: {there} is a file")
+
     def create(self) -> None:
         """InputError where nothing can be written."""
         try:

@@ -221,6 +221,7 @@ class Plan:
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
         axes += [f"{k} {_short(v)}" for k, v in self.overrides.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
+        chosen = [f"search {o.search}"] * (o.search != "grid") + [f"scheduler {o.scheduler}"] * (o.scheduler != "none")
         plan = [_count(len(self.cells) or self.total, "cell"), _count(self.total, "student")]
         plan += [f"{left} left"] if self.finished else []
         plan += (
@@ -230,6 +231,7 @@ class Plan:
         )
         return [
             f"axes      {'  '.join(axes) or 'one value each'}",
+            *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
             f"estimate  {duration(left * core_seconds / workers + OVERHEAD)} ({how}), "
@@ -239,10 +241,6 @@ class Plan:
 
     def _told(self) -> list[str]:
         """What the seeds can tell, from the noise of the latest finished run here with the same trial axes, else the study's record."""
-        from analysis.core.contrasts import told_from
-        from analysis.core.records import is_share, unit
-        from analysis.core.statistics import LEVEL
-
         study, seeds = self.study, len(self.values["seed"])
         settings: dict[tuple, set[str]] = {}
         for cell in self.cells:
@@ -257,6 +255,10 @@ class Plan:
             return ["verdicts  one seed tells no differences"]
         if not known:
             return []
+        from analysis.core.contrasts import told_from
+        from analysis.core.records import is_share, unit
+        from analysis.core.statistics import LEVEL
+
         noise, source = known[0]
         least = unit(study.metric) * told_from(noise, most, seeds, LEVEL)
         what = f"{'points ' * is_share(study.metric)}of {study.metric}"

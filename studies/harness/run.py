@@ -58,6 +58,7 @@ class Run:
         if not o.dry_run or o.keep_weights or "weights" in self.study.axes:
             needs.require(self.study, o, self.plan)  # imports torch, which other dry runs do without
         if o.dry_run:
+            self.folder.check()
             return 0
         if self.data.variant == "sample" and o.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")

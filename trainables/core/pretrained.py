@@ -293,6 +293,9 @@ def _kept(weights: str) -> Path:
     Runs are looked for under STILLROOM_RESULTS, which a study sets to its --storage, or the folder results."""
     run, _, student = weights.removeprefix("run:").partition("/")
     root = Path(os.environ.get("STILLROOM_RESULTS", "results"))
+    for name in filter(None, (run, student)):
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise DataError(f"weights {weights}: {name} is no name of a run or a student")
     found = sorted(root.glob(f"*/{run}/weights/{student}.pt")) if run and student else []
     if len(found) != 1:
         there = ", ".join(sorted(path.stem for path in root.glob(f"*/{run}/weights/*.pt"))[:3]) if run else ""

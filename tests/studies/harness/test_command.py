@@ -37,6 +37,16 @@ SAMPLE = ("--data", "sample")
         (["--storage", "/proc/none"], "/proc/none"),
         (["--scheduler", "asha", "--address", "inline"], "needs Ray"),
         (["--search", "optuna", "--storage", "s3://bucket/x"], "must then be a folder"),
+        (["--samples", "5"], "give --search random or optuna too"),
+        (["--resume", ""], "--resume: needs the name of a run"),
+        (["--extend", " "], "--extend: needs the name of a run"),
+        (["--temperature", "1", "--temperature", "4"], "--temperature stands twice"),
+        (["--temp", "2"], "did you mean --temperature?"),
+        (["--wibble", "2"], "--wibble: no such flag (see --help)"),
+        (["--seeds", "1000000000"], "one run may have 200,000 cells"),
+        (["--seeds", "100000"], "cells, and one run may have 200,000"),
+        (["--storage", __file__, "--dry-run"], f"{__file__} is a file"),
+        (["--storage", f"{__file__}/deeper"], "deeper"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(words, said, capsys, tmp_path, monkeypatch):
