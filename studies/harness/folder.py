@@ -130,7 +130,8 @@ class RunFolder:
         for table in tables:
             files = records.files(self.fs, self.path, table)
             if len(files) > 1:
-                whole = records.together(records.load(self.fs, self.path, table), f"{self.uri}/{table}")
+                with _as_input():
+                    whole = records.together(records.load(self.fs, self.path, table), f"{self.uri}/{table}")
                 names = json.dumps([file.rsplit("/", 1)[-1] for file in files])
                 whole = whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": names.encode()})
                 self._write_table(table, f"all-{records.digest(whole)[:10]}", whole)
@@ -175,6 +176,9 @@ class RunFolder:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def has_rows(self) -> bool:
+        return bool(records.files(self.fs, self.path, "rows"))
 
     def lost_flushes(self) -> list[str]:
         """Files of rows that were written before others of the same trial and are not there any more."""

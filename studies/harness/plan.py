@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from studies.harness import folder as folders
@@ -269,8 +268,8 @@ class Plan:
         if "://" in self.options.storage:
             return
         for name in reversed(folders.runs(self.options.storage, self.study.name)):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                info = json.loads(Path(self.options.storage, self.study.name, name, "run.json").read_text())
+            with contextlib.suppress(InputError, KeyError):
+                info = folders.RunFolder(self.options.storage, self.study.name, name).read_json()
                 if info["data"] == self.data and all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials):
                     yield name, info
 

@@ -66,17 +66,24 @@ class Run:
         with self.folder.only_one():
             try:
                 return self._go()
-            except InputError:  # said before any training: a run that never was is not the latest
-                if not self.goes_on:
+            except InputError:
+                if self.goes_on or self.folder.has_rows():
+                    self._note("interrupted")
+                else:  # a run that never was is not the latest
                     self.folder.discard()
                 raise
             except folders.FolderError as error:
-                self.folder.write_end(self.info | {"status": "failed"})
+                self._note("failed")
                 say(f"{self.study.name}: {error}; the rows so far are kept; {self._resume_hint()}")
                 return 1
             except BaseException:
-                self.folder.write_end(self.info | {"status": "failed"})
+                self._note("failed")
                 raise
+
+    def _note(self, status: str) -> None:
+        """How the run ended, wherever that can be written."""
+        with contextlib.suppress(folders.FolderError):
+            self.folder.write_end(self.info | {"status": status})
 
     def _go(self) -> int:
         start = time.monotonic()

@@ -14,6 +14,7 @@ import functools
 import importlib
 import os
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,92 +1,40 @@
 """Seeds that are added where validation leaves cells open. An arithmetic toy with noise stands in for training."""
 
-import dataclasses
 import json
 import os
 import signal
-from typing import ClassVar
 
 import numpy as np
 import pytest
+from toys import Toy, study
 
 from analysis.core import records
 from analysis.core.choice import choose
 from analysis.core.contrasts import told_from
-from studies.harness import Preset, Study, above, at_least, grid, one_of
 from studies.harness.arguments import parse
 from studies.harness.command import run
 from studies.harness.folder import RunFolder
 from studies.harness.study import InputError
-from trainables.core.contract import Trainable
 
-TOY = Study(
-    name="toy", question="A toy.", trainable="nowhere:Nothing", metric="val_accuracy", mode="max", metrics=("val_accuracy", "test_accuracy"), datasets=(),
-    trials={"view": grid("near", "far", limit=one_of("near", "far"))},
-    students={"temperature": grid(1.0, 2.0, 4.0, limit=above(0)), "kd_weight": grid(0.0, 0.5, limit=at_least(0)), "seed": grid(0, 1, 2)},
-    presets={"course": Preset("all")},
-    canonical=lambda config: {**config, "temperature": 1.0} if config["kd_weight"] == 0 else config,
-)  # fmt: skip
+TOY = study(views=("near", "far"), kd_weights=(0.0, 0.5), seeds=3)
+NOISE = 0.004
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    view: str
-    temperature: float
-    kd_weight: float
-    seed: int
+def noisy(mean, noise=NOISE):
+    """Validation and test accuracy about the mean of a config."""
 
-
-class Toy(Trainable):
-    """One evaluation. mean: of a config, noise: its standard deviation; before: called first in each step."""
-
-    config_type = Config
-    may_differ = frozenset({"temperature", "kd_weight"})
-    mean: ClassVar = staticmethod(lambda config: 0.9)
-    noise: ClassVar = 0.004
-    before: ClassVar = staticmethod(lambda: None)
-
-    def __init__(self, pack, datasets, answers, device):
-        self.pack, self.steps = pack, 0
-
-    @property
-    def finished(self):
-        return self.steps == 1
-
-    @staticmethod
-    def artifact(config):
-        return config.view
-
-    @staticmethod
-    def student_bytes(config):
-        return 1
-
-    @classmethod
-    def prepare(cls, artifact, datasets, device):
-        return None, {"teacher": artifact, "seconds": 0.0}
-
-    def step(self):
-        type(self).before()
-        self.steps += 1
-        return [self.row(config) for config in self.pack]
-
-    def row(self, config):
+    def measure(config):
         key = [("near", "far").index(config.view), int(4 * config.temperature), int(4 * config.kd_weight), config.seed]
-        val, test = self.mean(config) + self.noise * np.random.default_rng(key).normal(size=2)
-        return {"step": 1, "fraction": 1.0, "status": "done", "seconds": 0.0, "val_accuracy": val, "test_accuracy": test}
+        return mean(config) + noise * np.random.default_rng(key).normal(size=2)
 
-    def state_dict(self):
-        return {"steps": self.steps}
-
-    def load_state_dict(self, state):
-        self.steps = state["steps"]
+    return staticmethod(measure)
 
 
 @pytest.fixture
 def go(tmp_path, monkeypatch):
     """Runs the toy inline; the last rows of its cells."""
-    monkeypatch.setattr(Study, "load", lambda self: Toy)
-    for name in ("mean", "noise", "before"):
-        monkeypatch.setattr(Toy, name, Toy.__dict__[name])
+    monkeypatch.setattr(Toy, "evaluations", 1)
+    monkeypatch.setattr(Toy, "measure", noisy(lambda config: 0.9))
 
     def go(*words, code=0, storage=tmp_path):
         common = ["--address", "inline", "--num-cpus", "1", "--no-report", "--storage", str(storage)]
@@ -110,7 +58,7 @@ def near_is_hard(config):
 
 
 def test_seeds_go_to_the_cells_that_are_open_until_all_is_decided(go, monkeypatch):
-    monkeypatch.setattr(Toy, "mean", staticmethod(near_is_hard))
+    monkeypatch.setattr(Toy, "measure", noisy(near_is_hard))
     rows = go("--decide", "0.5", "--budget", "200")
     assert seeds(rows, view="far") == 3, "nothing was open there"
     assert seeds(rows, view="near", kd_weight=0.0) == seeds(rows, view="near", temperature=1.0, kd_weight=0.5) == 3
@@ -131,12 +79,12 @@ def test_among_equals_the_race_ends_with_its_budget_and_without_a_winner(go, cap
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_race_goes_on_to_the_same_rows(go, tmp_path, monkeypatch, number):
-    monkeypatch.setattr(Toy, "mean", staticmethod(near_is_hard))
+    monkeypatch.setattr(Toy, "measure", noisy(near_is_hard))
     whole = go("--decide", storage=tmp_path / "whole")
     steps = iter(range(10**6))
 
     def before():
-        if next(steps) == 9:  # the grid has 6 packs
+        if next(steps) == 11:  # the grid has 6 packs and two teachers
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Toy, "before", staticmethod(before))
@@ -176,7 +124,7 @@ def test_what_fails_does_not_keep_a_race_alive(go, monkeypatch):
 def test_a_finished_run_knows_its_noise_and_the_next_dry_run_says_what_seeds_can_tell(go, tmp_path, capsys):
     go("--view", "near", "--decide", "0.2", "--budget", "1")
     info = json.loads(next(tmp_path.glob("toy/*/run.json")).read_text())
-    assert info["noise"] == pytest.approx(Toy.noise, rel=0.6) and info["margin"] == pytest.approx(0.002)
+    assert info["noise"] == pytest.approx(NOISE, rel=0.6) and info["margin"] == pytest.approx(0.002)
     capsys.readouterr()
     go("--view", "near", "--seeds", "4", "--dry-run")
     least = 100 * told_from(info["noise"], 4, 4, 0.95)

@@ -1,98 +1,32 @@
 """The tables of what is planned, over new, interrupted, resumed and extended runs. An arithmetic toy stands in for training."""
 
-import dataclasses
 import importlib
 import itertools
 import json
 import shutil
 from pathlib import Path
-from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from toys import Toy, canonical, study
 
 from analysis.core import records
 from studies.harness.command import run
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash, students_of
-from studies.harness.study import Preset, Study, grid
-from trainables.core.contract import Trainable
-from trainables.core.limits import one_of
 
 STUDIES = sorted(p.stem for p in (Path(__file__).parents[3] / "studies").glob("*.py") if p.stem != "__init__")
 
 
-def canonical(config):
-    return {**config, "temperature": 1.0} if config["kd_weight"] == 0 else config
-
-
-TOY = Study(
-    name="toy", question="A toy.", trainable="nowhere:Toy", metric="val_accuracy", mode="max", metrics=("val_accuracy",), datasets=(),
-    trials={"view": grid("a", "b", limit=one_of("a", "b"))},
-    students={"temperature": grid(1.0, 2.0, 4.0), "kd_weight": grid(0.0, 0.5, 1.0), "seed": grid(0, 1)},
-    presets={"course": Preset("all")},
-    canonical=canonical,
-)  # fmt: skip
+TOY = study()
 AXES = list(TOY.axes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    view: str
-    temperature: float
-    kd_weight: float
-    seed: int
-
-
-class Toy(Trainable):
-    """Two evaluations; the metric is a function of the config. before, where set, is called first in each step."""
-
-    config_type = Config
-    may_differ = frozenset({"temperature", "kd_weight"})
-    before: ClassVar = staticmethod(lambda: None)
-    trained: ClassVar[list] = []
-
-    def __init__(self, pack, datasets, answers, device):
-        self.pack, self.steps = pack, 0
-
-    @staticmethod
-    def artifact(config):
-        return config.view
-
-    @staticmethod
-    def student_bytes(config):
-        return 1
-
-    @classmethod
-    def prepare(cls, artifact, datasets, device):
-        cls.before()
-        return None, {"teacher": artifact, "seconds": 0.0}
-
-    @property
-    def finished(self):
-        return self.steps == 2
-
-    def step(self):
-        type(self).before()
-        self.steps += 1
-        type(self).trained += [student_hash(dataclasses.asdict(c)) for c in self.pack]
-        status = "done" if self.finished else "running"
-        row = {"step": self.steps, "fraction": self.steps / 2, "status": status, "seconds": 0.0}
-        return [{**row, "val_accuracy": c.kd_weight / (1 + c.temperature + c.seed)} for c in self.pack]
-
-    def state_dict(self):
-        return {"steps": self.steps}
-
-    def load_state_dict(self, state):
-        self.steps = state["steps"]
 
 
 @pytest.fixture
 def go(tmp_path, monkeypatch):
     """Runs the toy inline; the run folder."""
-    monkeypatch.setattr(Study, "load", lambda self: Toy)
     monkeypatch.setattr(Toy, "trained", [])
 
     def go(*words, code=0):

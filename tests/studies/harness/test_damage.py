@@ -1,0 +1,300 @@
+"""What a run folder holds is checked: damage is named in one line, and nothing that is wrong gets into results."""
+
+import errno
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from toys import Toy, study
+
+from analysis.core import records
+from analysis.core.report import open_run
+from studies.harness import folder as folders
+from studies.harness.command import run
+from studies.harness.folder import RunFolder
+
+TOY = study()
+AXES = list(TOY.axes)
+COLUMNS = [*AXES, "student", "val_accuracy", "test_accuracy"]
+
+
+@pytest.fixture
+def go(tmp_path, capsys):
+    """Runs the toy inline; what it said."""
+
+    def go(*words, code=0, storage=tmp_path):
+        capsys.readouterr()
+        ended = run(TOY, ["--address", "inline", "--num-cpus", "1", "--no-report", "--storage", str(storage), *words])
+        said = capsys.readouterr().err
+        assert ended == code, said
+        return said
+
+    return go
+
+
+def at_step(monkeypatch, number, what):
+    """Does something at the so-manieth step or preparation."""
+    calls = iter(range(10**6))
+    monkeypatch.setattr(Toy, "before", staticmethod(lambda: what() if next(calls) == number else None))
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def folder_of(storage):
+    return next(iter(Path(storage).glob("toy/*")))
+
+
+def results(folder):
+    """What the rows say, by cell."""
+    return records.final(records.read(folder))[COLUMNS].sort_values(AXES, ignore_index=True)
+
+
+def last(said):
+    return said.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    storage = tmp_path_factory.mktemp("whole")
+    assert run(TOY, ["--address", "inline", "--num-cpus", "1", "--no-report", "--storage", str(storage)]) == 0
+    return results(folder_of(storage))
+
+
+def test_rows_of_a_finished_run_lie_in_one_file_that_a_fault_on_the_way_does_not_double(go, tmp_path, monkeypatch, expected):
+    together = RunFolder.put_together
+    monkeypatch.setattr(RunFolder, "put_together", lambda self, tables: None)
+    go()
+    folder = folder_of(tmp_path)
+    many, before = list((folder / "rows").iterdir()), records.read(folder)
+    aside = shutil.copytree(folder / "rows", tmp_path / "aside")
+    together(RunFolder(str(tmp_path), "toy", folder.name), ["rows"])
+    (one,) = (folder / "rows").iterdir()
+    sort = [*AXES, "step"]
+    for state in ("put together", "written, and nothing deleted yet"):
+        read = records.read(folder)
+        assert read.sort_values(sort, ignore_index=True).equals(before.sort_values(sort, ignore_index=True)), state
+        shutil.copytree(aside, folder / "rows", dirs_exist_ok=True)
+    together(RunFolder(str(tmp_path), "toy", folder.name), ["rows"])
+    assert len(many) > 1 and list((folder / "rows").iterdir()) != [one], "what lay there twice is put together, too"
+    assert results(folder).equals(expected)
+    monkeypatch.undo()
+    go("--extend", "latest", "--seeds", "3")
+    assert results(folder)[lambda t: t["seed"] < 2].reset_index(drop=True).equals(expected)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("PWNED",)
+
+
+def flipped(content, at):
+    return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+
+
+def malicious(content):
+    buffer = io.BytesIO()
+    torch.save({"trial": Evil(), "evaluations": 1, "packs": []}, buffer)
+    return buffer.getvalue()
+
+
+def of_another(content):
+    buffer = io.BytesIO()
+    torch.save({**torch.load(io.BytesIO(content), weights_only=True), "trial": "0-0123456789"}, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: flipped(content, content.index(b"steps") + 2), lambda content: content[:200], lambda content: b"",
+        malicious, of_another, lambda content: pickle.dumps(Evil()),
+    ],
+    ids=["a bit", "cut", "empty", "malicious", "of another trial", "a pickle"],
+)  # fmt: skip
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named_and_set_aside(go, tmp_path, monkeypatch, expected, damage):
+    at_step(monkeypatch, 7, interrupt)
+    monkeypatch.setattr(Toy, "evaluations", 4)
+    go(code=130)
+    monkeypatch.chdir(tmp_path)
+    checkpoint = max(folder_of(tmp_path).glob("tune/*/*/state.pt"), key=lambda path: path.stat().st_mtime_ns)
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    said = go("--resume", "latest")
+    assert str(checkpoint) in said and "set aside" in said and "Traceback" not in said
+    assert results(folder_of(tmp_path)).equals(expected) and not (tmp_path / "PWNED").exists()
+
+
+def test_where_the_folder_is_removed_meanwhile_the_run_stops_and_writes_no_other(go, tmp_path, monkeypatch):
+    at_step(monkeypatch, 5, lambda: shutil.rmtree(folder_of(tmp_path)))
+    said = go(code=1)
+    assert "was removed while this run wrote it" in last(said) and not list(tmp_path.glob("toy/*/rows"))
+
+
+@pytest.mark.parametrize(("times", "code"), [(3, 0), (10**6, 1)])
+def test_a_storage_that_does_not_answer_is_waited_for(go, tmp_path, monkeypatch, expected, times, code):
+    write, left = RunFolder._write_once, iter(range(times))
+
+    def silent(self, path, content):
+        if self.begun and "rows/" in path and next(left, None) is not None:
+            raise OSError(errno.EIO, "Input/output error")
+        write(self, path, content)
+
+    monkeypatch.setattr(RunFolder, "_write_once", silent)
+    monkeypatch.setattr(folders, "PATIENCE", 0.2)
+    said = go(code=code)
+    if code:
+        assert "cannot be written (Input/output error)" in said and "--resume" in last(said)
+        assert json.loads((folder_of(tmp_path) / "run.json").read_text())["status"] == "failed"
+    else:
+        assert results(folder_of(tmp_path)).equals(expected)
+
+
+def test_a_run_is_not_done_where_rows_are_gone(go, tmp_path, monkeypatch, expected):
+    def lose():
+        for number, file in (("002", 0), ("001", 1)):
+            sorted((folder_of(tmp_path) / "rows").glob(f"*-{number}.parquet"))[file].unlink()
+
+    at_step(monkeypatch, 8, lose)
+    said = go(code=1)
+    assert "-001.parquet is not there any more" in said and "lost " in said and "--resume" in last(said)
+    monkeypatch.undo()
+    go("--resume", "latest")
+    assert results(folder_of(tmp_path)).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda info: [1, 2], "is not of type 'object'"),
+        (lambda info: {k: v for k, v in info.items() if k != "axes"}, "'axes' is a required property"),
+        (lambda info: {k: v for k, v in info.items() if k != "search"}, "'search' is a required property"),
+        (lambda info: {**info, "preset": "gone"}, "has a preset that this version of the study has not: gone"),
+        (lambda info: {**info, "samples": "many"}, "samples: 'many' is not of type"),
+        (lambda info: {**info, "axes": {**info["axes"], "view": ["elsewhere"]}}, "--view elsewhere, which cannot be"),
+        (lambda info: {**info, "grids": [{**info["axes"], "seed": [0.5]}]}, "--seed 0.5, which cannot be"),
+        (lambda info: {**info, "grids": [{**info["axes"], "seed": [*range(200_000)]}]}, "cells, and one run may have"),
+        (lambda info: {**info, "address": "198.51.100.1:6379"}, "ran on --address 198.51.100.1:6379; say that again"),
+        (lambda info: {**info, "metric": "test_accuracy", "digest": info["digest"]}, "has not the digest that it names"),
+    ],
+)  # fmt: skip
+def test_a_run_json_that_cannot_be_is_one_line_and_stops_no_other_run(go, tmp_path, capsys, change, said, expected):
+    go("--seeds", "1")
+    odd = folder_of(tmp_path).rename(tmp_path / "toy" / "19990101-000000-00")
+    info = json.loads((odd / "run.json").read_text())
+    sealed = change({k: v for k, v in info.items() if k != "digest"} if "digest" not in said else info)
+    (odd / "run.json").write_text(json.dumps(sealed))
+    capsys.readouterr()
+    assert run(TOY, ["--resume", odd.name, "--storage", str(tmp_path)]) == 2
+    text = capsys.readouterr().err
+    assert said in text and len(text.splitlines()) == 1
+    go()  # the estimate looks at all runs
+    go("--resume", "latest")
+    found = records.find_run("toy", root=tmp_path)
+    assert found.name != odd.name and results(found).equals(expected)
+
+
+# Random damage
+
+
+def bit(content, rng):
+    return flipped(content, rng.randrange(len(content)))
+
+
+def cut(content, rng):
+    return content[: rng.randrange(len(content))]
+
+
+def overwritten(content, rng):
+    at = rng.randrange(max(1, len(content) - 16))
+    return content[:at] + rng.randbytes(16) + content[at + 16 :]
+
+
+def column(content, rng):
+    """Another table of the same lines, as others might have written it, or with what this one knew of itself."""
+    table = pq.read_table(io.BytesIO(content))
+    name = rng.choice(table.column_names)
+    index, values = table.column_names.index(name), table[name]
+    table = rng.choice([
+        lambda: table.drop_columns([name]),
+        lambda: table.append_column("foreign", pa.array([1] * len(table))),
+        lambda: table.set_column(index, name, pa.array([None] * len(table))),
+        lambda: table.set_column(index, name, values.cast(pa.string())),
+        lambda: table.set_column(index, name, values.take(pa.array([0] * len(table)))),
+    ])()  # fmt: skip
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    """A finished run and an interrupted one."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Toy, "evaluations", 3)
+        for name, step, code in (("done", None, 0), ("interrupted", 9, 130)):
+            storage = tmp_path_factory.mktemp(name)
+            at_step(patch, step, interrupt)
+            assert run(TOY, ["--address", "inline", "--no-report", "--storage", str(storage)]) == code
+            found[name] = storage
+    return found
+
+
+def everything(folder):
+    keep = [*COLUMNS, "step", "status"]
+    return records.read(folder)[keep].sort_values([*AXES, "step"], ignore_index=True)
+
+
+@pytest.mark.parametrize("base", ["done", "interrupted"])
+@pytest.mark.parametrize("use", ["resumed", "read"])
+def test_whatever_is_damaged_is_named_or_changes_nothing(bases, tmp_path, capsys, monkeypatch, base, use):
+    """75 cases each of random bits, cuts, lost blocks, swapped files and foreign columns."""
+    monkeypatch.setattr(Toy, "evaluations", 3)
+    source = bases[base]
+    undamaged = everything(folder_of(bases["done"] if use == "resumed" else source))
+    rng = random.Random(f"{base} {use}")
+    named = 0
+    for case in range(75):
+        storage = Path(shutil.copytree(source, tmp_path / str(case)))
+        folder = folder_of(storage)
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        if use == "read":
+            files = [path for path in files if path.suffix != ".pt"]
+        change = rng.choice([bit, cut, overwritten, column, None])
+        damaged = [rng.choice([path for path in files if change is not column or path.suffix == ".parquet"])]
+        if change:
+            damaged[0].write_bytes(change(damaged[0].read_bytes(), rng))
+        else:
+            damaged.append(rng.choice(files))
+            contents = [path.read_bytes() for path in reversed(damaged)]
+            for path, content in zip(damaged, contents, strict=True):
+                path.write_bytes(content)
+        capsys.readouterr()
+        if use == "resumed":
+            code = run(TOY, ["--resume", "latest", "--address", "inline", "--no-report", "--storage", str(storage)])
+            said = capsys.readouterr().err
+        else:
+            code, said = 0, ""
+            try:
+                open_run(folder)
+            except records.RecordsError as error:
+                code, said = 2, str(error)
+        about = f"case {case}: {change and change.__name__} of {[str(path.relative_to(folder)) for path in damaged]}: {said}"
+        assert "Traceback" not in said, about
+        if code:
+            named_in = [str(where) for path in damaged for where in (path, f"{path.parent}:")]  # a file, or its table
+            assert code == 2 and any(where in last(said) for where in named_in), about
+            named += 1
+        else:
+            assert everything(folder).equals(undamaged), about
+        shutil.rmtree(storage)
+    assert named > 20
