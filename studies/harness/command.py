@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from studies.harness.arguments import parse
@@ -24,12 +26,30 @@ def main(study: Study, words: Sequence[str] | None = None) -> NoReturn:
 
 def run(study: Study, words: Sequence[str]) -> int:
     """Does what the words of the command line ask; the exit code."""
+    with interruptible():
+        try:
+            options = parse(study, words)
+            return Run(study, options, words).go()
+        except InputError as error:
+            say(f"{study.name}: {error}")
+            return 2
+        except KeyboardInterrupt:
+            say(f"{study.name}: interrupted before any training")
+            return INTERRUPTED
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, what ends a job in good order does what Ctrl-C does: SIGTERM, SIGHUP of a terminal that is closed, and SIGUSR1, which
+    batch schedulers send before the end of a job's time."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
-        options = parse(study, words)
-        return Run(study, options, words).go()
-    except InputError as error:
-        say(f"{study.name}: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say(f"{study.name}: interrupted before any training")
-        return INTERRUPTED
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # raylet and GCS listen on every interface
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # see `_keep_token`
+os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "120")  # a busy machine is slow, not dead
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # rows are the record; only TensorBoard is written beside them
@@ -110,7 +113,7 @@ class Recorder(tune.Callback):
 
     def __init__(self, ledger: Ledger, plan_of: Callable[[Any], Trial], searched: bool) -> None:
         self.ledger, self.plan_of, self.searched = ledger, plan_of, searched
-        self.stopping = False
+        self.stopping = self.armed = False
         self.fault: FolderError | None = None
 
     def __getstate__(self) -> dict:
@@ -127,6 +130,17 @@ class Recorder(tune.Callback):
         except FolderError as fault:
             self.fault = fault
             raise
+
+    def on_step_begin(self, iteration, trials, **info) -> None:
+        if self.armed:
+            return
+        self.armed, tunes = True, signal.getsignal(signal.SIGUSR1)  # on which Tune stops its trials and returns
+
+        def stop(number, frame):
+            self.stopping = True
+            tunes(number, frame)  # type: ignore[operator, misc]
+
+        signal.signal(signal.SIGUSR1, stop)
 
     def on_trial_start(self, iteration, trials, trial, **info) -> None:
         if self.searched:
@@ -166,23 +180,16 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address != "local" and (results := os.environ.get("STILLROOM_RESULTS")):  # workers here have our environment
         common["runtime_env"] = {"env_vars": {"STILLROOM_RESULTS": results}}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    leftovers: list[str] = []
+    _keep_token()
+    if address == "local":
+        marked = {OF_ONE_STUDY: 1.0}  # a plain init would join a cluster that happens to run here
+        common |= {"num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": dashboard, "resources": marked}
     try:
-        if address == "local":
-            # a plain init would join a cluster that happens to run here
-            marked = {OF_ONE_STUDY: 1.0}
-            context = ray.init(
-                "local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=dashboard, resources=marked, **common
-            )
-        else:
-            context = ray.init(address, **common)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, RuntimeError) and "Maybe you called ray.init twice" in str(error):
-            raise
-        raise InputError(f"--address {address}: {str(error).strip().splitlines()[0]}") from None
-    try:
-        token = Path.home() / ".ray" / "auth_token"
-        if token.exists():
-            token.chmod(0o600)
+        context = _started(address, common)
+        for number, handler in before.items():  # Ray has its own, which ends this process at once
+            signal.signal(number, handler)
         have = ray.cluster_resources()
         if address != "local" and OF_ONE_STUDY in have:
             raise InputError(
@@ -192,19 +199,61 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
             if asked > have.get(name, 0):
                 raise InputError(f"--num-{name.lower()}s {asked}: the cluster at {address} has {have.get(name, 0):g}")
         yield context
+        if address == "local":
+            leftovers.append(context.address_info["session_dir"])
     finally:
         ray.shutdown()
+        for folder in leftovers:  # logs and sockets; a run that failed leaves them
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(address: str, options: Mapping[str, Any]):
+    """Ray's context. On this machine it is tried twice: a busy one may take longer than Ray waits for itself."""
+    for last in (address != "local", True):
+        try:
+            return ray.init(address, **options)
+        except Exception as error:  # of any kind, also bare ones
+            if "Maybe you called ray.init twice" in str(error):
+                raise
+            ray.shutdown()
+            if last or "AF_UNIX" in str(error):
+                why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                remedy = ""
+                if "AF_UNIX" in why:
+                    why, remedy = "the path of its sockets is too long", "; set TMPDIR to a short one, such as /tmp"
+                elif address == "local":
+                    remedy = "; if this machine is busy, try again; or --address inline, which does without Ray"
+                raise InputError(f"--address {address}: Ray did not start: {why}{remedy}") from None
+
+
+def _keep_token() -> None:
+    """Raylet and GCS listen on every interface, so they ask for a token: in the user's home, which nobody else can read, or, where
+    there is none that can be written, in the environment of this run alone."""
+    token = secrets.token_hex(32)
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    try:
+        path = Path.home() / ".ray" / "auth_token"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if path.exists():
+            path.chmod(0o600)
+        else:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(token)
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        os.environ["RAY_AUTH_TOKEN"] = token
 
 
 @contextmanager
 def stoppable(recorder: Recorder):
-    """Inside, Ctrl-C and SIGTERM end Tune's loop in order; whether they came is in `recorder.stopping`."""
+    """Inside, Ctrl-C and its like end Tune's loop in order; whether they came is in `recorder.stopping`."""
 
     def stop(number, frame):
         recorder.stopping = True
-        os.kill(os.getpid(), signal.SIGUSR1)  # on which Tune stops its trials and returns
+        os.kill(os.getpid(), signal.SIGUSR1)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)
     try:
         yield
     finally:

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -76,6 +75,13 @@ class Run:
                 self._note("failed")
                 say(f"{self.study.name}: {error}; the rows so far are kept; {self._resume_hint()}")
                 return 1
+            except KeyboardInterrupt:  # before the training, or after it
+                if not self.goes_on and not self.folder.has_rows():
+                    self.folder.discard()
+                    raise
+                self._note("interrupted" if self.info["status"] == "running" else self.info["status"])
+                say(f"interrupted {self._resume_hint()}")
+                return INTERRUPTED
             except BaseException:
                 self._note("failed")
                 raise
@@ -150,11 +156,9 @@ class Run:
         o = self.options
         threads, device = o.num_cpus or machine.available_cores(), "cuda" if o.num_gpus else "cpu"
         engine = Inline(self.study, self.data.load(), device, threads, ledger, o.keep_weights)
-        before = signal.signal(signal.SIGTERM, _as_interrupt)
         try:
             yield engine
         finally:
-            signal.signal(signal.SIGTERM, before)
             self.info["devices"]["float32_products"] = sorted(engine.products)
 
     @contextlib.contextmanager
@@ -252,7 +256,3 @@ def how_made(plan: Plan) -> dict[str, Any]:
     if more := list(found)[MOST_NETWORKS:]:
         shown[f"{len(more)} more"] = "\n".join(more)
     return {"method": dict(cls.method), "networks": shown}
-
-
-def _as_interrupt(number, frame):
-    raise KeyboardInterrupt

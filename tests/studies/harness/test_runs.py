@@ -1,5 +1,6 @@
 """Whole runs through the command line: real Ray, real training, on the shipped sample."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ TINY = [
         "32",
     ),
 ]
+SLOWLY_TAUGHT = ["300" if word == "8" and before == "--teacher-steps" else word for before, word in itertools.pairwise(["", *TINY])]
 SHORT, LONG = ["--steps", "8"], ["--steps", "400"]
 CELL = ["student", "seed", "teacher_view", "target_labels", "temperature", "kd_weight", "steps", "step"]
 METRICS = ["train_loss", "val_accuracy", "test_accuracy", "source_accuracy"]
@@ -108,16 +110,69 @@ def test_a_killed_driver_is_resumed_to_the_rows_of_an_uninterrupted_run_on_ray(u
     assert not list(folder.glob("tune/*/checkpoint_*")), "a finished run keeps no checkpoints"
 
 
-@pytest.mark.faults
-def test_ctrl_c_keeps_rows_and_says_how_to_resume(uninterrupted, tmp_path):
-    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=90)[1]
+def ended_by(number, process, folder):
+    """Sends a signal; what the run said. It ends in good order, and says so in run.json."""
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
-    assert f"--resume {folder.name}" in said and "Traceback" not in said
+    assert f"--resume {folder.name}" in said and "Traceback" not in said and "***" not in said
+    assert records.info(folder)["status"] == "interrupted"
+
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+IN_TRAINING = [(number, engine) for number in SIGNALS for engine in ("inline", "local")]
+
+
+@pytest.mark.parametrize(
+    ("number", "engine"),
+    [pytest.param(*case, marks=[pytest.mark.faults] * (case != (signal.SIGUSR1, "inline"))) for case in IN_TRAINING],
+)
+def test_a_signal_in_training_keeps_rows_and_the_run_goes_on_to_the_same_ones(uninterrupted, tmp_path, number, engine):
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG, "--address", engine)
+    ended_by(number, process, folder)
     assert len(records.read(folder)) > 0
     done = run(tmp_path, "--resume", folder.name, "--no-report")
     assert done.returncode == 0, done.stderr
+    assert_same_rows(rows(tmp_path), uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def taught_for_long(tmp_path_factory):
+    """The rows of a short run with teachers that take some seconds."""
+    storage = tmp_path_factory.mktemp("taught")
+    done = run(storage, *SLOWLY_TAUGHT, *SHORT, "--address", "inline", "--num-cpus", "1")
+    assert done.returncode == 0, done.stderr
+    return rows(storage)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("number", "engine"), IN_TRAINING)
+def test_a_signal_while_teachers_are_prepared_ends_in_good_order(taught_for_long, tmp_path, monkeypatch, number, engine):
+    monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
+    words = command(tmp_path, *SLOWLY_TAUGHT, *SHORT, "--address", engine)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    mark = {"inline": "run  ", "local": "preparing"}[engine]
+    assert any(line.startswith(mark) for line in process.stderr)
+    (folder,) = tmp_path.glob("mnistm_kd/*")
+    time.sleep(1.5)
+    ended_by(number, process, folder)
+    assert not list(folder.glob("rows/*.parquet"))
+    done = run(tmp_path, "--resume", folder.name, "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert_same_rows(rows(tmp_path), taught_for_long)
+
+
+@pytest.mark.faults
+def test_damaged_checkpoints_are_set_aside_by_workers_too(uninterrupted, tmp_path):
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
+    ended_by(signal.SIGINT, process, folder)
+    states = list(folder.glob("tune/*/checkpoint_*/state.pt"))
+    for state in states:
+        content = state.read_bytes()
+        middle = len(content) // 2
+        state.write_bytes(content[:middle] + bytes(16) + content[middle + 16 :])
+    done = run(tmp_path, "--resume", folder.name, "--no-report")
+    assert done.returncode == 0 and states and done.stderr.count("set aside") == len(states), done.stderr
     assert_same_rows(rows(tmp_path), uninterrupted)
 
 
