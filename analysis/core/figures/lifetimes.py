@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from analysis.core.decay import medians
+from analysis.core.figures.curves import curves, dots
 from analysis.core.figures.scales import reach
 from analysis.core.statistics import summarise
 
@@ -36,6 +38,31 @@ def lifetimes(
     ax.set_yticks(range(len(table)), list(table[name]))
     ax.set(xscale="log", xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
     ax.xaxis.set_major_formatter("{x:g}")
+    return ax
+
+
+def over_rates(
+    table: pd.DataFrame, metric: str, group: str, colors: Mapping[Any, Any], ax: Axes | None = None
+) -> Axes:
+    """A share over the learning rate `lr`, means in per cent; or `half_life`, medians on a logarithmic axis, where those that outlast
+    the training lie above a grey line. A line for each value of `group`, dashed where it names sgd; dots where each lr has one student.
+
+    table: one line per student, with `watched`, the iterations of the training.
+    """
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    if metric == "half_life":
+        end = table["watched"].max()
+        found = medians(table, [group, "lr"], metric).replace(math.inf, 2 * end)
+        ax.set_yscale("log")
+        ax.axhline(end, color="0.8", linewidth=0.8, zorder=0)
+    else:
+        found = summarise(table, [group, "lr"], metric)
+        ax.set_ylim(0, 101)
+    draw = dots if found["lr"].is_unique and found[group].nunique() > 1 else curves
+    draw(found, "lr", metric, group, colors, ax=ax)
+    for line in ax.lines:
+        line.set_linestyle("--" if "sgd" in str(line.get_label()) else line.get_linestyle())
+    ax.set_xlabel("learning rate")
     return ax
 
 
