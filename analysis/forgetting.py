@@ -7,21 +7,18 @@
 # Fisher information), LwF (the old network's answers on the new digits), rehearsal of a few old digits, and frozen layers.
 #
 # Remedies are compared, each at its best strength, where all else is equal (a setting); every memory of rehearsal is a remedy of its
-# own. The strength is chosen on validation by the mean accuracy over the tasks at the end; everything shown is measured on test. Every
-# number is a mean over seeds with Student's 95 % interval; differences are paired by seed.
+# own. The strength is chosen on validation by the mean accuracy over the tasks at the end; what is shown is measured on test: means
+# over seeds with Student's 95 % interval, differences paired by seed.
 
 # %%
-from itertools import cycle
-
-import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, decay, report, statistics, tell
 from analysis.core.choice import choose, choose_each
-from analysis.core.figures.lifetimes import lifetimes, over_rates
-from analysis.core.figures.paths import paths
+from analysis.core.figures.lifetimes import lifetimes, over_rates, over_tasks
+from analysis.core.figures.paths import paths, ringed
 from analysis.core.figures.references import Reference
-from analysis.core.figures.scales import palette, positions, stretch
+from analysis.core.figures.scales import palette
 from analysis.core.settings import select, stacked
 
 WORDS = {"lr": "lr {:g}", "tasks": "{} tasks", "network": "{}", "optimiser": "{}"}
@@ -30,108 +27,47 @@ cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.a
 LOSSES = {"none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73"}
 FROZEN = {"freeze first": "#CC79A7", "freeze features": "#D55E00", "freeze readout": "#999999"}
 REHEARSALS = [name for name in cells["method"].cat.categories if name.startswith("rehearsal")]
-COLORS = {**LOSSES, **dict(zip(REHEARSALS, cycle(("#0072B2", "#00305C", "#6BAED6")), strict=False)), **FROZEN}
+COLORS = {**LOSSES, **dict(zip(REHEARSALS, 9 * ("#0072B2", "#00305C", "#6BAED6"), strict=False)), **FROZEN}
+FIXED = ("none", *FROZEN)  # have no strength
+
+# %%
 OTHER = ("remedy", "strength", "memory")
 parts = run.settings(but=OTHER, first=["network"], cells=cells, canonical=True)
 settings = {run.named(s.axes): s for s in parts if len(s.done)}
 best = {title: choose_each(s.students, "method", ["strength"]) for title, s in settings.items()}
-
-# %%
 many = cells["lr"].nunique() > 2  # then what has no remedy is drawn over the learning rate instead
 shown = [title for title in settings if not many or set(best[title]) != {"none"}]
 
 
 def label(title, method):
     """`ewc, 1000`, `freeze first`"""
-    fixed = method == "none" or method in FROZEN
-    return method if fixed else f"{method}, {best[title][method].best['strength']:g}"
+    return method if method in FIXED else f"{method}, {best[title][method].best['strength']:g}"
 
 
 nobody = cells[:0].assign(setting="", label="")
 ends = pd.concat([nobody, *(settings[title].cells.assign(setting=title) for title in shown)])
 picked = [(title, method, choice) for title in shown for method, choice in best[title].items()]
 chosen = pd.concat([nobody, *(c.students.assign(setting=title, label=label(title, m)) for title, m, c in picked)])
-frames = [frame for title, method, choice in picked for frame in choice.frames({"setting": title, "method": method})]
-rings = [frame for frame in frames if frame["state"] == "chosen"]
 watched = chosen[["student", "setting", "method", "start_probe_untrained"]].merge(history, on="student")
 
 # %% [markdown]
-# ## What is left of the first task, iteration by iteration
-# Accuracy on the digits 0 and 1, each remedy at its chosen strength. Iteration 0 is the network before its first step. The axis
-# gives more room to high accuracies, where most remedies lie.
+# ## What is left of the first task
+# Accuracy on the digits 0 and 1 over the iterations, each remedy at its chosen strength. Iteration 0 is the network before its first
+# step. The axis gives more room to high accuracies. Then the half-lives, the iterations until half of what was known above chance
+# is gone: the median over the seeds and its interval, which needs no distribution and bears seeds that did not forget so much within
+# the training (an arrow). The area is the mean accuracy over the logarithm of the iterations. Differences from none are Holm-corrected
+# together in a setting.
 
 # %%
-TIME = {"two": ("training_step", "fine-tuning iteration"), "five": ("step", "iteration over all five tasks")}
+def over_iterations(table, heading, name, per, colors, columns=("setting",), **more):
+    """What is left of 0 and 1 in a table of evaluations."""
+
+    def draw(ax, panel):
+        over_tasks(panel.table, per, colors, ax)
+
+    blocks.facets(run, table, draw, heading, name=name, columns=columns, share=True, **more)
 
 
-def borders(ax, panel):
-    """Where each of five tasks begins."""
-    stretch(ax)
-    plan = panel.table.iloc[0]
-    for task in range(1, 5) if plan["tasks"] == "five" else ():
-        ax.axvline(task * plan["steps"], color="0.8", linewidth=0.8, zorder=0)
-
-
-def over_iterations(table, heading, name, columns=("setting",), **more):
-    """What is left of 0 and 1 in a table of evaluations; of five tasks, which need a linear axis, in a figure apart."""
-    for tasks, part in table.groupby("tasks", sort=False):
-        x, over = TIME[tasks]
-        apart = "_five" * (tasks == "five" and table["tasks"].nunique() > 1)
-        blocks.learning(
-            run, part, x, "task_0", heading, columns=columns, limits=(None, 100.3), also=borders, xlabel=over, legend="",
-            name=name + apart, **more,
-        )  # fmt: skip
-
-
-over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", per="method", colors=COLORS)
-
-# %% [markdown]
-# ## Strength by remedy
-# At the end: old against new, one point per strength and one line per remedy (up and to the right is better); then the mean over
-# the tasks, the first and the last as numbers, where a cross is a strength without a result, and as lines over the strength. What
-# validation chose is framed boldly and ringed; other frames are strengths whose mean over the tasks is as good, or open.
-
-# %%
-measured = stacked(ends, "what", "test_accuracy", {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"})
-scaled = measured[~measured["method"].isin(["none", *FROZEN])]
-upward = scaled.assign(method=scaled["method"].cat.reorder_categories([*COLORS][::-1]))
-framed = [frame for frame in frames if frame["method"] in set(scaled["method"])]
-sides = {"rows": ["setting"], "columns": ["what"]}
-
-
-def tradeoff(ax, panel):
-    ringed = [frame for frame in rings if frame["setting"] == panel.values["setting"]]
-    paths(panel.table, "task_last", "task_0", "strength", "method", COLORS, ringed, ax)
-
-
-def none(panel):
-    """What is reached without a remedy."""
-    found = select(measured, {**panel, "method": "none"})["test_accuracy"].dropna()
-    return [Reference("none", 100 * found.mean(), color=COLORS["none"])] * bool(len(found))
-
-
-def ring(ax, panel):
-    for frame in rings:
-        at = select(panel.table, frame).dropna(subset=["test_accuracy"])
-        place, color = positions(at["strength"][:1], "strength"), COLORS[frame["method"]]
-        ax.scatter(place, [100 * at["test_accuracy"].mean()][: len(place)], s=110, facecolors="none", edgecolors=color, zorder=5)
-
-
-blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
-blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", framed=framed, **sides)
-blocks.learning(
-    run, scaled, "strength", "test_accuracy", "Test accuracy over the strength, mean and 95 % interval", per="method", colors=COLORS,
-    limits=(None, 101), levels=none, also=ring, legend="", name="strengths", note="ring: chosen on validation", **sides,
-)  # fmt: skip
-
-# %% [markdown]
-# ## Half-lives, and what each remedy keeps
-# Iterations until half of what was known of 0 and 1 above chance is gone, at the chosen strength: the median over the seeds and
-# its interval, which needs no distribution and bears seeds that did not forget so much within the training (an arrow). The area is
-# the mean accuracy over the logarithm of the iterations. Differences from none are Holm-corrected together in a setting.
-
-
-# %%
 def half_lives(ax, panel):
     lives = decay.medians(panel.table, ["method", "label"], "half_life")
     lifetimes(lives, "label", "half_life", panel.table["watched"].max(), lives["method"].map(COLORS), ax)
@@ -141,9 +77,9 @@ def half_lives(ax, panel):
 def kept(title):
     """A line for each remedy at its chosen strength: what it keeps, and how much more than none does."""
     old = {method: choice.by_seed("task_0") for method, choice in best[title].items()}
-    held = {method: left for method, left in old.items() if "none" in old and method != "none"}
-    gains = tell.against(held, old.get("none"), "it keeps more", "it keeps less")
-    for method in dict.fromkeys(settings[title].cells["method"]):
+    held = {method: left for method, left in old.items() if method != "none"}
+    gains = tell.against(held, old["none"], "it keeps more", "it keeps less") if "none" in old else {}
+    for method in settings[title].cells["method"].unique():
         line = {"": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
         if choice := best[title].get(method):
             transfer, area = choice.by_seed("backward_transfer"), choice.by_seed("area")
@@ -153,9 +89,47 @@ def kept(title):
         yield line
 
 
+over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", "method", COLORS)
 heading = "Half-life of the first task: median over seeds, 95 % interval"
 blocks.facets(run, chosen, half_lives, heading, name="half_lives", columns=["setting"], size=(6, 3.6))
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
+
+# %% [markdown]
+# ## Strength by remedy
+# At the end: old against new, one point per strength and one line per remedy (up and to the right is better); then the mean over
+# the tasks, the first and the last as numbers, where a cross is a strength without a result, and as lines over the strength. What
+# validation chose is framed boldly and ringed; other frames are strengths whose mean over the tasks is as good, or open.
+
+# %%
+measured = stacked(ends, "what", "test_accuracy", {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"})
+scaled = measured[~measured["method"].isin(FIXED)]
+upward = scaled.assign(method=scaled["method"].cat.reorder_categories([*COLORS][::-1]))
+frames = [frame for title, method, choice in picked for frame in choice.frames({"setting": title, "method": method})]
+rings = [frame for frame in frames if frame["state"] == "chosen"]
+framed = [frame for frame in frames if frame["method"] in set(scaled["method"])]
+sides = {"rows": ["setting"], "columns": ["what"]}
+
+
+def tradeoff(ax, panel):
+    paths(panel.table, "task_last", "task_0", "strength", "method", COLORS, rings, ax)
+
+
+def ring(ax, panel):
+    ringed(panel.table, "strength", "test_accuracy", "method", COLORS, rings, ax)
+
+
+def none(panel):
+    """What is reached without a remedy."""
+    found = select(measured, {**panel, "method": "none"})["test_accuracy"].dropna()
+    return [Reference("none", 100 * found.mean(), color=COLORS["none"])] * bool(len(found))
+
+
+blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
+blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", framed=framed, **sides)
+blocks.learning(
+    run, scaled, "strength", "test_accuracy", "Test accuracy over the strength, mean and 95 % interval", per="method", colors=COLORS,
+    limits=(None, 101), levels=none, also=ring, legend="", name="strengths", note="ring: chosen on validation", **sides,
+)  # fmt: skip
 
 # %% [markdown]
 # ## Lost, or only not said?
@@ -167,7 +141,7 @@ READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, p
 TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
 read = stacked(watched[watched["method"].isin(["none", "lwf", "freeze features"])], "reader", "task_0", READERS)
 asks = "0 and 1: what the readout says, and what a probe reads from the features"
-over_iterations(read, asks, "probe", columns=["setting", "method"], per="reader", colors=TINTS)
+over_iterations(read, asks, "probe", "reader", TINTS, ["setting", "method"])
 
 
 def probed(title, method, choice):
@@ -192,7 +166,7 @@ alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
 accuracies, margins = (stacked(alone, "digit", what, {d: f"{what}_{d}" for d in OLD | NEW}) for what in ("accuracy", "margin"))
 pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=o) for o in OLD]
 by_digit = {"per": "digit", "columns": ["setting"]}
-over_time = {**by_digit, "xlabel": TIME["two"][1], "legend": "digit"}
+over_time = {**by_digit, "xlabel": "fine-tuning iteration", "legend": "digit"}
 
 
 def nought(ax, panel):
@@ -247,7 +221,7 @@ PUBLISHED = {  # mean over ten runs, in per cent; our optimiser and method, or n
 }  # fmt: skip
 THEIRS = {"adam": 1e-3, "sgd": 1e-2}
 recipes = {name: {"tasks": "five", "network": "mlp", "optimiser": name, "lr": lr} for name, lr in THEIRS.items()}
-alike = {name: title for name, recipe in recipes.items() for title in settings if len(select(settings[title].cells, recipe))}
+alike = {name: title for name in recipes for title, s in settings.items() if len(select(s.cells, recipes[name]))}
 ours = {(name, method): best[title][method] for name, title in alike.items() for method in best[title]}
 
 
@@ -299,34 +273,29 @@ blocks.facets(
 )  # fmt: skip
 across = lines.groupby("network")["setting"].nunique().max()
 left = lines[["student", "setting"]].merge(history, on="student")
-over_iterations(left, "Plain fine-tuning: what is left of 0 and 1, by learning rate", "rate_curves", per="lr", wrap=across)
+over_iterations(left, "Plain fine-tuning: what is left of 0 and 1, by learning rate", "rate_curves", "lr", palette(lines["lr"]), legend="learning rate", wrap=across)
 
 
 # %%
 def at_rates(title, choice):
-    """How long the old lasts over the learning rates of a network and optimiser, and the rate that validation chooses."""
+    """How long the old lasts over the learning rates, the rate that validation chooses, and there SGD less Adam."""
+    adam = fastest.get(run.named({**groups[title].axes, "optimiser": "adam"}), choice)
     lives = decay.medians(groups[title].students, ["lr"], "half_life").set_index("lr")["half_life"]
-    shortest = decay.iterations(lives.min(), groups[title].students["watched"].max())
-    return {
-        "": title, "shortest half-life": f"{shortest} (lr {lives.idxmin():g})",
-        "half of the seeds keep half at lr": ", ".join(f"{lr:g}" for lr in lives.index[np.isinf(lives)]),
-        "chosen lr": f"{choice.best['lr']:g}", **{what: tell.percent(choice.by_seed(metric)) for what, metric in SHARES.items()},
-    }  # fmt: skip
+    watched = groups[title].students["watched"].max()
+    line = {"": title, "shortest half-life": f"{decay.iterations(lives.min(), watched)} (lr {lives.idxmin():g})"}
+    line |= {"half of the seeds keep half at lr": ", ".join(f"{lr:g}" for lr in lives.index[lives > watched])}
+    line |= {"chosen lr": f"{choice.best['lr']:g}"}
+    for what, metric in SHARES.items():
+        line[what] = tell.percent(choice.by_seed(metric))
+        if adam is not choice:
+            line[f"less Adam, {what}"] = tell.difference(choice.by_seed(metric), adam.by_seed(metric))
+    return line
 
 
 run.show([at_rates(*each) for each in fastest.items()], "Plain fine-tuning by learning rate, the rate chosen by the mean over tasks")
-at_best = pd.concat([nobody, *(choice.students for choice in fastest.values())])
-alike_axes = [axis for axis in by_rate[0].axes if axis != "optimiser"] if by_rate else []
-differ = [
-    {"on": what, **line}
-    for what, metric in SHARES.items()
-    for line in tell.changes(at_best, "optimiser", "adam", "sgd", alike_axes, metric, run.named)
-]
-run.show(differ, "SGD less Adam, each at its chosen learning rate, each difference on its own")
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows.
 
 # %%
 overall = choose_each(chosen.astype({"method": str}), "setting", ["method"])

@@ -182,17 +182,19 @@ def learning(
 def facets(
     run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
     size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", share: Any = False, scale: ScalarMappable | None = None,
-    unit: str = "%",
+    unit: str = "%", legend: str = "",
 ) -> None:  # fmt: skip
     """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name, or the `scale` of
-    their colours in its unit. share: see `sharey` of plt.subplots."""
+    their colours in its unit. legend: its title. share: see `sharey` of plt.subplots."""
     shown = panels(run, table, rows, columns, wrap)
     if not shown:
         return
     figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
         draw(ax, panel)
-    _legend(figure, axes, "")
+        if share and panel.place[1]:
+            ax.set_ylabel("")
+    _legend(figure, axes, legend)
     if scale is not None:
         figure.colorbar(scale, ax=axes, label=unit, shrink=0.8)
     figure.suptitle(run.title(heading, note), fontsize=11)

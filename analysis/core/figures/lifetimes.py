@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from analysis.core.decay import medians
 from analysis.core.figures.curves import curves, dots
-from analysis.core.figures.scales import reach
+from analysis.core.figures.scales import reach, stretch
 from analysis.core.statistics import summarise
 
 
@@ -38,6 +38,23 @@ def lifetimes(
     ax.set_yticks(range(len(table)), list(table[name]))
     ax.set(xscale="log", xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
     ax.xaxis.set_major_formatter("{x:g}")
+    return ax
+
+
+def over_tasks(table: pd.DataFrame, group: str, colors: Mapping[Any, Any], ax: Axes | None = None) -> Axes:
+    """What is left of the first task, a line for each value of `group`: over the iterations of the second of two tasks, the first of
+    them wide apart; over those of all five on a linear axis, with a mark where each begins. High accuracies have more room.
+
+    table: evaluations as `decay.by_task` has them, of one plan.
+    """
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    five, steps = table["tasks"].iloc[0] == "five", int(table["steps"].iloc[0])
+    x = "step" if five else "training_step"
+    curves(summarise(table, [group, x], "task_0"), x, "task_0", group, colors, ax=ax)
+    for border in range(steps, 5 * steps, steps) if five else ():
+        ax.axvline(border, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xlabel="iteration over all five tasks" if five else "fine-tuning iteration", ylim=(None, 100.3))
+    stretch(ax)
     return ax
 
 
