@@ -13,7 +13,7 @@
 # %%
 import pandas as pd
 
-from analysis.core import blocks, decay, report, statistics, tell
+from analysis.core import blocks, decay, report, tell
 from analysis.core.choice import choose, choose_each
 from analysis.core.figures.lifetimes import lifetimes, over_rates, over_tasks
 from analysis.core.figures.paths import paths, ringed
@@ -27,7 +27,7 @@ cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.a
 LOSSES = {"none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73"}
 FROZEN = {"freeze first": "#CC79A7", "freeze features": "#D55E00", "freeze readout": "#999999"}
 REHEARSALS = [name for name in cells["method"].cat.categories if name.startswith("rehearsal")]
-COLORS = {**LOSSES, **dict(zip(REHEARSALS, 9 * ("#0072B2", "#00305C", "#6BAED6"), strict=False)), **FROZEN}
+COLORS = {**LOSSES, **dict(zip(REHEARSALS, len(REHEARSALS) * ("#0072B2", "#00305C", "#6BAED6"), strict=False)), **FROZEN}
 FIXED = ("none", *FROZEN)  # have no strength
 
 # %%
@@ -52,26 +52,17 @@ watched = chosen[["student", "setting", "method", "start_probe_untrained"]].merg
 
 # %% [markdown]
 # ## What is left of the first task
-# Accuracy on the digits 0 and 1 over the iterations, each remedy at its chosen strength. Iteration 0 is the network before its first
-# step. The axis gives more room to high accuracies. Then the half-lives, the iterations until half of what was known above chance
-# is gone: the median over the seeds and its interval, which needs no distribution and bears seeds that did not forget so much within
-# the training (an arrow). The area is the mean accuracy over the logarithm of the iterations. Differences from none are Holm-corrected
-# together in a setting.
+# Accuracy on the digits 0 and 1 over the iterations, each remedy at its chosen strength; iteration 0 is the network before its first
+# step, and the axis gives more room to high accuracies. Half-lives are the iterations until half of what was known above chance is
+# gone: the median over the seeds with its interval, which needs no distribution and bears seeds that did not forget so much within the
+# training (an arrow). Area: the mean accuracy over the logarithm of the iterations. Differences are Holm-corrected in each setting.
+
 
 # %%
 def over_iterations(table, heading, name, per, colors, columns=("setting",), **more):
     """What is left of 0 and 1 in a table of evaluations."""
-
-    def draw(ax, panel):
-        over_tasks(panel.table, per, colors, ax)
-
-    blocks.facets(run, table, draw, heading, name=name, columns=columns, share=True, **more)
-
-
-def half_lives(ax, panel):
-    lives = decay.medians(panel.table, ["method", "label"], "half_life")
-    lifetimes(lives, "label", "half_life", panel.table["watched"].max(), lives["method"].map(COLORS), ax)
-    ax.set_xlabel("half-life, iterations")
+    drawing = blocks.drawn(over_tasks, per, colors)
+    blocks.facets(run, table, drawing, heading, name=name, columns=columns, share=True, **more)
 
 
 def kept(title):
@@ -82,23 +73,22 @@ def kept(title):
     for method in settings[title].cells["method"].unique():
         line = {"": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
         if choice := best[title].get(method):
-            transfer, area = choice.by_seed("backward_transfer"), choice.by_seed("area")
             line |= {"remedy": label(title, method), "0 and 1 at the end": tell.percent(old[method]), "more than none": gains.get(method, "")}
             line |= {"mean over tasks": tell.percent(choice.by_seed()), "half-life, iterations": decay.lifetime(choice.students)}
-            line |= {"backward transfer": tell.points(statistics.interval(transfer)), "area": f"{area.mean():.3f}"}
+            line |= {"backward transfer": tell.points(choice.by_seed("backward_transfer")), "area": f"{choice.by_seed('area').mean():.3f}"}
         yield line
 
 
 over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", "method", COLORS)
 heading = "Half-life of the first task: median over seeds, 95 % interval"
-blocks.facets(run, chosen, half_lives, heading, name="half_lives", columns=["setting"], size=(6, 3.6))
+blocks.facets(run, chosen, blocks.drawn(lifetimes, "method", "label", COLORS), heading, name="half_lives", columns=["setting"], size=(6, 3.6))
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
 
 # %% [markdown]
 # ## Strength by remedy
 # At the end: old against new, one point per strength and one line per remedy (up and to the right is better); then the mean over
-# the tasks, the first and the last as numbers, where a cross is a strength without a result, and as lines over the strength. What
-# validation chose is framed boldly and ringed; other frames are strengths whose mean over the tasks is as good, or open.
+# the tasks, the first and the last pair (2 and 3, or 8 and 9 of five) as numbers, where a cross is a strength without a result, and
+# as lines. What validation chose is framed boldly and ringed; other frames are strengths whose mean over the tasks is as good, or open.
 
 # %%
 measured = stacked(ends, "what", "test_accuracy", {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"})
@@ -107,15 +97,7 @@ upward = scaled.assign(method=scaled["method"].cat.reorder_categories([*COLORS][
 frames = [frame for title, method, choice in picked for frame in choice.frames({"setting": title, "method": method})]
 rings = [frame for frame in frames if frame["state"] == "chosen"]
 framed = [frame for frame in frames if frame["method"] in set(scaled["method"])]
-sides = {"rows": ["setting"], "columns": ["what"]}
-
-
-def tradeoff(ax, panel):
-    paths(panel.table, "task_last", "task_0", "strength", "method", COLORS, rings, ax)
-
-
-def ring(ax, panel):
-    ringed(panel.table, "strength", "test_accuracy", "method", COLORS, rings, ax)
+sides: dict = {"rows": ["setting"], "columns": ["what"]}
 
 
 def none(panel):
@@ -124,6 +106,8 @@ def none(panel):
     return [Reference("none", 100 * found.mean(), color=COLORS["none"])] * bool(len(found))
 
 
+tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)
+ring = blocks.drawn(ringed, "strength", "test_accuracy", "method", COLORS, rings)
 blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
 blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", framed=framed, **sides)
 blocks.learning(
@@ -134,22 +118,22 @@ blocks.learning(
 # %% [markdown]
 # ## Lost, or only not said?
 # A linear probe (ridge regression in closed form on 2,000 training digits 0 and 1) reads the penultimate features, beside what
-# the network's own readout says. Grey: a probe on the untrained network, which is what the features need not have learnt.
+# the network's own readout says (of logistic regression it reads the pixels). Grey: a probe on the untrained network, which is
+# what the features need not have learnt. Differences are each on its own.
 
 # %%
 READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
 TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
 read = stacked(watched[watched["method"].isin(["none", "lwf", "freeze features"])], "reader", "task_0", READERS)
-asks = "0 and 1: what the readout says, and what a probe reads from the features"
-over_iterations(read, asks, "probe", "reader", TINTS, ["setting", "method"])
+over_iterations(read, "0 and 1: what the readout says, and what a probe reads from the features", "probe", "reader", TINTS, ["setting", "method"])
 
 
 def probed(title, method, choice):
     """What a probe reads at the end, beside what the readout says."""
     said, reads, blank = (choice.by_seed(metric) for metric in READERS.values())
     gap = tell.difference(reads, said, more="the readout lost more than the features", less="the readout knows more")
-    untrained = {"untrained network, probe": tell.percent(blank)} if len(blank) else {}
-    return {"": title, "remedy": label(title, method), "probe": tell.percent(reads), "probe less readout": gap, **untrained}
+    line = {"": title, "remedy": label(title, method), "probe": tell.percent(reads), "probe less readout": gap}
+    return line | ({"untrained network, probe": tell.percent(blank)} if len(blank) else {})
 
 
 run.show([probed(*each) for each in picked if len(each[2].by_seed("probe_accuracy"))], "0 and 1 at the end, read by a probe")
@@ -165,8 +149,7 @@ OLD, NEW = {"0": "#0072B2", "1": "#D55E00"}, {"2": "#56B4E9", "3": "#E69F00"}
 alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
 accuracies, margins = (stacked(alone, "digit", what, {d: f"{what}_{d}" for d in OLD | NEW}) for what in ("accuracy", "margin"))
 pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=o) for o in OLD]
-by_digit = {"per": "digit", "columns": ["setting"]}
-over_time = {**by_digit, "xlabel": "fine-tuning iteration", "legend": "digit"}
+over_time: dict = {"per": "digit", "columns": ["setting"], "xlabel": "fine-tuning iteration", "legend": "digit"}
 
 
 def nought(ax, panel):
@@ -183,7 +166,7 @@ blocks.learning(
 )  # fmt: skip
 blocks.intervals(
     run, pd.concat(pulls), "new", "pull", "First-order pull of a new digit on the margin of an old one", name="pulls", share=False,
-    colors=OLD, xlabel="one step on", ylabel="change of the old margin / lr", also=nought, **by_digit,
+    colors=OLD, xlabel="one step on", ylabel="change of the old margin / lr", also=nought, per="digit", columns=["setting"],
 )  # fmt: skip
 
 
@@ -194,11 +177,10 @@ def suffering(title):
     for digit, other, taken in (("0", "1", "3"), ("1", "0", "2")):
         first = of(f"lost_{digit}") < of(f"lost_{other}")
         yield {
-            "": title, "digit": digit, "lost": tell.points(statistics.interval(loss[digit])),
+            "": title, "digit": digit, "lost": tell.points(loss[digit]), "first to lose 5 points": f"{first.sum()} of {len(first)} seeds",
             "more than the other": tell.difference(loss[digit], loss[other], more="beyond noise", less="beyond noise"),
             **{f"a new {n} moves its margin / lr": f"{of(f'start_pull_{digit}_{n}').mean():.0f}" for n in NEW},
             "wrongly called its class before": f"{100 * (1 - of(f'start_accuracy_{taken}').mean()):.0f} % of the {taken}s",
-            "first to lose 5 points": f"{first.sum()} of {len(first)} seeds",
         }  # fmt: skip
 
 
@@ -305,8 +287,7 @@ def answers(title):
     """What plain fine-tuning does, and which remedy validation chooses."""
     if plain := best[title].get("none"):
         known, left = (tell.percent(plain.by_seed(metric)) for metric in ("start_task_0", "task_0"))
-        half = decay.lifetime(plain.students)
-        yield f"**{title}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {half} iterations."
+        yield f"**{title}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {decay.lifetime(plain.students)} iterations."
     verdict = overall[title]
     if len(verdict.rivals):
         told = tell.choice(verdict, lambda cell: cell["method"], most=8)

@@ -201,6 +201,15 @@ def facets(
     run.figure(figure, name)
 
 
+def drawn(figure: Callable[..., Any], *how: Any) -> Also:
+    """A drawing of `figures`, which takes a table first and an Axes last, as panels call it: of their own lines."""
+
+    def draw(ax: Axes, panel: Panel) -> None:
+        figure(panel.table, *how, ax)
+
+    return draw
+
+
 def rung(name: str, values: pd.Series | Sequence[float], kind: str, metric: str) -> pd.DataFrame:
     """The lines of one bar of a ladder: values by seed (one value where it is published), shares as fractions."""
     return pd.DataFrame({"name": name, "kind": kind, metric: list(values)})

@@ -101,7 +101,8 @@ def once(table: pd.DataFrame) -> pd.DataFrame:
 
 def stacked(table: pd.DataFrame, what: str, value: str, metrics: Mapping[str, str]) -> pd.DataFrame:
     """The lines once for each of the metrics {name: column}: its name in the column `what`, what it is in the column `value`."""
-    return pd.concat([table.assign(**{what: name, value: table[metric]}) for name, metric in metrics.items()])
+    columns: list[dict[str, Any]] = [{what: name, value: table[metric]} for name, metric in metrics.items()]
+    return pd.concat([table.assign(**each) for each in columns])
 
 
 def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:

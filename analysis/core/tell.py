@@ -31,8 +31,9 @@ def percent(values: Values, digits: int = 1) -> str:
     return f"{mean} % (95 % interval {low} to {high}, n = {i.n})"
 
 
-def points(value: Interval, digits: int = 1) -> str:
+def points(values: Values, digits: int = 1) -> str:
     """`+4.1 points (+3.2 to +5.0)`; with a further digit where so many would round to 0"""
+    value = _interval(values)
     digits += abs(value.mean) < 0.5 * 10.0 ** -(digits + 2)
     mean, low, high = (f"{100 * v:+.{digits}f}" for v in (value.mean, value.low, value.high))
     if math.isnan(value.low):
@@ -119,7 +120,9 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
     return f"{said[line['told']]} ({size})"
 
 
-def against(each: Mapping[str, pd.Series], base: pd.Series, more: str = "a gain", less: str = "a loss") -> dict[str, str]:
+def against(
+    each: Mapping[str, pd.Series], base: pd.Series, more: str = "a gain", less: str = "a loss"
+) -> dict[str, str]:
     """{name: `+4.1 points (+3.2 to +5.0): a gain (p = 0.003)`}, each less the base by seed, p by Holm over all of them"""
     found = compare({name: (values, base) for name, values in each.items()}, ["name"])
     return {line["name"]: f"{points(line['difference'])}: {verdict(line, more, less)}" for _, line in found.iterrows()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,25 +18,29 @@ from analysis.core.statistics import summarise
 
 
 def lifetimes(
-    table: pd.DataFrame, name: str, value: str, end: float, colors: Sequence[Any], ax: Axes | None = None
+    table: pd.DataFrame, group: str, name: str, colors: Mapping[Any, Any], ax: Axes | None = None
 ) -> Axes:
-    """A point with its interval for each line, the first on top; arrows lie beyond `end`, where nobody looked.
+    """Median half-lives with their intervals, a line for each value of `group`, called as `name` says, in the order of the colours, the
+    first on top; arrows lie beyond the training, where nobody looked.
 
-    table: as `decay.medians` makes it; value, low and high may be inf, or below 1, and are then drawn at 1.
+    table: one line per student with `half_life`, which may be inf, or below 1 and is then drawn at 1, and `watched`, the iterations
+    of the training.
     """
-    ax = ax or pyplot.figure(figsize=(7, 0.4 * len(table) + 1)).add_subplot()
-    beyond = 1.5 * end
-    for y, (color, (_, line)) in enumerate(zip(colors, table.iterrows(), strict=True)):
-        middle, low, high = np.clip(line[[value, "low", "high"]].to_numpy(dtype=float), 1, beyond)
+    found, end = medians(table, [group, name], "half_life"), table["watched"].max()
+    found = found.sort_values(group, key=lambda names: names.map([*colors].index), kind="stable")
+    ax = ax or pyplot.figure(figsize=(7, 0.4 * len(found) + 1)).add_subplot()
+    for y, (_, line) in enumerate(found.iterrows()):
+        life, color = line["half_life"], colors[line[group]]
+        middle, low, high = np.clip([life, line["low"], line["high"]], 1, 1.5 * end)
         ax.plot([low, high], [y, y], color=color, linewidth=1.6)
-        ax.plot(middle, y, ">" if math.isinf(line[value]) else "o", color=color)
+        ax.plot(middle, y, ">" if math.isinf(life) else "o", color=color)
         ax.plot(high, y, ">" if math.isinf(line["high"]) else "", color=color)
-        text = f"> {end:g}" if math.isinf(line[value]) else f"{line[value]:.0f}" if line[value] >= 1 else "below 1"
+        text = f"> {end:g}" if math.isinf(life) else f"{life:.0f}" if life >= 1 else "below 1"
         place = (np.nanmax([middle, high]), y), (8, 0)
         ax.annotate(text, *place, textcoords="offset points", va="center", fontsize=8.5)
     ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
-    ax.set_yticks(range(len(table)), list(table[name]))
-    ax.set(xscale="log", xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
+    ax.set_yticks(range(len(found)), list(found[name]))
+    ax.set(xlabel="half-life, iterations", xscale="log", xlim=(0.9, 4 * end), ylim=(len(found) - 0.4, -0.6))
     ax.xaxis.set_major_formatter("{x:g}")
     return ax
 
@@ -58,9 +62,7 @@ def over_tasks(table: pd.DataFrame, group: str, colors: Mapping[Any, Any], ax: A
     return ax
 
 
-def over_rates(
-    table: pd.DataFrame, metric: str, group: str, colors: Mapping[Any, Any], ax: Axes | None = None
-) -> Axes:
+def over_rates(table: pd.DataFrame, metric: str, group: str, colors: Mapping[Any, Any], ax: Axes | None = None) -> Axes:
     """A share over the learning rate `lr`, means in per cent; or `half_life`, medians on a logarithmic axis, where those that outlast
     the training lie above a grey line. A line for each value of `group`, dashed where it names sgd; dots where each lr has one student.
 
