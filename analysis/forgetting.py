@@ -73,15 +73,17 @@ def kept(title):
     for method in settings[title].cells["method"].unique():
         line = {"": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
         if choice := best[title].get(method):
-            line |= {"remedy": label(title, method), "0 and 1 at the end": tell.percent(old[method]), "more than none": gains.get(method, "")}
-            line |= {"mean over tasks": tell.percent(choice.by_seed()), "half-life, iterations": decay.lifetime(choice.students)}
-            line |= {"backward transfer": tell.points(choice.by_seed("backward_transfer")), "area": f"{choice.by_seed('area').mean():.3f}"}
+            line |= {"remedy": label(title, method), "0 and 1 at the end": tell.percent(old[method])}
+            line |= {"more than none": gains.get(method, ""), "mean over tasks": tell.percent(choice.by_seed())}
+            line |= {"half-life, iterations": decay.lifetime(choice.students), "area": f"{choice.by_seed('area').mean():.3f}"}
+            line |= {"backward transfer": tell.points(choice.by_seed("backward_transfer"))}
         yield line
 
 
 over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", "method", COLORS)
+lives = blocks.drawn(lifetimes, "method", "label", COLORS)
 heading = "Half-life of the first task: median over seeds, 95 % interval"
-blocks.facets(run, chosen, blocks.drawn(lifetimes, "method", "label", COLORS), heading, name="half_lives", columns=["setting"], size=(6, 3.6))
+blocks.facets(run, chosen, lives, heading, name="half_lives", columns=["setting"], size=(6, 3.6))
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
 
 # %% [markdown]
@@ -117,9 +119,9 @@ blocks.learning(
 
 # %% [markdown]
 # ## Lost, or only not said?
-# A linear probe (ridge regression in closed form on 2,000 training digits 0 and 1) reads the penultimate features, beside what
-# the network's own readout says (of logistic regression it reads the pixels). Grey: a probe on the untrained network, which is
-# what the features need not have learnt. Differences are each on its own.
+# A linear probe (ridge regression in closed form on 2,000 training digits 0 and 1) reads the penultimate features (of logistic
+# regression the pixels), beside what the network's own readout says; differences are each on its own. Grey: a probe on the
+# untrained network, which is what the features need not have learnt.
 
 # %%
 READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
@@ -228,8 +230,7 @@ if alike:
 
 # %% [markdown]
 # ## Learning rates, optimisers, widths
-# Drawn where the run has many learning rates, for plain fine-tuning: how long the old lasts, and at what price the new is
-# learnt. Half-lives are medians over seeds.
+# Where the run has many, for plain fine-tuning: how long the old lasts (half-lives: medians over seeds), and the price of the new.
 
 # %%
 SHARES = {"0 and 1 at the end, %": "task_0", "2 and 3 at the end, %": "task_1"}
@@ -253,9 +254,10 @@ blocks.facets(
     run, pd.concat([lines.assign(what=what) for what in PRICE]), price, "Plain fine-tuning over the learning rate, 95 % intervals", rows=["what"],
     columns=["network"], share="row", name="rates", note="above the grey line: half of the seeds or more did not lose half within the training",
 )  # fmt: skip
-across = lines.groupby("network")["setting"].nunique().max()
-left = lines[["student", "setting"]].merge(history, on="student")
-over_iterations(left, "Plain fine-tuning: what is left of 0 and 1, by learning rate", "rate_curves", "lr", palette(lines["lr"]), legend="learning rate", wrap=across)
+over_iterations(
+    lines[["student", "setting"]].merge(history, on="student"), "Plain fine-tuning: what is left of 0 and 1, by learning rate",
+    "rate_curves", "lr", palette(lines["lr"]), legend="learning rate", wrap=lines.groupby("network")["setting"].nunique().max(),
+)  # fmt: skip
 
 
 # %%
@@ -265,12 +267,12 @@ def at_rates(title, choice):
     lives = decay.medians(groups[title].students, ["lr"], "half_life").set_index("lr")["half_life"]
     watched = groups[title].students["watched"].max()
     line = {"": title, "shortest half-life": f"{decay.iterations(lives.min(), watched)} (lr {lives.idxmin():g})"}
-    line |= {"half of the seeds keep half at lr": ", ".join(f"{lr:g}" for lr in lives.index[lives > watched])}
-    line |= {"chosen lr": f"{choice.best['lr']:g}"}
+    survived = ", ".join(f"{lr:g}" for lr in lives.index[lives > watched])
+    line |= {"half of the seeds keep half at lr": survived, "chosen lr": f"{choice.best['lr']:g}"}
     for what, metric in SHARES.items():
         line[what] = tell.percent(choice.by_seed(metric))
         if adam is not choice:
-            line[f"less Adam, {what}"] = tell.difference(choice.by_seed(metric), adam.by_seed(metric))
+            line[f"SGD less Adam, {what}"] = tell.difference(choice.by_seed(metric), adam.by_seed(metric))
     return line
 
 
@@ -287,11 +289,12 @@ def answers(title):
     """What plain fine-tuning does, and which remedy validation chooses."""
     if plain := best[title].get("none"):
         known, left = (tell.percent(plain.by_seed(metric)) for metric in ("start_task_0", "task_0"))
-        yield f"**{title}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {decay.lifetime(plain.students)} iterations."
+        half = decay.lifetime(plain.students)
+        yield f"**{title}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {half} iterations."
     verdict = overall[title]
     if len(verdict.rivals):
-        told = tell.choice(verdict, lambda cell: cell["method"], most=8)
-        yield f"**{title}**: validation chooses {label(title, verdict.best['method'])} by the mean over tasks. {told}"
+        rivals = tell.choice(verdict, lambda cell: cell["method"], most=8)
+        yield f"**{title}**: validation chooses {label(title, verdict.best['method'])} by the mean over tasks. {rivals}"
 
 
 without = f"{tell.count(len(settings) - len(shown), 'setting')} of {len(settings)} have no remedy and are drawn over learning rates only."

@@ -44,7 +44,8 @@ def test_a_difference_is_told_in_points_with_its_direction():
 
 def test_what_is_judged_together_is_said_each_with_its_corrected_p():
     base = pd.Series([0.70, 0.70, 0.71, 0.70])
-    said = tell.against({"better": base + [0.10, 0.11, 0.10, 0.11], "alike": base + [0.01, -0.01, 0.01, -0.01]}, base, "more")
+    gains = {"better": pd.Series([0.10, 0.11, 0.10, 0.11]), "alike": pd.Series([0.01, -0.01, 0.01, -0.01])}
+    said = tell.against({name: base + gain for name, gain in gains.items()}, base, "more")
     assert list(said) == ["better", "alike"] and said["better"].startswith("+10.5 points (") and "): more (p " in said["better"]
     assert said["alike"].endswith("): a tie (p = 1)") and tell.against({}, base) == {}
 
