@@ -241,8 +241,7 @@ groups = {run.named(g.axes): g for g in by_rate if len(g.done)}
 fastest = {title: choice for title, g in groups.items() if (choice := choose(g.students, ["lr"]))}
 kind = {title: run.named({**g.axes, "network": ""}) for title, g in groups.items()}
 lines = pd.concat([nobody.assign(kind=""), *(g.students.assign(setting=t, kind=kind[t]) for t, g in groups.items())])
-kinds = list(dict.fromkeys(lines["kind"]))
-shades = dict(zip(kinds, palette(range(len(kinds))).values(), strict=True))
+shades = dict(zip(dict.fromkeys(kind.values()), palette(range(len({*kind.values()}))).values(), strict=True))
 
 
 def price(ax, panel):
