@@ -3,7 +3,8 @@
 Every block takes a tidy table with one line per student (or seed) and the names of its columns; it takes means over seeds itself.
 `rows` and `columns` name columns whose values make panels, below and beside each other (columns alone wrap into lines); a
 panel's title says their values as `Run.named` does. Sizes, shared scales, the legend, and the title with data variant, n, preset
-and run come by themselves. `also(ax, panel)` adds what one page alone has to a panel, before its limits are final.
+and run come by themselves. `also(ax, panel)` adds what one page alone has to a panel, before its limits are final. Of a table without
+lines nothing is drawn.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ def plane(
     numbers around all means). digits: of the numbers.
     """
     shown = panels(run, table, rows, columns, wrap)
+    if not shown:
+        return
     means = [statistics.summarise(panel.table, [x, y], z, holes=True) for panel in shown]
     colors = colors or _round(pd.concat(means)[z], digits)
     frames = [
@@ -148,6 +151,8 @@ def learning(
     summary: what makes the lines of a table, if it is not means that are drawn.
     """
     shown = panels(run, table, rows, columns, wrap)
+    if not shown:
+        return
     figure, axes = grid(shown, *size, sharey=share)
     tints = colors or palette(ordered(table[per]))  # the same in all panels
     for panel, ax in zip(shown, axes, strict=True):
@@ -177,19 +182,32 @@ def learning(
 def facets(
     run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
     size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", share: Any = False, scale: ScalarMappable | None = None,
-    unit: str = "%",
+    unit: str = "%", legend: str = "",
 ) -> None:  # fmt: skip
     """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name, or the `scale` of
-    their colours in its unit. share: see `sharey` of plt.subplots."""
+    their colours in its unit. legend: its title. share: see `sharey` of plt.subplots."""
     shown = panels(run, table, rows, columns, wrap)
+    if not shown:
+        return
     figure, axes = grid(shown, *size, sharey=share)
     for panel, ax in zip(shown, axes, strict=True):
         draw(ax, panel)
-    _legend(figure, axes, "")
+        if share and panel.place[1]:
+            ax.set_ylabel("")
+    _legend(figure, axes, legend)
     if scale is not None:
         figure.colorbar(scale, ax=axes, label=unit, shrink=0.8)
     figure.suptitle(run.title(heading, note), fontsize=11)
     run.figure(figure, name)
+
+
+def drawn(figure: Callable[..., Any], *how: Any) -> Also:
+    """A drawing of `figures`, which takes a table first and an Axes last, as panels call it: of their own lines."""
+
+    def draw(ax: Axes, panel: Panel) -> None:
+        figure(panel.table, *how, ax)
+
+    return draw
 
 
 def rung(name: str, values: pd.Series | Sequence[float], kind: str, metric: str) -> pd.DataFrame:
@@ -288,6 +306,8 @@ def intervals(
     arrow, a mean that lies below is a triangle at its edge. join: lines between the points of one `per`.
     """
     shown = panels(run, table, rows, columns)
+    if not shown:
+        return
     means = [statistics.summarise(panel.table, [per, x], y, holes=join) for panel in shown]
     figure, axes = grid(shown, *size, sharey=share)
     tints, at = colors or palette(ordered(table[per])), {value: i for i, value in enumerate(ordered(table[x]))}

@@ -11,6 +11,8 @@ from scipy.stats import binom
 
 from analysis.core.statistics import LEVEL, Interval
 
+LOSSES = "none", "l2", "ewc", "lwf"
+FROZEN = "freeze first", "freeze features", "freeze readout"
 Numbers = Sequence[float] | np.ndarray
 
 
@@ -38,6 +40,33 @@ def area(steps: Numbers, accuracy: Numbers) -> float:
     return float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0])
 
 
+def tables(
+    students: pd.DataFrame, evaluations: pd.DataFrame, starts: pd.DataFrame, axes: Iterable[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The study of forgetting: its students with their `method` and what they knew (see `by_task`, `methods`, `known`), in the order
+    of the methods, and its evaluations by task, those before the first step included.
+
+    students: what was planned, as `Run.asked` has it, with the axes; evaluations: of those that did not fail; starts: the table of the
+    networks that they start from. Logistic regression with its one layer frozen learns nothing at all and is left out.
+    """
+    history = by_task(pd.concat([evaluations, untaught(students[["student", *axes]], starts)]))
+    told = by_task(students).assign(method=methods(students)).join(known(history), on="student")
+    learns = (told["network"] != "logistic") | ~told["remedy"].str.startswith("freeze")
+    return told[learns].sort_values("method", kind="stable"), history
+
+
+def methods(students: pd.DataFrame) -> pd.Series:
+    """The remedy of each in words, of rehearsal with its memory where there are several; categories: those without a layer frozen,
+    rehearsal by memory, those with."""
+    remedy, memory = students["remedy"].str.replace("_", " "), students["memory"]
+    sizes = sorted(memory[remedy == "rehearsal"].unique())
+    several = (remedy == "rehearsal") & (len(sizes) > 1)
+    names = remedy.where(~several, remedy + " " + memory.astype(str))
+    rehearsals = [f"rehearsal {size}" for size in sizes] if len(sizes) > 1 else ["rehearsal"]
+    order = [*LOSSES, *rehearsals, *FROZEN]
+    return pd.Series(pd.Categorical(names, order), students.index)
+
+
 def by_task(table: pd.DataFrame) -> pd.DataFrame:
     """Students or evaluations of the study of forgetting with `task_0` ... `task_4`, the accuracy on a pair of digits, which count
     alike; `task_last`; `since`, the iterations since the digits were new (below 0 in the first of five tasks); `training_step`."""
@@ -56,8 +85,8 @@ def untaught(students: pd.DataFrame, starts: pd.DataFrame) -> pd.DataFrame:
 
 
 def decays(evaluations: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """By student: `half_life`, `area` (see above) and `backward_transfer`, the last value of the metric less the one at 0.
-    Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 2
+    """By student: `half_life`, `area` (see above), `backward_transfer`, the last value of the metric less the one at 0
+    (Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 2), and `watched`, the iterations until the last value.
 
     evaluations: one line per `student` and `since`, iterations since the task changed; what is before 0 does not count. Students
     without a value at 0, or none after, have no line.
@@ -67,10 +96,11 @@ def decays(evaluations: pd.DataFrame, metric: str) -> pd.DataFrame:
             "half_life": half_life(steps, values, known),
             "area": area(steps, values),
             "backward_transfer": values[-1] - known,
+            "watched": steps[-1],
         }
         for student, known, steps, values in _curves(evaluations, metric)
     }
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["half_life", "area", "backward_transfer"])
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["half_life", "area", "backward_transfer", "watched"])
 
 
 def known(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -119,3 +149,17 @@ def medians(table: pd.DataFrame, by: Sequence[str], metric: str, level: float = 
     found = [(key, median(group[metric].dropna(), level)) for key, group in table.groupby(list(by), sort=True)]
     lines = [(*key, i.mean, i.low, i.high, i.n) for key, i in found if i.n]
     return pd.DataFrame(lines, columns=[*by, metric, "low", "high", "n"])
+
+
+def lifetime(students: pd.DataFrame) -> str:
+    """The median half-life of students in words, `97 (42 to beyond 200)`."""
+    found, watched = median(students["half_life"].dropna()), students["watched"].max()
+    middle, low, high = (iterations(value, watched) for value in (found.mean, found.low, found.high))
+    return middle if math.isnan(found.low) else f"{middle} ({low} to {high})"
+
+
+def iterations(value: float, watched: float) -> str:
+    """`97`, `1.4`, `below 1`, or `beyond 200` where so many were watched"""
+    if math.isinf(value):
+        return f"beyond {watched:g}"
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1 else "below 1"

@@ -90,8 +90,8 @@ class Run:
         return [a for a in varied(self.cells, list(self.axes)) if a not in but]
 
     def named(self, cell: Mapping[str, Any], sep: str = ", ") -> str:
-        """Values of axes in words: `teacher sees the clean digit, 500 labels`."""
-        return sep.join(self.word(axis, value) for axis, value in cell.items())
+        """Values of axes in words: `teacher sees the clean digit, 500 labels`; a value whose word is empty is left out."""
+        return sep.join(filter(None, (self.word(axis, value) for axis, value in cell.items())))
 
     def word(self, axis: str, value: Any) -> str:
         """One value in words."""
@@ -151,10 +151,12 @@ class Run:
         )  # fmt: skip
 
     def show(self, lines: pd.DataFrame | Sequence[Mapping[str, Any]], heading: str = "") -> None:
-        """A table to read, its texts escaped."""
+        """A table to read, its texts escaped, blank where a line lacks a column; nothing where there are no lines."""
         table = pd.DataFrame(lines)
-        text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(index=False, escape=True, border=0)
-        _show({"text/html": text, "text/plain": table.to_string(index=False)})
+        if table.empty:
+            return
+        text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(index=False, escape=True, border=0, na_rep="")
+        _show({"text/html": text, "text/plain": table.to_string(index=False, na_rep="")})
 
     def caveats(self) -> Iterator[str]:
         """What every page says at its end: a small data set, students without a result, a run that has not ended."""

@@ -99,6 +99,12 @@ def once(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates(["student", "seed"])
 
 
+def stacked(table: pd.DataFrame, what: str, value: str, metrics: Mapping[str, str]) -> pd.DataFrame:
+    """The lines once for each of the metrics {name: column}: its name in the column `what`, what it is in the column `value`."""
+    columns: list[dict[str, Any]] = [{what: name, value: table[metric]} for name, metric in metrics.items()]
+    return pd.concat([table.assign(**each) for each in columns])
+
+
 def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:
     """A metric by seed; cells that share a student count it once."""
     key = ["student"] if "student" in table else []

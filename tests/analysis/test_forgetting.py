@@ -116,7 +116,7 @@ def sentence(said, *parts):
 def test_a_better_remedy_a_tied_and_a_worse_one_are_told_apart(said):
     better = sentence(said, "two tasks", "rehearsal 110, 1 ", "beyond 100")
     assert "+37.0 points" in better and "keeps more" in better
-    assert "not told from none" in sentence(said, "two tasks", "lwf, 1 ")
+    assert "a tie" in sentence(said, "two tasks", "lwf, 1 ")
     worse = sentence(said, "two tasks", " freeze first ")
     assert "-20.0 points" in worse and "keeps less" in worse
     assert "chooses rehearsal 110, 1 by the mean over tasks. It stands out: its 4 rivals are all worse" in said
@@ -128,13 +128,14 @@ def test_a_strength_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said)
     """At 10 the one seed left has 95 %, the mean at 1 is 83 %, but that seed has 96 % at 1."""
     line = sentence(said, "two tasks", " l2, 1 ")
     assert "83.0 %" in line and "n = 6" in line
-    assert "no student of ewc has a result" in said and "11 of 84 students failed" in said
+    assert "no student has a result" in sentence(said, "two tasks", " ewc ") and "11 of 84 students failed" in said
 
 
 def test_the_half_life_is_where_half_of_what_was_known_above_chance_is_gone(said):
     """From 99 % to 60 % between the 10th and the 100th iteration: 74.5 % at 10^(1 + 0.245 / 0.39)."""
     line = sentence(said, "two tasks", "plain fine-tuning ends at 60.0 %")
-    assert "half-life 42 (42 to 42) iterations" in line and "-39.0 points" in line
+    assert "half-life 42 (42 to 42) iterations" in line
+    assert "-39.0 points" in sentence(said, "two tasks", " none ", " 42 (42 to 42) ")
 
 
 def test_five_tasks_are_said_beside_the_published_table(said):
@@ -146,6 +147,7 @@ def test_five_tasks_are_said_beside_the_published_table(said):
 
 
 def test_settings_without_a_remedy_are_lines_over_the_learning_rate_and_it_is_said(said):
-    assert "0.01" in sentence(said, "mlp, two tasks, width 32, adam", " 42 (lr 0.001) ")
-    assert "4 settings of 6 have no remedy" in said and "SGD less Adam" in said
+    """Of Adam validation chooses 0.01, which does what SGD does; 0.2 has the same mean, but not of both tasks."""
+    assert "0.01" in sentence(said, "mlp, adam", " 42 (lr 0.001) ")
+    assert sentence(said, "mlp, sgd ").count("+0.00 points") == 2 and "4 settings of 6 have no remedy" in said
     assert "  rates.png" in said and "  rate_curves.png" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,31 +11,77 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from analysis.core.figures.scales import reach
+from analysis.core.decay import medians
+from analysis.core.figures.curves import curves, dots
+from analysis.core.figures.scales import reach, stretch
 from analysis.core.statistics import summarise
 
 
 def lifetimes(
-    table: pd.DataFrame, name: str, value: str, end: float, colors: Sequence[Any], ax: Axes | None = None
+    table: pd.DataFrame, group: str, name: str, colors: Mapping[Any, Any], ax: Axes | None = None
 ) -> Axes:
-    """A point with its interval for each line, the first on top; arrows lie beyond `end`, where nobody looked.
+    """Median half-lives with their intervals, a line for each value of `group`, called as `name` says, in the order of the colours, the
+    first on top; arrows lie beyond the training, where nobody looked.
 
-    table: as `decay.medians` makes it; value, low and high may be inf, or below 1, and are then drawn at 1.
+    table: one line per student with `half_life`, which may be inf, or below 1 and is then drawn at 1, and `watched`, the iterations
+    of the training.
     """
-    ax = ax or pyplot.figure(figsize=(7, 0.4 * len(table) + 1)).add_subplot()
-    beyond = 1.5 * end
-    for y, (color, (_, line)) in enumerate(zip(colors, table.iterrows(), strict=True)):
-        middle, low, high = np.clip(line[[value, "low", "high"]].to_numpy(dtype=float), 1, beyond)
+    found, end = medians(table, [group, name], "half_life"), table["watched"].max()
+    found = found.sort_values(group, key=lambda names: names.map([*colors].index), kind="stable")
+    ax = ax or pyplot.figure(figsize=(7, 0.4 * len(found) + 1)).add_subplot()
+    for y, (_, line) in enumerate(found.iterrows()):
+        life, color = line["half_life"], colors[line[group]]
+        middle, low, high = np.clip([life, line["low"], line["high"]], 1, 1.5 * end)
         ax.plot([low, high], [y, y], color=color, linewidth=1.6)
-        ax.plot(middle, y, ">" if math.isinf(line[value]) else "o", color=color)
+        ax.plot(middle, y, ">" if math.isinf(life) else "o", color=color)
         ax.plot(high, y, ">" if math.isinf(line["high"]) else "", color=color)
-        text = f"> {end:g}" if math.isinf(line[value]) else f"{line[value]:.0f}" if line[value] >= 1 else "below 1"
+        text = f"> {end:g}" if math.isinf(life) else f"{life:.0f}" if life >= 1 else "below 1"
         place = (np.nanmax([middle, high]), y), (8, 0)
         ax.annotate(text, *place, textcoords="offset points", va="center", fontsize=8.5)
     ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
-    ax.set_yticks(range(len(table)), list(table[name]))
-    ax.set(xscale="log", xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
+    ax.set_yticks(range(len(found)), list(found[name]))
+    ax.set(xlabel="half-life, iterations", xscale="log", xlim=(0.9, 4 * end), ylim=(len(found) - 0.4, -0.6))
     ax.xaxis.set_major_formatter("{x:g}")
+    return ax
+
+
+def over_tasks(table: pd.DataFrame, group: str, colors: Mapping[Any, Any], ax: Axes | None = None) -> Axes:
+    """What is left of the first task, a line for each value of `group`: over the iterations of the second of two tasks, the first of
+    them wide apart; over those of all five on a linear axis, with a mark where each begins. High accuracies have more room.
+
+    table: evaluations as `decay.by_task` has them, of one plan.
+    """
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    five, steps = table["tasks"].iloc[0] == "five", int(table["steps"].iloc[0])
+    x = "step" if five else "training_step"
+    curves(summarise(table, [group, x], "task_0"), x, "task_0", group, colors, ax=ax)
+    for border in range(steps, 5 * steps, steps) if five else ():
+        ax.axvline(border, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xlabel="iteration over all five tasks" if five else "fine-tuning iteration", ylim=(None, 100.3))
+    stretch(ax)
+    return ax
+
+
+def over_rates(table: pd.DataFrame, metric: str, group: str, colors: Mapping[Any, Any], ax: Axes | None = None) -> Axes:
+    """A share over the learning rate `lr`, means in per cent; or `half_life`, medians on a logarithmic axis, where those that outlast
+    the training lie above a grey line. A line for each value of `group`, dashed where it names sgd; dots where each lr has one student.
+
+    table: one line per student, with `watched`, the iterations of the training.
+    """
+    ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
+    if metric == "half_life":
+        end = table["watched"].max()
+        found = medians(table, [group, "lr"], metric).replace(math.inf, 2 * end)
+        ax.set_yscale("log")
+        ax.axhline(end, color="0.8", linewidth=0.8, zorder=0)
+    else:
+        found = summarise(table, [group, "lr"], metric)
+        ax.set_ylim(0, 101)
+    draw = dots if found["lr"].is_unique and found[group].nunique() > 1 else curves
+    draw(found, "lr", metric, group, colors, ax=ax)
+    for line in ax.lines:
+        line.set_linestyle("--" if "sgd" in str(line.get_label()) else line.get_linestyle())
+    ax.set_xlabel("learning rate")
     return ax
 
 

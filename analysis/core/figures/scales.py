@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, MaxNLocator, MultipleLocator
 from scipy.stats import t as student_t
@@ -41,6 +42,8 @@ LABELS = {
     "test_accuracy": "test accuracy, %",
     "val_accuracy": "validation accuracy, %",
     "test_error": "test errors, %",
+    "task_0": "test accuracy on 0 and 1, %",
+    "task_last": "test accuracy on the last pair, %",
     "change": "change, points",
     "log_soft_norm": "log₁₀ of the norm",
     "log_scaled_norm": "log₁₀ of T² × norm",
@@ -140,6 +143,13 @@ def decades(axis: Axis, text: str) -> None:
     axis.set_major_formatter(name)
     axis.set_minor_formatter(name)
     axis.set_label_text(text)
+
+
+def stretch(ax: Axes) -> None:
+    """A y axis of per cent with more room for high values: every halving of what lacks to 102 is as long. Its lower limit stays."""
+    ax.set_yscale("function", functions=(lambda y: -np.log2(102 - y), lambda v: 102 - 2.0**-v))
+    ax.set_yticks([tick for tick in (0, 50, 80, 90, 95, 98, 100) if tick >= ax.get_ylim()[0]])
+    ax.grid(axis="y", linewidth=0.3)
 
 
 def grid(table: pd.DataFrame, x: str, y: str, z: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -141,6 +141,28 @@ def test_facets_draw_each_panel_and_name_what_any_of_them_has_once(run):
     assert "Every student" in drawn["own"].get_suptitle() and "preset made" in drawn["own"].get_suptitle()
 
 
+def test_a_pure_drawing_is_drawn_in_panels_and_what_they_share_is_named_once(run):
+    made, drawn, _ = run
+
+    def dots(table, x, ax):
+        ax.plot(table[x], table["test_accuracy"], "o")
+        ax.set_ylabel("accuracy")
+
+    blocks.facets(made, made.cells, blocks.drawn(dots, "kd_weight"), "Shared", name="own", columns=["labels"], share=True)
+    left, right = panels_of(drawn["own"])
+    assert sorted(set(left.lines[0].get_xdata())) == sorted(W) and (left.get_ylabel(), right.get_ylabel()) == ("accuracy", "")
+
+
+def test_of_a_table_without_lines_nothing_is_drawn(run):
+    made, drawn, turned = run
+    none, of = made.cells[:0], {"columns": ["labels"]}
+    blocks.plane(made, none, "temperature", "kd_weight", "test_accuracy", "Nothing", **of)
+    blocks.learning(made, none, "temperature", "test_accuracy", "Nothing", per="kd_weight", **of)
+    blocks.intervals(made, none, "temperature", "test_accuracy", "Nothing", per="kd_weight", **of)
+    blocks.facets(made, none, lambda ax, panel: None, "Nothing", name="own", **of)
+    assert not drawn and not turned
+
+
 def test_facets_have_the_scale_of_their_colours_beside_them(run):
     made, drawn, _ = run
     scale = pyplot.cm.ScalarMappable(pyplot.Normalize(0, 7))

@@ -8,10 +8,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib import pyplot
 
-from analysis.core.decay import area, by_task, decays, first_losses, half_life, median, medians, untaught
-from analysis.core.figures.lifetimes import lifetimes
-from analysis.core.figures.paths import paths
+from analysis.core.decay import (
+    area,
+    by_task,
+    decays,
+    first_losses,
+    half_life,
+    lifetime,
+    median,
+    medians,
+    methods,
+    tables,
+    untaught,
+)
+from analysis.core.figures.lifetimes import lifetimes, over_rates, over_tasks
+from analysis.core.figures.paths import paths, ringed
 from analysis.core.records import schema
 from analysis.core.report import open_run
 
@@ -75,14 +88,70 @@ def test_medians_are_lines_like_means_and_bear_what_never_happened():
 
 
 def test_what_outlives_the_training_is_an_arrow_and_what_is_over_at_once_stays_on_the_axis():
-    table = pd.DataFrame(
-        {"name": ["long", "short"], "life": [math.inf, 0.2], "low": [50, 0.1], "high": [math.inf, 3], "n": 7}
-    )
-    ax = lifetimes(table, "name", "life", 100, ["red", "blue"])
-    texts = [text.get_text() for text in ax.texts]
-    assert texts == ["> 100", "below 1"]
+    lives = {"long": [50] * 3 + [math.inf] * 4, "short": [0.1] * 3 + [0.2] * 3 + [3]}
+    lines = [{"which": w, "name": f"{w}, 1", "half_life": v, "watched": 100} for w in lives for v in lives[w]]
+    ax = lifetimes(pd.DataFrame(lines[::-1]), "which", "name", {"long": "red", "short": "blue"})
+    assert [text.get_text() for text in ax.texts] == ["> 100", "below 1"]
     assert all(ax.get_xlim()[0] < x < ax.get_xlim()[1] for line in ax.lines[:-1] for x in line.get_xdata())
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["long", "short"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["long, 1", "short, 1"], "in the order of the colours"
+
+
+def test_a_half_life_is_said_with_its_interval_and_as_far_as_anyone_looked():
+    def said(lives):
+        return lifetime(pd.DataFrame({"half_life": lives, "watched": 200.0}))
+
+    assert said([97.0]) == "97" and said([1.44]) == "1.4" and said([0.3]) == "below 1"
+    assert said([math.inf] * 7) == "beyond 200 (beyond 200 to beyond 200)"
+    assert said([42.0, 42, 42, 97, 98, math.inf, math.inf]) == "97 (42 to beyond 200)"
+
+
+def test_a_remedy_is_named_with_its_memory_where_there_are_several():
+    table = pd.DataFrame({"remedy": ["freeze_first", "rehearsal", "rehearsal", "none"], "memory": [0, 1100, 110, 0]})
+    found = methods(table)
+    assert found.tolist() == ["freeze first", "rehearsal 1100", "rehearsal 110", "none"]
+    assert found.sort_values().tolist() == ["none", "rehearsal 110", "rehearsal 1100", "freeze first"]
+    assert methods(table.assign(memory=110)).tolist()[1:3] == ["rehearsal"] * 2
+
+
+def test_the_study_is_its_students_with_what_they_knew_and_its_evaluations_from_the_start():
+    """Both know 0 and 1 to 90 % and fall to 50 % after ten iterations; the frozen logistic regression is left out."""
+    axes = {"tasks": "two", "network": "mlp", "width": 32, "old_steps": 30, "steps": 10, "memory": 0, "seed": 0}
+    digits = [f"accuracy_{d}" for d in range(10)]
+    plans = [("a", {"remedy": "l2"}), ("b", {"remedy": "none"}), ("c", {"network": "logistic", "remedy": "freeze_readout"})]
+    ends = pd.DataFrame([{"student": n, **axes, **plan, "step": 10, **dict.fromkeys(digits, 0.5)} for n, plan in plans])
+    key = {name: axes[name] for name in ("tasks", "old_steps", "seed")}
+    networks = (("mlp", 32), ("logistic", 0))
+    starts = pd.DataFrame([{**key, "network": n, "width": w, **dict.fromkeys(digits, 0.9)} for n, w in networks])
+    students, history = tables(ends, ends, starts, [*axes, "remedy"])
+    assert students[["student", "method"]].values.tolist() == [["b", "none"], ["a", "l2"]]
+    assert students["start_task_0"].tolist() == pytest.approx([0.9] * 2) and students["watched"].tolist() == [10] * 2
+    assert students["backward_transfer"].tolist() == pytest.approx([-0.4] * 2)
+    assert sorted(history.loc[history["student"] == "a", "since"]) == [0, 10]
+
+
+def test_two_tasks_begin_wide_apart_and_each_of_five_is_marked():
+    lines = [{"which": "a", "seed": 0, "steps": 10, "step": s, "training_step": s, "task_0": 0.9} for s in (0, 10, 50)]
+    two, five = (over_tasks(pd.DataFrame(lines).assign(tasks=t), "which", {"a": "red"}) for t in ("two", "five"))
+    assert two.lines[0].get_xdata().tolist() == pytest.approx([math.log2(1 + s) for s in (0, 10, 50)])
+    assert five.lines[0].get_xdata().tolist() == [0, 10, 50]
+    assert [line.get_xdata()[0] for line in five.lines[1:]] == [10, 20, 30, 40] and len(two.lines) == 1
+    low, high = two.transScale.transform([(0, 90), (0, 96)])[:, 1]
+    assert two.transScale.transform((0, 99))[1] - high == pytest.approx(high - low), "102 less 90, 96, 99: halved"
+
+
+def test_over_the_learning_rate_half_lives_are_medians_and_shares_means():
+    """Half of the seeds at 0.1 outlast the 20 iterations, so their median lies above the grey line."""
+    lives = {0.1: [10, math.inf, math.inf], 1.0: [2, 4, 9]}
+    lines = [
+        {"kind": "sgd", "seed": seed, "lr": lr, "half_life": life, "task_0": 0.5 + 0.1 * seed, "watched": 20}
+        for lr, found in lives.items()
+        for seed, life in enumerate(found)
+    ]
+    half = over_rates(pd.DataFrame(lines), "half_life", "kind", {"sgd": "red"})
+    grey, line = half.lines
+    assert grey.get_ydata()[0] == 20 and line.get_ydata().tolist() == [40, 4] and line.get_linestyle() == "--"
+    share = over_rates(pd.DataFrame(lines), "task_0", "kind", {"sgd": "red"})
+    assert share.lines[0].get_ydata().tolist() == pytest.approx([60, 60])
 
 
 def test_digits_of_a_pair_count_alike_and_iterations_count_from_the_new_digits():
@@ -119,6 +188,14 @@ def test_a_path_goes_through_the_means_of_both_and_ends_at_100():
     assert ax.lines[0].get_xydata().tolist() == [pytest.approx([50, 99]), pytest.approx([70, 89])]
     assert ax.collections[-1].get_offsets().tolist() == [pytest.approx([70, 89])]
     assert ax.get_ylim()[1] <= 101
+
+
+def test_rings_lie_around_the_means_of_the_framed_cells_that_the_table_has():
+    table = pd.DataFrame({"where": "here", "which": "a", "strength": [1.0, 4, 4], "test_accuracy": [0.1, 0.6, 0.8]})
+    cell = {"which": "a", "strength": 4.0, "state": "chosen"}
+    frames = [{**cell, "where": "here"}, {**cell, "where": "there"}]
+    ax = ringed(table, "strength", "test_accuracy", "which", {"a": "red"}, frames, pyplot.figure().add_subplot())
+    assert [ring.get_offsets().tolist() for ring in ax.collections] == [[pytest.approx([2, 70])]]
 
 
 def test_what_was_planned_is_asked_once_under_its_canonical_config_and_is_a_hole_where_it_is_not_done(tmp_path):

@@ -39,6 +39,15 @@ def test_a_difference_is_told_in_points_with_its_direction():
     )
     assert tell.difference(a[:2], a[:2] - 0.1).endswith("the same in both seeds, so nothing is known of the noise")
     assert tell.points(paired(a + 0.0002, a - 0.0002)) == "+0.04 points (+0.04 to +0.04)"  # a digit more than +0.0
+    assert tell.points(a - b) == "+10.0 points (+7.5 to +12.5)"  # by seed as well
+
+
+def test_what_is_judged_together_is_said_each_with_its_corrected_p():
+    base = pd.Series([0.70, 0.70, 0.71, 0.70])
+    gains = {"better": pd.Series([0.10, 0.11, 0.10, 0.11]), "alike": pd.Series([0.01, -0.01, 0.01, -0.01])}
+    said = tell.against({name: base + gain for name, gain in gains.items()}, base, "more")
+    assert list(said) == ["better", "alike"] and said["better"].startswith("+10.5 points (") and "): more (p " in said["better"]
+    assert said["alike"].endswith("): a tie (p = 1)") and tell.against({}, base) == {}
 
 
 def test_numbers_that_are_no_shares():
