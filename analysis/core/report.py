@@ -146,8 +146,10 @@ class Run:
         )  # fmt: skip
 
     def show(self, lines: pd.DataFrame | Sequence[Mapping[str, Any]], heading: str = "") -> None:
-        """A table to read, its texts escaped."""
+        """A table to read, its texts escaped; nothing where it has no lines."""
         table = pd.DataFrame(lines)
+        if table.empty:
+            return
         text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(index=False, escape=True, border=0)
         _show({"text/html": text, "text/plain": table.to_string(index=False)})
 

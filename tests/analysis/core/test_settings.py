@@ -1,8 +1,10 @@
 """Tables split and compared, on made-up lines."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from analysis.core.settings import each_against
+from analysis.core.settings import changed, each_against, each_further
 
 LINES = pd.DataFrame(
     [("off", 1, 0, 0.5), ("off", 1, 1, 0.6), ("on", 1, 0, 0.7), ("on", 1, 1, 0.9), ("on", 2, 0, 0.4)],
@@ -18,3 +20,15 @@ def test_each_combination_is_compared_with_the_base_where_all_else_is_alike():
         ({"labels": 1, "method": "on"}, {0: 0.7, 1: 0.9}, {0: 0.5, 1: 0.6}),
         ({"labels": 2, "method": "on"}, {0: 0.4}, {}),
     ]
+
+
+def test_each_further_value_is_compared_with_the_first_where_all_else_is_alike():
+    (found,) = each_further(LINES[LINES["labels"] == 1], {"method": "off"}, ["method", "labels"], "metric")
+    axis, value, rest, (mine, first) = found
+    assert (axis, value, rest) == ("method", "on", {"labels": 1})
+    assert mine.to_dict() == {0: 0.7, 1: 0.9} and first.to_dict() == {0: 0.5, 1: 0.6}
+
+
+def test_a_change_is_of_the_line_that_is_alike():
+    found = changed(LINES, {"method": "off"}, ["labels", "seed"], "metric")
+    assert found[:4].to_list() == pytest.approx([0, 0, 0.2, 0.3]) and np.isnan(found[4])
