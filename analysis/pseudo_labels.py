@@ -177,6 +177,7 @@ def diagonal(ax, panel):
         ax.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0)
 
 
+# %%
 def draw_answers(setting, suffix):
     """How good the pseudo-labels are while learning, and how sure at the end."""
     look: dict = {"per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None)}
