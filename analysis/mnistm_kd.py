@@ -37,8 +37,8 @@ chosen = choices(planes, PLANE)
 # ## What it is read against
 # Our own levels: the teacher on MNIST test and on MNIST-M test (source only), the student on labels only, with those of its setting
 # and with all (the oracle); without source only or the oracle a run has no share of the gap. Published, dashed: Ganin et al. 2016
-# (DANN, arXiv 1505.07818), Table 2, without target labels, with another network and another copy of MNIST-M. By the formula used here
-# DANN closes 55.8 % of the gap between their source only and their oracle (the table prints 52.9 %).
+# (DANN, arXiv 1505.07818), Table 2, without target labels, with another network and another copy of MNIST-M. DANN's 76.66 % closes
+# 55.8 % of the gap from 52.25 (source only) to 95.96 % (trained on target) by the formula used here; the table prints 52.9 %.
 
 # %%
 PAPER = "arXiv 1505.07818"
