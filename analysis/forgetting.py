@@ -34,7 +34,7 @@ FIXED = ("none", *FROZEN)  # have no strength
 OTHER = ("remedy", "strength", "memory")
 parts = run.settings(but=OTHER, first=["network"], cells=cells, canonical=True)
 settings = {run.named(s.axes): s for s in parts if len(s.done)}
-best = {title: choose_each(s.students, "method", ["strength"]) for title, s in settings.items()}
+best = {title: choose_each(s.students, "method", ["strength"], margin=run.margin) for title, s in settings.items()}
 many = cells["lr"].nunique() > 2  # then what has no remedy is drawn over the learning rate instead
 shown = [title for title in settings if not many or set(best[title]) != {"none"}]
 
@@ -281,7 +281,7 @@ run.show([at_rates(*each) for each in fastest.items()], "Plain fine-tuning by le
 # ## What came out
 
 # %%
-overall = choose_each(chosen.astype({"method": str}), "setting", ["method"])
+overall = choose_each(chosen.astype({"method": str}), "setting", ["method"], margin=run.margin)
 
 
 def answers(title):

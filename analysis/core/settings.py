@@ -121,3 +121,24 @@ def each_against(
         if not base.items() <= cell.items():
             same = select(table, {**{name: cell[name] for name in alike}, **base})
             yield cell, (by_seed(part, metric), by_seed(same, metric))
+
+
+def each_further(
+    table: pd.DataFrame, axes: Mapping[str, Any], keys: Sequence[str], metric: str
+) -> Iterator[tuple[str, Any, dict[str, Any], tuple[pd.Series, pd.Series]]]:
+    """Each further value of each axis against its first, all else alike: the axis, that value, all else as {column: value}, and the
+    metric by seed at both.
+
+    axes: {axis: its first value}. keys: the columns that tell cells apart, these axes too.
+    """
+    for axis, first in axes.items():
+        alike = [name for name in keys if name != axis]
+        for cell, pair in each_against(table, {axis: first}, [axis], alike, metric):
+            yield axis, cell[axis], {name: cell[name] for name in alike}, pair
+
+
+def changed(table: pd.DataFrame, base: Mapping[str, Any], alike: Sequence[str], metric: str) -> pd.Series:
+    """Of each line the metric less that of the line with the values `base` where the columns `alike` are the same, of which there is
+    one; NaN where there is none."""
+    found = select(table, base).set_index(list(alike))[metric].rename("base")
+    return table[metric] - table.join(found, on=list(alike))["base"]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.core.choice import Choice
 from analysis.core.records import is_share
-from analysis.core.settings import by_seed
+from analysis.core.settings import each_further
 from analysis.core.statistics import Interval, compare, interval, paired
 
 AXES = {"temperature": "T"}  # the field's letters
@@ -237,16 +237,15 @@ def comparisons(
 
 
 def changes(
-    table: pd.DataFrame, axis: str, before: Any, after: Any, per: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str]
+    table: pd.DataFrame, axes: Mapping[str, Any], keys: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str]
 ) -> list[dict[str, str]]:  # fmt: skip
-    """`after` less `before` on an axis, by seed: a line to show for each combination of the columns `per` that has both. table: one
-    line per cell and seed; name: a combination in words."""
-    lines = []
-    for values, part in table.groupby(list(per), sort=False) if before != after else ():
-        d = paired(by_seed(part[part[axis] == after], metric), by_seed(part[part[axis] == before], metric))
-        at = name(dict(zip(per, values, strict=True)))
-        lines += [{"change": f"{axis}, {after} against {before}", "at": at, "difference": points(d)}] if d.n else []
-    return lines
+    """What each further value of an axis changes against the first, a line to show for each combination that has both; see
+    `settings.each_further`. name: a cell in words."""
+    found = [(axis, value, rest, paired(*both)) for axis, value, rest, both in each_further(table, axes, keys, metric)]
+    return [
+        {"value": name({axis: value}), "all else": name(rest), "change": f"{points(d)}: {moves(d)}"}
+        for axis, value, rest, d in found if d.n
+    ]  # fmt: skip
 
 
 def _interval(values: Values) -> Interval:

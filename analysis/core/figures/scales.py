@@ -48,6 +48,8 @@ LABELS = {
     "log_soft_norm": "log₁₀ of the norm",
     "log_scaled_norm": "log₁₀ of T² × norm",
     "source_accuracy": "accuracy on clean MNIST, %",
+    "val_agreement": "agreement of seeds, Cohen's κ, on validation images (no label read)",
+    "val_information": "information of the answers, nats, on validation images (no label read)",
 }
 
 

@@ -10,6 +10,7 @@ from analysis.core.figures.crossing import crossing
 from analysis.core.figures.curves import curves
 from analysis.core.figures.heatmap import heatmap, raster, scatter
 from analysis.core.figures.interactive import interactive
+from analysis.core.figures.measures import measures
 from analysis.core.figures.references import Reference, spread
 from analysis.core.figures.scales import decades, palette, positions, reach, whiskers
 from analysis.core.figures.surface import surface
@@ -162,3 +163,14 @@ def test_lines_of_a_pair_begin_where_the_first_thing_is_off():
     drawn = {text: list(bars[0].get_ydata()) for bars, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     assert drawn == {"the other thing off": [1.0, 2.0], "the other thing on": [4.0, 9.0]}
     assert [text.get_text() for text in ax.get_xticklabels()] == ["rate off", "rate on"]
+
+
+def test_measures_are_points_in_the_colour_of_their_kind_and_chosen_ones_are_marked():
+    table = pd.DataFrame({"x": [0.1, 0.5], "test_accuracy": [20.0, 80.0], "kind": ["weak", "strong"]})
+    table = table.assign(low=0.0, high=100.0, n=3, color=["red", "blue"], hollow=[True, False])
+    ax = measures(table, "x", "test_accuracy", {"chosen": table[1:]})
+    handles, texts = ax.get_legend_handles_labels()
+    assert set(texts) == {"weak", "strong", "chosen"} and ax.get_ylim() == (0, 100)
+    faces = {text: bars[0].get_markerfacecolor() for bars, text in zip(handles, texts, strict=True) if text != "chosen"}
+    assert faces == {"weak": "white", "strong": "blue"}
+    assert handles[texts.index("chosen")].get_offsets().tolist() == [[0.5, 80.0]]

@@ -1,8 +1,10 @@
 """Tables split and compared, on made-up lines."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from analysis.core.settings import each_against, stacked
+from analysis.core.settings import changed, each_against, each_further, stacked
 
 LINES = pd.DataFrame(
     [("off", 1, 0, 0.5), ("off", 1, 1, 0.6), ("on", 1, 0, 0.7), ("on", 1, 1, 0.9), ("on", 2, 0, 0.4)],
@@ -25,3 +27,15 @@ def test_a_table_is_stacked_once_for_each_metric():
     found = stacked(table, "what", "value", {"first": "a", "second": "b"})
     assert found["what"].tolist() == ["first"] * 2 + ["second"] * 2 and found["value"].tolist() == [0.1, 0.2, 0.3, 0.4]
     assert found["seed"].tolist() == [0, 1, 0, 1] and list(table) == ["seed", "a", "b"]
+
+
+def test_each_further_value_is_compared_with_the_first_where_all_else_is_alike():
+    (found,) = each_further(LINES[LINES["labels"] == 1], {"method": "off"}, ["method", "labels"], "metric")
+    axis, value, rest, (mine, first) = found
+    assert (axis, value, rest) == ("method", "on", {"labels": 1})
+    assert mine.to_dict() == {0: 0.7, 1: 0.9} and first.to_dict() == {0: 0.5, 1: 0.6}
+
+
+def test_a_change_is_of_the_line_that_is_alike():
+    found = changed(LINES, {"method": "off"}, ["labels", "seed"], "metric")
+    assert found[:4].to_list() == pytest.approx([0, 0, 0.2, 0.3]) and np.isnan(found[4])
