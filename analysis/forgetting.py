@@ -23,7 +23,7 @@ from analysis.core.choice import choices, choose_each
 from analysis.core.figures.lifetimes import lifetimes
 from analysis.core.figures.paths import paths
 from analysis.core.figures.references import Reference
-from analysis.core.figures.scales import palette, positions
+from analysis.core.figures.scales import logarithmic, palette, positions
 from analysis.core.settings import select
 
 SHORT = {"width": "width {:g}", "lr": "lr {:g}", "tasks": "{} tasks"}
@@ -314,7 +314,7 @@ def over_rates():
         for line in ax.lines:
             line.set_linestyle("--" if "sgd" in str(line.get_label()) else "-")
         if panel.place[0] == 0:
-            ax.set_yscale("log")
+            logarithmic(ax, "y")
             ax.axhline(last, color="0.8", linewidth=0.8, zorder=0)
         else:
             ax.set_ylim(0, 101)

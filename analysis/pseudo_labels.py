@@ -20,6 +20,7 @@ import pandas as pd
 
 from analysis.core import blocks, calibration, report, statistics, tell
 from analysis.core.choice import choices, choose_each, chosen_by_each_seed
+from analysis.core.figures.scales import logarithmic
 from analysis.core.settings import each_against, select
 
 COLORS = {
@@ -188,7 +189,7 @@ def draw_quality(setting, suffix):
 def diagonal(ax, panel):
     ax.set_xlim(0, 103)
     if panel.values["measure"] == calibration.SHARE:
-        ax.set_yscale("log")
+        logarithmic(ax, "y")
     else:
         ax.set_ylim(0, 103)
         ax.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0)
