@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from analysis.core.figures.scales import reach
+from analysis.core.figures.scales import logarithmic, reach
 from analysis.core.statistics import summarise
 
 
@@ -34,8 +34,8 @@ def lifetimes(
         ax.annotate(text, *place, textcoords="offset points", va="center", fontsize=8.5)
     ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(table)), list(table[name]))
-    ax.set(xscale="log", xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
-    ax.xaxis.set_major_formatter("{x:g}")
+    logarithmic(ax, "x")
+    ax.set(xlim=(0.9, 4 * end), ylim=(len(table) - 0.4, -0.6))
     return ax
 
 
