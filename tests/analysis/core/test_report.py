@@ -110,6 +110,20 @@ def test_what_a_run_says_is_text_in_the_report_and_in_its_notebook(drawn):
         assert not re.search(r"<img src=x|<script>document|href=.javascript", told)
 
 
+def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
+    """Jupyter starts a kernel beside the notebook, with that folder on the path."""
+    run, _, _ = drawn
+    code = [c for c in json.loads((run / "report.ipynb").read_text())["cells"] if c["cell_type"] == "code"]
+    asked = "import sys; sys.path.insert(0, ''); {}\nimport matplotlib, numpy; print(matplotlib.__version__)"
+    guarded, bare = (
+        subprocess.run([sys.executable, "-P", "-c", asked.format(first)], cwd=run, capture_output=True, text=True)
+        for first in ("exec(" + repr("".join(code[0]["source"])) + ")", "")
+    )
+    assert guarded.returncode == 0 and guarded.stdout.strip()
+    assert "shadowed" in bare.stderr or "FileExistsError" in bare.stderr
+    (run.parents[2] / "PWNED").rmdir()
+
+
 def test_names_of_files_are_safe_and_differ():
     words = ["/../../x", "_.._.._x", "..", "a/b", "a_b", "a\\b", "Лампы", "лампы", "x" * 300, "x" * 299, "CON:", "\0", "\ud800"]
     names = [report.file_name(f"surface_{word}") for word in words] + [report.file_name(word) for word in words]
