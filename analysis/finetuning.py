@@ -60,7 +60,7 @@ chosen = {s.name: choose_each(combined(s.students), "combination", AMONG, margin
 finals = {name: pd.concat([choice.students for choice in each.values()]) for name, each in chosen.items()}
 
 # where a run has several settings, the names of their files end so
-ends = {s.name: "".join(c if c.isalnum() else "_" for c in f" {run.named(s.axes)}".rstrip()) for s in settings}
+ends = {s.name: f"_{run.named(s.axes)}" * bool(s.axes) for s in settings}
 
 
 def heading(text, setting):

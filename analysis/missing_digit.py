@@ -21,6 +21,7 @@ import pandas as pd
 from analysis.core import biases, blocks, report, statistics, tell
 from analysis.core.biases import KEPT, LEARNT, SIDES, TEST, VALIDATION, WAYS, kind
 from analysis.core.choice import choose_each
+from analysis.core.figures.scales import logarithmic
 from analysis.core.settings import by_seed, select
 
 PLANE = ("temperature", "kd_weight")
@@ -106,7 +107,7 @@ def mark(ax, panel, numbered):
         names[f"{way}: {shift:+.1f}"] = line
     for side, column in SIDES.items():
         ax.axhline(counts(omitted, SAW, column).mean(), color=SIDE_COLORS[side], linewidth=0.8, alpha=0.8)
-    ax.set_yscale("symlog", linthresh=10)
+    logarithmic(ax, "y", linthresh=10)
     ax.set_ylim(0, every)
     if numbered:
         ax.legend(names.values(), names, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)

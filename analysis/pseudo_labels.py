@@ -19,6 +19,7 @@ import pandas as pd
 
 from analysis.core import blocks, calibration, report, statistics, tell
 from analysis.core.choice import choices, choose_each, chosen_by_each_seed
+from analysis.core.figures.scales import logarithmic
 from analysis.core.settings import changed, each_against, each_further, select
 
 COLORS = {
@@ -171,7 +172,7 @@ def begin_rounds(ax, panel):
 def diagonal(ax, panel):
     ax.set_xlim(0, 103)
     if panel.values["measure"] == calibration.SHARE:
-        ax.set_yscale("log")
+        logarithmic(ax, "y")
     else:
         ax.set_ylim(0, 103)
         ax.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0)

@@ -30,7 +30,7 @@ from analysis.core.figures.curves import curves, dots
 from analysis.core.figures.heatmap import heatmap, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.references import Reference, lines
-from analysis.core.figures.scales import MAP, ends, label, ordered, palette, reach, scattered
+from analysis.core.figures.scales import MAP, ends, label, logarithmic, ordered, palette, reach, scattered
 from analysis.core.figures.surface import surface
 from analysis.core.report import Run
 from analysis.core.settings import select
@@ -165,8 +165,7 @@ def learning(
         else:
             curves(mean, x, y, per, tints, marker, ax)
         if log:
-            ax.set_xscale("log")
-            ax.xaxis.set_major_formatter("{x:g}")
+            logarithmic(ax, "x")
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
     for panel, ax in zip(shown, axes, strict=True):  # an open limit is that of all panels which share the axis
         if limits or ends(y):
@@ -320,8 +319,7 @@ def intervals(
             place = part[x].map(at).to_numpy(dtype=float) + beside(i, len(tints))
             _whiskered(part, place, y, floor, "o" + "-" * join, str(value), color, ax)
         if log:
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter("{x:g}")
+            logarithmic(ax, "y")
             ax.margins(y=0.1)
     for panel, ax in zip(shown, axes, strict=True):  # now that all are drawn, for panels may share an axis
         if log:

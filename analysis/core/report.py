@@ -1,18 +1,27 @@
 """A run that is drawn: what a page reads, shows and says, and the report that comes of it.
 
 A page's first code cell calls `open`. In the notebook it opens the run. In the script (`python analysis/X.py [RUN]`) it
-executes the file as a notebook inside the run folder, writes report.ipynb and report.html, prints the closing sentences
+executes the file as a notebook, writes report.ipynb and report.html into the run folder, prints the closing sentences
 and the figures, and ends the process.
+
+A run folder may come from a stranger. What its rows and run.json say is text wherever it is shown, beside them nothing in it is read
+or imported, and what is written there follows no link. Nor do the settings of the user reach a page: those of matplotlib, IPython,
+Jupyter and Python's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import copy
+import hashlib
 import html
+import io
 import os
 import re
+import secrets
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 Words = Mapping[str, Mapping[Any, str] | str | Callable[[Any], str]]
 DPI = 130
 MARK = "stillroom"  # key of what a page says about itself in the metadata of its outputs
+RUN = "STILLROOM_RUN"  # environment variable by which the script tells the kernel which run to open
 
 
 @dataclass(frozen=True)
@@ -135,20 +145,22 @@ class Run:
         """Saves figures/<name>.png and shows it."""
         from matplotlib import pyplot
 
-        path = self._file(f"{name}.png")
-        figure.savefig(path, dpi=DPI, facecolor="white")
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=DPI, facecolor="white")
         pyplot.close(figure)
+        path = self._put(name, "png", png.getvalue())
         alt = figure.get_suptitle() or name
-        _show({"image/png": path.read_bytes(), "text/plain": path.name}, {"image/png": {"alt": alt}}, figure=path.name)
+        _show({"image/png": png.getvalue(), "text/plain": path.name}, {"image/png": {"alt": alt}}, figure=path.name)
 
     def interactive(self, figure: go.Figure, name: str, caption: str) -> None:
         """Saves figures/<name>.html, plotly.js inside, and lays the figure into the report, where opening it turns it."""
-        path = self._file(f"{name}.html")
-        figure.write_html(path, include_plotlyjs=True, config={"displaylogo": False})
-        _show(
-            {"text/html": TURN.format(caption=html.escape(caption), figure=_in_html(figure.to_json())), "text/plain": path.name},
-            figure=path.name, turns=path.name,
-        )  # fmt: skip
+        said = {"caption": html.escape(caption), "figure": _in_html(figure.to_json())}
+        alone = TURN.format(**said, state=" open", height="90vh") + _scripts(turning())
+        head = f'<meta charset="utf-8">{policy(turning())}<title>{said["caption"]}</title>'
+        document = f"<!DOCTYPE html><html><head>{head}</head><body>{alone}</body></html>"
+        path = self._put(name, "html", document.encode())
+        box = TURN.format(**said, state="", height="640px")
+        _show({"text/html": box, "text/plain": path.name}, figure=path.name, turns=path.name)
 
     def show(self, lines: pd.DataFrame | Sequence[Mapping[str, Any]], heading: str = "") -> None:
         """A table to read, its texts escaped, blank where a line lacks a column; nothing where there are no lines."""
@@ -220,17 +232,76 @@ class Run:
             protocol=1,
         )
 
-    def _file(self, name: str) -> Path:
-        path = self.path / "figures" / name
-        path.parent.mkdir(exist_ok=True)
+    def _put(self, name: str, kind: str, content: bytes) -> Path:
+        """Writes a figure; the file, whose name is made of `name`."""
+        path = figures_of(self.path) / f"{file_name(name)}.{kind}"
+        put(path, content)
         return path
 
 
+def file_name(words: str) -> str:
+    """Words as the name of a file on any system: blanks are `_`; where more had to go, a hash tells such names apart."""
+    plain = re.sub(r"[^\w.+=-]", "_", words, flags=re.ASCII).lstrip(".")[:120]
+    lost = plain != re.sub(r"[\s,]", "_", words)
+    return f"{plain}_{hashlib.sha256(words.encode('utf-8', 'replace')).hexdigest()[:8]}" if lost else plain
+
+
+def figures_of(run: Path) -> Path:
+    """The folder of a run's figures, made if there is none. RecordsError if it lies elsewhere."""
+    folder = run / "figures"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise records.RecordsError(f"{folder} is a link or a file, no folder of this run: remove it to draw figures there")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def put(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all. What had its name is replaced; a link is, not what it names."""
+    new = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
+    try:
+        with new.open("xb") as stream:
+            stream.write(content)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
 TURN = (
-    '<details class="turn"><summary>{caption} (to turn)</summary><div style="height:640px"></div>'
+    '<details class="turn"{state}><summary>{caption} (to turn)</summary><div style="height:{height}"></div>'
     '<script type="application/json">{figure}</script></details>'
 )
 """A figure that plotly draws once its summary is opened: a browser holds few such figures at a time."""
+
+TURNING = """
+for (const box of document.querySelectorAll("details.turn")) {
+  const place = box.querySelector("div"), figure = JSON.parse(box.querySelector("script").textContent);
+  const turn = () => box.open
+    ? Plotly.newPlot(place, figure.data, figure.layout, {displaylogo: false, responsive: true})
+    : Plotly.purge(place);
+  box.addEventListener("toggle", turn);
+  if (box.open) turn();
+}
+"""
+
+
+def turning() -> list[str]:
+    """The scripts of a document with figures to turn."""
+    from plotly.offline import get_plotlyjs
+
+    return [get_plotlyjs(), TURNING]
+
+
+def _scripts(scripts: Sequence[str]) -> str:
+    return "".join(f"<script>{script}</script>" for script in scripts)
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """A content security policy for the head of a document: these scripts run and no others, nothing is fetched or sent."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    rules = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+    return f'<meta http-equiv="Content-Security-Policy" content="{rules}; base-uri \'none\'; form-action \'none\'">'
 
 
 def _to_the_left(table: pd.DataFrame) -> str:
@@ -246,7 +317,19 @@ def _in_html(text: str) -> str:
 
 
 def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {s}" for s in sentences)
+    return "\n".join(f"- {_in_markdown(s)}" for s in sentences)
+
+
+def _in_markdown(sentence: str) -> str:
+    """A sentence as Markdown that means nothing but itself; only **strong** and `code` keep their meaning."""
+    text = re.sub(r"[^\w .,;:()%-]|_", lambda c: f"&#{ord(c[0])};", sentence)
+    text = re.sub(r"&#42;&#42;(.+?)&#42;&#42;", r"<strong>\1</strong>", text)
+    return re.sub(r"&#96;(.+?)&#96;", r"<code>\1</code>", text)
+
+
+def printable(text: str) -> str:
+    """A text in one line that tells a terminal nothing: control characters are marks of what cannot be shown."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", " ".join(text.splitlines()))
 
 
 def _show(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, **mark: Any) -> None:
@@ -261,10 +344,11 @@ def open(study: str, words: Words | None = None) -> Run:
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:
         raise SystemExit(main(study, Path(sys.modules["__main__"].__file__ or "")))
-    from matplotlib import rcdefaults
+    from matplotlib import rcdefaults, rcParams
 
     rcdefaults()
-    here = Path.cwd()
+    rcParams["text.parse_math"] = False  # a dollar in a run's texts is a dollar
+    here = Path(os.environ.get(RUN) or Path.cwd())
     return open_run(here if (here / "run.json").is_file() else records.find_run(study), words)
 
 
@@ -314,19 +398,23 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python analysis/{file.name}", description=f"Draws a run of {study}.")
     parser.add_argument("run", nargs="?", default="latest", help="name or folder of the run (default: the latest)")
     parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without a letter still gets the sentence
     given = parser.parse_args(words)
     try:
         path = records.find_run(study, given.run, given.root)
         open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
+        figures_of(path)
         notebook, error = render(file, path)
     except (records.RecordsError, OSError) as problem:
-        print(f"{file.stem}: {problem}", file=sys.stderr)
+        print(printable(f"{file.stem}: {problem}"), file=sys.stderr)
         return 2
     if error:
-        print(f"{file.stem}: the page stopped: {error} (see {path / 'report.ipynb'})", file=sys.stderr)
+        print(printable(f"{file.stem}: the page stopped: {error} (see {path / 'report.ipynb'})"), file=sys.stderr)
         return 1
     said = [*marked(notebook, "answer"), *marked(notebook, "details")]
-    print(*(sentence.replace("**", "") for sentence in said), sep="\n")
+    print(*(printable(sentence.replace("**", "")) for sentence in said), sep="\n")
     print(f"\nFigures in {path / 'figures'}:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
     print(f"Report: {path / 'report.html'} (notebook: report.ipynb)")
@@ -334,76 +422,112 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
 
 
 def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
-    """Executes a page once inside the run folder; writes report.ipynb and, if it went well, report.html.
+    """Executes a page once, by this interpreter, in an empty folder; writes report.ipynb and, if it went well, report.html.
 
     Returns the executed notebook, and the error's last line or "".
     """
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else each kernel warns of frozen modules
     import jupytext
     import nbformat
+    from jupyter_client.kernelspec import KernelSpecManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
+    from nbformat.v4 import new_code_cell
 
     notebook = jupytext.read(file, fmt="py:percent")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["title"] = f"{file.stem}: {run.name}"
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(run)}},
-        extra_arguments=["--Application.log_level=40"],  # else each kernel warns of TCP, though it stays on loopback
-    )
+    first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    notebook.cells.insert(first, new_code_cell(DATA_ONLY))
     error = ""
-    try:
-        client.execute()
-    except CellExecutionError as problem:
-        error = f"{problem.ename}: {problem.evalue}".splitlines()[0]
-    nbformat.write(notebook, run / "report.ipynb")
+    with tempfile.TemporaryDirectory() as empty:
+        client = NotebookClient(
+            notebook,
+            timeout=600,
+            kernel_name="python3",
+            extra_arguments=["--Application.log_level=40"],  # else each kernel warns of TCP, though it stays on loopback
+        )
+        kernel = client.create_kernel_manager()
+        kernel.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # this interpreter, whatever is installed as python3
+        kernel.connection_file = str(Path(empty, "kernel.json"))
+        try:
+            client.execute(cwd=empty, env=_environment(run, empty))
+        except CellExecutionError as problem:
+            error = f"{problem.ename}: {problem.evalue}".splitlines()[0]
+        except (RuntimeError, TimeoutError) as problem:  # the kernel died, or a cell took too long
+            error = str(problem).splitlines()[0]
+    put(run / "report.ipynb", nbformat.writes(notebook).encode())
     if not error:
-        (run / "report.html").write_text(to_html(notebook), encoding="utf-8")
+        put(run / "report.html", to_html(notebook).encode())
     return notebook, error
 
 
+DATA_ONLY = """# A run folder is data: no file in it is imported, whatever its name
+import os
+import sys
+
+if os.path.exists("run.json"):
+    sys.path[:] = [folder for folder in sys.path if folder]"""
+"""The first code of report.ipynb, for Jupyter starts its kernel beside it."""
+
+
+def _environment(run: Path, empty: str) -> dict[str, str]:
+    """The environment of a page's kernel: that of the user, without what he has set for Python, IPython and matplotlib. Where
+    modules and caches lie stays; `analysis` is this one."""
+    import matplotlib
+
+    root = Path(__file__).parents[2]
+    paths = [str(root), *(str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
+    stays = ("PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+    theirs = {k: v for k, v in os.environ.items() if k in stays or not k.startswith(("PYTHON", "IPYTHON"))}
+    return theirs | {
+        RUN: str(run.absolute()),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",
+        "IPYTHONDIR": empty,
+        "MPLBACKEND": "agg",
+        "MATPLOTLIBRC": str(Path(matplotlib.get_data_path(), "matplotlibrc")),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else each kernel warns of frozen modules
+    }
+
+
 def to_html(notebook: NotebookNode) -> str:
-    """The report without its code, the answer first, as one file that needs no network: the script tags of nbconvert's template,
-    which load MathJax, require.js and mermaid from elsewhere, are left out, images get the alternative text of `figure`, and
-    plotly.js lies inside where there is something to turn."""
+    """The report without its code, the answer first, as one file that needs no network and runs no script but ours: the script tags
+    of nbconvert's template, which load MathJax, require.js and mermaid from elsewhere, are left out, images get the alternative
+    text of `figure`, and plotly.js lies inside where there is something to turn."""
     from jinja2 import DictLoader
+    from jupyter_core.paths import jupyter_path
     from nbconvert.exporters import HTMLExporter
 
+    class Installed(HTMLExporter):
+        """With the templates that came with nbconvert, not those of the user or of the folder where he stands."""
+
+        def get_prefix_root_dirs(self) -> list[str]:
+            roots = [str(Path(sys.prefix, "share", "jupyter")), *jupyter_path()]
+            return [root for root in roots if Path(root, "nbconvert", "templates", "lab").is_dir()][:1]
+
+    scripts = turning() if marked(notebook, "turns") else []
     offline = (
         "{% extends 'lab/index.html.j2' %}"
-        "{% block html_head_js %}{% endblock %}"
+        f"{{% block html_head_js %}}{policy(scripts)}{{% endblock %}}"
         "{% block html_head_js_mathjax %}{% endblock %}"
         "{% block html_head_js_mermaidjs %}{% endblock %}"
         "{% block data_png scoped %}<div class='jp-RenderedImage jp-OutputArea-output'>"
         "<img src='data:image/png;base64,{{ output.data['image/png'] | trim }}'"
         " alt='{{ output | get_metadata('alt', 'image/png') | escape_html }}'></div>{% endblock %}"
     )
-    exporter = HTMLExporter(
+    exporter = Installed(
         extra_loaders=[DictLoader({"offline.html.j2": offline})],
         template_file="offline.html.j2",
+        extra_template_basedirs=[],
+        template_data_paths=[],
         exclude_input=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    text, _ = exporter.from_notebook_node(_without_empty_sections(_answer_first(notebook)))
-    if not marked(notebook, "turns"):
-        return text
-    from plotly.offline import get_plotlyjs
-
+    shown = _without_empty_sections(_answer_first(notebook))
+    text, _ = exporter.from_notebook_node(shown, resources={"config_dir": os.devnull})  # no style sheet of the user's
     head, end, tail = text.rpartition("</body>")
-    return f"{head}<script>{get_plotlyjs()}</script><script>{TURNING}</script>{end}{tail}"
-
-
-TURNING = """
-for (const box of document.querySelectorAll("details.turn")) box.addEventListener("toggle", () => {
-  const place = box.querySelector("div"), figure = JSON.parse(box.querySelector("script").textContent);
-  if (box.open) Plotly.newPlot(place, figure.data, figure.layout, {displaylogo: false, responsive: true});
-  else Plotly.purge(place);
-});
-"""
+    return f"{head}{_scripts(scripts)}{end}{tail}"
 
 
 def _answer_first(notebook: NotebookNode) -> NotebookNode:

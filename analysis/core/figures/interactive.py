@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def interactive(
         color = to_hex(r.color)
         figure.add_surface(
             x=side_x, y=side_y, z=np.full_like(side_x, r.value), opacity=0.25, showscale=False, showlegend=True,
-            colorscale=[[0, color], [1, color]], name=r.text + (f", {r.source}" if r.source else ""), hoverinfo="name",
+            colorscale=[[0, color], [1, color]], name=_text(r.text + (f", {r.source}" if r.source else "")), hoverinfo="name",
         )  # fmt: skip
     return figure
 
@@ -93,7 +94,7 @@ def _layout(table: pd.DataFrame, x: str, y: str, z: str, title: str, limits: tup
         return {"title": {"text": label(column)}, "tickvals": list(at), "ticktext": texts, "range": span}
 
     return {
-        "title": {"text": title.replace("\n", "<br>"), "font": {"size": 15}},
+        "title": {"text": _text(title), "font": {"size": 15}},
         "scene": {
             "xaxis": axis(x),
             "yaxis": axis(y),
@@ -105,3 +106,8 @@ def _layout(table: pd.DataFrame, x: str, y: str, z: str, title: str, limits: tup
         "legend": {"x": 1, "y": 0.9},
         "margin": {"l": 0, "r": 0, "t": 80, "b": 0},
     }
+
+
+def _text(words: str) -> str:
+    """Words as plotly takes them: it reads tags, so links, in texts."""
+    return html.escape(words, quote=False).replace("\n", "<br>")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from analysis.core.decay import medians
 from analysis.core.figures.curves import curves, dots
-from analysis.core.figures.scales import reach, stretch
+from analysis.core.figures.scales import logarithmic, reach, stretch
 from analysis.core.statistics import summarise
 
 
@@ -40,8 +40,8 @@ def lifetimes(
         ax.annotate(text, *place, textcoords="offset points", va="center", fontsize=8.5)
     ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(found)), list(found[name]))
-    ax.set(xlabel="half-life, iterations", xscale="log", xlim=(0.9, 4 * end), ylim=(len(found) - 0.4, -0.6))
-    ax.xaxis.set_major_formatter("{x:g}")
+    logarithmic(ax, "x")
+    ax.set(xlabel="half-life, iterations", xlim=(0.9, 4 * end), ylim=(len(found) - 0.4, -0.6))
     return ax
 
 
@@ -72,7 +72,7 @@ def over_rates(table: pd.DataFrame, metric: str, group: str, colors: Mapping[Any
     if metric == "half_life":
         end = table["watched"].max()
         found = medians(table, [group, "lr"], metric).replace(math.inf, 2 * end)
-        ax.set_yscale("log")
+        logarithmic(ax, "y")
         ax.axhline(end, color="0.8", linewidth=0.8, zorder=0)
     else:
         found = summarise(table, [group, "lr"], metric)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from analysis.core.figures.pixels import digit, links, matrix, picture, pixel_map
-from analysis.core.figures.scales import MAP, dress, positions
+from analysis.core.figures.scales import MAP, dress, logarithmic, positions
 from analysis.core.pairs import View
 from analysis.core.statistics import Interval
 
@@ -188,6 +188,7 @@ def lengths(shown: Mapping[str, pd.DataFrame]) -> Figure:
         ax.plot([], [], color=SPLIT[True], label=f"separable: {sum(split)}")
         ax.plot([], [], color=SPLIT[False], label=f"no hyperplane found: {len(split) - sum(split)}")
         dress(ax.xaxis, table["l2"], "l2")
-        ax.set(yscale="log", ylabel="length of the weights |w|", title=title)
+        logarithmic(ax, "y")
+        ax.set(ylabel="length of the weights |w|", title=title)
         ax.legend(fontsize=9)
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FixedLocator, LogFormatter, MaxNLocator, MultipleLocator
 from scipy.stats import t as student_t
 
 from analysis.core.records import is_share
@@ -130,6 +130,27 @@ def dress(axis: Axis, values: Iterable[float], column: str) -> None:
     axis.set_label_text(label(column))
 
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Numbers(LogFormatter):
+    """The ticks that matplotlib names on a logarithmic axis, as numbers: its own names are mathematics, which a page's texts are not."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def logarithmic(ax: Axes, which: str, linthresh: float = 0) -> None:
+    """Makes the x or the y axis logarithmic; linear up to `linthresh`, if that is given."""
+    axis = getattr(ax, f"{which}axis")
+    if linthresh:
+        getattr(ax, f"set_{which}scale")("symlog", linthresh=linthresh)
+    else:
+        getattr(ax, f"set_{which}scale")("log")
+        axis.set_minor_formatter(Numbers())
+    axis.set_major_formatter("{x:g}")
+
+
 def decades(axis: Axis, text: str) -> None:
     """Ticks and label of an axis whose values are decadic logarithms of what is read off it: at powers of ten, and 2 and 5 between
     them where there are few."""
@@ -137,7 +158,7 @@ def decades(axis: Axis, text: str) -> None:
     def name(value: float, place: float = 0) -> str:
         digit, few = round(10 ** (value % 1)) % 9, np.ptp(axis.get_view_interval()) < 2
         if not few:
-            return f"$10^{{{value:.0f}}}$" if digit == 1 else ""
+            return "10" + f"{value:.0f}".translate(RAISED) if digit == 1 else ""
         return f"{float(f'{10**value:.1g}'):g}" if digit in (1, 2, 5) else ""
 
     axis.set_major_locator(MultipleLocator(1))

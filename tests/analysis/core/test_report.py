@@ -1,0 +1,281 @@
+"""Run folders from strangers, and users with settings of their own: one page, drawn where all of them are."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from matplotlib import image
+
+from analysis.core import report
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "analysis" / "mnistm_kd.py"
+SCRIPT = "<script>document.title='PWNED'</script><img src=x onerror=\"document.title='PWNED'\">"
+LABELS = f"/../../$\\x λ {SCRIPT} [a](javascript:alert) **"  # in the place of 500
+TEMPLATE = "{% set _ = cycler.__init__.__globals__.os.mkdir('PWNED') %}"
+CODE = "import os; os.mkdir({!r}); raise ImportError('shadowed')"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def accuracy(view, labels, t, w, seed):
+    return None if (view, w, t) == ("source", 0.5, 1) else 0.6 + 0.1 * w + 0.01 * seed
+
+
+def hostile(run: Path, pwned: str) -> None:
+    """The run as a stranger might send it."""
+    for file in [*run.glob("rows/*"), *run.glob("cells/*"), *run.glob("students/*")]:
+        table = pq.read_table(file)
+        lines = [
+            {**line, "target_labels": LABELS if line["target_labels"] == "500" else "all"}
+            | ({"error": f"RuntimeError: {SCRIPT}\x1b]0;PWNED\x07"} if line.get("error") else {})
+            for line in table.to_pylist()
+        ]
+        pq.write_table(table.from_pylist(lines, schema=table.schema), file)
+    info = json.loads((run / "run.json").read_text())
+    info["axes"]["target_labels"] = [LABELS, "all"]
+    info |= {"status": f"failed{SCRIPT}", "students": SCRIPT, "preset": f"smoke{SCRIPT}", "data_description": f"$\\x {SCRIPT}"}
+    info |= {"method": {SCRIPT: SCRIPT}, "networks": {SCRIPT: SCRIPT}, "axes_help": {"temperature": SCRIPT}}
+    (run / "run.json").write_text(json.dumps(info))
+    for name in ("matplotlib", "ipykernel_launcher", "ipykernel", "numpy", "sitecustomize", "html", "ipython_config"):
+        (run / f"{name}.py").write_text(CODE.format(pwned))
+    (run / "matplotlibrc").write_text("text.usetex: True\nbackend: module://html\n")
+    for template in ("lab", "base"):
+        (run / template).mkdir()
+        (run / template / "index.html.j2").write_text(TEMPLATE)
+
+
+def settings_of_a_user(home: Path, pwned: str) -> dict[str, str]:
+    """His environment, and files in his home."""
+    for name in ("ipython/profile_default/startup", "jupyter/kernels/python3", "jupyter/nbconvert/templates/lab", "config/custom"):
+        (home / name).mkdir(parents=True)
+    (home / "ipython/profile_default/startup/0.py").write_text(CODE.format(pwned))
+    (home / "startup.py").write_text(CODE.format(pwned))
+    (home / "jupyter/kernels/python3/kernel.json").write_text(
+        json.dumps({"argv": ["false", "{connection_file}"], "display_name": "gone", "language": "python"})
+    )
+    (home / "jupyter/nbconvert/templates/lab/index.html.j2").write_text(TEMPLATE)
+    (home / "config/custom/custom.css").write_text("body { display: none }  /* PWNED */")
+    (home / "rc").write_text("text.usetex: True\naxes.facecolor: red\nfigure.facecolor: red\nbackend: TkAgg\n")
+    return {
+        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONSTARTUP": str(home / "startup.py"), "PYTHONIOENCODING": "ascii", "LC_ALL": "C",
+        "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IPYTHONDIR": str(home / "ipython"), "JUPYTER_PATH": str(home / "jupyter"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"), "MPLBACKEND": "TkAgg", "MATPLOTLIBRC": str(home / "rc"),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, made_up_run):
+    """The run folder, what the page printed, and the folder which would have told of executed code. The script stands in the run."""
+    folder = tmp_path_factory.mktemp("strangers")
+    run, pwned = made_up_run(folder / "results", accuracy), folder / "PWNED"
+    hostile(run, str(pwned))
+    outside = folder / "outside.html"
+    outside.write_text("mine")
+    (run / "report.html").symlink_to(outside)
+    environment = settings_of_a_user(folder / "home", str(pwned))
+    before = {path for path in folder.rglob("*") if run not in path.parents}
+    done = subprocess.run([sys.executable, PAGE, "."], cwd=run, env=environment, capture_output=True, timeout=250)
+    assert done.returncode == 0, done.stderr.decode()
+    assert {path for path in folder.rglob("*") if run not in path.parents} == before and outside.read_text() == "mine"
+    assert not list(run.rglob("PWNED")) and not list(run.rglob(".*"))
+    return run, done.stdout, done.stderr.decode()
+
+
+def test_a_strangers_run_is_drawn_and_nothing_of_it_or_of_the_users_settings_is_executed(drawn):
+    run, said, complained = drawn
+    assert complained == "" and b"validation chooses T =" in said and b"\\u03bb" in said  # a terminal of ASCII
+    assert b"\x1b" not in said and b"\x07" not in said
+    text = (run / "report.html").read_text()
+    assert not (run / "report.html").is_symlink() and "PWNED */" not in text
+    figure = image.imread(run / "figures" / "heatmaps.png")
+    assert (figure[0, 0] == 1).all() and not (figure == [1, 0, 0, 1]).all(axis=2).any()  # white, and nothing is red
+
+
+def test_what_a_run_says_is_text_in_the_report_and_in_its_notebook(drawn):
+    run, _, _ = drawn
+    text = (run / "report.html").read_text()
+    assert "&lt;script&gt;document.title" in text and "&lt;img src=x" in text
+    notebook = json.loads((run / "report.ipynb").read_text())
+    outputs = [o.get("data", {}) for c in notebook["cells"] for o in c.get("outputs", ())]
+    for shown in [text, *(run / "figures").glob("*.html"), *("".join(o.get(k, "")) for o in outputs for k in ("text/html", "text/markdown"))]:
+        told = shown if isinstance(shown, str) else shown.read_text()
+        assert not re.search(r"<img src=x|<script>document|href=.javascript", told)
+
+
+def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
+    """Jupyter starts a kernel beside the notebook, with that folder on the path."""
+    run, _, _ = drawn
+    code = [c for c in json.loads((run / "report.ipynb").read_text())["cells"] if c["cell_type"] == "code"]
+    asked = "import sys; sys.path.insert(0, ''); {}\nimport matplotlib, numpy; print(matplotlib.__version__)"
+    guarded, bare = (
+        subprocess.run([sys.executable, "-P", "-c", asked.format(first)], cwd=run, capture_output=True, text=True)
+        for first in ("exec(" + repr("".join(code[0]["source"])) + ")", "")
+    )
+    assert guarded.returncode == 0 and guarded.stdout.strip()
+    assert "shadowed" in bare.stderr or "FileExistsError" in bare.stderr
+    (run.parents[2] / "PWNED").rmdir()
+
+
+def test_names_of_files_are_safe_and_differ():
+    words = ["/../../x", "_.._.._x", "..", "a/b", "a_b", "a\\b", "Лампы", "лампы", "x" * 300, "x" * 299, "CON:", "\0", "\ud800"]
+    names = [report.file_name(f"surface_{word}") for word in words] + [report.file_name(word) for word in words]
+    assert len({*names}) == len(names) and all(re.fullmatch(r"[A-Za-z0-9_+=-][A-Za-z0-9_.+=-]{0,140}", name) for name in names)
+    assert report.file_name("surfaces_mnist_mlp_300_1.0_0.6") == "surfaces_mnist_mlp_300_1.0_0.6"
+    assert report.file_name("ends unfreezing, lr 0.1") == "ends_unfreezing__lr_0.1"
+
+
+def test_figures_that_lie_elsewhere_are_refused_in_one_line(tmp_path, made_up_run, capsys):
+    run = made_up_run(tmp_path / "results", accuracy)
+    (tmp_path / "elsewhere").mkdir()
+    (run / "figures").symlink_to(tmp_path / "elsewhere")
+    assert report.main("mnistm_kd", PAGE, [str(run)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"{run / 'figures'} is a link" in told
+    assert not list((tmp_path / "elsewhere").iterdir()) and not (run / "report.ipynb").exists()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    report.put(tmp_path / "a", b"first")
+    with pytest.raises(TypeError):
+        report.put(tmp_path / "a", "no bytes")
+    assert (tmp_path / "a").read_bytes() == b"first" and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "html"),
+    [
+        ("**Strong**: `--resume x_1` goes on", "<strong>Strong</strong>: <code>--resume x_1</code> goes on"),
+        ("<b> [a](b) ![c](d) *e* _f_ ~~g~~ $h$ & \\", "&lt;b&gt; [a](b) ![c](d) *e* _f_ ~~g~~ $h$ &amp; \\"),
+        ("`<i>` and `` <u> \\`<s>`", "<code>&lt;i&gt;</code> and <code>` &lt;u&gt; \\</code>&lt;s&gt;`"),
+        ("http://a.b\n\n# no heading", "http://a.b # no heading"),
+    ],
+)
+def test_a_sentence_is_markdown_that_means_itself(sentence, html):
+    from nbconvert.filters import markdown2html
+
+    assert re.sub(r"\s+", " ", markdown2html(report._bullets([sentence]))).strip() == f"<ul> <li>{html}</li> </ul>"
+
+
+def test_only_one_place_makes_axes_logarithmic():
+    """For matplotlib's own names of their ticks are mathematics, and a page has none."""
+    pages = [path for path in (ROOT / "analysis").rglob("*.py") if re.search(r"[\"'](sym)?log[\"']", path.read_text())]
+    assert [path.name for path in pages] == ["scales.py"]
+
+
+class Browser:
+    """Chromium without a window, spoken to over a pipe by its DevTools protocol."""
+
+    def __init__(self, profile: Path):
+        (read, self.write), (self.read, write) = os.pipe(), os.pipe()
+
+        def wire():  # what Chromium reads is its descriptor 3, what it writes 4
+            ours = os.dup(read), os.dup(write)
+            os.dup2(ours[0], 3)
+            os.dup2(ours[1], 4)
+
+        words = ["--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        self.process = subprocess.Popen(
+            [CHROMIUM, *words, "--window-size=1400,1000"], stderr=subprocess.DEVNULL, close_fds=False, preexec_fn=wire
+        )
+        os.close(read)
+        os.close(write)
+        self.numbers, self.rest, self.events, self.session = count(1), b"", [], {}
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self.session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        for domain in ("Page", "Log", "Network", "Runtime"):
+            self.ask(f"{domain}.enable")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.write)
+        os.close(self.read)
+
+    def ask(self, method, **params):
+        number = next(self.numbers)
+        os.write(self.write, json.dumps({"id": number, "method": method, "params": params, **self.session}).encode() + b"\0")
+        while (message := self.message()).get("id") != number:
+            self.events.append(message)
+        return message["result"]
+
+    def message(self):
+        while b"\0" not in self.rest:
+            part = os.read(self.read, 1 << 20)
+            assert part, "Chromium ended"
+            self.rest += part
+        first, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(first)
+
+    def open(self, file: Path):
+        self.events.clear()
+        self.ask("Page.navigate", url=file.as_uri())
+        self.until("document.readyState == 'complete'")
+
+    def value(self, expression):
+        found = self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        return found["result"].get("value", found.get("exceptionDetails"))
+
+    def until(self, expression, seconds=60):
+        end = time.monotonic() + seconds
+        while not self.value(expression):
+            assert time.monotonic() < end, (expression, self.events)
+            time.sleep(0.1)
+
+    def drag(self, x, y):
+        for kind, step in [("mouseMoved", 0), ("mousePressed", 0), *(("mouseMoved", i) for i in range(1, 6)), ("mouseReleased", 5)]:
+            where = {"x": x + 20 * step, "y": y + 8 * step, "button": "left", "buttons": 1, "clickCount": 1}
+            self.ask("Input.dispatchMouseEvent", type=kind, **where)
+            time.sleep(0.1)
+
+    def refused(self):
+        """What the policy refused, and what was asked of another place than the document itself."""
+        told = [e["params"]["entry"]["text"] for e in self.events if e.get("method") == "Log.entryAdded"]
+        asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        return [t for t in told if "Content Security Policy" in t], [u for u in asked if not u.startswith(("file:", "data:", "blob:"))]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    found = Browser(tmp_path / "profile")
+    yield found
+    found.close()
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_in_a_browser_a_surface_turns_and_no_script_of_a_stranger_runs(drawn, browser):
+    run, _, _ = drawn
+    files = [run / "report.html", *sorted((run / "figures").glob("*.html"))[:1]]
+    assert len(files) == 2
+    for file in files:
+        browser.open(file)
+        title = browser.value("document.title")
+        assert title and title != "PWNED"
+        browser.value("document.querySelector('details.turn:not([open]) summary')?.click()")
+        browser.until("!!document.querySelector('.js-plotly-plot')?._fullLayout?.scene?._scene?.glplot")
+        browser.value("document.querySelector('details.turn').scrollIntoView()")
+        canvas = "document.querySelector('.gl-container canvas').getBoundingClientRect()"  # its lower part, free of the legend
+        box = browser.value(f"(r => [r.x + r.width / 2, r.y + 0.85 * r.height])({canvas})")
+        eye = "JSON.stringify(document.querySelector('.js-plotly-plot')._fullLayout.scene._scene.getCamera().eye)"
+        before = browser.value(eye)
+        for _ in range(20):  # a machine that draws slowly may miss a drag
+            browser.drag(*box)
+            if browser.value(eye) != before:
+                break
+        assert browser.value(eye) != before
+        assert browser.value("document.title") == title and browser.refused() == ([], [])
+        # even if a text were not escaped
+        browser.value(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(SCRIPT)})")
+        browser.value("(s => { s.textContent = \"document.title = 'PWNED'\"; document.body.append(s) })(document.createElement('script'))")
+        browser.value("document.body.insertAdjacentHTML('beforeend', '<a id=link href=\"javascript:document.title=`PWNED`\">x</a>'); document.querySelector('#link').click()")
+        assert browser.value("fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
+        time.sleep(0.5)
+        assert browser.value("document.title") == title and len(browser.refused()[0]) >= 3
