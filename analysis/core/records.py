@@ -157,6 +157,7 @@ def info_in(fs: Any, folder: str, needed: Sequence[str] = ()) -> dict[str, Any]:
     try:
         with fs.open_input_stream(f"{folder}/run.json") as stream:
             found = json.loads(stream.read())
+        json.dumps(found, ensure_ascii=False).encode()  # a text that no file can hold is none
     except (OSError, ValueError, RecursionError) as error:
         raise RecordsError(f"{folder}/run.json cannot be read: {_line(error)}") from None
     required = {**INFO, "required": [*INFO["required"], *needed]}
@@ -173,9 +174,14 @@ def sealed(info: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "digest": _json_digest(plain)}
 
 
+def unchecked(info: Mapping[str, Any]) -> bool:
+    """Whether the run is of a version that kept no digests, neither of run.json nor of rows."""
+    return "digest" not in info
+
+
 def altered(info: Mapping[str, Any]) -> bool:
-    """Whether run.json is not what the run wrote; of older runs, whose run.json has no digest, nobody knows."""
-    return "digest" in info and info["digest"] != _json_digest({k: v for k, v in info.items() if k != "digest"})
+    """Whether run.json is not what the run wrote, as far as it has a digest."""
+    return not unchecked(info) and info["digest"] != _json_digest({k: v for k, v in info.items() if k != "digest"})
 
 
 def _json_digest(info: Mapping[str, Any]) -> str:
@@ -301,7 +307,8 @@ def files(fs: Any, folder: str, table: str) -> list[str]:
         found = fs.get_file_info(pafs.FileSelector(f"{folder}/{table}", allow_not_found=True))
     except OSError as error:
         raise RecordsError(f"{folder}/{table} cannot be listed: {_line(error)}") from None
-    return sorted(f.path for f in found if f.path.endswith(".parquet") and not f.base_name.startswith("."))
+    ours = (f for f in found if f.is_file and f.extension == "parquet" and not f.base_name.startswith("."))
+    return sorted(f.path for f in ours)
 
 
 def together(parts: Sequence[pa.Table], where: str) -> pa.Table:

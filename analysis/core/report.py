@@ -171,7 +171,8 @@ class Run:
         _show({"text/html": text, "text/plain": table.to_string(index=False, na_rep="")})
 
     def caveats(self) -> Iterator[str]:
-        """What every page says at its end: a small data set, students without a result, a run that has not ended."""
+        """What every page says at its end: a small data set, students without a result, a run that has not ended, and files that
+        are not checked."""
         rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
         asked = self.info.get("students", rows["student"].nunique())
         if self.info.get("data") == "sample" and self.info.get("datasets"):
@@ -188,6 +189,10 @@ class Run:
             yield f"{tell.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
         if self.info.get("status") not in ("done", None):
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
+        if records.altered(self.info):
+            yield "run.json is damaged or was changed: its content has not the digest that it names. What it says of the run may be wrong."
+        if records.unchecked(self.info):
+            yield "The run is of a version that kept no digests: whether its rows are what it wrote is not checked."
 
     def close(self, answer: Iterable[str], details: Iterable[str] = ()) -> None:
         """The page's last words, printed by the script: the answer in few sentences, which stands first in the report, and what

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.core.records import unchecked
 from studies.harness import folder as folders
 from studies.harness import machine, needs, race
 from studies.harness.arguments import Options
@@ -59,6 +60,8 @@ class Run:
         if o.dry_run:
             self.folder.check()
             return 0
+        if self.goes_on and unchecked(self.earlier.info):
+            say("NOTE      the run is of a version that kept no digests: whether its rows are what it wrote is not checked")
         if self.data.variant == "sample" and o.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
         self.folder.create()
