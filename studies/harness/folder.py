@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.core import records
+from studies.harness.progress import say
 from studies.harness.study import InputError
 
 if TYPE_CHECKING:
@@ -65,17 +66,18 @@ class RunFolder:
 
     @contextlib.contextmanager
     def only_one(self) -> Iterator[None]:
-        """One process writes a run folder; InputError in another."""
-        if not self.local:
-            yield
-            return
+        """One process writes a run folder; InputError in another. Where the file system has no locks, that is said."""
         from filelock import FileLock, Timeout
 
-        try:
-            with FileLock(f"{self.path}/.lock", timeout=0):
-                yield
-        except Timeout:
-            raise InputError(f"{self.run} is being written by another process") from None
+        with contextlib.ExitStack() as stack:
+            try:
+                if self.local:
+                    stack.enter_context(FileLock(f"{self.path}/.lock", timeout=0))
+            except Timeout:
+                raise InputError(f"{self.run} is being written by another process") from None
+            except (OSError, NotImplementedError) as error:
+                say(f"NOTE      the file system of --storage has no locks ({_reason(error)}): let no other process go on with this run")
+            yield
 
     def write_json(self, info: Mapping[str, Any]) -> None:
         self._write(f"{self.path}/run.json", json.dumps(records.sealed(info), indent=2).encode())

@@ -10,19 +10,27 @@ import os
 import secrets
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.core.cache import cache_root
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # see `_keep_token`
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Raylet is terminated|has been marked dead")  # fifty lines; see `_watch`
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "120")  # a busy machine is slow, not dead
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # rows are the record; only TensorBoard is written beside them
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # see `stoppable`
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+try:
+    Path.home()
+except RuntimeError:  # a user whom the system does not know, as in some containers: Ray wants a home all the same
+    os.environ["HOME"] = str(cache_root())
 
 import ray
 from ray import tune
@@ -169,8 +177,9 @@ class Recorder(tune.Callback):
 
 
 @contextmanager
-def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
-    """Ray on this machine, or a cluster's; checked against what was asked for."""
+def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool, fell: Callable[[], None] = lambda: None):
+    """Ray on this machine, or a cluster's; checked against what was asked for. fell: called where a Ray of this machine dies, on
+    which this process ends with exit code 1, for Ray would end it a little later."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in (
         "ray.tune",
@@ -182,6 +191,7 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
         common["runtime_env"] = {"env_vars": {"STILLROOM_RESULTS": results}}
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     leftovers: list[str] = []
+    over = threading.Event()
     _keep_token()
     if address == "local":
         marked = {OF_ONE_STUDY: 1.0}  # a plain init would join a cluster that happens to run here
@@ -198,10 +208,13 @@ def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool):
         for name, asked in (("CPU", num_cpus or 0), ("GPU", num_gpus)):
             if asked > have.get(name, 0):
                 raise InputError(f"--num-{name.lower()}s {asked}: the cluster at {address} has {have.get(name, 0):g}")
+        if address == "local":
+            threading.Thread(target=_watch, args=(ray._private.worker._global_node, over, fell), daemon=True).start()
         yield context
         if address == "local":
             leftovers.append(context.address_info["session_dir"])
     finally:
+        over.set()
         ray.shutdown()
         for folder in leftovers:  # logs and sockets; a run that failed leaves them
             shutil.rmtree(folder, ignore_errors=True)
@@ -224,6 +237,14 @@ def _started(address: str, options: Mapping[str, Any]):
                 elif address == "local":
                     remedy = "; if this machine is busy, try again; or --address inline, which does without Ray"
                 raise InputError(f"--address {address}: Ray did not start: {why}{remedy}") from None
+
+
+def _watch(node, over: threading.Event, fell: Callable[[], None]) -> None:
+    while not over.wait(0.3):
+        if {"raylet", "gcs_server"} & {kind for kind, _ in node.dead_processes()}:
+            fell()
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+            os._exit(1)
 
 
 def _keep_token() -> None:

@@ -171,7 +171,7 @@ class Run:
         o = self.options
         datasets = self.data.load()
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
-        with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard) as context:
+        with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard, self._ray_died) as context:
             if o.dashboard:
                 say(f"dashboard http://{context.dashboard_url}")
             if o.address != "local" and self.folder.local:
@@ -181,6 +181,10 @@ class Run:
                 yield engine
             finally:
                 self.info["devices"]["float32_products"] = sorted(engine.products)
+
+    def _ray_died(self) -> None:
+        self._note("failed")
+        say(f"{self.study.name}: Ray died (out of memory, or killed); the rows so far are kept; {self._resume_hint()}")
 
     # The end
 

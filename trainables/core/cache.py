@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +15,20 @@ log = logging.getLogger("stillroom")
 
 
 def cache_root() -> Path:
-    """The folder that belongs to Stillroom on this machine: $STILLROOM_CACHE, or the user's cache folder."""
+    """The folder that belongs to Stillroom on this machine: $STILLROOM_CACHE, or the user's cache folder; for a user without a
+    home, one that nobody else may enter among the temporary files."""
     if chosen := os.environ.get("STILLROOM_CACHE"):
         return Path(chosen).expanduser()
     from platformdirs import user_cache_path
 
-    return user_cache_path("stillroom")
+    try:
+        return user_cache_path("stillroom")
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir(), f"stillroom-{os.getuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise OSError(f"{folder} is somebody else's: set STILLROOM_CACHE to a folder of yours") from None
+        return folder
 
 
 def cached(
