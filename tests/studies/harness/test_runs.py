@@ -120,7 +120,8 @@ def ended_by(number, process, folder):
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
-IN_TRAINING = [(number, engine) for number in SIGNALS for engine in ("inline", "local")]
+ENGINES = {"inline": ["--address", "inline", "--num-cpus", "1"], "local": []}
+IN_TRAINING = [(number, engine) for number in SIGNALS for engine in ENGINES]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ IN_TRAINING = [(number, engine) for number in SIGNALS for engine in ("inline", "
     [pytest.param(*case, marks=[pytest.mark.faults] * (case != (signal.SIGUSR1, "inline"))) for case in IN_TRAINING],
 )
 def test_a_signal_in_training_keeps_rows_and_the_run_goes_on_to_the_same_ones(uninterrupted, tmp_path, number, engine):
-    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG, "--address", engine)
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG, *ENGINES[engine])
     ended_by(number, process, folder)
     assert len(records.read(folder)) > 0
     done = run(tmp_path, "--resume", folder.name, "--no-report")
@@ -149,7 +150,7 @@ def taught_for_long(tmp_path_factory):
 @pytest.mark.parametrize(("number", "engine"), IN_TRAINING)
 def test_a_signal_while_teachers_are_prepared_ends_in_good_order(taught_for_long, tmp_path, monkeypatch, number, engine):
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
-    words = command(tmp_path, *SLOWLY_TAUGHT, *SHORT, "--address", engine)
+    words = command(tmp_path, *SLOWLY_TAUGHT, *SHORT, *ENGINES[engine])
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     mark = {"inline": "run  ", "local": "preparing"}[engine]
     assert any(line.startswith(mark) for line in process.stderr)
