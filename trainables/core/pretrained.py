@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import glob
 import importlib
 import os
 import re
@@ -386,7 +385,6 @@ def _kept(weights: str) -> Path:
     Runs are looked for under STILLROOM_RESULTS, which a study sets to its --storage, or the folder results."""
     run, _, student = weights.removeprefix("run:").partition("/")
     root = Path(os.environ.get("STILLROOM_RESULTS", "results"))
-    run, student = glob.escape(run), glob.escape(student)
     found = sorted(root.glob(f"*/{run}/weights/{student}.pt")) if run and student else []
     if len(found) != 1:
         there = ", ".join(sorted(path.stem for path in root.glob(f"*/{run}/weights/*.pt"))[:3]) if run else ""

@@ -724,7 +724,7 @@ def test_a_gzipped_bomb_is_not_unpacked(published: Path, tmp_path: Path) -> None
 def test_a_photograph_that_is_none_ends_a_run_in_one_line_and_leaves_no_folder(
     published: Path, server: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    root = tmp_path / "root"
+    root = tmp_path / "root?x=1 #%41 é"
     root.mkdir()
     data.resolve("full", ["mnistm"], root)
     victim = root / "BSDS500" / "images" / "train" / "train0.jpg"
