@@ -51,6 +51,7 @@ from trainables.core.files import (
     there,
     visible,
 )
+from trainables.core.images import NAME, Own
 
 log = logging.getLogger("stillroom")
 
@@ -251,12 +252,16 @@ def blended(digits: np.ndarray, photos: Sequence[np.ndarray], rng: np.random.Gen
     return np.maximum(ink, patches) - np.minimum(ink, patches)
 
 
-def load(name: str, variant: Variant, root: Path | None = None) -> dict[str, np.ndarray]:
-    """A data set by its name: the arrays of its dataclass, by their names. Errors: DataError."""
+def load(
+    name: str, variant: Variant | Literal["own"], root: Path | None = None, own: Own | None = None
+) -> dict[str, np.ndarray]:
+    """A data set by its name: the arrays of its dataclass, by their names, or those of `Own.load`. Errors: DataError."""
+    if own and (side := NAME.fullmatch(name)):
+        return own.load(int(side[1]))
     sets: dict[str, Callable[..., Images | Mnistm]] = {
         "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10, "mnistm": mnistm
     }  # fmt: skip
-    found = sets[name](variant, root)
+    found = sets[name]("full" if variant == "own" else variant, root)
     return {f.name: getattr(found, f.name) for f in fields(found)}
 
 
@@ -316,7 +321,7 @@ def _described(dataset: str, variant: str, root: Path | None) -> str:
     full = variant == "full"
     which = "full" if full else "shipped sample"
     if dataset == "cifar10":
-        place = _find_cifar(_root(root)) if full else Place(_shipped("cifar10_jpeg.zip"))
+        place = find_cifar(_root(root)) if full else Place(_shipped("cifar10_jpeg.zip"))
         names = [name for part in _cifar_names(place)[0].values() for name, _ in part] if place else []
         kinds = " and ".join(sorted({Path(name).suffix[1:].upper().replace("JPG", "JPEG") for name in names}))
         counts = "50,000 train / 10,000 test" if full else "2,000 train / 500 test"
@@ -471,17 +476,17 @@ def _ensure_cifar(root: Path) -> Place:
             archive.extractall(staging, filter="data")
         (staging / "cifar-10-batches-py").replace(root / "cifar-10-batches-py")
 
-    if (place := _find_cifar(root)) is None:
+    if (place := find_cifar(root)) is None:
         ways = f"cifar-10-batches-py, {CIFAR_ARCHIVE}, cifar10/{{train,test}}/<class>/*.jpg or cifar10_jpeg.zip"
         sought = f"CIFAR-10 is not in {root} ({ways}; found: {there(root)})"
-        fetch_once(root, lambda: _find_cifar(root) is not None, download, sought)
-        place = _find_cifar(root)
+        fetch_once(root, lambda: find_cifar(root) is not None, download, sought)
+        place = find_cifar(root)
         assert place is not None
     return place
 
 
-def _find_cifar(root: Path) -> Place | None:
-    """Where CIFAR-10 is under the root, as the published batches or as pictures. Errors: DataError if it is not whole."""
+def find_cifar(root: Path) -> Place | None:
+    """Where CIFAR-10 is under a root, as the published batches or as pictures. Errors: DataError if it is not whole."""
     partly = []
     for folder in (root / "cifar-10-batches-py", root):
         here = {entry.name for entry in visible(folder) if entry.is_file()}

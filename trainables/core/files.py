@@ -16,9 +16,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SAMPLE = Path(__file__).parent / "sample"  # ships with the package
 PICTURE = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|p[pg]m)$", re.IGNORECASE)  # how the name of one ends
@@ -150,17 +153,40 @@ def _walked(folder: Path | str, above: frozenset[str] = frozenset()) -> Iterator
 
 def picture(path: str, content: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """A picture's file as (H, W, 3) uint8. Errors: DataError, which names the path, also where (W, H) is not `size`."""
+    with _opened(path, content) as image:
+        if size not in (None, image.size):
+            raise OSError("{} x {} pixels, not {} x {}".format(*image.size, *size))
+        return np.asarray(image.convert("RGB"))
+
+
+def square(path: str, content: bytes, side: int) -> np.ndarray:
+    """The middle of a picture, upright, as (side, side, 3) uint8; what shows through lies on white. Errors: as `picture`."""
+    from PIL import Image, ImageOps
+
+    with _opened(path, content) as image:
+        image.draft(None, (2 * side, 2 * side))  # large JPEGs need not be decoded at more than twice that
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # which Pillow would cut off at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        elif upright.mode in ("I", "F"):
+            raise OSError(f"its pixels are of mode {upright.mode}, not of 8 or 16 bits")
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        return np.asarray(ImageOps.fit(upright.convert("RGB"), (side, side), Image.Resampling.BILINEAR))
+
+
+@contextmanager
+def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
+    """A picture as Pillow has it; whatever goes wrong inside becomes a DataError that names the path."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         quiet = warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)  # the limit is ours
         with quiet, Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if size not in (None, image.size):
-                raise OSError("{} x {} pixels, not {} x {}".format(*image.size, *size))
-            if width * height > MOST_PIXELS:
+            if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            return np.asarray(image.convert("RGB"))
+            yield image
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} has more than {MOST_PIXELS:,} pixels, the most that are read") from error
     except UnidentifiedImageError as error:  # whose text is the address of a buffer
