@@ -88,11 +88,12 @@ def _planned(study: Study, o: Options, info: Mapping[str, Any], name: str) -> tu
 
 
 def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
-    """The data of a run; info: run.json of the run that is continued, or empty. InputError where they cannot be had; a dry
-    run downloads nothing and says what a run would."""
+    """The data of a run; info: run.json of the run that is continued, which goes on with the variant that it began with, or
+    empty. InputError where they cannot be had; a dry run downloads nothing and says what a run would."""
     from trainables.core import data
 
-    names, own = study.datasets, _has_own(study, o)
+    began = info.get("data")
+    names, own = study.datasets, began == "own" if began else _has_own(study, o)
     if "dataset" in study.axes:
         names = _planned(study, o, info, "dataset")
     elif own:
@@ -102,19 +103,26 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
         if len(published) < len(names):
             return _own(names, published, o, info, own)
         with data.offline() if o.dry_run else contextlib.nullcontext():
-            wanted = "full" if o.dry_run and o.data == "auto" else o.data
+            wanted = began or ("full" if o.dry_run and o.data == "auto" else o.data)
             variant, why = data.resolve(wanted, names, o.data_root)
     except data.DataMissing as missing:
         if not o.dry_run:
-            raise InputError(str(missing)) from None
+            raise InputError(f"{missing}{_otherwise(study, o)}") from None
         otherwise = ", else the shipped sample" if o.data == "auto" else ""
         why = f"The full data, if a run can download them{otherwise}: {missing}."
         return Data(names, "full", why, o.data_root)
     except data.DataError as error:
         raise InputError(str(error)) from None
-    if variant == "sample" and o.data == "auto" and o.data_root:
-        raise InputError(f"--data-root {o.data_root}: {why} Ask for the sample with --data sample.")
+    if variant == "sample" and o.data == "auto" and o.data_root and not began:
+        raise InputError(
+            f"--data-root {o.data_root}: {why} Ask for the sample with --data sample{_otherwise(study, o)}."
+        )
     return Data(names, variant, why, o.data_root)
+
+
+def _otherwise(study: Study, o: Options) -> str:
+    """What else a data root may hold, for a message that misses something there."""
+    return f"; images of your own go into {o.data_root}/train/<class>" if study.own_images and o.data_root else ""
 
 
 def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Mapping[str, Any], there: bool) -> Data:

@@ -137,7 +137,8 @@ def survey(root: Path) -> Own:
                 f"{root}/train/{name} has no picture (jpg, png, ...; found: {there(root / 'train' / name)})"
             )
     if len(classes) < 2:
-        raise DataError(f"{root}/train has the class {', '.join(classes)} alone: two or more are needed")
+        have = f"the class {classes[0]} alone" if classes else "no folder of a class"
+        raise DataError(f"{root}/train has {have}: two or more are needed")
     for split in ("val", "test"):
         if unknown := sorted(pictures[split].keys() - set(classes)):
             raise DataError(

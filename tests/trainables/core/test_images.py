@@ -234,6 +234,18 @@ def test_a_study_trains_on_them_and_says_so(
     (photos / "train" / "keys" / "new.png").write_bytes(noise(5000))
     assert run(study, [*common, "--extend", folder.name, "--seeds", "3"]) == 2
     assert "no longer those that" in capsys.readouterr().err
+    (photos / "train").rename(photos / "cifar10")
+    assert run(study, [*common, "--extend", folder.name, "--seeds", "3"]) == 2
+    assert f"{photos}/train has no folder of a class" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(photos: Path) -> None:
+    study = cifar10_transfer.STUDY
+    options = parse(study, ["--extend", "latest", "--data-root", str(photos)])
+    axes = {name: list(axis.values) for name, axis in study.axes.items()}
+    assert data_of(study, options, {"data": "sample", "axes": axes}).variant == "sample"
+    with pytest.raises(InputError, match=r"CIFAR-10 is not in .* images of your own go into"), data.offline():
+        data_of(study, options, {"data": "full", "axes": axes})
 
 
 def test_labels_that_leave_no_image_unlabelled_are_refused_before_any_work(
