@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -136,6 +137,14 @@ def test_pictures_stand_upright_on_white_and_keep_their_greys(tmp_path: Path) ->
     assert (made(Image.new("RGBA", (8, 8), (0, 0, 0, 0))) == 255).all()
     assert (made(Image.fromarray(np.full((8, 8), 128 * 256, np.uint16))) == 128).all()
     assert made(Image.new("L", (3, 5), 77)).shape == (8, 8, 3)
+
+
+def test_names_of_classes_are_text_in_one_line(photos: Path) -> None:
+    (photos / "train" / "cups").rename(photos / "train" / "a\nb$c$")
+    (photos / "train" / "keys").rename(photos / "train" / os.fsdecode(b"c\xff"))
+    own = images.survey(photos)
+    assert own.classes == ("a?b$c$", "c?", "лампы") and "$" not in own.describe()
+    assert own.load(8)["classes"].tolist() == list(own.classes)
 
 
 @pytest.mark.parametrize(
