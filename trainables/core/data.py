@@ -101,7 +101,7 @@ CIFAR_FILES = {  # of cifar-10-batches-py: md5
 }
 CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
-CIFAR_PICTURES = r"cifar[-_]?10([-_](jpe?g|png|images))?(\.zip)?"  # names of folders and zips
+CIFAR_PICTURES = r"cifar[-_]?10([-_](jpe?g|png|images|python))?(\.zip)?"  # names of folders and zips
 CIFAR_ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 PHOTO_COUNTS = {"train": 200, "val": 100, "test": 200}
 PHOTO_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train", "val"), "test": ("test",)}
@@ -500,7 +500,7 @@ def find_cifar(root: Path) -> Place | None:
     for entry in visible(root):
         if re.fullmatch(CIFAR_PICTURES, entry.name.lower()):
             names, trouble = _cifar_names(place := Place(Path(entry.path)))
-            if not trouble:
+            if not trouble or _batch_names(place):
                 return place
             if any(names.values()):
                 partly.append(trouble)
@@ -519,11 +519,17 @@ def _archive(root: Path, name: str, algorithm: str, expected: str) -> Place | No
     return Place(root / name)
 
 
+def _batch_names(place: Place) -> dict[str, str]:
+    """Where the published batches are in a place; empty where they are not all there."""
+    names = {name.rpartition("/")[2]: name for name in place.files}
+    return names if CIFAR_FILES.keys() <= names.keys() else {}
+
+
 def _cifar_batches(place: Place) -> Images | None:
     """The published batches: pickles of {b"data": (N, 3072) uint8, b"labels": N numbers}, opened once their md5 is known. None
     where the place has pictures."""
-    names = {name.rpartition("/")[2]: name for name in place.files}
-    if not CIFAR_FILES.keys() <= names.keys():
+    names = _batch_names(place)
+    if not names:
         return None
     parts = []
     contents = place.read([names[name] for name in CIFAR_FILES])

@@ -248,7 +248,13 @@ def load(network: str, weights: str) -> dict[str, Tensor]:
         if objects := re.findall(r"GLOBAL ([\w.]+)", str(error)):
             what = f"{path} holds Python objects ({objects[0]}), which are not loaded"
             raise DataError(f"{what}: save model.state_dict() alone there") from error
-        raise DataError(f"{path} cannot be read as weights ({reason(error)}): put a good copy there") from error
+        first = reason(error).partition(".")[0]
+        told = (
+            first if " " in first and "eights" not in first else "torch.save has not made it, or not all of it is there"
+        )
+        raise DataError(
+            f"{path} cannot be read as weights ({told}): put a good copy there"
+        ) from error  # never to trust it
     found = _fitting(network, content)
     if not found:
         trouble = f"weights {weights} do not fit {network}: {_unlike(network, content)}; {_keys(content)}"

@@ -469,7 +469,11 @@ def test_the_published_batches_of_cifar10_are_downloaded_checked_and_exact(
     assert data.describe(["cifar10"], "full", root).startswith("CIFAR-10, full")
     (tmp_path / "by hand").mkdir()
     shutil.copy(published / data.CIFAR_ARCHIVE, tmp_path / "by hand")
-    for place in (tmp_path / "by hand", root / "cifar-10-batches-py"):  # the archive, and the very folder
+    (tmp_path / "zip").mkdir()
+    with zipfile.ZipFile(tmp_path / "zip" / "cifar-10-python.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(f"cifar-10-batches-py/{name}", content)
+    for place in (tmp_path / "by hand", root / "cifar-10-batches-py", tmp_path / "zip"):  # the archive, the very folder, a zip
         assert data.resolve("full", ["cifar10"], place)[0] == "full"
         assert np.array_equal(data.cifar10("full", place).train_images, images.train_images)
         assert data.describe(["cifar10"], "full", place).startswith("CIFAR-10, full")

@@ -300,11 +300,13 @@ def test_a_checkpoint_that_does_not_fit_lists_its_keys_and_names_the_network_tha
     refused({}, "it is empty")
     refused(torch.zeros(3), "it is a Tensor")
     refused(models.resnet18(), "holds Python objects (torchvision.models.resnet.ResNet), which are not loaded", "state_dict()")
-    for harmed in (b"", b"no weights", path.read_bytes()[:2000]):
+    tensors = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'  # a safetensors file
+    for harmed in (b"", b"no weights", len(tensors).to_bytes(8, "little") + tensors + bytes(4), path.read_bytes()[:2000]):
         path.write_bytes(harmed)
         with pytest.raises(DataError) as error:
             load("resnet18", str(path))
         one_line(error, str(path), "cannot be read")
+        assert "weights_only" not in str(error.value), "nobody is told to trust a file"
 
 
 def test_no_code_of_a_checkpoint_is_executed(tmp_path):
