@@ -39,14 +39,11 @@ class Data:
         from trainables.core import data
 
         published = [name for name in self.names if not images.NAME.fullmatch(name)]
-        said = (
-            [data.describe(published, "full" if self.own else self.variant, self.root)]
-            if published or not self.own
-            else []
-        )
-        said += [self.own.describe()] if self.own else []
+        said = data.describe(published, "full" if self.own else self.variant, self.root)
+        if self.own:
+            said = f"{said}; {self.own.describe()}" if published else self.own.describe()
         digest = {"data_digest": self.own.digest} if self.own else {}
-        return {"data": self.variant, "data_description": "; ".join(said), "datasets": self.names, **digest}
+        return {"data": self.variant, "data_description": said, "datasets": self.names, **digest}
 
     def tables(self) -> dict[str, list[dict]]:
         """Tables beside the rows: the classes of the user's images by their labels, and how many images each has."""
@@ -130,7 +127,8 @@ def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Map
     from trainables.core import data
 
     if not there or o.data_root is None:
-        raise InputError(f"--dataset {names[0]}: needs --data-root DIR with pictures in DIR/train/<class>")
+        name = next(name for name in names if name not in published)
+        raise InputError(f"--dataset {name}: needs --data-root DIR with pictures in DIR/train/<class>")
     if published:
         data.resolve("full", published, o.data_root)
     own = images.survey(o.data_root)

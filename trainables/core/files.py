@@ -74,6 +74,8 @@ class Place:
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The content of some files, by the paths that messages name them by. Errors: DataError, which names the file."""
         paths = {name: f"{self.path}/{name}" for name in names}
+        if gone := [name for name in names if name not in self.files]:
+            raise DataError(f"{paths[gone[0]]} is not there any more")
         with _readable(self.path):
             if self.path.is_dir():
                 for name in names:

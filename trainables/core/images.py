@@ -56,12 +56,9 @@ class Own:
         named = ", ".join(names) + f" and {rest} more" * bool(rest)
         train, val, test = (f"{len(self.files[split]):,}" for split in ("train", "val", "test"))
         text = f"Own images ({self.root.absolute().name}), {len(self.classes)} classes ({named}): {train} train / {val} validation / {test} test images"
-        shares = {1: "a sixth", 2: "a third"}.get(len(self.held_out))
-        parts = {"val": "validation", "test": "test"}
-        text += (
-            f"; {' and '.join(parts[part] for part in self.held_out)}: {shares} of train/, held out by file content"
-            * bool(shares)
-        )
+        if self.held_out:
+            parts = " and ".join({"val": "validation", "test": "test"}[part] for part in self.held_out)
+            text += f"; {parts}: {('a sixth', 'a third')[len(self.held_out) - 1]} of train/, held out by file content"
         text += f"; {self.repeated} of the test images are training images too" * bool(self.repeated)
         return text.replace("$", "＄")  # which begins a formula in titles
 
@@ -76,16 +73,12 @@ class Own:
 
     def load(self, side: int) -> dict[str, np.ndarray]:
         """The images as (N, 3, side, side) uint8, labels, names of the classes, and which of the training images are `val`."""
-        place, parts = (
-            Place(self.root, tuple(name for name, _ in self._all)),
-            {"train": ("train", "val"), "test": ("test",)},
-        )
-        found: dict[str, np.ndarray] = {"classes": np.array(self.classes)}
-        if (size := 3 * side**2 * len(self._all)) > memory() / 2:
-            what = f"{len(self._all):,} images of {side} x {side} pixels take {size / 2**30:.2f} GiB"
-            raise DataError(
-                f"{what}, more than half of this machine's memory: ask for a lower resolution, or take fewer"
-            )
+        place = Place(self.root, tuple(self.files))
+        parts = {"train": ("train", "val"), "test": ("test",)}
+        count = sum(map(len, self.files.values()))
+        if (size := 3 * side**2 * count) > memory() / 2:
+            what = f"{count:,} images of {side} x {side} pixels take {size / 2**30:.2f} GiB"
+            raise DataError(f"{what}, over half of this machine's memory: ask for a lower resolution, or take fewer")
 
         def make() -> dict[str, np.ndarray]:
             made = {}
@@ -98,16 +91,13 @@ class Own:
             return made
 
         images = cached("images", {"recipe": RECIPE, "side": side, "content": self.digest}, make)
+        found: dict[str, np.ndarray] = {"classes": np.array(self.classes)}
         kind = np.uint8 if len(self.classes) <= 256 else np.int64
         for split, of in parts.items():
             found[f"{split}_images"] = images[split]
             found[f"{split}_labels"] = np.array([label for part in of for _, label in self.files[part]], kind)
         n = len(self.files["train"])
         return found | {"val": np.arange(n, n + len(self.files["val"]))}
-
-    @property
-    def _all(self) -> list[tuple[str, int]]:
-        return [pair for part in self.files.values() for pair in part]
 
 
 def memory() -> int:
@@ -123,8 +113,8 @@ def found(root: Path) -> bool:
 def survey(root: Path) -> Own:
     """What is under the root, every file read once. Errors: DataError where that is no image set of two or more classes, or
     where nothing is left to train on, to choose by or to report."""
-    place = Place(root, ("train", "val", "test"))
     pictures: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
+    place = Place(root, tuple(pictures))
     for name in place.files:
         part, _, rest = name.partition("/")
         of, _, inner = rest.partition("/")
