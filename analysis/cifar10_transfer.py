@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What does a network that knows ImageNet know of CIFAR-10?
 #
-# A network with weights from elsewhere learns CIFAR-10 in one of four ways, `unfreezing`: its new **head** alone, on features
+# A network with weights from elsewhere learns CIFAR-10, or images of one's own, in one of four ways, `unfreezing`: its new **head** alone, on features
 # that are computed once and cached; the head and the **last block**; **gradual**, from the top down until half of the training;
 # **all** at once. The same with random weights, and an own CNN, say what the weights were worth. Of each setting (network,
 # weights, unfreezing, resolution, number of training images) the parameters of training are chosen on validation; the test
@@ -41,6 +41,9 @@ settings = sorted(
 chosen = choices(settings, tried, margin=run.margin)
 found = [s for s in settings if s.name in chosen]
 titles = {s.name: run.named(s.axes) for s in found}
+classes = run.table("classes")  # of images of the user's own
+if len(classes):
+    run.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
 
 
 def config(setting):
@@ -84,7 +87,7 @@ for shape in dict.fromkeys(zip(layers["network"], layers["resolution"], strict=T
 
 # %% [markdown]
 # ## How each was initialised and trained, and what came out
-# The head is always new: one linear layer to ten classes. Weights `imagenet` come with their normalisation; `random` ones are drawn
+# The head is always new: one linear layer to the classes. Weights `imagenet` come with their normalisation; `random` ones are drawn
 # from the seed by the family's own rule (a random body that stays frozen, from seed 0). Learning rates are peaks, after a warm-up
 # and before a linear decay. Where features were cached, "passes" are of the head alone. "Seconds" are of a student's training with its
 # evaluations on one worker (a head's: its share of a population's), those "a pass" of one over the training images alone.
@@ -128,7 +131,7 @@ if len(cached):
 
 # %% [markdown]
 # ## All settings
-# Pale: published, all with 50,000 images: ResNet-50 at 224 pixels (SimCLR, arXiv 2002.05709, Table B.5) and ResNet-18 from scratch
+# Pale, on CIFAR-10: published, all with 50,000 images: ResNet-50 at 224 pixels (SimCLR, arXiv 2002.05709, Table B.5) and ResNet-18 from scratch
 # (WeihaoZhuang/cifar10-100-fast-training), with larger budgets; the fast own CNN that ours follows, airbench94 and its larger
 # sister (KellerJordan/cifar10-airbench), over several views of each test image.
 
@@ -153,8 +156,8 @@ def kind(setting):
 
 
 ours = [blocks.rung(titles[s.name], test(s), kind(s), METRIC) for s in found]
-others = [blocks.rung(name, [value], "published", METRIC) for name, value in PUBLISHED.items()]
-heading = "Test accuracy on CIFAR-10, mean and 95 % interval, by the weights at the start"
+others = [] if len(classes) else [blocks.rung(name, [value], "published", METRIC) for name, value in PUBLISHED.items()]
+heading = f"Test accuracy{'' if len(classes) else ' on CIFAR-10'}, mean and 95 % interval, by the weights at the start"
 blocks.ladder(run, [*ours, *others], METRIC, heading, KINDS, descending=None, name="comparison")
 
 # %% [markdown]

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What do augmentation, gradual unfreezing and an adaptive learning rate each add to fine-tuning?
 #
-# A network with pretrained weights gets a new head for the ten classes of CIFAR-10 and is trained on a part of its images, with
+# A network with pretrained weights gets a new head for the classes of CIFAR-10, or of images of one's own, and is trained on a part of them, with
 # three things on or off:
 #
 # - **augmentation** (`iterative`): images are mirrored, moved, recoloured and partly covered, ever more strongly, in stages;
@@ -47,6 +47,9 @@ PUBLISHED = {"unfreezing": np.subtract(FULL, FREEZ_DISCR), "adaptive rate": np.s
 # %%
 AMONG = [axis for axis in ("lr", "discrimination") if axis in run.axes]
 settings = run.settings(but=(*OFF, *AMONG))
+classes = run.table("classes")  # of images of the user's own
+if len(classes):
+    run.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
 
 
 def combined(students):

@@ -45,6 +45,9 @@ planned = plan.assign(change=changed(plan, {"method": "supervised"}, alike, METR
 settings = run.settings(but=[*CELL, "labels"], first=["dataset", "network"], cells=planned)
 cases = run.settings(but=CELL, first=["dataset", "network", "labels"], cells=planned)
 titles = {s.name: run.named(s.axes) for s in [*settings, *cases]}
+classes = run.table("classes")  # of images of the user's own
+if len(classes):
+    run.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
 
 
 def named(cell):

@@ -11,6 +11,7 @@ after 4 passes, 86.5 % (85.5 to 87.4). At 64 pixels and 2,000 labels the last bl
 
     python studies/cifar10_transfer.py --num-gpus 4
     python studies/cifar10_transfer.py --preset own
+    python studies/cifar10_transfer.py --data-root photos     # images of your own: photos/train/<class>/*
 """
 
 from studies.harness import Preset, Study, above, at_least, between, count_or_all, grid, loguniform, main, one_of
@@ -58,6 +59,7 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.transfer:Transfer",
     datasets=("cifar10",),
+    own_images="images_{resolution}",
     metric="val_accuracy",
     mode="max",
     metrics=(

@@ -11,6 +11,7 @@ plain 59.8 % (56.4 to 63.2), unfreezing + adaptive rate 62.3 % (a tie), augmenta
 unfreezing and one cycle saves it. About 25 minutes on two cores.
 
     python studies/finetuning.py
+    python studies/finetuning.py --data-root photos           # images of your own: photos/train/<class>/*
     python studies/finetuning.py --rate constant one_cycle plateau --unfreezing all --train-size 500 2000
 """
 
@@ -28,6 +29,7 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.finetuning:FineTuning",
     datasets=("cifar10",),
+    own_images="images_{resolution}",
     metric="val_accuracy",
     mode="max",
     among=("augmentation", "unfreezing", "rate", "discrimination", "lr"),

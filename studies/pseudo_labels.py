@@ -13,6 +13,7 @@ supervised; with 4,000 it ties with weak views. 10 minutes on two cores.
     python studies/pseudo_labels.py --num-gpus 4
     python studies/pseudo_labels.py --preset cnn         # the same with a small convolutional network
     python studies/pseudo_labels.py --preset cifar10     # and on CIFAR-10 at a small budget
+    python studies/pseudo_labels.py --data-root photos   # images of your own: photos/train/<class>/*
     python studies/pseudo_labels.py --preset targets     # hard or soft labels, with and without the ramp
 """
 
@@ -34,10 +35,14 @@ def canonical(config):
     return c
 
 
+OWN_IMAGES = ("images_32", "images_64", "images_96")
+WHAT = "What is classified; images_64, the default where --data-root has train/<class>/*: these images at 64 pixels."
+
 STUDY = Study(
     name="pseudo_labels",
     question=__doc__,
     trainable="trainables.pseudo_labels:PseudoLabels",
+    own_images="images_64",
     metric="val_accuracy",
     mode="max",
     among=("method", "threshold", "target_temperature", "weight", "ramp", "lr"),
@@ -56,7 +61,7 @@ STUDY = Study(
     ),
     tables={"calibration": ("split", "bin")},
     trials={
-        "dataset": grid("mnist", limit=one_of("mnist", "cifar10"), help="What is classified."),
+        "dataset": grid("mnist", limit=one_of("mnist", "cifar10", *OWN_IMAGES), help=WHAT),
         "network": grid(
             "mlp_300", limit=one_of("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm"), help="The network."
         ),

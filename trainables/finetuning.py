@@ -26,9 +26,8 @@ from trainables.core.network import ADAMW, DECAYED, Network, NetworkPack
 from trainables.core.population import PRECISIONS
 from trainables.core.pretrained import INITIALISATION, build, described, resized, stages
 from trainables.core.schedules import THAWED_BY, Plateau, one_cycle, stairs
-from trainables.core.splits import Splits
+from trainables.core.splits import CLASSES, Splits, classes, images_at
 
-CLASSES = 10
 HEAD, TRAINING, VALIDATION, TEST, AUGMENTATION, ORDER = range(6)  # purposes that draw random numbers
 WEIGHT_DECAY = 0.01  # of AdamW, torch's default
 EVALUATIONS = 6
@@ -82,7 +81,8 @@ class Source:
 
 
 class FineTuning(NetworkPack):
-    """One network that is fine-tuned. datasets: {"cifar10": its arrays}."""
+    """One network that is fine-tuned. datasets: {"cifar10": its arrays}, or {"images_64": those of the user's own
+    images at 64 pixels, ...}."""
 
     config_type = Config
     method: ClassVar[Mapping[str, str]] = {
@@ -117,10 +117,9 @@ class FineTuning(NetworkPack):
     }
 
     @classmethod
-    def described(cls, config: Config) -> dict[str, str]:
-        return {
-            f"{config.network} at {config.resolution} pixels": described(config.network, CLASSES, config.resolution)
-        }
+    def described(cls, config: Config, classes: int = CLASSES) -> dict[str, str]:
+        layers = described(config.network, classes, config.resolution)
+        return {f"{config.network} at {config.resolution} pixels": layers}
 
     @staticmethod
     def artifact(config: Config) -> Source:
@@ -129,7 +128,7 @@ class FineTuning(NetworkPack):
     @staticmethod
     def prepare(artifact: Source, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The weights by the names of their parameters and buffers, read once, without the head; and their row for `networks`."""
-        model = build(artifact.network, CLASSES, artifact.weights, seed=0)
+        model = build(artifact.network, classes(next(iter(datasets.values()))), artifact.weights, seed=0)
         parts = stages(model)
         count = {name: float(sum(p.numel() for p in stage.parameters())) for name, stage in parts.items()}
         arrays = {name: t.numpy() for name, t in model.state_dict().items() if not name.startswith("head.")}
@@ -145,7 +144,7 @@ class FineTuning(NetworkPack):
     def __init__(self, configs: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
         super().__init__(configs, datasets, answers, device)
         c = self.common
-        sets = Splits(datasets["cifar10"], self.device)
+        sets = Splits(images_at(datasets, c.resolution), self.device)
         tests = torch.arange(len(sets.test_labels), device=self.device)
         self.sets = {  # images and labels by purpose
             "train": _some(sets.images, sets.labels, sets.train, c.train_size, c.seed, TRAINING),
@@ -153,7 +152,7 @@ class FineTuning(NetworkPack):
             "test": _some(sets.test_images, sets.test_labels, tests, c.test_size, 0, TEST),
         }
         images, _ = self.sets["train"]
-        model = build(c.network, CLASSES, "random", substream(c.seed, HEAD), images)
+        model = build(c.network, sets.classes, "random", substream(c.seed, HEAD), images)
         if c.weights != "random":  # random ones are the seed's
             weights = {name: torch.from_numpy(np.array(a)) for name, a in answers.items()}
             model.load_state_dict({**model.state_dict(), **weights})

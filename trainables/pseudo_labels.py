@@ -13,7 +13,7 @@ supervised*    the labelled images alone, as they are or augmented
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -24,16 +24,17 @@ from torch import Tensor
 
 from trainables.core import augment
 from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.files import DataError
 from trainables.core.limits import above, at_least, between, checked, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import graph, summary
 from trainables.core.pack import Pack
 from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
 from trainables.core.schedules import WARMUP_LINEAR, rise
-from trainables.core.splits import SPLIT, Splits, shape, to_float
+from trainables.core.splits import CLASSES, SPLIT, Splits, shape, to_float
 
-CLASSES = 10
-DATASETS, STUDIED = ("mnist", "cifar10"), ("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm")
+OWN_IMAGES = ("images_32", "images_64", "images_96")
+DATASETS, STUDIED = ("mnist", "cifar10", *OWN_IMAGES), ("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm")
 LABELLED, UNLABELLED, ASKED, LEARNT, VIEW, START, DRAWN, OWN, WATCH = range(9)  # purposes that draw random numbers
 RISE_FROM = 1 / 6  # of the ramp: Lee's weight begins to rise at pass 100 and is full at 600
 WATCHED = 2000  # unlabelled images whose answers are judged
@@ -128,8 +129,8 @@ class PseudoLabels(Pack):
         ),
         "images": (
             "In [-1, 1]. weak: moved by up to 2 pixels (MNIST), or mirrored with probability 1/2 and moved by up to 4 "
-            "(CIFAR-10). strong: weak, then turned, stretched, slanted and moved, CIFAR-10 recoloured, and a square "
-            "of 8 (MNIST) or 16 (CIFAR-10) pixels covered. Labelled images are weakly augmented in fixmatch and "
+            "(CIFAR-10; of other images an eighth of the side). strong: weak, then turned, stretched, slanted and moved, CIFAR-10 recoloured, and a square "
+            "of 8 (MNIST) or 16 (CIFAR-10; half of the side) pixels covered. Labelled images are weakly augmented in fixmatch and "
             "supervised_weak, strongly in supervised_strong, else not at all."
         ),
         "optimiser": (
@@ -150,9 +151,16 @@ class PseudoLabels(Pack):
     students: Population
 
     @classmethod
-    def described(cls, config: Config) -> dict[str, str]:
-        layers = summary(graph(config.network, CLASSES), shape(config.dataset))
+    def described(cls, config: Config, classes: int = CLASSES) -> dict[str, str]:
+        layers = summary(graph(config.network, classes), shape(config.dataset))
         return {f"{config.network} ({config.dataset})": layers}
+
+    @classmethod
+    def require(cls, configs: Iterable[Config], images: int | None = None) -> None:
+        """DataError where a student's labels leave none of the user's own images unlabelled."""
+        if images is not None and (most := max(c.labels for c in configs)) >= images:
+            fewer = f"name fewer, such as --labels {CLASSES} {images // 2}" if images > 2 * CLASSES else "add images"
+            raise DataError(f"{most} labels leave none of {images} training images unlabelled: {fewer}")
 
     @staticmethod
     def artifact(config: Config) -> Draw:
@@ -167,7 +175,7 @@ class PseudoLabels(Pack):
         labelled = balanced(sets.labels, sets.train, artifact.labels, artifact.seed, DRAWN)
         row = {"dataset": artifact.dataset, "labels": artifact.labels, "seed": artifact.seed}
         sizes = {"unlabelled": len(sets.train) - len(labelled), "val": len(sets.val), "test": len(sets.test_labels)}
-        return {"labelled": labelled.numpy()}, row | sizes | {"own_val": own_size(artifact.labels)}
+        return {"labelled": labelled.numpy()}, row | sizes | {"own_val": min(own_size(artifact.labels), len(sets.val))}
 
     @staticmethod
     def student_bytes(config: Config) -> int:
@@ -195,7 +203,7 @@ class PseudoLabels(Pack):
     def _population(self) -> Population:
         c, rates = self.common, [each.lr for each in self.configs]
         start = [substream(c.seed, START)] * len(rates)
-        return Population(graph(c.network, CLASSES), shape(c.dataset), start, rates, self.device, c.precision)
+        return Population(graph(c.network, self.sets.classes), shape(c.dataset), start, rates, self.device, c.precision)
 
     def round(self, step: int) -> int:
         """0 while there are labels only, then 1, 2, ...; equally long. Always 1 for a method without rounds."""
@@ -350,14 +358,14 @@ def _some(pool: Tensor, count: int, seed: int, purpose: int) -> Tensor:
 def weak(x: Tensor, g: torch.Generator) -> Tensor:
     if x.shape[1] == 1:
         return augment.shifted(x, g, 2)
-    return augment.shifted(augment.flipped(x, g), g, 4)
+    return augment.shifted(augment.flipped(x, g), g, x.shape[-1] // 8)
 
 
 def strong(x: Tensor, g: torch.Generator) -> Tensor:
     x = augment.written_otherwise(weak(x, g), g, x.shape[-1])
     if x.shape[1] == 3:
         x = augment.recoloured(x, g)
-    return augment.erased(x, 16, g) if x.shape[1] == 3 else augment.erased(x, 8, g, value=-1)
+    return augment.erased(x, x.shape[-1] // 2, g) if x.shape[1] == 3 else augment.erased(x, 8, g, value=-1)
 
 
 VIEWS = {"none": lambda x, g: x, "weak": weak, "strong": strong}

@@ -1,4 +1,4 @@
-"""Transfer learning: a network with weights from elsewhere learns CIFAR-10, by its head alone, from the top, or whole.
+"""Transfer learning: a network with weights from elsewhere learns CIFAR-10, or images of the user's own, by its head alone, from the top, or whole.
 
 heads     where all but the head is frozen, the features of every image are computed once, kept in the cache, and heads
           are trained on them as one population: hundreds of configurations in the time of one. Augmentation comes
@@ -40,9 +40,8 @@ from trainables.core.pretrained import (
     resized,
 )
 from trainables.core.schedules import THAWED_BY, UNFREEZINGS, WARMUP_LINEAR
-from trainables.core.splits import SPLIT, Splits, shared
+from trainables.core.splits import CLASSES, SPLIT, Splits, images_at, shared
 
-CLASSES = 10
 ORDER, LABELLED, AUGMENTATION, VIEW = range(4)  # purposes that draw random numbers
 AUGMENTATIONS, HEAD_STARTS = ("none", "flip", "flip_shift"), ("uniform", "zero")
 SHIFT = 1 / 16  # of the side: 2 of 32 pixels
@@ -128,7 +127,7 @@ class Heads(Pack):
         cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
         """The features of the training images, (views, N, D), and of the test images, (N, D)."""
-        images = datasets["cifar10"]
+        images = images_at(datasets, artifact.resolution)
         model = _body(artifact.network, artifact.weights, Splits(images, "cpu"))
         key = {
             "recipe": 1, "source": repr(artifact), "shift": SHIFT,
@@ -154,7 +153,7 @@ class Heads(Pack):
         self.mean, self.deviation = sample.mean(0), sample.std(0) + 1e-5
         optimiser = {"sgd": "nesterov", "adamw": "adam"}[c.optimiser]
         self.students = Population(
-            (Linear(CLASSES),), (self.views.shape[-1],), [c.seed] * len(configs), [p.lr for p in configs], self.device,
+            (Linear(self.sets.classes),), (self.views.shape[-1],), [c.seed] * len(configs), [p.lr for p in configs], self.device,
             mode="stacked", optimiser=optimiser,
         )  # fmt: skip
         zero = torch.tensor([p.head_start == "zero" for p in configs], device=self.device)
@@ -221,7 +220,8 @@ class WholeNetwork(NetworkPack):
         cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
         """Nothing that students need."""
-        return {}, _row(artifact, _body(artifact.network, artifact.weights, Splits(datasets["cifar10"], "cpu")), 0.0)
+        images = images_at(datasets, artifact.resolution)
+        return {}, _row(artifact, _body(artifact.network, artifact.weights, Splits(images, "cpu")), 0.0)
 
     @staticmethod
     def student_bytes(config: Config) -> int:
@@ -232,7 +232,7 @@ class WholeNetwork(NetworkPack):
         c = self.common
         self.sets, self.pool = _data(c, datasets, self.device)
         self.steps_per_pass = max(1, len(self.pool) // c.batch_size)
-        model = build(c.network, CLASSES, c.weights, c.seed, self.sets.images[self.pool[:WHITENED]])
+        model = build(c.network, self.sets.classes, c.weights, c.seed, self.sets.images[self.pool[:WHITENED]])
         if c.head_start == "zero":
             with torch.no_grad():
                 for p in model[-1].parameters():
@@ -277,7 +277,8 @@ class WholeNetwork(NetworkPack):
 
 
 class Transfer(Trainable):
-    """Heads or a whole network, as the configs say. datasets: {"cifar10": its arrays}."""
+    """Heads or a whole network, as the configs say. datasets: {"cifar10": its arrays}, or {"images_64": those of the user's
+    own images at 64 pixels, ...}."""
 
     config_type = Config
     may_differ = Heads.may_differ
@@ -316,13 +317,12 @@ class Transfer(Trainable):
     }
 
     @classmethod
-    def described(cls, config: Config) -> dict[str, str]:
-        return {
-            f"{config.network} at {config.resolution} pixels": described(config.network, CLASSES, config.resolution)
-        }
+    def described(cls, config: Config, classes: int = CLASSES) -> dict[str, str]:
+        layers = described(config.network, classes, config.resolution)
+        return {f"{config.network} at {config.resolution} pixels": layers}
 
     @classmethod
-    def require(cls, configs: Iterable[Config]) -> None:
+    def require(cls, configs: Iterable[Config], images: int | None = None) -> None:
         """DataError where weights are not at hand and cannot be fetched."""
         check_weights((c.network, c.weights) for c in configs)
 
@@ -367,7 +367,7 @@ def _kind(frozen: bool) -> type[Heads] | type[WholeNetwork]:
 
 def _data(c: Config, datasets: Mapping[str, Arrays], device: torch.device) -> tuple[Splits, Tensor]:
     """The data set, and indices of the training images that a student sees."""
-    sets = Splits(datasets["cifar10"], device)
+    sets = Splits(images_at(datasets, c.resolution), device)
     count = len(sets.train) if c.train_size == "all" else int(c.train_size)
     return sets, balanced(sets.labels, sets.train, count, c.seed, LABELLED)
 
@@ -390,7 +390,7 @@ def moved(x: Tensor, g: torch.Generator) -> Tensor:
 
 def _body(network: str, weights: str, sets: Splits) -> torch.nn.Sequential:
     """The network that stays frozen: where its weights are random, drawn once."""
-    return build(network, CLASSES, weights, seed=0, images=sets.images[sets.train[:WHITENED]])
+    return build(network, sets.classes, weights, seed=0, images=sets.images[sets.train[:WHITENED]])
 
 
 def _row(source: Source, model: torch.nn.Sequential, seconds: float) -> dict:

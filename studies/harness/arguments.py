@@ -56,6 +56,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
 
     points = study.margin_of(None) * unit(study.metric)
     presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())
+    own = "; or of images of your own: DIR/train/<class>/*, two or more classes of any size, and DIR/val and DIR/test likewise (without them a share of train is held out)" * bool(study.own_images)
     table = {
         "preset": arg(Literal[tuple(study.presets)], "course", f"Size of the study. {presets}."),
         "num_gpus": arg(int, 0, "GPUs the study may use in all."),
@@ -66,7 +67,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "samples": arg(int, 20, "Points per regime (a combination of trial axes) for random and optuna."),
         "scheduler": arg(Literal["none", "asha"], "none", "Whether weak configs are stopped early (ASHA, on the validation metric)."),
         "data": arg(Literal["auto", "sample", "full"], "auto", "full data set; the small real sample that ships with the package; or full where it can be had, else the sample."),
-        "data_root": arg(Path | None, None, "Folder of the data sets, in torchvision's layout.", metavar="DIR", help_behavior_hint="(default: your cache folder)"),
+        "data_root": arg(Path | None, None, f"Folder of the data sets, in torchvision's layout{own}.", metavar="DIR", help_behavior_hint="(default: your cache folder)"),
         "address": arg(str, "local", "Where it runs: local (Ray on this machine), auto (the cluster this machine belongs to), HOST:PORT, ray://..., or inline (this process, without Ray).", metavar="WHERE"),
         "storage": arg(str, "results", "Where run folders go: a folder or s3://bucket/path.", metavar="DIR|URI"),
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
@@ -125,7 +126,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
             raise InputError(f"--seeds {values['seeds']}: one run may have {MOST_CELLS:,} cells")
         axes["seed"] = tuple(range(values["seeds"]))
     options = Options(
-        **{k: v for k, v in values.items() if k != "no_report" and k not in study.axes},
+        **{k: v for k, v in values.items() if k not in ("no_report", "data_root") and k not in study.axes},
+        data_root=given.data_root and given.data_root.expanduser(),
         report=not values["no_report"],
         axes=axes,
         given=flags,

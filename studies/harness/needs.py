@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,62 +12,134 @@ from studies.harness.arguments import Options
 from studies.harness.plan import Plan
 from studies.harness.progress import say
 from studies.harness.study import InputError, Study
+from trainables.core import images
+from trainables.core.images import Own
 
 
 @dataclass(frozen=True)
 class Data:
-    """Data sets by name, which variant of them a run takes (sample or full), and why."""
+    """Data sets by name, which variant of them a run takes (sample, full or own), and why. own: the user's images, if any."""
 
     names: tuple[str, ...]
-    variant: Literal["sample", "full"]
+    variant: Literal["sample", "full", "own"]
     why: str
     root: Path | None
+    own: Own | None = None
 
     def load(self) -> Mapping[str, Any]:
         from trainables.core import data
 
         try:
-            return {name: data.load(name, self.variant, self.root) for name in self.names}
+            return {name: data.load(name, self.variant, self.root, self.own) for name in self.names}
         except data.DataError as error:
             raise InputError(str(error)) from None
 
-    def describe(self) -> str:
+    def about(self) -> dict[str, Any]:
+        """What run.json says of the data."""
         from trainables.core import data
 
-        return data.describe(self.names, self.variant, self.root)
+        published = [name for name in self.names if not images.NAME.fullmatch(name)]
+        said = data.describe(published, "full" if self.own else self.variant, self.root)
+        if self.own:
+            said = f"{said}; {self.own.describe()}" if published else self.own.describe()
+        digest = {"data_digest": self.own.digest} if self.own else {}
+        return {"data": self.variant, "data_description": said, "datasets": self.names, **digest}
+
+    def tables(self) -> dict[str, list[dict]]:
+        """Tables beside the rows: the classes of the user's images by their labels, and how many images each has."""
+        return {"classes": [{"data": self.variant, **line} for line in self.own.table()]} if self.own else {}
+
+
+def settled(study: Study, o: Options) -> Options:
+    """The options of a new run; where --data-root has images of the user's own and the study has an axis `dataset`, that is
+    what they are called there, unless the command line says otherwise."""
+    if "dataset" in study.axes and "dataset" not in o.axes and _has_own(study, o):
+        return replace(o, axes={**o.axes, "dataset": (study.own_images,)})
+    return o
+
+
+def _has_own(study: Study, o: Options) -> bool:
+    """Whether the data root has images of the user's own for a study that takes them. InputError where it has CIFAR-10 too."""
+    from trainables.core import data
+
+    if not study.own_images or o.data == "sample" or o.data_root is None:
+        return False
+    try:
+        if not images.found(o.data_root):
+            return False
+        place = data.find_cifar(o.data_root)
+    except data.DataError as error:
+        raise InputError(str(error)) from None
+    if place is not None and place.path != o.data_root:
+        both = f"{place.path} is CIFAR-10, and {o.data_root}/train has images of another set"
+        raise InputError(f"--data-root {o.data_root}: {both}; name a folder that has one of them")
+    return place is None
+
+
+def _planned(study: Study, o: Options, info: Mapping[str, Any], name: str) -> tuple:
+    """The values of an axis in a run. info: see `data_of`."""
+    before = tuple(info.get("axes", {}).get(name, ()))
+    usual = () if before and o.axes else study.chosen(o.preset, "full", {})[name]
+    chosen = o.axes.get(name) or usual
+    return tuple(dict.fromkeys((*before, *chosen))) if o.extend or not before else before
 
 
 def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
-    """The data of a run; info: run.json of the run that is continued, or empty. InputError where they cannot be had; a dry
-    run downloads nothing and says what a run would."""
+    """The data of a run; info: run.json of the run that is continued, which goes on with the variant that it began with, or
+    empty. InputError where they cannot be had; a dry run downloads nothing and says what a run would."""
     from trainables.core import data
 
-    names = study.datasets
-    if axis := study.axes.get("dataset"):
-        before = tuple(info.get("axes", {}).get("dataset", ()))
-        usual = () if before and o.axes else study.presets[o.preset].axes.get("dataset", axis.values)
-        chosen = o.axes.get("dataset") or usual
-        names = tuple(dict.fromkeys((*before, *chosen))) if o.extend or not before else before
+    began = info.get("data")
+    names, own = study.datasets, began == "own" if began else _has_own(study, o)
+    if "dataset" in study.axes:
+        names = _planned(study, o, info, "dataset")
+    elif own:
+        names = tuple(study.own_images.format(resolution=side) for side in _planned(study, o, info, "resolution"))
+    published = [name for name in names if not images.NAME.fullmatch(name)]
     try:
+        if len(published) < len(names):
+            return _own(names, published, o, info, own)
         with data.offline() if o.dry_run else contextlib.nullcontext():
-            wanted = "full" if o.dry_run and o.data == "auto" else o.data
+            wanted = began or ("full" if o.dry_run and o.data == "auto" else o.data)
             variant, why = data.resolve(wanted, names, o.data_root)
     except data.DataMissing as missing:
         if not o.dry_run:
-            raise InputError(str(missing)) from None
+            raise InputError(f"{missing}{_otherwise(study, o)}") from None
         otherwise = ", else the shipped sample" if o.data == "auto" else ""
         why = f"The full data, if a run can download them{otherwise}: {missing}."
         return Data(names, "full", why, o.data_root)
     except data.DataError as error:
         raise InputError(str(error)) from None
-    if variant == "sample" and o.data == "auto" and o.data_root:
-        raise InputError(f"--data-root {o.data_root}: {why} Ask for the sample with --data sample.")
+    if variant == "sample" and o.data == "auto" and o.data_root and not began:
+        raise InputError(
+            f"--data-root {o.data_root}: {why} Ask for the sample with --data sample{_otherwise(study, o)}."
+        )
     return Data(names, variant, why, o.data_root)
 
 
-def require(study: Study, o: Options, plan: Plan) -> None:
-    """InputError where something that the students start from is not at hand; a dry run names what would be downloaded.
-    Imports torch."""
+def _otherwise(study: Study, o: Options) -> str:
+    """What else a data root may hold, for a message that misses something there."""
+    return f"; images of your own go into {o.data_root}/train/<class>" if study.own_images and o.data_root else ""
+
+
+def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Mapping[str, Any], there: bool) -> Data:
+    """Data that are images of the user's own, or some of them. Errors: InputError, DataError."""
+    from trainables.core import data
+
+    if not there or o.data_root is None:
+        name = next(name for name in names if name not in published)
+        raise InputError(f"--dataset {name}: needs --data-root DIR with pictures in DIR/train/<class>")
+    if published:
+        data.resolve("full", published, o.data_root)
+    own = images.survey(o.data_root)
+    if info.get("data_digest", own.digest) != own.digest:
+        raise InputError(f"the images under {o.data_root} are no longer those that {info['run']} began with")
+    return Data(names, "own", f"{own.describe()}.", o.data_root, own)
+
+
+def require(study: Study, o: Options, plan: Plan, found: Data) -> None:
+    """InputError where something that the students start from is not at hand, or where the user's images are too few; a dry run
+    names what would be downloaded. Imports torch."""
     from trainables.core import data
 
     configs = [config for trial in plan.trials for config in trial.students]
@@ -81,7 +153,7 @@ def require(study: Study, o: Options, plan: Plan) -> None:
         students = [cls.config_type(**config) for config in configs]
         if students:
             with data.offline() if o.dry_run else contextlib.nullcontext():
-                cls.require(students)
+                cls.require(students, len(found.own.files["train"]) if found.own else None)
     except data.DataMissing as missing:
         if not o.dry_run:
             raise InputError(str(missing)) from None

@@ -5,11 +5,13 @@ Imported only when a study runs on Ray.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
 import shutil
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -401,7 +403,9 @@ def _optuna(study: Study, searched: Search, folder: RunFolder):
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{folder.path}/optuna.db")
+    # through a connection of our own, for in a URL ? and % are no characters of a path
+    connect = functools.partial(sqlite3.connect, f"{folder.path}/optuna.db", check_same_thread=False)
+    storage = optuna.storages.RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connect})
     direction = optuna.study.StudyDirection.MAXIMIZE if study.mode == "max" else optuna.study.StudyDirection.MINIMIZE
     known = optuna.create_study(storage=storage, study_name=searched.name, load_if_exists=True, direction=direction)
     states = optuna.trial.TrialState

@@ -27,6 +27,7 @@ from studies.harness.study import InputError, Study
 if TYPE_CHECKING:
     from studies.harness.engine import Engine
     from studies.harness.ray_adapter import Tuning
+    from trainables.core.images import Own
 
 INTERRUPTED = 130
 MOST_NETWORKS = 10  # whose layers run.json has
@@ -42,6 +43,7 @@ class Run:
         else:
             self.folder = folders.RunFolder(options.storage, study.name, folders.new_name())
             self.earlier = Earlier()
+            options = needs.settled(study, options)
         self.study, self.options, self.words = study, options, words
         self.info: dict[str, Any] = dict(self.earlier.info)
         self.data = needs.data_of(study, options, self.info)
@@ -56,7 +58,7 @@ class Run:
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
         if not o.dry_run or o.keep_weights or "weights" in self.study.axes:
-            needs.require(self.study, o, self.plan)  # imports torch, which other dry runs do without
+            needs.require(self.study, o, self.plan, self.data)  # imports torch, which other dry runs do without
         if o.dry_run:
             self.folder.check()
             return 0
@@ -120,16 +122,17 @@ class Run:
         }  # fmt: skip
         self.info = {**first, **self.info} | {
             **{name: getattr(o, name) for name in (*KEPT, *WHERE)}, "pack": plan.pack,
-            "data_root": o.data_root and str(o.data_root.absolute()), "data": self.data.variant,
-            "data_description": self.data.describe(), "datasets": self.data.names,
+            "data_root": o.data_root and str(o.data_root.absolute()), **self.data.about(),
             "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
             "student_axes": list(study.students), "metric": study.metric, "mode": study.mode, "margin": study.margin_of(o.decide),
-            "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan),
+            "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan, self.data.own),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
         }  # fmt: skip
         self.info.pop("given", None)  # what older runs called overrides
         self.folder.write_json(self.info)
+        for table, lines in self.data.tables().items():
+            self.folder.write_rows(table, table, [{"study": study.name, "run": self.folder.run, **line} for line in lines])
         say(f"run       {self.folder.uri}")
 
     # Training
@@ -252,14 +255,15 @@ class Run:
             return INTERRUPTED
 
 
-def how_made(plan: Plan) -> dict[str, Any]:
+def how_made(plan: Plan, own: Own | None = None) -> dict[str, Any]:
     """What run.json says of how a plan's students are made and trained: their method, and the layers of their networks by
-    name, or of the first ones where these are very many. Imports torch, where the trainable does."""
+    name, or of the first ones where these are very many. own: the user's images, if any. Imports torch, where the trainable
+    does."""
     cls = plan.study.load()
     found: dict[str, str] = {}
     for config in plan.apart():
-        found |= cls.described(cls.config_type(**config))
+        found |= cls.described(cls.config_type(**config), **({"classes": len(own.classes)} if own else {}))
     shown = dict(list(found.items())[:MOST_NETWORKS])
     if more := list(found)[MOST_NETWORKS:]:
         shown[f"{len(more)} more"] = "\n".join(more)
-    return {"method": dict(cls.method), "networks": shown}
+    return {"method": {**cls.method, **({"split": own.split} if own else {})}, "networks": shown}

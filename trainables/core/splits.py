@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from trainables.core.data import holdout
+from trainables.core.images import NAME
 
+CLASSES = 10  # of every published data set
 HELD_OUT = 1 / 12  # share of the training images that only choose: 5,000 of MNIST's 60,000
 SPLIT = (  # in words, of the full data sets
     "1/12 of the training images is held out, the same for every student (5,000 of 60,000; of CIFAR-10 4,167 of "
@@ -21,14 +23,29 @@ SPLIT = (  # in words, of the full data sets
 
 class Splits:
     """images: all training images (N, ...) uint8, labels: (N,); train, val: indices into them, ascending, the same for
-    every student unless a seed is named; test_images, test_labels: what nothing is chosen on."""
+    every student unless a seed is named, or those that the images come with; test_images, test_labels: what nothing is
+    chosen on; classes: how many there are."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], device: torch.device | str, seed: int = 0) -> None:
         self.images, self.labels = shared(arrays["train_images"], device), shared(arrays["train_labels"], device).long()
         self.test_images = shared(arrays["test_images"], device)
         self.test_labels = shared(arrays["test_labels"], device).long()
         n = len(self.labels)
-        self.train, self.val = (torch.from_numpy(part).to(device) for part in holdout(n, round(n * HELD_OUT), seed))
+        parts = holdout(n, round(n * HELD_OUT), seed)
+        if "val" in arrays:
+            parts = np.setdiff1d(np.arange(n), arrays["val"]), np.array(arrays["val"])
+        self.train, self.val = (torch.from_numpy(part).to(device) for part in parts)
+        self.classes = classes(arrays)
+
+
+def classes(arrays: Mapping[str, np.ndarray]) -> int:
+    """How many classes a data set has."""
+    return len(arrays["classes"]) if "classes" in arrays else CLASSES
+
+
+def images_at(datasets: Mapping[str, Mapping[str, np.ndarray]], resolution: int) -> Mapping[str, np.ndarray]:
+    """The user's own images at a resolution where the run has them, else CIFAR-10."""
+    return datasets[f"images_{resolution}"] if f"images_{resolution}" in datasets else datasets["cifar10"]
 
 
 def shared(array: np.ndarray, device: torch.device | str) -> Tensor:
@@ -39,10 +56,12 @@ def shared(array: np.ndarray, device: torch.device | str) -> Tensor:
 
 def shape(dataset: str) -> tuple[int, int, int]:
     """Of one prepared image."""
+    if own := NAME.fullmatch(dataset):
+        return (3, int(own[1]), int(own[1]))
     return (3, 32, 32) if dataset == "cifar10" else (1, 28, 28)
 
 
 def to_float(x: Tensor) -> Tensor:
-    """uint8 images (B, 28, 28) or (B, 3, 32, 32) to floats in [-1, 1], (B, 1, 28, 28) or (B, 3, 32, 32)."""
+    """uint8 images (B, H, W) or (B, 3, H, W) to floats in [-1, 1], (B, 1, H, W) or (B, 3, H, W)."""
     x = x[:, None] if x.dim() == 3 else x
     return x.to(memory_format=torch.channels_last).float().div_(127.5).sub_(1)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,11 +254,13 @@ def test_ray_trains_what_is_appended_to_the_plan_when_the_rest_has_ended(tmp_pat
 def test_optuna_averages_seeds_keeps_its_storage_and_resumes(tmp_path):
     import optuna
 
+    storage = tmp_path / "a?b #c%20d=1 лампы"  # whatever a path may have
     words = [*TINY, *SHORT, "--teacher-view", "source", "--search", "optuna", "--samples", "4"]
-    done = run(tmp_path, *words)
+    done = run(storage, *words)
     assert done.returncode == 0, done.stderr
-    folder = records.find_run("mnistm_kd", "latest", root=tmp_path)
-    url = f"sqlite:///{folder}/optuna.db"
+    folder = records.find_run("mnistm_kd", "latest", root=storage)
+    assert [path.name for path in tmp_path.iterdir()] == [storage.name], "nothing lies beside"
+    url = f"sqlite:///{shutil.copy(folder / 'optuna.db', tmp_path / 'copy.db')}"
     (name,) = optuna.get_all_study_names(url)
     study = optuna.load_study(study_name=name, storage=url)
     final = records.final(records.read(folder))
@@ -266,10 +269,11 @@ def test_optuna_averages_seeds_keeps_its_storage_and_resumes(tmp_path):
     for trial in study.trials:
         assert trial.value == pytest.approx(means[trial.params["temperature"], trial.params["kd_weight"]])
         assert 1 <= trial.params["temperature"] <= 8 and 0 <= trial.params["kd_weight"] <= 1
-    students, cells = planned(tmp_path)
+    students, cells = planned(storage)
     assert set(students.student) == set(final.student) and len(cells) == len(students) == 8
-    again = run(tmp_path, "--resume", "latest", "--no-report")
+    again = run(storage, "--resume", "latest", "--no-report")
     assert again.returncode == 0, again.stderr
+    shutil.copy(folder / "optuna.db", tmp_path / "copy.db")
     assert len(optuna.load_study(study_name=name, storage=url).trials) == 4, "nothing was left to do"
 
 

@@ -15,7 +15,9 @@ import socket
 import tarfile
 import threading
 import time
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.core import data
+from studies.harness.command import run
+from studies.mnistm_kd import STUDY
+from trainables.core import data, files
 from trainables.core.cache import cached
 from trainables.core.data import DataError
 
@@ -463,6 +467,16 @@ def test_the_published_batches_of_cifar10_are_downloaded_checked_and_exact(
     assert images.train_images.shape == (20, 3, 32, 32) and images.train_labels[16:].tolist() == last[b"labels"]
     assert np.array_equal(images.train_images[16:].reshape(4, -1), last[b"data"]) and len(images.test_labels) == 4
     assert data.describe(["cifar10"], "full", root).startswith("CIFAR-10, full")
+    (tmp_path / "by hand").mkdir()
+    shutil.copy(published / data.CIFAR_ARCHIVE, tmp_path / "by hand")
+    (tmp_path / "zip").mkdir()
+    with zipfile.ZipFile(tmp_path / "zip" / "cifar-10-python.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(f"cifar-10-batches-py/{name}", content)
+    for place in (tmp_path / "by hand", root / "cifar-10-batches-py", tmp_path / "zip"):  # the archive, the very folder, a zip
+        assert data.resolve("full", ["cifar10"], place)[0] == "full"
+        assert np.array_equal(data.cifar10("full", place).train_images, images.train_images)
+        assert data.describe(["cifar10"], "full", place).startswith("CIFAR-10, full")
     victim = root / "cifar-10-batches-py" / "data_batch_2"
     victim.write_bytes(contents["data_batch_3"])
     with pytest.raises(DataError) as error:
@@ -472,6 +486,267 @@ def test_the_published_batches_of_cifar10_are_downloaded_checked_and_exact(
     with pytest.raises(DataError) as error:
         data.resolve("auto", ["cifar10"], root)
     one_line(error, "lacks data_batch_2")
+    archive = tmp_path / "by hand" / data.CIFAR_ARCHIVE
+    archive.write_bytes(archive.read_bytes()[:-9])
+    with pytest.raises(DataError) as error:
+        data.resolve("auto", ["cifar10"], tmp_path / "by hand")
+    one_line(error, str(archive), "md5")
+
+
+# As people have them
+
+
+APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        "  # what macOS leaves beside files, as ._name
+
+
+def beside(folder: Path) -> None:
+    """What other systems leave there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("._0000.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/train/._0000.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(APPLE)
+
+
+@pytest.mark.parametrize("how", ["gz", "mixed", "flat", "dots", "folders", "renamed"])
+@pytest.mark.parametrize("place", ["MNIST/raw", "mnist", ""])
+def test_digits_are_read_gzipped_or_not_without_folders_and_with_dots(
+    published: Path, tmp_path: Path, place, how
+) -> None:
+    root = tmp_path / "root"
+    beside(root / place)
+    for number, name in enumerate(data.IDX_FILES["MNIST"]):
+        packed = (published / f"{name}.gz").read_bytes()
+        plain = gzip.decompress(packed)
+        dots = name.replace("-idx", ".idx")
+        files = {
+            "gz": (f"{name}.gz", packed), "mixed": (name, plain) if number % 2 else (f"{name}.gz", packed), "flat": (name, plain),
+            "dots": (dots, plain) if number % 2 else (f"{dots}.gz", packed), "folders": (f"{name}/{dots}", plain),
+            "renamed": (name, packed) if number % 2 else (f"{name}.gz", plain),  # unpacked by a browser that kept the name
+        }  # fmt: skip
+        (root / place / files[how][0]).parent.mkdir(exist_ok=True)
+        (root / place / files[how][0]).write_bytes(files[how][1])
+    assert data.resolve("full", ["mnist"], root)[0] == "full"
+    for name, array in zip(data.IDX_FILES["MNIST"], vars(data.mnist("full", root)).values(), strict=True):
+        assert idx(array) == gzip.decompress((published / f"{name}.gz").read_bytes())
+
+
+def test_files_of_fashion_are_never_taken_for_digits(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = dict.fromkeys(data.IDX_FILES["MNIST"], (30, "0" * 32))
+    monkeypatch.setattr(data, "IDX_FILES", {"MNIST": other, "FashionMNIST": data.IDX_FILES["FashionMNIST"]})
+    shutil.copytree(published, root := tmp_path / "root")
+    assert len(data.fashion_mnist("full", root).train_labels) == 30
+    with pytest.raises(data.DataMissing) as error:
+        data.mnist("full", root)
+    one_line(error, "MNIST is not in", "train-images-idx3-ubyte.gz")  # what is there
+
+
+def test_what_misses_digits_names_what_was_found(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "root" / "mnist.npz").mkdir(parents=True)
+    shutil.copy(published / "t10k-images-idx3-ubyte.gz", tmp_path / "root" / "raw.zip")
+    with pytest.raises(data.DataMissing) as error:
+        data.mnist("full", tmp_path / "root")
+    one_line(error, "MNIST is not in", "mnist.npz/, raw.zip")
+    shutil.copy(published / "t10k-images-idx3-ubyte.gz", tmp_path / "root")
+    with pytest.raises(data.DataMissing) as error:
+        data.mnist("full", tmp_path / "root")
+    one_line(error, "MNIST's train-images-idx3-ubyte, ", str(tmp_path / "root" / "t10k-images-idx3-ubyte.gz"))
+
+
+@pytest.mark.parametrize(
+    "how", ["JPG", "jpeg", "png", "linked", "beside", "zip", "zip without folder", "zip of Windows", "itself"]
+)
+def test_pictures_of_cifar10_are_read_as_people_have_them(cifar: Path, how: str) -> None:
+    expected, folder = data.load("cifar10", "full", cifar), cifar / "cifar10"
+    if how in ("JPG", "jpeg", "png"):
+        for number, path in enumerate(sorted(folder.rglob("*.jpg"))):
+            if number % 2 and how == "png":
+                with Image.open(path) as image:
+                    image.save(path.with_suffix(".png"))
+                path.unlink()
+            elif number % 2:
+                path.rename(path.with_suffix(f".{how}"))
+    elif how == "linked":
+        (folder / "train").rename(cifar / "elsewhere")
+        (folder / "train").symlink_to("../elsewhere")
+        (cifar / "elsewhere" / "bird").rename(cifar / "birds")
+        (cifar / "elsewhere" / "bird").symlink_to(cifar / "birds")
+        (folder / "test" / "again").symlink_to(folder)  # round in a circle
+    elif how == "beside":
+        for path in (cifar, folder, *folder.glob("*/*")):
+            beside(path)
+    elif how == "itself":
+        for path in folder.iterdir():
+            path.rename(cifar / path.name)
+        folder.rmdir()
+    else:
+        with zipfile.ZipFile(cifar / "CIFAR-10.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*.jpg")):
+                name = path.relative_to(folder if "without" in how else cifar).as_posix()
+                archive.writestr(name.replace("/", "\\") if "Windows" in how else name, path.read_bytes())
+                archive.writestr(f"__MACOSX/{path.parent.relative_to(cifar)}/._{path.name}", APPLE)
+        shutil.rmtree(folder)
+    assert same(expected, data.load("cifar10", "full", cifar))
+    assert data.resolve("full", ["cifar10"], cifar)[0] == "full"
+    kinds = "CIFAR-10 (JPEG and PNG)" if how == "png" else "CIFAR-10 (JPEG)"
+    assert data.describe(["cifar10"], "full", cifar).startswith(kinds)
+
+
+@pytest.mark.parametrize("how", ["endings", "linked", "beside", "zip without folder", "archive"])
+def test_photographs_are_read_as_people_have_them(published: Path, tmp_path: Path, how: str) -> None:
+    with tarfile.open(published / data.PHOTO_ARCHIVE) as archive:
+        archive.extractall(tmp_path / "given", filter="data")
+    folder, root = tmp_path / "given" / "BSR" / "BSDS500" / "data" / "images", tmp_path / "root"
+    expected = [data.photos("full", tmp_path / "given", split) for split in ("train", "test")]
+    root.mkdir()
+    if how == "endings":
+        for path, ending in zip(sorted(folder.rglob("*.jpg")), (".JPG", ".jpeg", ".JPEG", ".Jpg", ".jpg"), strict=True):
+            path.rename(path.with_suffix(ending))
+    elif how == "linked":
+        (folder / "val").rename(tmp_path / "elsewhere")
+        (folder / "val").symlink_to(tmp_path / "elsewhere")
+    elif how == "beside":
+        for path in folder.iterdir():
+            beside(path)
+    elif how == "archive":
+        shutil.copy(published / data.PHOTO_ARCHIVE, root)
+    else:
+        with zipfile.ZipFile(root / "BSDS500.zip", "w") as archive:
+            for path in folder.glob("*/*.jpg"):
+                archive.writestr(path.relative_to(folder).as_posix(), path.read_bytes())
+                archive.writestr(f"__MACOSX/{path.parent.name}/._{path.name}", APPLE)
+    if not list(root.iterdir()):
+        (root / "BSDS500").symlink_to(folder.parent)
+    found = [data.photos("full", root, split) for split in ("train", "test")]
+    assert all(
+        np.array_equal(a, b) for one, two in zip(expected, found, strict=True) for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_an_empty_folder_of_a_set_is_not_the_set(tmp_path: Path) -> None:
+    beside(tmp_path / "cifar10" / "train" / "bird")
+    (tmp_path / "BSDS500" / "images").mkdir(parents=True)
+    for sets, name in ((["cifar10"], "CIFAR-10"), (["mnistm"], "MNIST")):
+        with pytest.raises(data.DataMissing) as error:
+            data.resolve("full", sets, tmp_path)
+        one_line(error, f"{name} is not in", "BSDS500/, cifar10/")
+
+
+# Entries of zips, and pictures, that are not what they should be
+
+
+def zipped(path: Path, content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("train/bird/0000.jpg", content)
+    return path.read_bytes()
+
+
+def png(side: int) -> bytes:
+    """A picture of so many pixels a side that ends after its header."""
+    header = b"IHDR" + np.array([side, side], ">u4").tobytes() + bytes([8, 2, 0, 0, 0])
+    chunks = (header, b"IDAT" + zlib.compress(bytes(100)), b"IEND")
+    packed = (
+        np.uint32(len(c) - 4).byteswap().tobytes() + c + np.uint32(zlib.crc32(c)).byteswap().tobytes() for c in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def harmed(path: Path, harm: str, jpeg: bytes) -> None:
+    """A zip with one entry that is not to be read."""
+    if harm in ("bzip2", "lzma", "deflate64"):
+        method = {"bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}.get(harm, zipfile.ZIP_DEFLATED)
+        content = zipped(path, bytes(1_000_000), method)
+        if harm == "deflate64":
+            content = content.replace(b"\x14\0\0\0\x08\0", b"\x14\0\0\0\x09\0")
+        path.write_bytes(content)
+    elif harm == "encrypted":
+        content = zipped(path, jpeg)
+        path.write_bytes(
+            content.replace(b"PK\3\4\x14\0\0", b"PK\3\4\x14\0\1").replace(
+                b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"
+            )
+        )
+    elif harm == "bomb":
+        zipped(path, bytes(files.MOST_BYTES + 1), zipfile.ZIP_DEFLATED)
+    elif harm == "bomb that lies":
+        sizes = [np.uint32(size).tobytes() for size in (files.MOST_BYTES + 1, 1000)]
+        path.write_bytes(zipped(path, bytes(files.MOST_BYTES + 1), zipfile.ZIP_DEFLATED).replace(*sizes))
+    elif harm == "huge":
+        zipped(path, png(9_000))
+    elif harm == "vast":  # a bomb to Pillow too
+        zipped(path, png(30_000))
+    elif harm == "program":
+        zipped(path, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n(touched) run\n%%EOF\n")
+    else:
+        zipped(path, {"text": b"no picture", "cut": jpeg[: len(jpeg) // 2], "empty": b""}[harm])
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("encrypted", "is encrypted"), ("bzip2", "compressed by method 12"), ("lzma", "compressed by method 14"),
+        ("deflate64", "compressed by method 9"), ("bomb", "has 100,001 bytes unpacked, and at most 100,000"), ("bomb that lies", "CRC"),
+        ("huge", "more than 67,108,864 pixels"), ("vast", "more than 67,108,864 pixels"), ("program", "no picture"), ("text", "no picture"),
+        ("cut", "damaged"), ("empty", "no picture"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_a_zip_that_is_not_to_be_read_is_one_line_that_names_it(
+    tmp_path: Path, harm: str, said: str, monkeypatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_BYTES", 100_000)
+    jpeg = io.BytesIO()
+    Image.effect_noise((32, 32), 90).save(jpeg, "jpeg")
+    harmed(tmp_path / "some.zip", harm, jpeg.getvalue())
+    with pytest.raises(DataError) as error:
+        for path, content in files.Place(tmp_path / "some.zip").read(["train/bird/0000.jpg"]).items():
+            files.picture(path, content)
+    one_line(error, "some.zip", "train/bird/0000.jpg", said)
+    assert "object at 0x" not in str(error.value)
+
+
+def test_what_is_unpacked_from_a_zip_is_limited_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zipped(tmp_path / "some.zip", bytes(1000))
+    monkeypatch.setattr(files, "MOST_UNPACKED", 999)
+    with pytest.raises(DataError) as error:
+        files.Place(tmp_path / "some.zip").read(["train/bird/0000.jpg"])
+    one_line(error, "some.zip has 1,000 bytes unpacked, and at most 999")
+
+
+def test_a_gzipped_bomb_is_not_unpacked(published: Path, tmp_path: Path) -> None:
+    for name in data.IDX_FILES["MNIST"]:
+        shutil.copy(published / f"{name}.gz", tmp_path)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(50_000_000), 1))
+    tracemalloc.start()
+    with pytest.raises(DataError) as error:
+        data.mnist("full", tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+    one_line(error, str(tmp_path / "train-images-idx3-ubyte.gz"), "has more bytes, not 23,536")
+
+
+def test_a_photograph_that_is_none_ends_a_run_in_one_line_and_leaves_no_folder(
+    published: Path, server: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = tmp_path / "root?x=1 #%41 é"
+    root.mkdir()
+    data.resolve("full", ["mnistm"], root)
+    victim = root / "BSDS500" / "images" / "train" / "train0.jpg"
+    words = ["--preset", "smoke", "--data", "full", "--data-root", str(root), "--address", "inline", "--num-cpus", "1"]
+    for harm in ("20 x 40 pixels", "no picture"):
+        Image.new("RGB", (20, 40)).save(victim)
+        if harm == "no picture":
+            victim.write_text("no picture")
+        assert run(STUDY, [*words, "--storage", str(tmp_path / "results")]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert str(victim) in said and harm in said and "object at 0x" not in said
+        assert not list((tmp_path / "results").glob("*/*"))
+
+
+def test_no_message_advises_to_delete_what_is_a_users() -> None:
+    for path in ("data.py", "files.py", "pretrained.py"):
+        source = (Path(data.__file__).parent / path).read_text()
+        assert not re.search(r"\b(delete|remove|erase)\b", source), path
 
 
 def test_absent_data_without_a_network_fall_back_under_auto_only_and_say_so(tmp_path: Path) -> None:

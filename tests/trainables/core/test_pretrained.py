@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -247,6 +248,77 @@ def test_weights_that_do_not_fit_or_are_damaged_give_one_line(checkpoint, tmp_pa
     with pytest.raises(DataError) as error:
         build("resnet18", 10, str(damaged), seed=0)
     one_line(error, "damaged.pt", "cannot be read")
+
+
+def saved(state, how):
+    """A state dict as training scripts leave it."""
+    before = {
+        "net": "module.", "compiled": "_orig_mod.", "both": "module._orig_mod.", "lightning": "model.", "nested": "backbone.",
+        "model_state_dict": "_orig_mod.module.",
+    }.get(how, "")  # fmt: skip
+    state = {f"{before}{name}": tensor for name, tensor in state.items()}
+    optimiser = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+    return {
+        "lightning": {"state_dict": {**state, "criterion.weight": torch.ones(10)}, "epoch": 3, "optimizer_states": [optimiser]},
+        "model": {"model": state, "optimizer": optimiser}, "nested": {"checkpoint": {"state": {"network": state}}},
+        "list": [3, state], "half": {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
+    }.get(how, {how: state, "acc": 93.1, "epoch": 7})  # fmt: skip
+
+
+WAYS = ["net", "model", "model_state_dict", "state_dict", "compiled", "both", "lightning", "nested", "list", "half"]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_checkpoint_is_read_as_people_save_it(how, tmp_path):
+    expected = models.resnet18().state_dict()
+    torch.save(saved(expected, how), tmp_path / "made.pt")
+    model = build("resnet18", 10, str(tmp_path / "made.pt"), seed=0)
+    ours = {name: tensor for name, tensor in model[:-1].state_dict().items() if "stage_1.0." not in name}
+    theirs = [tensor for name, tensor in expected.items() if not name.startswith("fc.")]
+    for a, b in zip(ours.values(), theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 if how == "half" else 0)
+    torch.save(saved(build("airbench_small", 10, "random", 3).state_dict(), how), tmp_path / "own.pt")
+    assert "stage_2.0.weight" in load("airbench_small", str(tmp_path / "own.pt"))
+
+
+def test_a_checkpoint_that_does_not_fit_lists_its_keys_and_names_the_network_that_does(tmp_path):
+    path, state = tmp_path / "made.pt", models.resnet18().state_dict()
+
+    def refused(content, *parts, network="resnet34"):
+        torch.save(content, path)
+        with pytest.raises(DataError) as error:
+            load(network, str(path))
+        one_line(error, str(path), *parts)
+
+    refused(saved(state, "net"), "do not fit resnet34", "it lacks layer1.2", "net (module.conv1.weight", "acc", "they fit --network resnet18")
+    refused(models.resnet34().state_dict(), "it has layer1.2", "besides", "they fit --network resnet34", network="resnet18")
+    refused({k: v for k, v in state.items() if "layer3" not in k}, "it lacks layer3", network="resnet18")
+    refused({**state, "conv1.weight": torch.zeros(64, 3, 3, 3)}, "conv1.weight is (64, 3, 3, 3), not", network="resnet18")
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    refused({"model": state, "ema": other}, "several of resnet18 (model, ema)", network="resnet18")
+    refused({"epoch": 3, "args": ["x"]}, "its keys are epoch, args")
+    refused({}, "it is empty")
+    refused(torch.zeros(3), "it is a Tensor")
+    refused(models.resnet18(), "holds Python objects (torchvision.models.resnet.ResNet), which are not loaded", "state_dict()")
+    tensors = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'  # a safetensors file
+    for harmed in (b"", b"no weights", len(tensors).to_bytes(8, "little") + tensors + bytes(4), path.read_bytes()[:2000]):
+        path.write_bytes(harmed)
+        with pytest.raises(DataError) as error:
+            load("resnet18", str(path))
+        one_line(error, str(path), "cannot be read")
+        assert "weights_only" not in str(error.value), "nobody is told to trust a file"
+
+
+def test_no_code_of_a_checkpoint_is_executed(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "touched",))
+
+    torch.save({"model": models.resnet18().state_dict(), "args": Harm()}, tmp_path / "made.pt")
+    with pytest.raises(DataError) as error:
+        load("resnet18", str(tmp_path / "made.pt"))
+    one_line(error, "Python objects (getattr)", "not loaded")
+    assert not (tmp_path / "touched").exists()
 
 
 def test_a_network_of_this_project_is_a_source_with_its_normalisation_and_a_new_head(tmp_path):
