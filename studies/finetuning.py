@@ -72,7 +72,7 @@ STUDY = Study(
             help="Of batch normalisation where layers are trained: those of the weights, or of the batch.",
         ),
         "resolution": grid(48, limit=at_least(32), help="Side in pixels that the images are enlarged to."),
-        "train_size": grid(1000, limit=above(0), help="Images to train on, as many of each class."),
+        "train_size": grid(1000, images=True, limit=above(0), help="Images to train on, as many of each class."),
         "val_size": grid(400, limit=above(0), help="Images to choose by; the same for all students."),
         "test_size": grid(2000, limit=above(0), help="Images to report; the same for all students; 10000 are all."),
         "precision": grid(

@@ -136,6 +136,11 @@ def _line(error: Exception | str) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def record_failure(ledger: Ledger, trial: Trial, error: Exception | str) -> None:
+    """A trial that came to nothing, after the evaluations that its checkpoint has."""
+    ledger.record(trial, evaluations_before(ledger.folder, trial.name) + 1, failed_rows(trial, error))
+
+
 def artifacts(study: Study, trials: Iterable[Trial]) -> list:
     """What has to be prepared for these trials, once each, in order."""
     cls = study.load()
@@ -198,8 +203,12 @@ class Inline:
 
     def train(self, trials: Sequence[Trial]) -> bool:
         for trial in trials:
-            self._prepare(trial)
-            self._train(trial)
+            try:
+                self._prepare(trial)
+            except TRAINING_ERRORS as error:
+                record_failure(self.ledger, trial, error)
+            else:
+                self._train(trial)
         return False  # Ctrl-C raises
 
     def _prepare(self, trial: Trial) -> None:
@@ -211,16 +220,14 @@ class Inline:
 
     def _train(self, trial: Trial) -> None:
         folder, record = self.ledger.folder, self.ledger.record
-        evaluation = evaluations_before(folder, trial.name)
         try:
             runner = TrialRunner(self.study, trial, self.datasets, self.answers, self.device, self.keep)
             for line in runner.go_on(folder):
                 self.ledger.progress.say(line)
             while not runner.finished:
                 rows = runner.step()
-                evaluation = runner.evaluations
-                record(trial, evaluation, rows)
+                record(trial, runner.evaluations, rows)
                 if not runner.finished:
                     folder.write_checkpoint(trial.name, runner.save())
         except TRAINING_ERRORS as error:
-            record(trial, evaluation + 1, failed_rows(trial, error))
+            record_failure(self.ledger, trial, error)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from studies.harness.arguments import Options
 from studies.harness.plan import Plan
 from studies.harness.progress import say
-from studies.harness.study import InputError, Study
+from studies.harness.study import InputError, Study, flag
 from trainables.core import images
 from trainables.core.images import Own
 
@@ -135,6 +135,25 @@ def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Map
     if info.get("data_digest", own.digest) != own.digest:
         raise InputError(f"the images under {o.data_root} are no longer those that {info['run']} began with")
     return Data(names, "own", f"{own.describe()}.", o.data_root, own)
+
+
+def cut(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
+    """What a preset asks for and the data do not have, in words. InputError where the command line asks for more."""
+    from trainables.core import data
+
+    counted = [name for name, axis in study.axes.items() if axis.images]
+    if not counted:
+        return []
+    most = len(found.own.files["train"]) if found.own else max(data.training(name, found.variant) for name in found.names)
+    said = []
+    for name in counted:
+        for value in plan.values[name]:
+            if value == "all" or int(value) <= most:
+                continue
+            if value in o.axes.get(name, ()):
+                raise InputError(f"{flag(name)} {value}: the data have {most:,} images to train on; name fewer")
+            said.append(f"{flag(name)} {value} of the preset: the data have {most:,} images to train on, and all are taken")
+    return said
 
 
 def require(study: Study, o: Options, plan: Plan, found: Data) -> None:

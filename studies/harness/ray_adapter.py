@@ -46,6 +46,7 @@ from studies.harness.engine import (
     evaluations_before,
     failed_rows,
     prepare_process,
+    record_failure,
 )
 from studies.harness.folder import FolderError, RunFolder
 from studies.harness.ledger import Ledger
@@ -301,19 +302,28 @@ class Tuning:
 
     def train(self, trials: Sequence[Trial]) -> bool:
         """Trials side by side; True where the user stopped it."""
-        self._prepare(trials)
-        return self._fit({trial.name: trial for trial in trials})
+        failures = self._prepare(trials)
+        cls, named = self.study.load(), {}
+        for trial in trials:
+            if reason := failures.get(cls.artifact(cls.config_type(**trial.students[0]))):
+                record_failure(self.ledger, trial, reason)
+            else:
+                named[trial.name] = trial
+        return self._fit(named) if named else False
 
     def search(self, searches: Sequence[Search]) -> bool:
         """Searches one after another; True where the user stopped them."""
-        self._prepare([searched.trial(self.study, searched.middle()) for searched in searches])
+        failures = self._prepare([searched.trial(self.study, searched.middle()) for searched in searches])
+        if failures:
+            raise InputError(f"{self.study.artifact_table} cannot be prepared: {next(iter(failures.values()))}")
         return any(self._fit({}, searched) for searched in searches)
 
-    def _prepare(self, trials: Sequence[Trial]) -> None:
-        """The artifacts that are not there yet, all at once, one worker each."""
+    def _prepare(self, trials: Sequence[Trial]) -> dict[Any, str]:
+        """The artifacts that are not there yet, all at once, one worker each; those that cannot be prepared, and why."""
         new = [artifact for artifact in artifacts(self.study, trials) if artifact not in self.answers]
+        failures: dict[Any, str] = {}
         if not new:
-            return
+            return failures
         need, study, device = resources(self.options.num_gpus), self.study, self.device
 
         @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
@@ -324,11 +334,18 @@ class Tuning:
         if any(artifact is not None for artifact in new):
             self.ledger.progress.say(f"preparing {study.artifact_table}")
         for artifact, future in [(artifact, work.remote(artifact, self.datasets)) for artifact in new]:
-            self.answers[artifact], row, products = ray.get(future)
+            try:
+                self.answers[artifact], row, products = ray.get(future)
+            except ray.exceptions.RayTaskError as error:
+                if not isinstance(error.cause, TRAINING_ERRORS):
+                    raise
+                failures[artifact] = f"{type(error.cause).__name__}: {error.cause}"
+                continue
             self.products.add(products)
             self.ledger.record_artifact(row)
         if not self.ledger.trained:  # what went before was preparation, not training
             self.ledger.progress.restart_clock()
+        return failures
 
     def _fit(self, named: Mapping[str, Trial], searched: Search | None = None) -> bool:
         study, folder, o = self.study, self.ledger.folder, self.options

@@ -55,6 +55,8 @@ class Run:
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
         for line in (f"data      {self.data.why}", *self.plan.lines()):
             say(line)
+        for line in needs.cut(self.study, o, self.plan, self.data):
+            say(f"NOTE      {line}")
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
         if not o.dry_run or o.keep_weights or "weights" in self.study.axes:

@@ -41,12 +41,14 @@ class Axis:
 
     values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
     stays on its grid). limit: what a value may be, the very one of the trainable's Config (none: whatever the type has).
+    images: whether it counts images to train on, of which the data may have fewer.
     """
 
     values: tuple
     help: str = ""
     search: Range | None = None
     limit: Limit | None = None
+    images: bool = False
 
     @property
     def choices(self) -> tuple:
@@ -79,9 +81,11 @@ class Axis:
         return tuple(values)
 
 
-def grid(*values: Any, limit: Limit | None = None, help: str = "", search: Range | None = None) -> Axis:
+def grid(
+    *values: Any, limit: Limit | None = None, help: str = "", search: Range | None = None, images: bool = False
+) -> Axis:
     """An axis from its grid points."""
-    return Axis(values, help, search, limit)
+    return Axis(values, help, search, limit, images)
 
 
 @dataclass(frozen=True)

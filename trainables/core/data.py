@@ -301,6 +301,19 @@ def resolve(variant: str, datasets: Sequence[str], root: Path | None = None) -> 
     return "full", f"The full data, from {folder}{elsewhere}."
 
 
+HELD_OUT = 1 / 12  # share of the training images that only choose: 5,000 of MNIST's 60,000
+TRAINING = {
+    "mnist": (60_000, 6_000), "mnistm": (60_000, 6_000), "fashion_mnist": (60_000, 2_000), "cifar10": (50_000, 2_000),
+}  # fmt: skip
+"""Training images of each published set and of its sample, before some are held out."""
+
+
+def training(dataset: str, variant: str) -> int:
+    """How many images of a published set train."""
+    n = TRAINING[dataset][variant == "sample"]
+    return n - round(n * HELD_OUT)
+
+
 def holdout(n: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """n items in two, drawn from the seed: (n - count,) indices to train on and (count,) to validate on.
 

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core.data import holdout
+from trainables.core.data import HELD_OUT, holdout
 from trainables.core.images import NAME
 
 CLASSES = 10  # of every published data set
-HELD_OUT = 1 / 12  # share of the training images that only choose: 5,000 of MNIST's 60,000
 SPLIT = (  # in words, of the full data sets
     "1/12 of the training images is held out, the same for every student (5,000 of 60,000; of CIFAR-10 4,167 of "
     "50,000): the other 11/12 train. The held-out images choose (val_accuracy); the test set only reports, after the "

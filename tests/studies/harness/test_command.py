@@ -37,6 +37,8 @@ SAMPLE = ("--data", "sample")
         (["--storage", "/proc/none"], "/proc/none"),
         (["--scheduler", "asha", "--address", "inline"], "needs Ray"),
         (["--search", "optuna", "--storage", "s3://bucket/x"], "must then be a folder"),
+        (["--target-labels", "5501"], "--target-labels 5501: the data have 5,500 images to train on"),
+        (["--target-labels", "100", "5000000", "--dry-run"], "--target-labels 5000000: the data have"),
         (["--samples", "5"], "give --search random or optuna too"),
         (["--resume", ""], "--resume: needs the name of a run"),
         (["--extend", " "], "--extend: needs the name of a run"),

@@ -242,3 +242,16 @@ def test_every_students_config_survives_its_line_in_the_table(name):
             table = pa.Table.from_pylist([{"student": s, **c} for s, c in students.items()], schema=schema)
             for line in table.to_pylist():
                 assert student_hash({axis: line[axis] for axis in study.axes}) == line["student"]
+
+
+def test_what_cannot_be_prepared_fails_its_students_alone(go, monkeypatch):
+    def prepare(cls, artifact, datasets, device):
+        if artifact == "b":
+            raise ValueError("features are not finite")
+        return None, {"teacher": artifact, "seconds": 0.0}
+
+    monkeypatch.setattr(Toy, "prepare", classmethod(prepare))
+    rows = records.read(go(code=1))
+    failed = rows[rows["status"] == "failed"]
+    assert set(failed["view"]) == {"b"} and set(rows.loc[rows["status"] == "done", "view"]) == {"a"}
+    assert set(failed["error"]) == {"ValueError: features are not finite"}

@@ -865,3 +865,10 @@ def test_the_full_sets_have_their_published_sizes_and_the_sample_is_part_of_them
 def test_a_study_without_data_sets_needs_no_files(variant_asked, tmp_path):
     assert data.resolve(variant_asked, (), tmp_path)[0] == "full"
     assert "enerated" in data.describe((), "full")
+
+
+@pytest.mark.parametrize("name", data.TRAINING)
+def test_so_many_images_train_as_are_said_to(name):
+    from trainables.core.splits import Splits
+
+    assert len(Splits(data.load(name, "sample"), "cpu").train) == data.training(name, "sample")
