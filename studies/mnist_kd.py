@@ -30,6 +30,7 @@ STUDY = Study(
     trainable="trainables.hinton:MnistDistillation",
     metric="val_accuracy",
     mode="max",
+    noise=0.0009,
     metrics=("train_loss", "val_accuracy", "test_accuracy"),
     trials={
         "convention": grid(

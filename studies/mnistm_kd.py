@@ -39,6 +39,7 @@ STUDY = Study(
     datasets=("mnistm",),
     metric="val_accuracy",
     mode="max",
+    noise=0.0040,
     metrics=("train_loss", "val_accuracy", "val_information", "test_accuracy", "source_accuracy"),
     tables={"answers": ()},
     trials={

@@ -163,8 +163,8 @@ def info_in(fs: Any, folder: str, needed: Sequence[str] = ()) -> dict[str, Any]:
     required = {**INFO, "required": [*INFO["required"], *needed]}
     wrong = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(required).iter_errors(found))
     if wrong:
-        where = ".".join(map(str, wrong.absolute_path)) or "it"
-        raise RecordsError(f"{folder}/run.json is not of a run: {where}: {wrong.message[:120]}")
+        where = "".join(f"{key}: " for key in wrong.absolute_path)
+        raise RecordsError(f"{folder}/run.json is not of a run: {where}{wrong.message[:120]}")
     return found
 
 
