@@ -225,7 +225,8 @@ def setting_sentence(setting):
     said = {"validation chooses": tell.cell(best), "test accuracy": tell.percent(accuracy)}
     said |= {"share of the gap between source only and the oracle": gap(accuracy, setting)}
     said |= {"against labels only": tell.difference(accuracy, alone)} if best["kd_weight"] > 0 and len(alone) else {}
-    return f"**{titles[setting.name]}**: {'; '.join(f'{what} {text}' for what, text in said.items() if text)}."
+    told = "; ".join(f"{what} {text}" for what, text in said.items() if text)
+    return f"**{titles[setting.name]}**: {told}. {tell.choice(chosen[setting.name])}"
 
 
 def rule_sentence(who):
@@ -239,7 +240,7 @@ def worth_line(setting):
     """What a choice is worth. At weights of 0 and 1 a range has come to its end, and nothing lies outside."""
     choice, weight = chosen[setting.name], chosen[setting.name].best["kd_weight"]
     words = {"temperature": "T"} | ({"kd_weight": "λ"} if weight < 1 else {})
-    line = {"setting": titles[setting.name], "rivals": tell.choice(choice)}
+    line = {"setting": titles[setting.name]}
     line |= {"edge": tell.edge(choice, words, setting.done)} if weight > 0 else {}
     alone = choose(select(setting.students, {"kd_weight": 1}), PLANE)  # the same students whatever target_labels is
     if alone:

@@ -24,6 +24,8 @@ import pandas as pd
 from scipy.special import digamma, polygamma
 from scipy.stats import f, norm, studentized_range
 
+from analysis.core.statistics import ROUNDING
+
 WORLDS = 4000  # simulated; the limit they give is then known within 2 %
 CAUTION = 1.0  # standard errors by which cells are taken to differ more in noise than it seems
 OUTLYING = 8  # one cell of so many may be left out of what is usual, if its noise lies far off
@@ -72,7 +74,7 @@ def adjusted(values: Mapping[Any, pd.Series]) -> Means:
         weight = usual[cell]
         solve = np.linalg.pinv(design.T @ (weight[:, None] * design), hermitian=True) @ (design.T * weight)
         noise = y - design @ (solve @ y)
-        noise[np.abs(noise) < 1e-12 * np.abs(y).max()] = 0  # rounding
+        noise[np.abs(noise) < ROUNDING * np.abs(y).max()] = 0
         leverage = np.einsum("np,pn->n", design, solve)
         freedom = np.bincount(cell, 1 - leverage).round(9)
         own = np.divide(np.bincount(cell, noise**2), freedom, out=np.zeros(C), where=freedom > 0)

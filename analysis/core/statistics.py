@@ -15,6 +15,8 @@ from analysis.core.records import unit
 
 LEVEL = 0.95  # of every interval and, as 1 - LEVEL, of every test
 
+ROUNDING = 1e-6  # of a value: what is measured in float32 is alike to so much
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -70,10 +72,10 @@ def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
     i = interval(d, level)
     if i.n < 2:
         p = math.nan
-    elif (error := float(d.std(ddof=1)) / math.sqrt(i.n)) > 1e-12:  # above rounding
+    elif (error := float(d.std(ddof=1)) / math.sqrt(i.n)) > (rounding := ROUNDING * float(both.abs().to_numpy().max())):
         p = float(2 * student_t.sf(abs(i.mean) / error, i.n - 1))
     else:
-        p = 1.0 if abs(i.mean) < 1e-12 else math.nan if i.n == 2 else 0.0
+        p = 1.0 if abs(i.mean) <= rounding else math.nan if i.n == 2 else 0.0
     return Difference(i.mean, i.low, i.high, i.n, p)
 
 

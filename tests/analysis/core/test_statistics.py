@@ -105,3 +105,9 @@ def test_kappa_is_agreement_beyond_chance():
     # 45 of 50 by hand: p_o = .9, p_e = .5 * .6 + .5 * .4
     x, y = np.repeat([0, 1], 25), np.repeat([0, 1, 1, 0], [25, 20, 0, 5])
     assert st.kappa(x, y) == pytest.approx((0.9 - 0.5) / 0.5)
+
+
+def test_differences_that_are_equal_but_for_float32_are_equal():
+    a = pd.Series(np.float32([0.7, 0.6]).astype(float))
+    b = pd.Series(np.float32([0.6965, 0.5965]).astype(float))
+    assert 0 < (a - b).std() < 1e-6 and math.isnan(st.paired(a, b).p)
