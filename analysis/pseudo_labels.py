@@ -114,7 +114,7 @@ def line_of(case, choice):
     known, change = select(PUBLISHED, {**case.axes, "method": choice.best["method"]}), choice.by_seed("change")
     return {
         **case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2),
-        "less supervised": tell.points(statistics.interval(change), 2) if len(change) else "",
+        "less supervised": tell.points(statistics.interval(change), 2) if len(change) and choice.best["method"] != "supervised" else "",
         "less the best on labels alone": tell.points(statistics.paired(errors, base.by_seed(METRIC)), 2) if base else "",
         "published": "".join(f"{100 * line['error']:.2f} % ({line['source']})" for _, line in known.iterrows()),
         "rivals, if chosen of all methods": tell.choice(winners[case.name], named, 3) if best else "",
@@ -270,7 +270,7 @@ def answer(case):
     """What validation chooses of all methods, and what labels alone reach."""
     best, base = winners[case.name], alone.get(case.name)
     said = f"**{titles[case.name]}**: validation chooses {named(best.best)}, {tell.percent(best.by_seed(METRIC), 2)} test errors"
-    return said + (f"; of those on labels alone {base.best['method']}, {tell.percent(base.by_seed(METRIC), 2)}." if base else ".")
+    return said + (f"; of what learns from labels alone {base.best['method']}, {tell.percent(base.by_seed(METRIC), 2)}." if base else ".")
 
 
 def hurt(table, what, against):
