@@ -30,6 +30,15 @@ def test_means_are_plain_where_no_seed_is_lost_and_those_of_a_regression_where_s
     assert np.diff(adjusted(by_seed(values)).means) == pytest.approx(np.diff(usual))
 
 
+@pytest.mark.parametrize(("images", "cells", "seeds"), [(12, 3, 2), (50, 3, 3), (10_000, 3, 2), (12, 26, 3)])
+def test_means_of_few_images_are_plain_whatever_cells_seem_to_know_of_their_noise(images, cells, seeds):
+    """Few images give equal accuracies by chance, so that a cell seems to have no noise at all."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        values = rng.binomial(images, 0.5, (cells, seeds)) / images
+        assert adjusted(by_seed(values)).means == pytest.approx(values.mean(axis=1), abs=1e-7)
+
+
 def test_what_a_seed_does_to_all_cells_changes_no_contrast():
     values = noise(4, 5)
     values[2, 1] = np.nan
