@@ -55,7 +55,9 @@ def noise_of(kind: str, cells: int, rng: np.random.Generator) -> np.ndarray:
     return np.full(cells, NOISE)
 
 
-def world(kind: str, cells: int, seeds: int, shared: float, truth: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+def world(
+    kind: str, cells: int, seeds: int, shared: float, truth: np.ndarray, rng: np.random.Generator
+) -> pd.DataFrame:
     """A line per cell and seed, validation beside test. truth: the cells' means, (C,)."""
     size = (cells, seeds)
     draw = (lambda: 1 - rng.exponential(size=size)) if kind == "skewed" else (lambda: rng.standard_normal(size))
@@ -90,7 +92,9 @@ def wrong(verdict: tuple[int, set[int], set[int]], truth: np.ndarray, margin: fl
 
 
 def simulated(a: Arguments, rng: np.random.Generator) -> None:
-    print("\nsimulated: family-wise errors among equals and among unequals, power for cells a point worse, in per cent; of each: usual, ours")
+    print(
+        "\nsimulated: family-wise errors among equals and among unequals, power for cells a point worse, in per cent; of each: usual, ours"
+    )
     for kind, cells, seeds, shared in itertools.product(a.kinds, a.cells, a.seeds, a.shared):
         best = max(2, cells // 5)
         count = np.zeros((2, 3))
@@ -108,7 +112,9 @@ def simulated(a: Arguments, rng: np.random.Generator) -> None:
 
 def real(a: Arguments, rng: np.random.Generator) -> None:
     """Of a plane of many seeds few are drawn; the truth is the mean of all."""
-    print("real planes: few of their seeds drawn; family-wise errors, rivals told to be worse and as good; of each: usual, ours")
+    print(
+        "real planes: few of their seeds drawn; family-wise errors, rivals told to be worse and as good; of each: usual, ours"
+    )
     for file in sorted((a.planes or Path()).glob("*.parquet")):
         table = pd.read_parquet(file)
         truth = table.groupby("cell")["test_accuracy"].mean().to_numpy()

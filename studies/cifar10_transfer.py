@@ -89,7 +89,9 @@ STUDY = Study(
             help="What is trained: the head on cached features, the last block too, from the top down, or all.",
         ),
         "resolution": grid(64, limit=at_least(32), help="Side of the images as the network sees them, in pixels."),
-        "train_size": grid("2000", images=True, limit=count_or_all(10), help="Training images, balanced over the classes."),
+        "train_size": grid(
+            "2000", images=True, limit=count_or_all(10), help="Training images, balanced over the classes."
+        ),
         "augmentation": grid(
             "flip_shift",
             limit=one_of("none", "flip", "flip_shift"),

@@ -36,7 +36,9 @@ STUDY = Study(
             limit=one_of("additive", "convex"),
             help="CE + kd_weight T^2 C, or (1 - kd_weight) CE + kd_weight T^2 C.",
         ),
-        "train_size": grid("all", images=True, limit=count_or_all(), help="Digits in the transfer set before any are omitted."),
+        "train_size": grid(
+            "all", images=True, limit=count_or_all(), help="Digits in the transfer set before any are omitted."
+        ),
         "network": grid(
             "mlp_600", limit=one_of(*MLPS), help="The student's network: units of each of its two hidden layers."
         ),

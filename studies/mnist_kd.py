@@ -39,7 +39,10 @@ STUDY = Study(
             help="CE + kd_weight T^2 C, or (1 - kd_weight) CE + kd_weight T^2 C.",
         ),
         "train_size": grid(
-            "all", images=True, limit=count_or_all(), help="Digits the student sees, balanced over the classes; the teacher saw all."
+            "all",
+            images=True,
+            limit=count_or_all(),
+            help="Digits the student sees, balanced over the classes; the teacher saw all.",
         ),
         "network": grid(
             "mlp_600", limit=one_of(*MLPS), help="The student's network: units of each of its two hidden layers."

@@ -50,7 +50,8 @@ STUDY = Study(
         ),
         "target_labels": grid(
             *("500", "all"),
-            images=True, limit=count_or_all(),
+            images=True,
+            limit=count_or_all(),
             help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled.",
         ),
         "rounds": grid(1, limit=above(0), help="1: students of the teacher; r + 1: of the student of round r."),

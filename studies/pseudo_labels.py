@@ -68,7 +68,8 @@ STUDY = Study(
         "method": grid(*METHODS, limit=one_of(*METHODS), help="Who labels what, when, and how images are shown."),
         "labels": grid(
             *(100, 600, 1000, 3000),
-            images=True, limit=at_least(10),
+            images=True,
+            limit=at_least(10),
             help="Labelled training images, balanced over the classes; all others are unlabelled.",
         ),
         "rounds": grid(3, limit=above(0), help="Of self-training: how often labels are made anew."),

@@ -69,7 +69,13 @@ class Toy(Trainable):
     def row(self, config):
         status = "done" if self.finished else "running"
         measured = dict(zip(("val_accuracy", "test_accuracy"), type(self).measure(config), strict=True))
-        return {"step": self.steps, "fraction": self.steps / self.evaluations, "status": status, "seconds": 0.0, **measured}
+        return {
+            "step": self.steps,
+            "fraction": self.steps / self.evaluations,
+            "status": status,
+            "seconds": 0.0,
+            **measured,
+        }
 
     def state_dict(self):
         return {"steps": self.steps}

@@ -382,9 +382,7 @@ def _surfaces(
     run.figure(figure, "surfaces" + suffix)
 
 
-def _keyed(
-    heading: str, chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], looks: Mapping[str, str]
-) -> str:
+def _keyed(heading: str, chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], looks: Mapping[str, str]) -> str:
     """The heading, how the chosen cells are marked, and how those of other states that are there look."""
     there = {cell.get("state") for cells in frames for cell in cells}
     marks = [chosen, *(f"{look}: {state}" for state, look in looks.items() if state in there)]

@@ -53,7 +53,9 @@ class Choice:
         """The chosen cell and those that are not told to be worse, as `blocks.plane` outlines them: with the `axes` of a panel and their
         `state`. Where nothing is heard of a teacher (kd_weight 0) every temperature is the same cell."""
         shown = self.cells[self.cells["state"] != "worse"]
-        found = [{**axes, **{name: line[name] for name in self.best}, "state": line["state"]} for _, line in shown.iterrows()]
+        found = [
+            {**axes, **{name: line[name] for name in self.best}, "state": line["state"]} for _, line in shown.iterrows()
+        ]
         return [{k: v for k, v in cell.items() if k != "temperature" or cell.get("kd_weight") != 0} for cell in found]
 
     @property

@@ -194,7 +194,10 @@ def digest(table: pa.Table) -> str:
     kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"digest"}
     found.update(repr(sorted(kept.items())).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
-        found.update(repr((name, str(column.type), column.to_pylist())).encode())
+        kind = str(column.type).replace(
+            "<item:", "<element:"
+        )  # what a list holds is called otherwise once it was in Parquet
+        found.update(repr((name, kind, column.to_pylist())).encode())
     return found.hexdigest()
 
 
@@ -224,10 +227,12 @@ def _load(fs: Any, file: str, table: str, needed: Sequence[str]) -> pa.Table:
     for name in (*own.get(table, ()), *axes, *needed):
         if name not in found.column_names:
             raise RecordsError(f"{file} is not of a run: it has no column {name}")
-    for column in table_schema(BASE_COLUMNS):
+    for column in table_schema(BASE_COLUMNS) if table in own else ():
         kind = found.schema.field(column.name).type if column.name in found.column_names else column.type
         if kind not in (column.type, pa.null()):
-            raise RecordsError(f"{file} is not of a run: its column {column.name} has the type {kind}, not {column.type}")
+            raise RecordsError(
+                f"{file} is not of a run: its column {column.name} has the type {kind}, not {column.type}"
+            )
     if strange := statuses - {*STATUSES}:
         raise RecordsError(f"{file} is not of a run: unknown status {min(map(str, strange))[:40]!r}")
     if damaged:

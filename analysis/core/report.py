@@ -131,7 +131,7 @@ class Run:
         least, most = (int(end) for end in points["seed"].nunique().agg(["min", "max"]))
         data = self.info.get("data_description") or f"data: {self.info.get('data')}"
         seeds = f"{least} to {most} seeds" if least < most else tell.count(most, "seed")
-        both = " (both shown, for two have no interval)" if most == 2 else ""
+        both = " (both drawn, in place of an interval)" if most == 2 else ""
         run = f"n = {seeds}{both}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
@@ -167,7 +167,9 @@ class Run:
         table = pd.DataFrame(lines)
         if table.empty:
             return
-        text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(index=False, escape=True, border=0, na_rep="")
+        text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(
+            index=False, escape=True, border=0, na_rep=""
+        )
         _show({"text/html": text, "text/plain": table.to_string(index=False, na_rep="")})
 
     def caveats(self) -> Iterator[str]:
@@ -255,7 +257,9 @@ def figures_of(run: Path) -> Path:
     """The folder of a run's figures, made if there is none. RecordsError if it lies elsewhere."""
     folder = run / "figures"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise records.RecordsError(f"{folder} is a link or a file, no folder of this run: remove it to draw figures there")
+        raise records.RecordsError(
+            f"{folder} is a link or a file, no folder of this run: remove it to draw figures there"
+        )
     folder.mkdir(exist_ok=True)
     return folder
 
@@ -306,7 +310,7 @@ def policy(scripts: Sequence[str]) -> str:
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     rules = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
-    return f'<meta http-equiv="Content-Security-Policy" content="{rules}; base-uri \'none\'; form-action \'none\'">'
+    return f"<meta http-equiv=\"Content-Security-Policy\" content=\"{rules}; base-uri 'none'; form-action 'none'\">"
 
 
 def _to_the_left(table: pd.DataFrame) -> str:
@@ -449,10 +453,14 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
             notebook,
             timeout=600,
             kernel_name="python3",
-            extra_arguments=["--Application.log_level=40"],  # else each kernel warns of TCP, though it stays on loopback
+            extra_arguments=[
+                "--Application.log_level=40"
+            ],  # else each kernel warns of TCP, though it stays on loopback
         )
         kernel = client.create_kernel_manager()
-        kernel.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])  # this interpreter, whatever is installed as python3
+        kernel.kernel_spec_manager = KernelSpecManager(
+            kernel_dirs=[]
+        )  # this interpreter, whatever is installed as python3
         kernel.connection_file = str(Path(empty, "kernel.json"))
         try:
             client.execute(cwd=empty, env=_environment(run, empty))
@@ -481,7 +489,10 @@ def _environment(run: Path, empty: str) -> dict[str, str]:
     import matplotlib
 
     root = Path(__file__).parents[2]
-    paths = [str(root), *(str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
+    paths = [
+        str(root),
+        *(str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry),
+    ]
     stays = ("PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     theirs = {k: v for k, v in os.environ.items() if k in stays or not k.startswith(("PYTHON", "IPYTHON"))}
     return theirs | {

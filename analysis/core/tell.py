@@ -148,7 +148,9 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
     within = f" (within {100 * value.margin:.2g} points)" if is_share(value.metric) else ""
     words = {"as good": f"as good{within}: ", "open": f"open with {count(value.n, 'seed')}: "}
     known = {state: len(value.state(state)) for state in (*words, "worse")}
-    parts = [f"{known[state]} {said}{region(value, state, name, most)}" for state, said in words.items() if known[state]]
+    parts = [
+        f"{known[state]} {said}{region(value, state, name, most)}" for state, said in words.items() if known[state]
+    ]
     parts += [f"{known['worse']} worse"] * bool(known["worse"])
     return f"Of its {rivals}: {'; '.join(parts)}.{end}"
 
@@ -190,7 +192,11 @@ def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[
         box, has = max(held, key=lambda each: ((each[1] & left).sum(), -each[1].sum()))
         left &= ~has
         found.append(
-            {axis: (v[a], v[b]) for (axis, v), (a, b) in zip(values.items(), box, strict=True) if (a, b) != (0, len(v) - 1)}
+            {
+                axis: (v[a], v[b])
+                for (axis, v), (a, b) in zip(values.items(), box, strict=True)
+                if (a, b) != (0, len(v) - 1)
+            }
         )
     return found
 

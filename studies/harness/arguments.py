@@ -56,7 +56,10 @@ def parse(study: Study, words: Sequence[str]) -> Options:
 
     points = study.margin_of(None) * unit(study.metric)
     presets = "; ".join(f"{name}: {p.help}" for name, p in study.presets.items())
-    own = "; or of images of your own: DIR/train/<class>/*, two or more classes of any size, and DIR/val and DIR/test likewise (without them a share of train is held out)" * bool(study.own_images)
+    own = (
+        "; or of images of your own: DIR/train/<class>/*, two or more classes of any size, and DIR/val and DIR/test likewise (without them a share of train is held out)"
+        * bool(study.own_images)
+    )
     table = {
         "preset": arg(Literal[tuple(study.presets)], "course", f"Size of the study. {presets}."),
         "num_gpus": arg(int, 0, "GPUs the study may use in all."),
@@ -117,7 +120,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         raise InputError(f"{unknown[0]}: no such flag{_meant(unknown[0], list(table))} (see --help)")
     values = {name: getattr(given, name) for name in table}
     named = [w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--")]
-    if twice := [name for name in named if named.count(name) > 1]:
+    if twice := [name for name in named if named.count(name) > 1 and not isinstance(values.get(name), bool)]:
         raise InputError(f"{flag(twice[0])} stands twice: give all its values after one of them")
     flags = frozenset(named)
     axes = {name: study.axes[name].parse(name, values[name]) for name in values if name in study.axes and name in flags}
@@ -139,7 +142,9 @@ def parse(study: Study, words: Sequence[str]) -> Options:
 def _meant(word: str, names: Sequence[str]) -> str:
     """The flag that a wrong one begins, or that it differs from by a letter or two."""
     word, flags = word.split("=")[0], [flag(name) for name in names]
-    near = [name for name in flags if len(word) > 3 and name.startswith(word)] or difflib.get_close_matches(word, flags, 1, 0.8)
+    near = [name for name in flags if len(word) > 3 and name.startswith(word)] or difflib.get_close_matches(
+        word, flags, 1, 0.8
+    )
     return f"; did you mean {near[0]}?" if near else ""
 
 

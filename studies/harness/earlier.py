@@ -69,7 +69,9 @@ def space(study: Study, options: Options, data: str, earlier: Earlier) -> tuple[
         return study.grids(options.preset, data, more), more
     if not more:  # what the preset has gained since
         asked = study.grids(options.preset, data, before)
-        return earlier.grids + [grid for grid in asked if not any(_within(grid, each) for each in earlier.grids)], before
+        return earlier.grids + [
+            grid for grid in asked if not any(_within(grid, each) for each in earlier.grids)
+        ], before
     return [
         {name: tuple(dict.fromkeys((*values, *more.get(name, ())))) for name, values in grid.items()}
         for grid in earlier.grids
@@ -104,7 +106,9 @@ def _options(study: Study, o: Options, info: Mapping[str, Any]) -> Options:
     for name, axis in study.axes.items():
         for value in (value for grid in [*grids, earlier.overrides] for value in grid.get(name, ())):
             if not axis.holds(value):
-                raise InputError(f"{run} cannot be continued: run.json has {flag(name)} {str(value)[:40]}, which cannot be")
+                raise InputError(
+                    f"{run} cannot be continued: run.json has {flag(name)} {str(value)[:40]}, which cannot be"
+                )
     if address not in ("local", "inline") and "address" not in o.given:  # whoever wrote run.json chooses no machine
         raise InputError(f"{run} ran on --address {address[:80]}; say that again, or another, to go on there")
     if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-PATIENCE = float(os.environ.get("STILLROOM_PATIENCE", 300))  # seconds that a storage which does not answer is waited for
+PATIENCE = float(
+    os.environ.get("STILLROOM_PATIENCE", 300)
+)  # seconds that a storage which does not answer is waited for
 SPARE = 2**16  # bytes kept free for the last run.json
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PASSING = (
@@ -76,7 +78,9 @@ class RunFolder:
             except Timeout:
                 raise InputError(f"{self.run} is being written by another process") from None
             except (OSError, NotImplementedError) as error:
-                say(f"NOTE      the file system of --storage has no locks ({_reason(error)}): let no other process go on with this run")
+                say(
+                    f"NOTE      the file system of --storage has no locks ({_reason(error)}): let no other process go on with this run"
+                )
             yield
 
     def write_json(self, info: Mapping[str, Any]) -> None:

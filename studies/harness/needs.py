@@ -105,7 +105,7 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
     except data.DataMissing as missing:
         if not o.dry_run:
             raise InputError(f"{missing}{_otherwise(study, o)}") from None
-        otherwise = ", else the shipped sample" if o.data == "auto" else ""
+        otherwise = ", else the shipped sample" if o.data == "auto" and not o.data_root else ""
         why = f"The full data, if a run can download them{otherwise}: {missing}."
         return Data(names, "full", why, o.data_root)
     except data.DataError as error:
@@ -144,7 +144,9 @@ def cut(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
     counted = [name for name, axis in study.axes.items() if axis.images]
     if not counted:
         return []
-    most = len(found.own.files["train"]) if found.own else max(data.training(name, found.variant) for name in found.names)
+    most = (
+        len(found.own.files["train"]) if found.own else max(data.training(name, found.variant) for name in found.names)
+    )
     said = []
     for name in counted:
         for value in plan.values[name]:
@@ -152,7 +154,9 @@ def cut(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
                 continue
             if value in o.axes.get(name, ()):
                 raise InputError(f"{flag(name)} {value}: the data have {most:,} images to train on; name fewer")
-            said.append(f"{flag(name)} {value} of the preset: the data have {most:,} images to train on, and all are taken")
+            said.append(
+                f"{flag(name)} {value} of the preset: the data have {most:,} images to train on, and all are taken"
+            )
     return said
 
 

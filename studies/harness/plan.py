@@ -135,7 +135,9 @@ class Plan:
         cells = sum(math.prod(len(v) for k, v in grid.items() if k not in self.ranges) for grid in self.grids)
         cells *= o.samples if self.ranges else 1
         if cells > MOST_CELLS:
-            raise InputError(f"that are {cells:,} cells, and one run may have {MOST_CELLS:,}; give fewer values or seeds")
+            raise InputError(
+                f"that are {cells:,} cells, and one run may have {MOST_CELLS:,}; give fewer values or seeds"
+            )
         if o.search != "grid" and not self.ranges:
             raise InputError(f"--search {o.search}: no axis is left to search; give at most the ends of its range")
         if o.search == "optuna":
@@ -221,6 +223,8 @@ class Plan:
         axes += [f"{k} {_short(v)}" for k, v in self.overrides.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
         chosen = [f"search {o.search}"] * (o.search != "grid") + [f"scheduler {o.scheduler}"] * (o.scheduler != "none")
+        if o.decide is not None:
+            chosen.append(f"decide: at most {o.budget or self.total} students more, which the estimate leaves out")
         plan = [_count(len(self.cells) or self.total, "cell"), _count(self.total, "student")]
         plan += [f"{left} left"] if self.finished else []
         plan += (
@@ -261,7 +265,9 @@ class Plan:
         noise, source = known[0]
         least = unit(study.metric) * told_from(noise, most, seeds, LEVEL)
         what = f"{'points ' * is_share(study.metric)}of {study.metric}"
-        return [f"verdicts  {seeds} seeds tell differences from about {least:.2g} {what} on, among {most} (noise {source})"]
+        return [
+            f"verdicts  {seeds} seeds tell differences from about {least:.2g} {what} on, among {most} (noise {source})"
+        ]
 
     def _alike(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Name and run.json of the runs here with the same trial axes and data, the latest first."""
@@ -270,7 +276,9 @@ class Plan:
         for name in reversed(folders.runs(self.options.storage, self.study.name)):
             with contextlib.suppress(InputError, KeyError):
                 info = folders.RunFolder(self.options.storage, self.study.name, name).read_json()
-                if info["data"] == self.data and all(tuple(info["axes"][k]) == self.values[k] for k in self.study.trials):
+                if info["data"] == self.data and all(
+                    tuple(info["axes"][k]) == self.values[k] for k in self.study.trials
+                ):
                     yield name, info
 
     def _core_seconds(self) -> tuple[float, str]:

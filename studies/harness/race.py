@@ -56,7 +56,6 @@ class Race:
             say(f"{stand}; {self.added} students were added")
         return bool(new)
 
-
     def _round(self, table: pd.DataFrame) -> list[Cell]:
         """The next seeds of a setting's chosen cell and of those that are open; none where all are decided.
 
@@ -106,7 +105,9 @@ def noise(study: Study, folder: RunFolder) -> float | None:
     found: list[float] = []
     for table in settings_of(study, folder):
         cells = [part.dropna(subset=["value"]) for _, part in table.groupby(list(study.compared))]
-        means = adjusted({tuple(part["student"]): part.set_index("seed")["value"] for part in cells})  # the same students, one cell
+        means = adjusted(
+            {tuple(part["student"]): part.set_index("seed")["value"] for part in cells}
+        )  # the same students, one cell
         found += list(np.sqrt(means.variance)) if means.pooled else []
     return float(np.median(found)) if found else None
 

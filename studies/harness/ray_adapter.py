@@ -22,7 +22,9 @@ from typing import Any
 from trainables.core.cache import cache_root
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # see `_keep_token`
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Raylet is terminated|has been marked dead")  # fifty lines; see `_watch`
+os.environ.setdefault(
+    "RAY_DEDUP_LOGS_SKIP_REGEX", "Raylet is terminated|has been marked dead"
+)  # fifty lines; see `_watch`
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "120")  # a busy machine is slow, not dead
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
@@ -180,7 +182,9 @@ class Recorder(tune.Callback):
 
 
 @contextmanager
-def cluster(address: str, num_cpus: int | None, num_gpus: int, dashboard: bool, fell: Callable[[], None] = lambda: None):
+def cluster(
+    address: str, num_cpus: int | None, num_gpus: int, dashboard: bool, fell: Callable[[], None] = lambda: None
+):
     """Ray on this machine, or a cluster's; checked against what was asked for. fell: called where a Ray of this machine dies, on
     which this process ends with exit code 1, for Ray would end it a little later."""
     logging.getLogger("ray").setLevel(logging.ERROR)

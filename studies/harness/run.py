@@ -65,7 +65,9 @@ class Run:
             self.folder.check()
             return 0
         if self.goes_on and unchecked(self.earlier.info):
-            say("NOTE      the run is of a version that kept no digests: whether its rows are what it wrote is not checked")
+            say(
+                "NOTE      the run is of a version that kept no digests: whether its rows are what it wrote is not checked"
+            )
         if self.data.variant == "sample" and o.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
         self.folder.create()
@@ -134,7 +136,9 @@ class Run:
         self.info.pop("given", None)  # what older runs called overrides
         self.folder.write_json(self.info)
         for table, lines in self.data.tables().items():
-            self.folder.write_rows(table, table, [{"study": study.name, "run": self.folder.run, **line} for line in lines])
+            self.folder.write_rows(
+                table, table, [{"study": study.name, "run": self.folder.run, **line} for line in lines]
+            )
         say(f"run       {self.folder.uri}")
 
     # Training
@@ -203,7 +207,9 @@ class Run:
         if self.options.search == "optuna" and not stopped:  # a searcher may ask for one student twice
             total = len(outcomes)
         for flush in self.folder.lost_flushes():
-            say(f"NOTE      rows/{flush}.parquet is not there any more: the curves of its students lack that evaluation")
+            say(
+                f"NOTE      rows/{flush}.parquet is not there any more: the curves of its students lack that evaluation"
+            )
         ended = (row for row in self.folder.read_rows(columns=["student", "status"]) if row["status"] != "running")
         lost = set(outcomes) - {row["student"] for row in ended}
         for student in lost:

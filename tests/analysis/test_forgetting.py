@@ -105,7 +105,9 @@ def said(tmp_path_factory):
     done = subprocess.run([sys.executable, PAGE, path], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     cells = json.loads((path / "report.ipynb").read_text())["cells"]
-    tables = [out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]]
+    tables = [
+        out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]
+    ]
     return "\n".join([done.stdout, *("".join(table) for table in tables)])
 
 

@@ -167,9 +167,13 @@ def test_surfaces_to_turn_lie_in_the_report_with_plotly_once(report):
 def test_the_sentences_name_the_known_winner(report):
     said = sentence(report, "Teacher sees the MNIST-M image, 500 labels:")
     assert "T = 4, kd_weight = 0.5" in said and "70.0 %" in said and "n = 3" in said
-    assert re.search(r"of the gap between source only and the oracle 50 % \(\d\d to \d\d\)", said)  # (.7 - .5) / (.9 - .5)
+    assert re.search(
+        r"of the gap between source only and the oracle 50 % \(\d\d to \d\d\)", said
+    )  # (.7 - .5) / (.9 - .5)
     assert "+10.0 points" in said and "a gain" in said
-    assert "It stands out: its" in said and "edge" not in tabled(report[0], "Teacher sees the MNIST-M image, 500 labels", "%")
+    assert "It stands out: its" in said and "edge" not in tabled(
+        report[0], "Teacher sees the MNIST-M image, 500 labels", "%"
+    )
 
 
 def test_a_rival_inside_the_noise_is_as_good(report):

@@ -66,7 +66,9 @@ def said(tmp_path_factory):
     done = subprocess.run([sys.executable, PAGE, path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     cells = json.loads((path / "report.ipynb").read_text())["cells"]
-    tables = [out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]]
+    tables = [
+        out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]
+    ]
     return "\n".join([done.stdout, *("".join(table) for table in tables)])
 
 
@@ -84,7 +86,9 @@ def test_each_schedule_has_the_setting_that_validation_chose_and_is_reported_on_
     line = sentence(said, "Priority to short")
     assert "96.0 %" in line and "66.0 %" in line, "short_first is better on test at lr 0.1, but validation chose 0.01"
     assert "+30.0 points (+30.0 to +30.0): a gain" in line and "per target bit -0.300" in line
-    assert " 0.01 " in sentence(said, " short first ", " 0.0 %") and " 0.10 " in sentence(said, " long first ", " 0.0 %")
+    assert " 0.01 " in sentence(said, " short first ", " 0.0 %") and " 0.10 " in sentence(
+        said, " long first ", " 0.0 %"
+    )
 
 
 def test_the_goal_names_who_reaches_it(said):

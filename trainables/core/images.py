@@ -157,7 +157,9 @@ def survey(root: Path) -> Own:
     learnt = {key for split in ("train", "val") for _, key, _ in known[split]}
     repeated = sum(key in learnt for _, key, _ in known["test"])
     order = [(split, label, key) for split, some in known.items() for label, key, _ in sorted(some)]
-    texts = (name.encode(errors="replace").decode() for name in classes)  # not all that a disk has is text, or one line of it
+    texts = (
+        name.encode(errors="replace").decode() for name in classes
+    )  # not all that a disk has is text, or one line of it
     names = tuple("".join(c if c.isprintable() else "?" for c in text) for text in texts)
     return Own(root, names, files, held_out, repeated, hashlib.sha256(repr(order).encode()).hexdigest())
 

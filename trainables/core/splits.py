@@ -14,8 +14,8 @@ from trainables.core.images import NAME
 
 CLASSES = 10  # of every published data set
 SPLIT = (  # in words, of the full data sets
-    "1/12 of the training images is held out, the same for every student (5,000 of 60,000; of CIFAR-10 4,167 of "
-    "50,000): the other 11/12 train. The held-out images choose (val_accuracy); the test set only reports, after the "
+    "1/12 of the training images is held out, the same for every student (of the full MNIST 5,000 of 60,000, of CIFAR-10 "
+    "4,167 of 50,000): the other 11/12 train. The held-out images choose (val_accuracy); the test set only reports, after the "
     "last step."
 )
 

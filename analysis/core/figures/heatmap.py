@@ -63,7 +63,9 @@ def heatmap(
         chosen = matching(table, frame)
         across, up = (np.array([values.index(v) for v in chosen[c]]) for values, c in ((columns, x), (rows, y)))
         corner, width, height = (across.min() - 0.47, up.min() - 0.47), np.ptp(across) + 0.94, np.ptp(up) + 0.94
-        ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HOLE, **OUTLINES[frame.get("state", "chosen")]))
+        ax.add_patch(
+            Rectangle(corner, width, height, fill=False, edgecolor=HOLE, **OUTLINES[frame.get("state", "chosen")])
+        )
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
     ax.set_xticks(range(len(columns)), [v if isinstance(v, str) else f"{v:g}" for v in columns])
     ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else f"{v:g}" for v in rows])

@@ -17,9 +17,7 @@ from analysis.core.figures.scales import logarithmic, reach, stretch
 from analysis.core.statistics import summarise
 
 
-def lifetimes(
-    table: pd.DataFrame, group: str, name: str, colors: Mapping[Any, Any], ax: Axes | None = None
-) -> Axes:
+def lifetimes(table: pd.DataFrame, group: str, name: str, colors: Mapping[Any, Any], ax: Axes | None = None) -> Axes:
     """Median half-lives with their intervals, a line for each value of `group`, called as `name` says, in the order of the colours, the
     first on top; arrows lie beyond the training, where nobody looked.
 

@@ -14,9 +14,7 @@ MARKS = {"*": 260, "s": 150}
 """A star and a square, and how large they are around a point."""
 
 
-def measures(
-    table: pd.DataFrame, x: str, y: str, marked: Mapping[str, pd.DataFrame], ax: Axes | None = None
-) -> Axes:
+def measures(table: pd.DataFrame, x: str, y: str, marked: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
     """A point for each line of the table, at its x and y, with the interval of y.
 
     table: as `statistics.summarise` makes it of y, with columns x, `kind` (what the legend says), and of each kind its `color` and

@@ -95,7 +95,11 @@ def _mark(
     px, py = positions(chosen[x], x), positions(chosen[y], y)
     state = best.get("state", "chosen")
     mark: dict[str, Any] = {"color": "0.6" if state == "open" else "white", "markeredgecolor": "black", "linestyle": ""}
-    mark |= {"marker": "*", "markersize": 13 if len(chosen) == 1 else 8} if state == "chosen" else {"marker": "o", "markersize": 6}
+    mark |= (
+        {"marker": "*", "markersize": 13 if len(chosen) == 1 else 8}
+        if state == "chosen"
+        else {"marker": "o", "markersize": 6}
+    )
     ax.plot(px, py, chosen[z], zorder=21 if state == "chosen" else 20, **mark)
     if len(chosen) == 1 and state == "chosen":
         ax.plot([px[0]] * 2, [py[0]] * 2, [limits[0], chosen[z].iloc[0]], color="black", linestyle=":", linewidth=1)

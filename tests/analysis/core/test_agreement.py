@@ -36,11 +36,18 @@ def cells(**named: tuple[float, float, float]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-STUDENTS_OF_T = cells(a1none=(0.1, 0.9, 0.6), a2none=(0.3, 0.5, 0.5), b1none=(0.2, 0.6, 0.4), b2inverted=(0.0, 0.7, 0.7))
+STUDENTS_OF_T = cells(
+    a1none=(0.1, 0.9, 0.6), a2none=(0.3, 0.5, 0.5), b1none=(0.2, 0.6, 0.4), b2inverted=(0.0, 0.7, 0.7)
+)
 
 
 def test_rules_choose_by_agreement_by_labels_and_by_information():
-    named = {"a1none": ("0011", "0101"), "a2none": ("0011", "0011"), "b1none": ("01", "10"), "b2inverted": ("0123", "0123")}
+    named = {
+        "a1none": ("0011", "0101"),
+        "a2none": ("0011", "0011"),
+        "b1none": ("01", "10"),
+        "b2inverted": ("0123", "0123"),
+    }
     texts = {f"{cell}{seed}": text for cell, both in named.items() for seed, text in enumerate(both)}
     found = without_labels(STUDENTS_OF_T, ["teacher", "augmentation"], "temperature", answers(**texts))
     best = {who: (c.best["teacher"], c.best["temperature"]) for who, c in found.choices.items()}

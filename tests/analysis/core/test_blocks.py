@@ -136,7 +136,9 @@ def test_facets_draw_each_panel_and_name_what_any_of_them_has_once(run):
         ax.plot(panel.table["temperature"], panel.table["test_accuracy"], "o", label="students")
 
     blocks.facets(made, made.cells, draw, "Every student", name="own", rows=["view"], columns=["labels"])
-    assert [ax.get_title() for ax in panels_of(drawn["own"])] == [p.title for p in blocks.panels(made, made.cells, ["view"], ["labels"])]
+    assert [ax.get_title() for ax in panels_of(drawn["own"])] == [
+        p.title for p in blocks.panels(made, made.cells, ["view"], ["labels"])
+    ]
     assert [text.get_text() for text in drawn["own"].legends[0].get_texts()] == ["students"]
     assert "Every student" in drawn["own"].get_suptitle() and "preset made" in drawn["own"].get_suptitle()
 
@@ -148,9 +150,14 @@ def test_a_pure_drawing_is_drawn_in_panels_and_what_they_share_is_named_once(run
         ax.plot(table[x], table["test_accuracy"], "o")
         ax.set_ylabel("accuracy")
 
-    blocks.facets(made, made.cells, blocks.drawn(dots, "kd_weight"), "Shared", name="own", columns=["labels"], share=True)
+    blocks.facets(
+        made, made.cells, blocks.drawn(dots, "kd_weight"), "Shared", name="own", columns=["labels"], share=True
+    )
     left, right = panels_of(drawn["own"])
-    assert sorted(set(left.lines[0].get_xdata())) == sorted(W) and (left.get_ylabel(), right.get_ylabel()) == ("accuracy", "")
+    assert sorted(set(left.lines[0].get_xdata())) == sorted(W) and (left.get_ylabel(), right.get_ylabel()) == (
+        "accuracy",
+        "",
+    )
 
 
 def test_of_a_table_without_lines_nothing_is_drawn(run):

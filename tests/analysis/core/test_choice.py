@@ -26,7 +26,9 @@ def test_a_clear_winner_stands_out_and_a_close_one_does_not():
 
 def test_a_rival_is_as_good_where_its_interval_lies_within_the_margin():
     rows = table({"a": [0.900, 0.905, 0.91], "b": [0.899, 0.904, 0.9091], "c": [0.7, 0.7, 0.71]})
-    states = [choose(rows, ["cell"], "val", "test", margin=margin).cells["state"].tolist() for margin in (0.1, 0.02, 1e-6)]
+    states = [
+        choose(rows, ["cell"], "val", "test", margin=margin).cells["state"].tolist() for margin in (0.1, 0.02, 1e-6)
+    ]
     assert states == [["chosen", "as good", "worse"]] * 2 + [["chosen", "open", "worse"]]
 
 

@@ -66,7 +66,9 @@ def test_cells_of_equal_noise_are_judged_by_the_studentised_range(cells, seeds, 
     """Where test itself chooses, the largest of all differences is asked for: Tukey 1949."""
     monkeypatch.setattr(contrasts, "CAUTION", -9.0)  # they are known to be alike
     both = adjusted(by_seed(noise(cells, seeds)))
-    assert both.pooled == pytest.approx((cells - 1) * (seeds - 1)) and np.ptp(both.variance) == pytest.approx(0, abs=1e-12)
+    assert both.pooled == pytest.approx((cells - 1) * (seeds - 1)) and np.ptp(both.variance) == pytest.approx(
+        0, abs=1e-12
+    )
     tukey = studentized_range.ppf(0.95, cells, both.pooled) / np.sqrt(2)
     assert together(both, both, int(both.means.argmax()), 0.95) == pytest.approx(tukey, rel=0.04)
 
@@ -117,4 +119,6 @@ def test_what_seeds_are_said_to_tell_is_told_in_four_worlds_of_five(cells, seeds
         assert choice
         told += 1 in set(choice.state("worse")["cell"])
     assert 0.6 <= told / 60 <= 1
-    assert told_from(0.01, cells, 1, 0.95) == np.inf and below == pytest.approx(10 * told_from(0.001, cells, seeds, 0.95))
+    assert told_from(0.01, cells, 1, 0.95) == np.inf and below == pytest.approx(
+        10 * told_from(0.001, cells, seeds, 0.95)
+    )

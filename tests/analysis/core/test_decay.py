@@ -117,7 +117,11 @@ def test_the_study_is_its_students_with_what_they_knew_and_its_evaluations_from_
     """Both know 0 and 1 to 90 % and fall to 50 % after ten iterations; the frozen logistic regression is left out."""
     axes = {"tasks": "two", "network": "mlp", "width": 32, "old_steps": 30, "steps": 10, "memory": 0, "seed": 0}
     digits = [f"accuracy_{d}" for d in range(10)]
-    plans = [("a", {"remedy": "l2"}), ("b", {"remedy": "none"}), ("c", {"network": "logistic", "remedy": "freeze_readout"})]
+    plans = [
+        ("a", {"remedy": "l2"}),
+        ("b", {"remedy": "none"}),
+        ("c", {"network": "logistic", "remedy": "freeze_readout"}),
+    ]
     ends = pd.DataFrame([{"student": n, **axes, **plan, "step": 10, **dict.fromkeys(digits, 0.5)} for n, plan in plans])
     key = {name: axes[name] for name in ("tasks", "old_steps", "seed")}
     networks = (("mlp", 32), ("logistic", 0))

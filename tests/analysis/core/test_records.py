@@ -135,3 +135,19 @@ def test_which_columns_are_shares():
     shares = "test_accuracy val_exact test_error accuracy_3 passing passing_accuracy kept_errors pseudo_ece task_0 change share"
     others = "tasks omitted_errors train_loss bits tokens seconds soft_norm cosine temperature trained_parameters"
     assert all(map(records.is_share, shares.split())) and not any(map(records.is_share, others.split()))
+
+
+def test_a_digest_is_that_of_the_content_whatever_the_file_format_does_to_it(tmp_path):
+    table = pa.table({
+        "a": [1, None], "b": [0.1, float("nan")], "c": ["\u03bb", None], "d": [[0.5, 1.0], []], "e": [True, False], "f": [None, None],
+        "g": pa.array([[1.0], [2.0]], pa.list_(pa.float32())), "h": pa.array([{"x": 1}, {"x": 2}]),
+    }).replace_schema_metadata({"axes": "[]"})  # fmt: skip
+    pq.write_table(table, tmp_path / "t.parquet")
+    read = pq.ParquetFile(tmp_path / "t.parquet").read()
+    assert records.digest(read) == records.digest(table)
+    changes = [
+        table.set_column(0, "a", [[1, 2]]),
+        table.rename_columns([*"zbcdefgh"]),
+        table.replace_schema_metadata({"axes": "[1]"}),
+    ]
+    assert len({records.digest(each) for each in [table, *changes]}) == 4

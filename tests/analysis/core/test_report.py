@@ -41,7 +41,12 @@ def hostile(run: Path, pwned: str) -> None:
         pq.write_table(table.from_pylist(lines, schema=table.schema), file)
     info = json.loads((run / "run.json").read_text())
     info["axes"]["target_labels"] = [LABELS, "all"]
-    info |= {"status": f"failed{SCRIPT}", "students": SCRIPT, "preset": f"smoke{SCRIPT}", "data_description": f"$\\x {SCRIPT}"}
+    info |= {
+        "status": f"failed{SCRIPT}",
+        "students": SCRIPT,
+        "preset": f"smoke{SCRIPT}",
+        "data_description": f"$\\x {SCRIPT}",
+    }
     info |= {"method": {SCRIPT: SCRIPT}, "networks": {SCRIPT: SCRIPT}, "axes_help": {"temperature": SCRIPT}}
     (run / "run.json").write_text(json.dumps(info))
     for name in ("matplotlib", "ipykernel_launcher", "ipykernel", "numpy", "sitecustomize", "html", "ipython_config"):
@@ -54,7 +59,12 @@ def hostile(run: Path, pwned: str) -> None:
 
 def settings_of_a_user(home: Path, pwned: str) -> dict[str, str]:
     """His environment, and files in his home."""
-    for name in ("ipython/profile_default/startup", "jupyter/kernels/python3", "jupyter/nbconvert/templates/lab", "config/custom"):
+    for name in (
+        "ipython/profile_default/startup",
+        "jupyter/kernels/python3",
+        "jupyter/nbconvert/templates/lab",
+        "config/custom",
+    ):
         (home / name).mkdir(parents=True)
     (home / "ipython/profile_default/startup/0.py").write_text(CODE.format(pwned))
     (home / "startup.py").write_text(CODE.format(pwned))
@@ -105,7 +115,11 @@ def test_what_a_run_says_is_text_in_the_report_and_in_its_notebook(drawn):
     assert "&lt;script&gt;document.title" in text and "&lt;img src=x" in text
     notebook = json.loads((run / "report.ipynb").read_text())
     outputs = [o.get("data", {}) for c in notebook["cells"] for o in c.get("outputs", ())]
-    for shown in [text, *(run / "figures").glob("*.html"), *("".join(o.get(k, "")) for o in outputs for k in ("text/html", "text/markdown"))]:
+    for shown in [
+        text,
+        *(run / "figures").glob("*.html"),
+        *("".join(o.get(k, "")) for o in outputs for k in ("text/html", "text/markdown")),
+    ]:
         told = shown if isinstance(shown, str) else shown.read_text()
         assert not re.search(r"<img src=x|<script>document|href=.javascript", told)
 
@@ -125,9 +139,25 @@ def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
 
 
 def test_names_of_files_are_safe_and_differ():
-    words = ["/../../x", "_.._.._x", "..", "a/b", "a_b", "a\\b", "Лампы", "лампы", "x" * 300, "x" * 299, "CON:", "\0", "\ud800"]
+    words = [
+        "/../../x",
+        "_.._.._x",
+        "..",
+        "a/b",
+        "a_b",
+        "a\\b",
+        "Лампы",
+        "лампы",
+        "x" * 300,
+        "x" * 299,
+        "CON:",
+        "\0",
+        "\ud800",
+    ]
     names = [report.file_name(f"surface_{word}") for word in words] + [report.file_name(word) for word in words]
-    assert len({*names}) == len(names) and all(re.fullmatch(r"[A-Za-z0-9_+=-][A-Za-z0-9_.+=-]{0,140}", name) for name in names)
+    assert len({*names}) == len(names) and all(
+        re.fullmatch(r"[A-Za-z0-9_+=-][A-Za-z0-9_.+=-]{0,140}", name) for name in names
+    )
     assert report.file_name("surfaces_mnist_mlp_300_1.0_0.6") == "surfaces_mnist_mlp_300_1.0_0.6"
     assert report.file_name("ends unfreezing, lr 0.1") == "ends_unfreezing__lr_0.1"
 
@@ -181,7 +211,13 @@ class Browser:
             os.dup2(ours[0], 3)
             os.dup2(ours[1], 4)
 
-        words = ["--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        words = [
+            "--headless",
+            "--no-sandbox",
+            "--enable-unsafe-swiftshader",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+        ]
         self.process = subprocess.Popen(
             [CHROMIUM, *words, "--window-size=1400,1000"], stderr=subprocess.DEVNULL, close_fds=False, preexec_fn=wire
         )
@@ -201,7 +237,9 @@ class Browser:
 
     def ask(self, method, **params):
         number = next(self.numbers)
-        os.write(self.write, json.dumps({"id": number, "method": method, "params": params, **self.session}).encode() + b"\0")
+        os.write(
+            self.write, json.dumps({"id": number, "method": method, "params": params, **self.session}).encode() + b"\0"
+        )
         while (message := self.message()).get("id") != number:
             self.events.append(message)
         return message["result"]
@@ -230,7 +268,12 @@ class Browser:
             time.sleep(0.1)
 
     def drag(self, x, y):
-        for kind, step in [("mouseMoved", 0), ("mousePressed", 0), *(("mouseMoved", i) for i in range(1, 6)), ("mouseReleased", 5)]:
+        for kind, step in [
+            ("mouseMoved", 0),
+            ("mousePressed", 0),
+            *(("mouseMoved", i) for i in range(1, 6)),
+            ("mouseReleased", 5),
+        ]:
             where = {"x": x + 20 * step, "y": y + 8 * step, "button": "left", "buttons": 1, "clickCount": 1}
             self.ask("Input.dispatchMouseEvent", type=kind, **where)
             time.sleep(0.1)
@@ -239,7 +282,9 @@ class Browser:
         """What the policy refused, and what was asked of another place than the document itself."""
         told = [e["params"]["entry"]["text"] for e in self.events if e.get("method") == "Log.entryAdded"]
         asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
-        return [t for t in told if "Content Security Policy" in t], [u for u in asked if not u.startswith(("file:", "data:", "blob:"))]
+        return [t for t in told if "Content Security Policy" in t], [
+            u for u in asked if not u.startswith(("file:", "data:", "blob:"))
+        ]
 
 
 @pytest.fixture
@@ -274,8 +319,12 @@ def test_in_a_browser_a_surface_turns_and_no_script_of_a_stranger_runs(drawn, br
         assert browser.value("document.title") == title and browser.refused() == ([], [])
         # even if a text were not escaped
         browser.value(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(SCRIPT)})")
-        browser.value("(s => { s.textContent = \"document.title = 'PWNED'\"; document.body.append(s) })(document.createElement('script'))")
-        browser.value("document.body.insertAdjacentHTML('beforeend', '<a id=link href=\"javascript:document.title=`PWNED`\">x</a>'); document.querySelector('#link').click()")
+        browser.value(
+            "(s => { s.textContent = \"document.title = 'PWNED'\"; document.body.append(s) })(document.createElement('script'))"
+        )
+        browser.value(
+            "document.body.insertAdjacentHTML('beforeend', '<a id=link href=\"javascript:document.title=`PWNED`\">x</a>'); document.querySelector('#link').click()"
+        )
         assert browser.value("fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
         time.sleep(0.5)
         assert browser.value("document.title") == title and len(browser.refused()[0]) >= 3

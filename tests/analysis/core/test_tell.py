@@ -46,7 +46,11 @@ def test_what_is_judged_together_is_said_each_with_its_corrected_p():
     base = pd.Series([0.70, 0.70, 0.71, 0.70])
     gains = {"better": pd.Series([0.10, 0.11, 0.10, 0.11]), "alike": pd.Series([0.01, -0.01, 0.01, -0.01])}
     said = tell.against({name: base + gain for name, gain in gains.items()}, base, "more")
-    assert list(said) == ["better", "alike"] and said["better"].startswith("+10.5 points (") and "): more (p " in said["better"]
+    assert (
+        list(said) == ["better", "alike"]
+        and said["better"].startswith("+10.5 points (")
+        and "): more (p " in said["better"]
+    )
     assert said["alike"].endswith("): a tie (p = 1)") and tell.against({}, base) == {}
 
 
@@ -72,20 +76,29 @@ def test_a_cell_without_a_teacher_has_no_temperature():
 
 def test_a_choice_that_stands_out_says_by_how_much():
     said = tell.choice(choose(cells(CLEAR), ["cell"]), name)
-    assert said.startswith("It stands out: its 2 rivals are all worse. On test it leads the runner-up (cell b), +40.1 points (+39.")
+    assert said.startswith(
+        "It stands out: its 2 rivals are all worse. On test it leads the runner-up (cell b), +40.1 points (+39."
+    )
 
 
 def test_a_choice_among_others_says_which_are_as_good_which_are_open_and_how_many_are_worse():
     close = {**CLEAR, "d": [0.8995, 0.91, 0.9045], "e": [0.8993, 0.9099, 0.9044], "f": [0.85, 0.95, 0.89]}
     said = tell.choice(choose(cells(close), ["cell"]), name, most=1)
-    assert said.startswith("Of its 5 rivals: 2 as good (within 0.5 points): cell d and 1 more; 1 open with 3 seeds: cell f; 2 worse.")
+    assert said.startswith(
+        "Of its 5 rivals: 2 as good (within 0.5 points): cell d and 1 more; 1 open with 3 seeds: cell f; 2 worse."
+    )
     assert tell.choice(choose(cells(close), ["cell"]), name, lead=False).endswith("cell f; 2 worse.")
 
 
 def planes(good, best=(4.0, 0.5)):
     """A plane over T and kd_weight where the cells `good` are a little below the best and others far below."""
     lines = [
-        (t, w, seed, 0.9 - (0.0 if (t, w) == best else 0.001 if good(t, w) else 0.1) + 0.0001 * ((7 * seed + 3 * i) % 5))
+        (
+            t,
+            w,
+            seed,
+            0.9 - (0.0 if (t, w) == best else 0.001 if good(t, w) else 0.1) + 0.0001 * ((7 * seed + 3 * i) % 5),
+        )
         for i, (t, w) in enumerate(product((1.0, 2.0, 4.0, 8.0, 16.0), (0.0, 0.25, 0.5, 1.0)))
         for seed in range(4)
     ]
@@ -111,7 +124,10 @@ def test_a_region_holds_no_cell_of_another_state():
 def test_a_choice_without_noise_or_rivals_is_no_verdict():
     assert tell.choice(choose(cells({"a": [0.5, 0.6]}), ["cell"]), name) == "It has no rival."
     one = tell.choice(choose(cells({"a": [0.5], "b": [0.4]}), ["cell"]), name)
-    assert one == "One seed says nothing about noise, so this is no verdict. On test it leads the runner-up (cell b), +10.0 points (n = 1, no interval)."
+    assert (
+        one
+        == "One seed says nothing about noise, so this is no verdict. On test it leads the runner-up (cell b), +10.0 points (n = 1, no interval)."
+    )
 
 
 def test_a_choice_that_is_behind_on_test_says_so():

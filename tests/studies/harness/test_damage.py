@@ -70,7 +70,9 @@ def expected(tmp_path_factory):
     return results(folder_of(storage))
 
 
-def test_rows_of_a_finished_run_lie_in_one_file_that_a_fault_on_the_way_does_not_double(go, tmp_path, monkeypatch, expected):
+def test_rows_of_a_finished_run_lie_in_one_file_that_a_fault_on_the_way_does_not_double(
+    go, tmp_path, monkeypatch, expected
+):
     together = RunFolder.put_together
     monkeypatch.setattr(RunFolder, "put_together", lambda self, tables: None)
     go()

@@ -58,7 +58,9 @@ def test_a_ray_that_is_slow_is_tried_twice(monkeypatch, failures):
     if failures == 1:
         assert ray_adapter._started("local", {}) == "context"
     else:
-        with pytest.raises(InputError, match=r"timed out during startup\. This could; if .* busy, try again; or --address inline"):
+        with pytest.raises(
+            InputError, match=r"timed out during startup\. This could; if .* busy, try again; or --address inline"
+        ):
             ray_adapter._started("local", {})
     assert len(calls) == 2
 
@@ -83,7 +85,18 @@ def test_a_user_without_a_home_runs_studies(tmp_path_factory, home):
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     os.chown(folder, 54321, 54321)
     with_home = ["-u", "HOME"] if home is None else [f"HOME={home}"]
-    before = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", "env", "-u", "STILLROOM_CACHE", *with_home]
+    before = [
+        "setpriv",
+        "--reuid",
+        "54321",
+        "--regid",
+        "54321",
+        "--clear-groups",
+        "env",
+        "-u",
+        "STILLROOM_CACHE",
+        *with_home,
+    ]
     reads = subprocess.run([*before, sys.executable, "-c", "import torch"], capture_output=True, cwd=ROOT)
     if reads.returncode:
         pytest.skip("another user may not read this installation")

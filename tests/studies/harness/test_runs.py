@@ -34,8 +34,15 @@ TINY = [
         "32",
     ),
 ]
-SLOWLY_TAUGHT = ["300" if word == "8" and before == "--teacher-steps" else word for before, word in itertools.pairwise(["", *TINY])]
 SHORT, LONG = ["--steps", "8"], ["--steps", "400"]
+
+
+def instead(flag, value):
+    """TINY with another value of a flag."""
+    return [value if before == flag else word for before, word in itertools.pairwise(["", *TINY])]
+
+
+SLOWLY_TAUGHT = instead("--teacher-steps", "300")
 CELL = ["student", "seed", "teacher_view", "target_labels", "temperature", "kd_weight", "steps", "step"]
 METRICS = ["train_loss", "val_accuracy", "test_accuracy", "source_accuracy"]
 
@@ -149,7 +156,9 @@ def taught_for_long(tmp_path_factory):
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "engine"), IN_TRAINING)
-def test_a_signal_while_teachers_are_prepared_ends_in_good_order(taught_for_long, tmp_path, monkeypatch, number, engine):
+def test_a_signal_while_teachers_are_prepared_ends_in_good_order(
+    taught_for_long, tmp_path, monkeypatch, number, engine
+):
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
     words = command(tmp_path, *SLOWLY_TAUGHT, *SHORT, *ENGINES[engine])
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -241,11 +250,11 @@ sys.exit(run(STUDY, sys.argv[1:]))
 
 
 def test_ray_trains_what_is_appended_to_the_plan_when_the_rest_has_ended(tmp_path):
-    words = [*TINY, *SHORT, "--teacher-view", "source"]
-    race = [sys.executable, "-c", RACE, *words, "--seeds", "1", "--storage", str(tmp_path / "race")]
+    one_view = [*SHORT, "--teacher-view", "source"]
+    race = [sys.executable, "-c", RACE, *instead("--seeds", "1"), *one_view, "--storage", str(tmp_path / "race")]
     done = subprocess.run(race, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert run(tmp_path / "whole", *words, "--address", "inline", "--num-cpus", "1").returncode == 0
+    assert run(tmp_path / "whole", *TINY, *one_view, "--address", "inline", "--num-cpus", "1").returncode == 0
     assert_same_rows(rows(tmp_path / "race"), rows(tmp_path / "whole"))
     for raced, whole in zip(planned(tmp_path / "race"), planned(tmp_path / "whole"), strict=True):
         assert set(raced.student) == set(whole.student) and len(raced) == len(whole)

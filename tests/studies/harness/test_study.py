@@ -143,7 +143,9 @@ def test_extending_by_nothing_adds_what_the_preset_has_gained():
     assert wider.overrides == {"seed": (0,)}, "what was given first still holds"
     again = Plan(grown, parse(grown, ["--extend", "latest"]), "full", after(wider))
     gained = {(c.config["view"], c.config["kd_weight"]) for c in again.cells if c.config["temperature"] == 9}
-    assert gained == set(itertools.product("ab", (0.0, 0.5, 1.0))), "the preset's own, not what an extension added to it"
+    assert gained == set(itertools.product("ab", (0.0, 0.5, 1.0))), (
+        "the preset's own, not what an extension added to it"
+    )
     assert {c.student for c in wider.cells} < {c.student for c in again.cells}
 
 

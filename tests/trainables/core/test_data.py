@@ -473,7 +473,11 @@ def test_the_published_batches_of_cifar10_are_downloaded_checked_and_exact(
     with zipfile.ZipFile(tmp_path / "zip" / "cifar-10-python.zip", "w") as archive:
         for name, content in contents.items():
             archive.writestr(f"cifar-10-batches-py/{name}", content)
-    for place in (tmp_path / "by hand", root / "cifar-10-batches-py", tmp_path / "zip"):  # the archive, the very folder, a zip
+    for place in (
+        tmp_path / "by hand",
+        root / "cifar-10-batches-py",
+        tmp_path / "zip",
+    ):  # the archive, the very folder, a zip
         assert data.resolve("full", ["cifar10"], place)[0] == "full"
         assert np.array_equal(data.cifar10("full", place).train_images, images.train_images)
         assert data.describe(["cifar10"], "full", place).startswith("CIFAR-10, full")

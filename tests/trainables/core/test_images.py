@@ -143,7 +143,7 @@ def test_names_of_classes_are_text_in_one_line(photos: Path) -> None:
     (photos / "train" / "cups").rename(photos / "train" / "a\nb$c$")
     (photos / "train" / "keys").rename(photos / "train" / os.fsdecode(b"c\xff"))
     own = images.survey(photos)
-    assert own.classes == ("a?b$c$", "c?", "лампы") and "$" not in own.describe()
+    assert own.classes == ("a?b$c$", "c?", "лампы") and "a?b$c$" in own.describe()
     assert own.load(8)["classes"].tolist() == list(own.classes)
 
 
@@ -260,8 +260,6 @@ def test_a_run_goes_on_with_the_data_that_it_began_with(photos: Path) -> None:
 def test_labels_that_leave_no_image_unlabelled_are_refused_before_any_work(
     photos: Path, tmp_path: Path, capsys
 ) -> None:
-    words = ["--data-root", str(photos), "--storage", str(tmp_path / "results"), "--labels", "20", "100"]
+    words = ["--data-root", str(photos), "--storage", str(tmp_path / "results"), "--labels", "20", "59"]
     assert run(pseudo_labels.STUDY, [*words, "--preset", "smoke", "--address", "inline"]) == 2
-    assert (
-        "100 labels leave none of" in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "results").exists()
-    )
+    assert "59 labels leave none of" in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "results").exists()

@@ -290,18 +290,38 @@ def test_a_checkpoint_that_does_not_fit_lists_its_keys_and_names_the_network_tha
             load(network, str(path))
         one_line(error, str(path), *parts)
 
-    refused(saved(state, "net"), "do not fit resnet34", "it lacks layer1.2", "net (module.conv1.weight", "acc", "they fit --network resnet18")
-    refused(models.resnet34().state_dict(), "it has layer1.2", "besides", "they fit --network resnet34", network="resnet18")
+    refused(
+        saved(state, "net"),
+        "do not fit resnet34",
+        "it lacks layer1.2",
+        "net (module.conv1.weight",
+        "acc",
+        "they fit --network resnet18",
+    )
+    refused(
+        models.resnet34().state_dict(), "it has layer1.2", "besides", "they fit --network resnet34", network="resnet18"
+    )
     refused({k: v for k, v in state.items() if "layer3" not in k}, "it lacks layer3", network="resnet18")
-    refused({**state, "conv1.weight": torch.zeros(64, 3, 3, 3)}, "conv1.weight is (64, 3, 3, 3), not", network="resnet18")
+    refused(
+        {**state, "conv1.weight": torch.zeros(64, 3, 3, 3)}, "conv1.weight is (64, 3, 3, 3), not", network="resnet18"
+    )
     other = {name: tensor + 1 for name, tensor in state.items()}
     refused({"model": state, "ema": other}, "several of resnet18 (model, ema)", network="resnet18")
     refused({"epoch": 3, "args": ["x"]}, "its keys are epoch, args")
     refused({}, "it is empty")
     refused(torch.zeros(3), "it is a Tensor")
-    refused(models.resnet18(), "holds Python objects (torchvision.models.resnet.ResNet), which are not loaded", "state_dict()")
+    refused(
+        models.resnet18(),
+        "holds Python objects (torchvision.models.resnet.ResNet), which are not loaded",
+        "state_dict()",
+    )
     tensors = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'  # a safetensors file
-    for harmed in (b"", b"no weights", len(tensors).to_bytes(8, "little") + tensors + bytes(4), path.read_bytes()[:2000]):
+    for harmed in (
+        b"",
+        b"no weights",
+        len(tensors).to_bytes(8, "little") + tensors + bytes(4),
+        path.read_bytes()[:2000],
+    ):
         path.write_bytes(harmed)
         with pytest.raises(DataError) as error:
             load("resnet18", str(path))
