@@ -27,11 +27,7 @@ cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.a
 LOSSES = {"none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73"}
 FROZEN = {"freeze first": "#CC79A7", "freeze features": "#D55E00", "freeze readout": "#999999"}
 REHEARSALS = [name for name in cells["method"].cat.categories if name.startswith("rehearsal")]
-COLORS = {
-    **LOSSES,
-    **dict(zip(REHEARSALS, len(REHEARSALS) * ("#0072B2", "#00305C", "#6BAED6"), strict=False)),
-    **FROZEN,
-}
+COLORS = {**LOSSES, **dict(zip(REHEARSALS, len(REHEARSALS) * ("#0072B2", "#00305C", "#6BAED6"), strict=False)), **FROZEN}
 FIXED = ("none", *FROZEN)  # have no strength
 
 # %%
@@ -79,10 +75,7 @@ def kept(title):
         if choice := best[title].get(method):
             line |= {"remedy": label(title, method), "0 and 1 at the end": tell.percent(old[method])}
             line |= {"more than none": gains.get(method, ""), "mean over tasks": tell.percent(choice.by_seed())}
-            line |= {
-                "half-life, iterations": decay.lifetime(choice.students),
-                "area": f"{choice.by_seed('area').mean():.3f}",
-            }
+            line |= {"half-life, iterations": decay.lifetime(choice.students), "area": f"{choice.by_seed('area').mean():.3f}"}
             line |= {"backward transfer": tell.points(choice.by_seed("backward_transfer"))}
         yield line
 
@@ -100,9 +93,7 @@ run.show([line for title in shown for line in kept(title)], "Remedies at their c
 # as lines. What validation chose is framed boldly and ringed; other frames are strengths whose mean over the tasks is as good, or open.
 
 # %%
-measured = stacked(
-    ends, "what", "test_accuracy", {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"}
-)
+measured = stacked(ends, "what", "test_accuracy", {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"})
 scaled = measured[~measured["method"].isin(FIXED)]
 upward = scaled.assign(method=scaled["method"].cat.reorder_categories([*COLORS][::-1]))
 frames = [frame for title, method, choice in picked for frame in choice.frames({"setting": title, "method": method})]
@@ -120,9 +111,7 @@ def none(panel):
 tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)
 ring = blocks.drawn(ringed, "strength", "test_accuracy", "method", COLORS, rings)
 blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
-blocks.plane(
-    run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", framed=framed, **sides
-)
+blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", framed=framed, **sides)
 blocks.learning(
     run, scaled, "strength", "test_accuracy", "Test accuracy over the strength, mean and 95 % interval", per="method", colors=COLORS,
     limits=(None, 101), levels=none, also=ring, legend="", name="strengths", note="ring: chosen on validation", **sides,
@@ -138,14 +127,7 @@ blocks.learning(
 READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
 TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
 read = stacked(watched[watched["method"].isin(["none", "lwf", "freeze features"])], "reader", "task_0", READERS)
-over_iterations(
-    read,
-    "0 and 1: what the readout says, and what a probe reads from the features",
-    "probe",
-    "reader",
-    TINTS,
-    ["setting", "method"],
-)
+over_iterations(read, "0 and 1: what the readout says, and what a probe reads from the features", "probe", "reader", TINTS, ["setting", "method"])
 
 
 def probed(title, method, choice):
@@ -156,9 +138,7 @@ def probed(title, method, choice):
     return line | ({"untrained network, probe": tell.percent(blank)} if len(blank) else {})
 
 
-run.show(
-    [probed(*each) for each in picked if len(each[2].by_seed("probe_accuracy"))], "0 and 1 at the end, read by a probe"
-)
+run.show([probed(*each) for each in picked if len(each[2].by_seed("probe_accuracy"))], "0 and 1 at the end, read by a probe")
 
 # %% [markdown]
 # ## Which of 0 and 1 suffers, and why
@@ -169,9 +149,7 @@ run.show(
 # %%
 OLD, NEW = {"0": "#0072B2", "1": "#D55E00"}, {"2": "#56B4E9", "3": "#E69F00"}
 alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
-accuracies, margins = (
-    stacked(alone, "digit", what, {d: f"{what}_{d}" for d in OLD | NEW}) for what in ("accuracy", "margin")
-)
+accuracies, margins = (stacked(alone, "digit", what, {d: f"{what}_{d}" for d in OLD | NEW}) for what in ("accuracy", "margin"))
 pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=o) for o in OLD]
 over_time: dict = {"per": "digit", "columns": ["setting"], "xlabel": "fine-tuning iteration", "legend": "digit"}
 
@@ -297,10 +275,7 @@ def at_rates(title, choice):
     return line
 
 
-run.show(
-    [at_rates(*each) for each in fastest.items()],
-    "Plain fine-tuning by learning rate, the rate chosen by the mean over tasks",
-)
+run.show([at_rates(*each) for each in fastest.items()], "Plain fine-tuning by learning rate, the rate chosen by the mean over tasks")
 
 # %% [markdown]
 # ## What came out

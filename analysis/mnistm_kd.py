@@ -104,9 +104,7 @@ if planes:
         run, drawn, "temperature", METRIC, f"{HEADING} over the temperature, mean and 95 % interval", per="kd_weight", name="curves",
         levels=lambda axes: levels(axes, *PUBLISHED), limits=(max(0, least // 10 * 10), 101), **place,
     )  # fmt: skip
-    blocks.plane(
-        run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST", name="forgetting", surfaces=False, **how
-    )
+    blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST", name="forgetting", surfaces=False, **how)
 
 # %% [markdown]
 # ## While learning, and in one row
@@ -176,9 +174,7 @@ if several:
 
 # %%
 def against_truth(ax, panel):
-    marked = {
-        f"chosen by {who}": select(panel.table, judged.choices[who].best) for who in ("rule", "validation labels")
-    }
+    marked = {f"chosen by {who}": select(panel.table, judged.choices[who].best) for who in ("rule", "validation labels")}
     measures(panel.table, judged.rule, METRIC, marked, ax)
     lines(published("DANN"), ax)
 
@@ -198,19 +194,11 @@ if several:
     points = judged.by_cell("rule").rename(columns={"score": judged.rule})
     points["kind"], points["color"] = variant(points) + ", " + points["augmentation"], variant(points).map(tints)
     points["hollow"] = points["augmentation"] != "none"
-    blocks.facets(
-        run, points, against_truth, "The rule of choice against test accuracy, mean and 95 % interval", name="rule"
-    )
-    run.show(
-        list(map(choice_line, judged.choices)),
-        "What each way to choose takes, and how its measure ranks the cells (Spearman)",
-    )
+    blocks.facets(run, points, against_truth, "The rule of choice against test accuracy, mean and 95 % interval", name="rule")
+    run.show(list(map(choice_line, judged.choices)), "What each way to choose takes, and how its measure ranks the cells (Spearman)")
     ends = judged.picked[judged.picked["rounds"].isin([min(run.axes["rounds"]), max(run.axes["rounds"])])]
     firsts = {axis: run.axes[axis][0] for axis in ("adaptation", "rounds", "augmentation")}
-    run.show(
-        tell.changes(ends, firsts, keys, METRIC, run.named),
-        "Against the first value of an axis, in the first and the last round",
-    )
+    run.show(tell.changes(ends, firsts, keys, METRIC, run.named), "Against the first value of an axis, in the first and the last round")
 
 # %% [markdown]
 # ## What came out
@@ -244,9 +232,7 @@ def setting_sentence(setting):
 def rule_sentence(who):
     choice = judged.choices[who]
     told = tell.published("DANN", choice.by_seed(), 100 * PUBLISHED["DANN"], PAPER)
-    return (
-        f"**Without target labels**, none to choose by either ({who}): {run.named(choice.best)}; test accuracy {told}."
-    )
+    return f"**Without target labels**, none to choose by either ({who}): {run.named(choice.best)}; test accuracy {told}."
 
 
 # %%
@@ -258,25 +244,17 @@ def worth_line(setting):
     line |= {"edge": tell.edge(choice, words, setting.done)} if weight > 0 else {}
     alone = choose(select(setting.students, {"kd_weight": 1}), PLANE)  # the same students whatever target_labels is
     if alone:
-        line |= {
-            "T at kd_weight 1": f"{alone.best['temperature']:.3g}",
-            "its test accuracy": tell.percent(alone.by_seed()),
-        }
+        line |= {"T at kd_weight 1": f"{alone.best['temperature']:.3g}", "its test accuracy": tell.percent(alone.by_seed())}
         line["its share of the gap"] = gap(alone.by_seed(), setting)
     return line
 
 
 if heard:
     first = sum(choice.stands_out for choice in chosen.values())
-    run.show(
-        pd.DataFrame(map(worth_line, heard)).fillna(""),
-        f"{first} of {len(heard)} choices stand out from all their rivals",
-    )
+    run.show(pd.DataFrame(map(worth_line, heard)).fillna(""), f"{first} of {len(heard)} choices stand out from all their rivals")
     taken = pd.concat([chosen[s.name].students.assign(**s.axes) for s in heard])
     views = tell.changes(taken, {"teacher_view": "target"}, [*heard[0].axes], METRIC, run.named)
-    run.show(
-        views, "The best student of a teacher that sees the clean digit, less that of one that sees the MNIST-M image"
-    )
+    run.show(views, "The best student of a teacher that sees the clean digit, less that of one that sees the MNIST-M image")
 
 # %%
 rules = [who for who in judged.choices if who.startswith("rule")] if several else []

@@ -189,9 +189,7 @@ def draw_answers(setting, suffix):
     asked = select(setting.cells, {"threshold": common})[["student", "method", "labels"]]
     history = run.history.drop(columns=["method", "labels"]).merge(asked, on="student")
     history = history[history["method"].isin(["supervised", *TAUGHT])]
-    measured = history.melt(
-        ["method", "labels", "rounds", "steps", "step", "seed"], [*MEASURES], "measure", "share"
-    ).replace(MEASURES)
+    measured = history.melt(["method", "labels", "rounds", "steps", "step", "seed"], [*MEASURES], "measure", "share").replace(MEASURES)
     heading = f"Pseudo-labels at threshold {common:g}: {titles[setting.name]}"
     blocks.learning(run, measured, "step", "share", heading, also=begin_rounds, name="quality" + suffix, **look)
     if len(bins):
@@ -272,11 +270,7 @@ def answer(case):
     """What validation chooses of all methods, and what labels alone reach."""
     best, base = winners[case.name], alone.get(case.name)
     said = f"**{titles[case.name]}**: validation chooses {named(best.best)}, {tell.percent(best.by_seed(METRIC), 2)} test errors"
-    return said + (
-        f"; of what learns from labels alone {base.best['method']}, {tell.percent(base.by_seed(METRIC), 2)}."
-        if base
-        else "."
-    )
+    return said + (f"; of what learns from labels alone {base.best['method']}, {tell.percent(base.by_seed(METRIC), 2)}." if base else ".")
 
 
 def hurt(table, what, against):
