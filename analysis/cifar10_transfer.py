@@ -188,7 +188,7 @@ if finest:
     blocks.plane(
         run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy over learning rate and weight decay",
         columns=varied(population, list(finest[0].axes)) or ["network"], surfaces=False, name="heads",
-        framed=[{**s.axes, **chosen[s.name].best} for s in finest],
+        framed=[frame for s in finest for frame in chosen[s.name].frames(s.axes)],
     )  # fmt: skip
 
 # %% [markdown]

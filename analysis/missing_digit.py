@@ -165,7 +165,7 @@ if singles and among == [*PLANE]:
     means = each.groupby(["way", *PLANE, "seed"], as_index=False)["errors"].mean()
     blocks.plane(
         run, means.assign(test_error=means["errors"] / every), *PLANE, "test_error", "Test errors", columns=["way"], digits=2,
-        framed=[chosen["single"].best], surfaces=False,
+        framed=chosen["single"].frames({}), surfaces=False,
     )  # fmt: skip
 
 # %% [markdown]
