@@ -379,3 +379,13 @@ def test_augmented_images_are_the_same_moved_or_mirrored():
     moved = shifted(x[:1].expand(40, -1, -1, -1), g, 4)
     found = {tuple(p.flatten().tolist()[:99]) for p in moved}
     assert found <= places and len(found) > 20
+
+
+@pytest.mark.parametrize("weights", ["run:r/../../x", "run:../r/0123456789ab", "run:*/0123456789ab", "run:r/[a-z]*"])
+def test_what_is_no_name_of_a_run_or_a_student_leads_nowhere(tmp_path, monkeypatch, weights):
+    monkeypatch.setenv("STILLROOM_RESULTS", str(tmp_path / "results"))
+    (tmp_path / "results" / "study" / "r" / "weights").mkdir(parents=True)
+    for path in (tmp_path / "results" / "study" / "r" / "weights" / "a.pt", tmp_path / "results" / "study" / "x.pt"):
+        torch.save({}, path)
+    with pytest.raises(pretrained.DataError, match="is no name of a run or a student"):
+        pretrained.weights_file("resnet18", weights)
