@@ -257,7 +257,8 @@ class Run:
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
         command = [sys.executable, page.origin, self.folder.path]
         try:
-            return subprocess.run(command, check=False).returncode
+            # a backend that matplotlib does not know stops it when it is imported
+            return subprocess.run(command, check=False, env={**os.environ, "MPLBACKEND": "agg"}).returncode
         except KeyboardInterrupt:
             say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.path)}")
             return INTERRUPTED
