@@ -44,7 +44,8 @@ SHARE = re.compile(
 VALUES = {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}
 GRID = {"type": "object", "additionalProperties": VALUES}
 COUNT = {"type": ["integer", "null"], "minimum": 0}
-POSITIVE = {"type": ["number", "null"], "exclusiveMinimum": 0}
+POSITIVE: dict = {"type": ["number", "null"], "exclusiveMinimum": 0}
+NOT_BELOW_0: dict = {"type": ["number", "null"], "minimum": 0}
 WORD: dict = {"type": "string"}
 WORDS: dict = {"type": "object", "additionalProperties": WORD}
 INFO: dict = {
@@ -53,10 +54,10 @@ INFO: dict = {
     "properties": {
         **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric"), WORD),
         **dict.fromkeys(("samples", "num_gpus", "per_gpu", "num_cpus", "pack", "budget", "workers"), COUNT),
-        **dict.fromkeys(("decide", "noise", "core_seconds_per_student"), POSITIVE),
+        **dict.fromkeys(("decide", "core_seconds_per_student"), POSITIVE),
         **dict.fromkeys(("method", "networks", "axes_help", "versions"), WORDS),
         "axes": GRID, "overrides": GRID, "given": GRID, "grids": {"type": "array", "items": GRID, "minItems": 1},
-        "mode": {"enum": ["max", "min"]}, "margin": {"type": ["number", "null"], "minimum": 0},
+        "mode": {"enum": ["max", "min"]}, **dict.fromkeys(("margin", "noise"), NOT_BELOW_0),
         "data_root": {"type": ["string", "null"]}, "keep_weights": {"type": "boolean"},
         "devices": {"type": "object"}, "datasets": {"type": "array", "items": WORD},
         "sessions": {"type": "array", "items": {"type": "object", "properties": {"seconds": {"type": "number"}}}},
@@ -203,9 +204,16 @@ def digest(table: pa.Table) -> str:
 
 def load(fs: Any, folder: str, table: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
     """The files of a table in order, none where it has none; without those that another of them replaces (rows of a finished run
-    are put together in one file). columns: all unless given. RecordsError names a file that is damaged or not ours."""
-    paths = files(fs, folder, table)
-    found = [_load(fs, file, table, columns or ()) for file in paths]
+    are put together in one file, at which a reader may find that what it had listed is gone, and lists again). columns: all unless
+    given. RecordsError names a file that is damaged or not ours."""
+    for last in (False, False, True):
+        paths = files(fs, folder, table)
+        try:
+            found = [_load(fs, file, table, columns or ()) for file in paths]
+            break
+        except FileNotFoundError as error:
+            if last:
+                raise RecordsError(f"{folder}/{table}: {_line(error)}") from None
     replaced = {name for part in found for name in _listed(part, b"replaces")}
     kept = [part for file, part in zip(paths, found, strict=True) if file.rsplit("/", 1)[-1] not in replaced]
     return [part.select(columns) for part in kept] if columns else kept
@@ -221,6 +229,8 @@ def _load(fs: Any, file: str, table: str, needed: Sequence[str]) -> pa.Table:
         damaged = known is not None and known.decode() != digest(found)
         axes, _ = _listed(found, b"axes"), _listed(found, b"replaces")
         statuses = set(found["status"].to_pylist()) if "status" in found.column_names else set()
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise RecordsError(f"{file} is damaged: {_line(error)}") from None
     own = {"rows": ("student", "seed", "status", "step"), "students": ("student", "seed"), "cells": ("student",)}
@@ -342,7 +352,7 @@ def _read(run: str | Path, table: str) -> pd.DataFrame | None:
     if "status" in frame:
         frame = frame.sort_values("status", key=ranks, kind="stable")
     frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
-    frame.attrs["axes"] = axes
+    frame.attrs |= {"axes": axes, "unchecked": any(b"digest" not in (part.schema.metadata or {}) for part in parts)}
     return frame
 
 

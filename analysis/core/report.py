@@ -193,8 +193,8 @@ class Run:
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
         if records.altered(self.info):
             yield "run.json is damaged or was changed: its content has not the digest that it names. What it says of the run may be wrong."
-        if records.unchecked(self.info):
-            yield "The run is of a version that kept no digests: whether its rows are what it wrote is not checked."
+        if self.rows.attrs.get("unchecked"):
+            yield "Rows of this run carry no digest, as those of older versions: whether they are what it wrote is not checked."
 
     def close(self, answer: Iterable[str], details: Iterable[str] = ()) -> None:
         """The page's last words, printed by the script: the answer in few sentences, which stands first in the report, and what

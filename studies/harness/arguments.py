@@ -126,11 +126,15 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     axes = {name: study.axes[name].parse(name, values[name]) for name in values if name in study.axes and name in flags}
     if values["seeds"]:
         if values["seeds"] > MOST_CELLS:
-            raise InputError(f"--seeds {values['seeds']}: one run may have {MOST_CELLS:,} cells")
+            raise InputError(f"--seeds {values['seeds']}: a run may have at most {MOST_CELLS:,} cells")
         axes["seed"] = tuple(range(values["seeds"]))
+    try:
+        data_root = given.data_root and given.data_root.expanduser()
+    except RuntimeError:
+        raise InputError(f"--data-root {given.data_root}: nobody has that home") from None
     options = Options(
         **{k: v for k, v in values.items() if k not in ("no_report", "data_root") and k not in study.axes},
-        data_root=given.data_root and given.data_root.expanduser(),
+        data_root=data_root,
         report=not values["no_report"],
         axes=axes,
         given=flags,

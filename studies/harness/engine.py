@@ -73,7 +73,7 @@ class TrialRunner:
             try:
                 self.load(content)
                 return said
-            except torch.OutOfMemoryError:
+            except (MemoryError, torch.OutOfMemoryError):  # not the file's fault
                 raise
             except Exception as error:  # whatever a file that is damaged, another's or malicious may raise
                 folder.set_aside(path)
@@ -199,6 +199,7 @@ class Inline:
         self.study, self.datasets, self.device, self.ledger = study, datasets, device, ledger
         self.keep = ledger.folder.write_weights if keep_weights else None
         self.answers: Answers = {}
+        self.failures: dict[Any, Exception] = {}  # artifacts that cannot be prepared
         self.products = {prepare_process(threads)}
 
     def train(self, trials: Sequence[Trial]) -> bool:
@@ -214,8 +215,14 @@ class Inline:
     def _prepare(self, trial: Trial) -> None:
         cls = self.study.load()
         for artifact in artifacts(self.study, [trial]):
+            if artifact in self.failures:
+                raise self.failures[artifact]
             if artifact not in self.answers:
-                self.answers[artifact], row = cls.prepare(artifact, self.datasets, self.device)
+                try:
+                    self.answers[artifact], row = cls.prepare(artifact, self.datasets, self.device)
+                except TRAINING_ERRORS as error:
+                    self.failures[artifact] = error
+                    raise
                 self.ledger.record_artifact(row)
 
     def _train(self, trial: Trial) -> None:

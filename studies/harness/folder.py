@@ -134,20 +134,25 @@ class RunFolder:
         """One file for each of the tables in place of its many, which the new one names: whoever reads between the two steps, or
         after a fault between them, passes them over."""
         for table in tables:
-            files = records.files(self.fs, self.path, table)
-            if len(files) > 1:
-                with _as_input():
-                    whole = records.together(records.load(self.fs, self.path, table), f"{self.uri}/{table}")
-                names = json.dumps([file.rsplit("/", 1)[-1] for file in files])
-                whole = whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": names.encode()})
-                self._write_table(table, f"all-{records.digest(whole)[:10]}", whole)
-                for file in files:
+            files = self._files(table)
+            if len(files) < 2:
+                continue
+            with _as_input():
+                whole = records.together(records.load(self.fs, self.path, table), f"{self.uri}/{table}")
+            name = f"all-{records.digest(whole)[:10]}"
+            old = [file for file in files if not file.endswith(f"/{name}.parquet")]
+            replaces = json.dumps([file.rsplit("/", 1)[-1] for file in old]).encode()
+            self._write_table(table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces}))
+            with contextlib.suppress(OSError):  # what is left is passed over
+                for file in old:
                     self.fs.delete_file(file)
+                self._write_table(table, name, whole)  # a later file may have one of these names again
 
     def _write(self, path: str, content: bytes) -> None:
         """Whole or not at all. FolderError where the run was removed meanwhile, or where its storage cannot be written, which
         is tried again for as long as `PATIENCE` where that may be passing."""
-        until = time.monotonic() + PATIENCE
+        patience = _patience()
+        until = time.monotonic() + patience
         while True:
             try:
                 if self.begun and not self._there():
@@ -159,7 +164,7 @@ class RunFolder:
                     full = error.errno in FULL
                     what = "the disk is full" if full else f"{self.uri} cannot be written ({_reason(error)})"
                     raise FolderError(what) from None
-                time.sleep(min(5, PATIENCE / 10))
+                time.sleep(min(5, patience / 10))
 
     def _there(self) -> bool:
         import pyarrow.fs as pafs
@@ -184,12 +189,16 @@ class RunFolder:
             temporary.unlink(missing_ok=True)
 
     def has_rows(self) -> bool:
-        return bool(records.files(self.fs, self.path, "rows"))
+        return bool(self._files("rows"))
+
+    def _files(self, table: str) -> list[str]:
+        with _as_input():
+            return records.files(self.fs, self.path, table)
 
     def lost_flushes(self) -> list[str]:
         """Files of rows that were written before others of the same trial and are not there any more."""
         numbers: dict[str, set[int]] = {}
-        for file in records.files(self.fs, self.path, "rows"):
+        for file in self._files("rows"):
             if flush := FLUSH.search(file):
                 numbers.setdefault(flush[1], set()).add(int(flush[2]))
         return [flush_name(t, i) for t, there in numbers.items() for i in range(1, max(there)) if i not in there]
@@ -240,7 +249,10 @@ def filesystem(storage: str):
     import pyarrow.fs as pafs
 
     if "://" not in storage:
-        return pafs.LocalFileSystem(), str(Path(storage).expanduser().absolute())
+        try:
+            return pafs.LocalFileSystem(), str(Path(storage).expanduser().absolute())
+        except RuntimeError:
+            raise InputError(f"--storage {storage}: nobody has that home") from None
     try:
         if storage.startswith("s3://") and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
             return pafs.S3FileSystem(endpoint_override=endpoint), storage.removeprefix("s3://").rstrip("/")
@@ -259,6 +271,13 @@ def runs(storage: str, study: str) -> list[str]:
     names = sorted(f.base_name for f in found if f.type == pafs.FileType.Directory)
     infos = fs.get_file_info([f"{root}/{study}/{name}/run.json" for name in names]) if names else []
     return [name for name, info in zip(names, infos, strict=True) if info.type == pafs.FileType.File]
+
+
+def _patience() -> float:
+    try:
+        return float(os.environ.get("STILLROOM_PATIENCE", PATIENCE))
+    except ValueError:
+        raise InputError(f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds") from None
 
 
 def flush_name(trial: str, evaluation: int) -> str:

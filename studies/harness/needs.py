@@ -145,7 +145,7 @@ def cut(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
     if not counted:
         return []
     most = (
-        len(found.own.files["train"]) if found.own else max(data.training(name, found.variant) for name in found.names)
+        len(found.own.files["train"]) if found.own else min(data.training(name, found.variant) for name in found.names)
     )
     said = []
     for name in counted:
@@ -153,7 +153,7 @@ def cut(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
             if value == "all" or int(value) <= most:
                 continue
             if value in o.axes.get(name, ()):
-                raise InputError(f"{flag(name)} {value}: the data have {most:,} images to train on; name fewer")
+                raise InputError(f"{flag(name)} {value}: the data have {most:,} images to train on; give at most {most}")
             said.append(
                 f"{flag(name)} {value} of the preset: the data have {most:,} images to train on, and all are taken"
             )

@@ -136,7 +136,7 @@ class Plan:
         cells *= o.samples if self.ranges else 1
         if cells > MOST_CELLS:
             raise InputError(
-                f"that are {cells:,} cells, and one run may have {MOST_CELLS:,}; give fewer values or seeds"
+                f"this grid has {cells:,} cells, and a run may have at most {MOST_CELLS:,}; give fewer values or seeds"
             )
         if o.search != "grid" and not self.ranges:
             raise InputError(f"--search {o.search}: no axis is left to search; give at most the ends of its range")
@@ -265,9 +265,8 @@ class Plan:
         noise, source = known[0]
         least = unit(study.metric) * told_from(noise, most, seeds, LEVEL)
         what = f"{'points ' * is_share(study.metric)}of {study.metric}"
-        return [
-            f"verdicts  {seeds} seeds tell differences from about {least:.2g} {what} on, among {most} (noise {source})"
-        ]
+        told = f"with {seeds} seeds, differences of about {least:.2g} {what} or more are told four times in five"
+        return [f"verdicts  {told} ({most} cells compared; noise {source})"]
 
     def _alike(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Name and run.json of the runs here with the same trial axes and data, the latest first."""
@@ -285,8 +284,9 @@ class Plan:
         """Training time of a student: from the latest finished grid here with the same trial axes, else the preset's."""
         o = self.options
         for name, info in self._alike():
-            if "core_seconds_per_student" in info and (info["num_gpus"], info["address"]) == (o.num_gpus, o.address):
-                return info["core_seconds_per_student"], f"as run {name}"
+            where = info.get("num_gpus"), info.get("address")
+            if (seconds := info.get("core_seconds_per_student")) and where == (o.num_gpus, o.address):
+                return seconds, f"as run {name}"
         changed = sorted(set(self.overrides) - set(self.study.students))
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
         return self.preset.core_seconds, f"rough, from the preset{also}"

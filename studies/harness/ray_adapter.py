@@ -217,13 +217,15 @@ def cluster(
                 raise InputError(f"--num-{name.lower()}s {asked}: the cluster at {address} has {have.get(name, 0):g}")
         if address == "local":
             threading.Thread(target=_watch, args=(ray._private.worker._global_node, over, fell), daemon=True).start()
+        leftovers += [context.address_info["session_dir"]] * (address == "local")
         yield context
-        if address == "local":
-            leftovers.append(context.address_info["session_dir"])
+    except Exception:
+        leftovers.clear()  # the logs may say why
+        raise
     finally:
         over.set()
         ray.shutdown()
-        for folder in leftovers:  # logs and sockets; a run that failed leaves them
+        for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -307,10 +309,10 @@ class Tuning:
     def train(self, trials: Sequence[Trial]) -> bool:
         """Trials side by side; True where the user stopped it."""
         failures = self._prepare(trials)
-        cls, named = self.study.load(), {}
+        named = {}
         for trial in trials:
-            if reason := failures.get(cls.artifact(cls.config_type(**trial.students[0]))):
-                record_failure(self.ledger, trial, reason)
+            if reasons := [failures[a] for a in artifacts(self.study, [trial]) if a in failures]:
+                record_failure(self.ledger, trial, reasons[0])
             else:
                 named[trial.name] = trial
         return self._fit(named) if named else False

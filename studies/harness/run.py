@@ -85,7 +85,7 @@ class Run:
                 say(f"{self.study.name}: {error}; the rows so far are kept; {self._resume_hint()}")
                 return 1
             except KeyboardInterrupt:  # before the training, or after it
-                if not self.goes_on and not self.folder.has_rows():
+                if not self.goes_on and not self.folder.begun:
                     self.folder.discard()
                     raise
                 self._note("interrupted" if self.info["status"] == "running" else self.info["status"])
@@ -245,7 +245,7 @@ class Run:
         if missing:
             say(self._resume_hint())
         drawn = self._draw() if outcomes else 0
-        if stopped:
+        if stopped or drawn == INTERRUPTED:
             return INTERRUPTED
         return 1 if failed or missing or drawn else 0
 
