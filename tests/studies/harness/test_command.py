@@ -129,12 +129,16 @@ def test_input_errors_have_one_line():
         STUDY.axes["steps"].parse("steps", ["1.5"])
 
 
-@pytest.mark.parametrize(("data", "otherwise"), [("auto", True), ("full", False)])
-def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, otherwise, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("data", "named", "otherwise"), [("auto", False, True), ("auto", True, False), ("full", True, False)]
+)
+def test_a_dry_run_downloads_nothing_and_says_that_a_run_would(data, named, otherwise, capsys, tmp_path, monkeypatch):
+    """A root that the user names and that lacks the data is never passed over for the sample."""
     from trainables.core import data as datasets
 
     monkeypatch.setattr(datasets, "answering", lambda *_: pytest.fail("a mirror was asked"))
-    assert run(STUDY, ["--dry-run", "--data", data, "--data-root", str(tmp_path), "--storage", str(tmp_path)]) == 0
+    root = ["--data-root", str(tmp_path)] if named else []
+    assert run(STUDY, ["--dry-run", "--data", data, *root, "--storage", str(tmp_path)]) == 0
     said = capsys.readouterr().err
     assert "if a run can download them" in said and ("else the shipped sample" in said) == otherwise
     assert "MNIST is not in" in said and not list(tmp_path.iterdir())
