@@ -82,9 +82,8 @@ def adjusted(values: Mapping[Any, pd.Series]) -> Means:
         total = strength + freedom
         with np.errstate(invalid="ignore"):
             variance = np.where(np.isfinite(total), (strength * middle + freedom * own) / total, middle)
-        usual = np.divide(middle, variance, out=np.ones(C), where=variance > 0).clip(
-            1e-6, 1
-        )  # less, and a cell would be lost
+        usual = np.divide(middle, variance, out=np.ones(C), where=variance > 0)
+        usual = usual.clip(1e-6, 1)  # less, and a cell would be lost
     return Means(keys, of_all_seeds @ (solve @ y), of_all_seeds @ solve, cell, noise, variance, total, freedom.sum())
 
 

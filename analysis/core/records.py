@@ -195,9 +195,8 @@ def digest(table: pa.Table) -> str:
     kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"digest"}
     found.update(repr(sorted(kept.items())).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = str(column.type).replace(
-            "<item:", "<element:"
-        )  # what a list holds is called otherwise once it was in Parquet
+        # what a list holds is called otherwise once it was in Parquet
+        kind = str(column.type).replace("<item:", "<element:")
         found.update(repr((name, kind, column.to_pylist())).encode())
     return found.hexdigest()
 

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-PATIENCE = float(
-    os.environ.get("STILLROOM_PATIENCE", 300)
-)  # seconds that a storage which does not answer is waited for
+PATIENCE = 300.0  # seconds that a storage which does not answer is waited for, unless STILLROOM_PATIENCE says otherwise
 SPARE = 2**16  # bytes kept free for the last run.json
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PASSING = (
