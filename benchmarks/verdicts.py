@@ -4,8 +4,10 @@
 
 The usual rule is a paired t test of the chosen cell against each rival on its own seeds, Holm-corrected. Both are asked about worlds
 whose truth is known: cells (5 to 100) with few seeds (2 to 10), a common effect of each seed, noise that is equal, tenfold in one
-cell, spread over a decade, or tenfold in half of them, skewed noise as of accuracies near 100 %, and validation that shares little or much of
-the noise of test. And about real planes of 20 seeds, of which three are drawn again and again: there the truth is what all 20 say.
+cell, spread over a decade, or tenfold in half of them, one and the same in every two cells (as where an axis changes nothing), skewed as of
+accuracies near 100 %, and validation that shares little or much of the noise of test. And about real planes of 10 or 20 seeds, of which three are drawn again and again: there the truth is what all say.
+On the same planes `--decide` is replayed (`studies.harness.race`): from two or three seeds of all cells, further ones for those
+that validation leaves open; how many students it took, of those that ten seeds of all cells take, and how far its verdicts are theirs.
 
 A verdict is wrong where a rival that is no worse is told to be worse, or one that is worse by more than the margin to be as good; counted is the share of
 worlds with any wrong verdict (family-wise error). Power is the share of the cells that are a point worse and are told so.
@@ -36,12 +38,21 @@ class Arguments:
     """seeds of every cell"""
     cells: tuple[int, ...] = (5, 26, 100)
     """cells of a plane"""
-    kinds: tuple[str, ...] = ("equal", "one tenfold", "decade", "half tenfold", "skewed")
+    kinds: tuple[str, ...] = ("equal", "one tenfold", "decade", "half tenfold", "alike in pairs", "skewed")
     """how cells differ in noise"""
     shared: tuple[float, ...] = (0.3, 0.9)
     """correlation of the noise of validation and test"""
+    starts: tuple[int, ...] = (2, 3)
+    """seeds of all cells with which a race starts"""
+    races: int = 40
+    """replayed for each plane and start"""
     planes: Path | None = Path(__file__).parent / "planes"
     """folder of real planes"""
+
+
+def paired(cells: int) -> np.ndarray:
+    """The first cell of each cell's pair, (C,)."""
+    return np.arange(cells) // 2 * 2
 
 
 def noise_of(kind: str, cells: int, rng: np.random.Generator) -> np.ndarray:
@@ -62,6 +73,8 @@ def world(
     size = (cells, seeds)
     draw = (lambda: 1 - rng.exponential(size=size)) if kind == "skewed" else (lambda: rng.standard_normal(size))
     a, b, scale = draw(), draw(), noise_of(kind, cells, rng)[:, None]
+    if kind == "alike in pairs":
+        a, b = a[paired(cells)], b[paired(cells)]
     common = truth[:, None] + 0.005 * rng.standard_normal(seeds)
     cell, seed = (index.ravel() for index in np.indices(size))
     test, val = common + scale * a, common + scale * (shared * a + np.sqrt(1 - shared**2) * b)
@@ -91,6 +104,58 @@ def wrong(verdict: tuple[int, set[int], set[int]], truth: np.ndarray, margin: fl
     return any(truth[c] >= truth[best] for c in worse) or any(truth[best] - truth[c] > margin for c in good)
 
 
+def decided(table: pd.DataFrame, order: np.ndarray, start: int) -> tuple[pd.DataFrame, int]:
+    """The cells as a race leaves them that starts with so many seeds of each, and the students it trained. order: of the seeds."""
+    known = table[table["seed"].isin(order[:start])]
+    for further in order[start:]:
+        choice = choose(known, ["cell"], by="val_accuracy", report="val_accuracy")
+        assert choice
+        left = choice.cells[choice.cells["state"].isin(["chosen", "open"])]["cell"]
+        if len(left) < 2:
+            break
+        known = pd.concat([known, table[table["cell"].isin(left) & (table["seed"] == further)]])
+    return known, len(known)
+
+
+def raced(a: Arguments, rng: np.random.Generator) -> None:
+    """What seeds where they matter take, and whether their verdicts are those of ten seeds of all cells: on validation, as a race decides."""
+    print(
+        "\nraces: students, of those that ten seeds of all cells take (least and most); of the rivals that these tell to be worse, those that"
+    )
+    print(
+        "the race tells too; cells that the race tells to be as good and these worse; the other way round; open cells of both"
+    )
+    for file in sorted((a.planes or Path()).glob("*.parquet")):
+        table = pd.read_parquet(file)
+        for start in a.starts:
+            found = []
+            for _ in range(a.races):
+                order = rng.permutation(table["seed"].unique())
+                known, students = decided(table, order, start)
+                ten = table[table["seed"].isin(order[:10])]
+                race, uniform = (states(each) for each in (known, ten))
+                line = (
+                    students / len(ten),
+                    100 * len(race["worse"] & uniform["worse"]) / max(1, len(uniform["worse"])),
+                    len(race["as good"] & uniform["worse"]),
+                    len(race["worse"] & uniform["as good"]),
+                    len(race["open"]),
+                    len(uniform["open"]),
+                )
+                found.append(line)
+            ratio, *counts = np.mean(found, axis=0)
+            text = "   ".join(f"{x:4.1f}" for x in counts)
+            least, most = min(found)[0], max(found)[0]
+            print(f"{file.stem}: from {start} seeds:  {ratio:.2f} ({least:.2f} to {most:.2f})   {text}", flush=True)
+
+
+def states(table: pd.DataFrame) -> dict[str, set[int]]:
+    """The cells of each state, judged on validation."""
+    choice = choose(table, ["cell"], by="val_accuracy", report="val_accuracy")
+    assert choice
+    return {state: set(choice.state(state)["cell"]) for state in ("worse", "as good", "open")}
+
+
 def simulated(a: Arguments, rng: np.random.Generator) -> None:
     print(
         "\nsimulated: family-wise errors among equals and among unequals, power for cells a point worse, in per cent; of each: usual, ours"
@@ -100,6 +165,8 @@ def simulated(a: Arguments, rng: np.random.Generator) -> None:
         count = np.zeros((2, 3))
         for _ in range(a.worlds):
             truth = rng.permutation(np.where(np.arange(cells) < best, 0.9, 0.89))
+            if kind == "alike in pairs":
+                truth = truth[paired(cells)]
             equal, unequal = (world(kind, cells, seeds, shared, mean, rng) for mean in (np.full(cells, 0.9), truth))
             for row, rule in enumerate((usual, ours)):
                 chosen, worse, _ = verdict = rule(unequal)
@@ -134,6 +201,7 @@ def main() -> None:
     a = tyro.cli(Arguments, description=__doc__)
     rng = np.random.default_rng(0)
     real(a, rng)
+    raced(a, rng)
     simulated(a, rng)
 
 
