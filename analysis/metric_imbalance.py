@@ -102,21 +102,20 @@ for source, ratios in sensitive.items():
 
 
 # %%
-def term_line(metric, term):
-    """A metric, its formula, its values, and its ratio under each rule."""
-    line = {"metric": term[0], "is": term[1]}
+MARKS = {"insensitive": " =", "sensitive": "", "open": " ?"}
+
+
+def term_line(name, formula):
+    """A metric, its formula, and of each rule its ratio; of the fixed one the values too."""
+    line = {"metric": name, "is": formula}
     for source, ratios in sensitive.items():
-        for _, found in select(ratios, {"metric": term[0]}).iterrows():
-            if found["rule"] == "fixed":
-                line |= {f"{SOURCES[source]}, at balance": f"{found['at_high']:.3f}", "rarest": f"{found['at_low']:.3f}"} if (
-                    source == "simulation"
-                ) else {}
-            mark = {"insensitive": "=", "sensitive": "", "open": "?"}[found["verdict"]]
-            line[f"{SOURCES[source]}: {RULES[found['rule']]}"] = f"x {found['mean']:.3g} {mark}".strip()
+        for _, found in select(ratios, {"metric": name}).iterrows():
+            values = f"{found['at_high']:.3f} to {found['at_low']:.3f}, " * (found["rule"] == "fixed")
+            line[f"{SOURCES[source]}: {RULES[found['rule']]}"] = f"{values}x {found['mean']:.3g}{MARKS[found['verdict']]}"
     return line
 
 
-run.show([term_line(*each) for each in TERMS.items()], "Value at the lowest prevalence over that at balance; =: insensitive, ?: open")
+run.show([term_line(*term) for term in TERMS.values()], "x: value at the lowest prevalence over that at balance; =: insensitive, ?: open")
 
 # %% [markdown]
 # ## Thresholds that follow the prevalence
@@ -280,9 +279,10 @@ def spread_sentence():
     )
 
 
+# %%
 best = ", ".join(f"{line['best β']} for {line['example'].split(':')[0].split(',')[0]}" for line in examples)
-answers = [sensitivity_sentence(*each) for each in sensitive.items()]
-answers += [rule_sentence(), spread_sentence()] if {"fixed", "calibrated"} <= set(one["rule"]) else []
+told = [sensitivity_sentence(*each) for each in sensitive.items()]
+ruled = [rule_sentence(), spread_sentence()] if {"fixed", "calibrated"} <= set(one["rule"]) else []
 by_hand = [
     f"**F_β**: recall counts β times as much as precision; of F0.5, F1 and F2 the least cost comes with {best}.",
     f"**ROC-AUC by hand**: {pairs['counts'].sum():g} of {len(pairs)} pairs, {auc:.5f}; the area under the staircase is {area:.5f}.",
@@ -290,4 +290,4 @@ by_hand = [
     f"{of_all['weighted']['precision']:.3f}, macro recall {of_all['macro']['recall']:.3f}. The identity fails where a class is left out (classes 1 and 2 alone: micro "
     f"precision {of_rare['micro']['precision']:.3f}, recall {of_rare['micro']['recall']:.3f}) or a case has several labels.",
 ]
-run.close([*answers, *by_hand])
+run.close([*told, *ruled, *by_hand])
