@@ -1,8 +1,10 @@
 # %% [markdown]
 # # Which metrics of a classifier are sensitive to class imbalance?
 #
-# 1. Which metrics move when positives become rare? 2. What is F_β, and when is β other than 1 better? 3. ROC-AUC by hand. 4. Micro-
-# averages of precision and recall against weighted ones.
+# 1. Which metrics move when positives become rare?
+# 2. What is F_β, and when is β other than 1 better?
+# 3. ROC-AUC by hand.
+# 4. Precision and recall in micro-averages, against weighted ones.
 #
 # A classifier gives scores; what reaches a threshold is called positive. T (true positive rate, recall) is the share of positives
 # that are called so, F (false positive rate) the share of negatives. Both are said within a class, so the **prevalence** π, the share
@@ -25,7 +27,7 @@ RULES = {
     "best_f1": "most F1 on validation",
     "break_even": "as many as there are",
 }
-SOURCES = {"simulation": "simulation", "mnist": "MNIST"}
+SOURCES = {"simulation": "Simulation", "mnist": "MNIST"}
 WORDS: report.Words = {"rule": RULES, "source": SOURCES, "positive": "digit {}", "separability": "d' = {:g}"}
 run = report.open("metric_imbalance", WORDS)
 students = run.students[run.students["status"] == "done"]
@@ -87,7 +89,7 @@ one = select(simulated, {"separability": middle})
 sensitive = {name: sensitivity(part) for name, part in {"simulation": one, "mnist": digits}.items() if len(part)}
 for source, ratios in sensitive.items():
     ends = select(table, {"source": source})["prevalence"].agg(["min", "max"])
-    which = f"simulation, d' = {middle:g}" if source == "simulation" else "MNIST, mean of the digits"
+    which = f"Simulation, d' = {middle:g}" if source == "simulation" else "MNIST, mean of the digits"
     blocks.facets(
         run, ratios.assign(rule=pd.Categorical(ratios["rule"], run.axes["rule"])), blocks.drawn(figures.ratios, list(names), WITHIN),
         f"Value at prevalence {ends['min']:g} over value at {ends['max']:g}: {which}", name=f"sensitivity_{source}", columns=["rule"],
