@@ -21,6 +21,7 @@ STUDENTS = {
     "finetuning": "64dc7401b021b5fd",
     "forgetting": "8ede016f58b83f3d",
     "kd_gradients": "d60048e841c4aaa3",
+    "metric_imbalance": "f4f259026119f6cd",
     "missing_digit": "78aab2a8651d1424",
     "mnist_kd": "f74c654dba59ff07",
     "mnistm_kd": "273cccd53375831b",
@@ -29,6 +30,9 @@ STUDENTS = {
     "repeat_copy": "237e9dd65e3bbe46",
     "two_teachers_kd": "5324334104dc63d4",
 }
+
+
+UNTRAINED = {"metric_imbalance"}  # whose students train nothing: they judge
 
 
 def study_of(name):
@@ -87,6 +91,8 @@ def test_a_study_says_how_its_networks_are_made_and_trained(name):
     assert all(text.splitlines()[-1].startswith("total ") for text in cls.described(config).values())
     datasets = {dataset: sources.load(dataset, "sample", None) for dataset in study.datasets}
     answers, _ = cls.prepare(cls.artifact(config), datasets, "cpu")
+    if name in UNTRAINED:
+        return
     total = next(iter(cls.described(config).values())).split()[-1]
     assert int(total.replace(",", "")) == parameters(cls([config], datasets, answers, "cpu"))
 
