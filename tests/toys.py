@@ -1,6 +1,7 @@
 """A study of arithmetic in place of training, for tests of what a run does with its students."""
 
 import dataclasses
+import os
 from typing import ClassVar
 
 from studies.harness import Preset, Study, above, at_least, grid, one_of
@@ -31,7 +32,7 @@ class Config:
 
 class Toy(Trainable):
     """evaluations: how many there are; measure: validation and test accuracy of a config; before: called first in each step and
-    each preparation; trained: the students of all steps. A test sets them by monkeypatch."""
+    each preparation (TOY_WITHOUT: views that cannot be prepared); trained: the students of all steps. A test sets them by monkeypatch."""
 
     config_type = Config
     may_differ = frozenset({"temperature", "kd_weight"})
@@ -54,6 +55,8 @@ class Toy(Trainable):
     @classmethod
     def prepare(cls, artifact, datasets, device):
         cls.before()
+        if artifact in os.environ.get("TOY_WITHOUT", ""):
+            raise ValueError("no teacher\nat all")
         return None, {"teacher": artifact, "seconds": 0.0}
 
     @property
