@@ -47,11 +47,11 @@ def hostile(run: Path, pwned: str) -> None:
         "preset": f"smoke{SCRIPT}",
         "data_description": f"$\\x {SCRIPT}",
     }
-    info |= {"method": {SCRIPT: SCRIPT}, "networks": {SCRIPT: SCRIPT}, "axes_help": {"temperature": SCRIPT}}
+    info |= {"method": {SCRIPT: SCRIPT}, "networks": {SCRIPT: SCRIPT}, "axes_help": {"temperature": SCRIPT}, "digest": "0" * 64}
     (run / "run.json").write_text(json.dumps(info))
     for name in ("matplotlib", "ipykernel_launcher", "ipykernel", "numpy", "sitecustomize", "html", "ipython_config"):
         (run / f"{name}.py").write_text(CODE.format(pwned))
-    (run / "matplotlibrc").write_text("text.usetex: True\nbackend: module://html\n")
+    (run / "matplotlibrc").write_bytes(b"text.usetex: True\nbackend: module://html\n\xff\n")
     for template in ("lab", "base"):
         (run / template).mkdir()
         (run / template / "index.html.j2").write_text(TEMPLATE)
@@ -77,7 +77,7 @@ def settings_of_a_user(home: Path, pwned: str) -> dict[str, str]:
     return {
         **os.environ, "PYTHONPATH": str(ROOT), "PYTHONSTARTUP": str(home / "startup.py"), "PYTHONIOENCODING": "ascii", "LC_ALL": "C",
         "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IPYTHONDIR": str(home / "ipython"), "JUPYTER_PATH": str(home / "jupyter"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"), "MPLBACKEND": "TkAgg", "MATPLOTLIBRC": str(home / "rc"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"), "MPLBACKEND": "nonsense", "MATPLOTLIBRC": str(home / "rc"),
     }  # fmt: skip
 
 
@@ -122,6 +122,15 @@ def test_what_a_run_says_is_text_in_the_report_and_in_its_notebook(drawn):
     ]:
         told = shown if isinstance(shown, str) else shown.read_text()
         assert not re.search(r"<img src=x|<script>document|href=.javascript", told)
+
+
+def test_a_run_json_that_was_changed_by_hand_is_said_before_the_answer(drawn):
+    run, said, _ = drawn
+    warning = "run.json is damaged or was changed: its content has not the digest that it names."
+    assert said.decode().startswith(warning) and b"Without a digest" in said
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", (run / "report.html").read_text().split("<body", 1)[1]))
+    answer = shown.index("The answer")
+    assert answer < shown.index(warning) < answer + 100 < shown.index("validation chooses T =") < shown.index("The question")
 
 
 def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
