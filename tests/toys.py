@@ -22,6 +22,11 @@ def study(views=("a", "b"), kd_weights=(0.0, 0.5, 1.0), seeds=2):
     )  # fmt: skip
 
 
+def students_of(study, cells):
+    """The canonical config of every student that answers these cells, once each."""
+    return {cell.student: study.canonical(cell.config) for cell in cells}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     view: str

@@ -53,9 +53,9 @@ INFO: dict = {
     "type": "object",
     "required": ["axes", "preset", "data"],
     "properties": {
-        **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric"), WORD),
+        **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric", "data_caveat"), WORD),
         **dict.fromkeys(("samples", "num_gpus", "per_gpu", "num_cpus", "pack", "budget", "workers"), COUNT),
-        **dict.fromkeys(("decide", "core_seconds_per_student"), POSITIVE),
+        **dict.fromkeys(("decide", "core_seconds_per_student", "fixed_seconds"), POSITIVE),
         **dict.fromkeys(("method", "networks", "axes_help", "versions"), WORDS),
         "axes": GRID, "overrides": GRID, "given": GRID, "grids": {"type": "array", "items": GRID, "minItems": 1},
         "mode": {"enum": ["max", "min"]}, **dict.fromkeys(("margin", "noise"), NOT_BELOW_0),
@@ -84,6 +84,13 @@ def margin(metric: str) -> float:
 def unit(metric: str) -> float:
     """What a value is multiplied by to be drawn: 100 where it is a share."""
     return 100.0 if is_share(metric) else 1.0
+
+
+def file_name(words: str) -> str:
+    """Words as the name of a file on any system, of at most 129 letters: blanks are `_`; where more had to go, a hash tells such names apart."""
+    plain = re.sub(r"[^\w.+=-]", "_", words, flags=re.ASCII).lstrip(".")[:120]
+    lost = plain != re.sub(r"[\s,]", "_", words)
+    return f"{plain}_{hashlib.sha256(words.encode('utf-8', 'replace')).hexdigest()[:8]}" if lost else plain
 
 
 def table_schema(columns: Mapping[str, type]) -> pa.Schema:

@@ -186,6 +186,8 @@ class Run:
         asked = self.info.get("students", rows["student"].nunique())
         if self.info.get("data") == "sample" and self.info.get("datasets"):
             yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
+        if said := self.info.get("data_caveat"):
+            yield said
         failed = rows[(rows["status"] == "failed") & ~rows["student"].isin(done)].drop_duplicates("student")
         if len(failed):
             axes = [axis for axis in self.axes if rows[axis].nunique() > 1]
@@ -244,16 +246,9 @@ class Run:
 
     def _put(self, name: str, kind: str, content: bytes) -> Path:
         """Writes a figure; the file, whose name is made of `name`."""
-        path = figures_of(self.path) / f"{file_name(name)}.{kind}"
+        path = figures_of(self.path) / f"{records.file_name(name)}.{kind}"
         put(path, content)
         return path
-
-
-def file_name(words: str) -> str:
-    """Words as the name of a file on any system: blanks are `_`; where more had to go, a hash tells such names apart."""
-    plain = re.sub(r"[^\w.+=-]", "_", words, flags=re.ASCII).lstrip(".")[:120]
-    lost = plain != re.sub(r"[\s,]", "_", words)
-    return f"{plain}_{hashlib.sha256(words.encode('utf-8', 'replace')).hexdigest()[:8]}" if lost else plain
 
 
 def figures_of(run: Path) -> Path:

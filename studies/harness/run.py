@@ -19,7 +19,7 @@ from studies.harness import machine, needs, race
 from studies.harness.arguments import Options
 from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
-from studies.harness.plan import OVERHEAD, Plan
+from studies.harness.plan import Plan
 from studies.harness.progress import duration, say
 from studies.harness.study import InputError, Study
 
@@ -54,7 +54,7 @@ class Run:
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
         for line in (f"data      {self.data.why}", *self.plan.lines()):
             say(line)
-        for line in needs.cut(self.study, o, self.plan, self.data):
+        for line in needs.told(self.study, o, self.plan, self.data):
             say(f"NOTE      {line}")
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
@@ -221,8 +221,9 @@ class Run:
         self.info |= {"status": status, "end": folders.now(), "seconds": round(in_all, 1)}
         self.info |= {"students": total, "cells": len(plan.cells)}
         if status == "done" and not self.goes_on and plan.trials and self.options.scheduler == "none":
-            busy = max(seconds - OVERHEAD, 1) * min(plan.workers, len(plan.trials))
-            self.info["core_seconds_per_student"] = busy / total
+            busy = sum(spent for _, spent in ledger.trained.values())  # seconds of workers
+            fixed = max(seconds - busy / min(plan.workers, len(plan.trials)), 1.0)
+            self.info |= {"core_seconds_per_student": busy / total, "fixed_seconds": fixed} if busy else {}
         if status == "done":
             self.folder.put_together(("rows", "students", "cells", self.study.artifact_table, *self.study.tables))
             if (noise := race.noise(self.study, self.folder)) is not None:

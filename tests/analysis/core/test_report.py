@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import image
 
-from analysis.core import report
+from analysis.core import records, report
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "analysis" / "mnistm_kd.py"
@@ -163,12 +163,12 @@ def test_names_of_files_are_safe_and_differ():
         "\0",
         "\ud800",
     ]
-    names = [report.file_name(f"surface_{word}") for word in words] + [report.file_name(word) for word in words]
+    names = [records.file_name(f"surface_{word}") for word in words] + [records.file_name(word) for word in words]
     assert len({*names}) == len(names) and all(
         re.fullmatch(r"[A-Za-z0-9_+=-][A-Za-z0-9_.+=-]{0,140}", name) for name in names
     )
-    assert report.file_name("surfaces_mnist_mlp_300_1.0_0.6") == "surfaces_mnist_mlp_300_1.0_0.6"
-    assert report.file_name("ends unfreezing, lr 0.1") == "ends_unfreezing__lr_0.1"
+    assert records.file_name("surfaces_mnist_mlp_300_1.0_0.6") == "surfaces_mnist_mlp_300_1.0_0.6"
+    assert records.file_name("ends unfreezing, lr 0.1") == "ends_unfreezing__lr_0.1"
 
 
 def test_figures_that_lie_elsewhere_are_refused_in_one_line(tmp_path, made_up_run, capsys):
