@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 from typing import ClassVar
 
 from studies.harness import Preset, Study, above, at_least, grid, one_of
@@ -37,7 +38,7 @@ class Config:
 
 class Toy(Trainable):
     """evaluations: how many there are; measure: validation and test accuracy of a config; before: called first in each step and
-    each preparation (TOY_WITHOUT: views that cannot be prepared); trained: the students of all steps. A test sets them by monkeypatch."""
+    each preparation (TOY_WITHOUT: views that cannot be prepared; TOY_DEADLY: views whose worker then dies); trained: the students of all steps. A test sets them by monkeypatch."""
 
     config_type = Config
     may_differ = frozenset({"temperature", "kd_weight"})
@@ -62,6 +63,8 @@ class Toy(Trainable):
         cls.before()
         if artifact in os.environ.get("TOY_WITHOUT", ""):
             raise ValueError("no teacher\nat all")
+        if artifact in os.environ.get("TOY_DEADLY", ""):
+            os.kill(os.getpid(), signal.SIGKILL)
         return None, {"teacher": artifact, "seconds": 0.0}
 
     @property

@@ -19,7 +19,7 @@ from studies.harness.progress import duration
 from studies.harness.students import Cell, Trial, cell_of, student_hash, trial_of
 from studies.harness.study import MOST_CELLS, Config, InputError, Range, Study, flag, joined
 
-# seconds of a run that are not training
+# seconds of a run that are not training, on cores that do nothing else: torch and data take 7 to 14, pages 9 to 25
 BEGIN = 10  # torch, data, rows
 RAY = 15
 PAGE = 20

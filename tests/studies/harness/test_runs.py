@@ -282,6 +282,15 @@ def test_a_search_whose_teacher_fails_has_rows_that_say_why_and_the_others_go_on
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_a_worker_that_dies_of_what_it_prepares_fails_its_students_alone(tmp_path):
+    done, folder, rows = between(tmp_path, "never", 0, TOY_DEADLY="b")
+    assert done.returncode == 1 and f"--resume {folder.name}" in done.stderr, done.stderr
+    assert "its worker died 4 times" in done.stderr
+    assert set(rows.loc[rows["view"] == "b", "status"]) == {"failed"} and "failed" not in set(rows.loc[rows["view"] == "a", "status"])
+
+
+@pytest.mark.faults
 def test_damaged_checkpoints_are_set_aside_by_workers_too(uninterrupted, tmp_path):
     process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG)
     ended_by(signal.SIGINT, process, folder)
