@@ -23,6 +23,12 @@ def study(views=("a", "b"), kd_weights=(0.0, 0.5, 1.0), seeds=2):
     )  # fmt: skip
 
 
+def hear():
+    """For a process that a test starts: it hears the signals that are ignored where tests run in the background or under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def students_of(study, cells):
     """The canonical config of every student that answers these cells, once each."""
     return {cell.student: study.canonical(cell.config) for cell in cells}

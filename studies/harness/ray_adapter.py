@@ -285,7 +285,9 @@ def stoppable(recorder: Recorder):
         recorder.stopping = True
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     before[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)
     try:
         yield

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pyarrow.dataset as ds
 import pytest
+import toys
 
 from analysis.core import records
 
@@ -82,7 +83,9 @@ def planned(storage):
 
 def start_and_wait_for_rows(storage, *words):
     """A run under way: the process and its folder, once the first rows are there and long before the last."""
-    process = subprocess.Popen(command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=toys.hear
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if written := list(Path(storage).glob("*/*/rows/*.parquet")):
@@ -161,7 +164,9 @@ def test_a_signal_while_teachers_are_prepared_ends_in_good_order(
 ):
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
     words = command(tmp_path, *SLOWLY_TAUGHT, *SHORT, *ENGINES[engine])
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=toys.hear
+    )
     mark = {"inline": "run  ", "local": "preparing"}[engine]
     assert any(line.startswith(mark) for line in process.stderr)
     (folder,) = tmp_path.glob("mnistm_kd/*")
@@ -223,7 +228,7 @@ def between(storage, moment, number, *words, **environment):
     """A run of the toy, to which a signal comes at a moment between two trainings, if any; what it wrote, sorted."""
     env = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), str(Path(__file__).parents[2])])}
     command = [sys.executable, "-c", BETWEEN, moment, str(int(number)), "--storage", str(storage), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=env, preexec_fn=toys.hear)
     assert "Traceback" not in done.stderr, done.stderr
     (folder,) = Path(storage).glob("toy/*")
     key = ["view", "temperature", "kd_weight", "seed", "step"]
