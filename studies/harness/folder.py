@@ -145,7 +145,9 @@ class RunFolder:
             name = f"all-{records.digest(whole)[:10]}"
             old = [file for file in files if not file.endswith(f"/{name}.parquet")]
             replaces = json.dumps([file.rsplit("/", 1)[-1] for file in old]).encode()
-            self._write_table(table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces}))
+            self._write_table(
+                table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces})
+            )
             with contextlib.suppress(OSError):  # what is left is passed over
                 for file in old:
                     self.fs.delete_file(file)
@@ -280,7 +282,9 @@ def _patience() -> float:
     try:
         return float(os.environ.get("STILLROOM_PATIENCE", PATIENCE))
     except ValueError:
-        raise InputError(f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds") from None
+        raise InputError(
+            f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds"
+        ) from None
 
 
 def flush_name(trial: str, evaluation: int) -> str:

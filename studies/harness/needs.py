@@ -154,7 +154,9 @@ def told(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
             if value == "all" or int(value) <= most:
                 continue
             if value in o.axes.get(name, ()):
-                raise InputError(f"{flag(name)} {value}: the data have {most:,} images to train on; give at most {most}")
+                raise InputError(
+                    f"{flag(name)} {value}: the data have {most:,} images to train on; give at most {most}"
+                )
             said.append(
                 f"{flag(name)} {value} of the preset: the data have {most:,} images to train on, and all are taken"
             )

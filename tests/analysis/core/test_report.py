@@ -47,7 +47,12 @@ def hostile(run: Path, pwned: str) -> None:
         "preset": f"smoke{SCRIPT}",
         "data_description": f"$\\x {SCRIPT}",
     }
-    info |= {"method": {SCRIPT: SCRIPT}, "networks": {SCRIPT: SCRIPT}, "axes_help": {"temperature": SCRIPT}, "digest": "0" * 64}
+    info |= {
+        "method": {SCRIPT: SCRIPT},
+        "networks": {SCRIPT: SCRIPT},
+        "axes_help": {"temperature": SCRIPT},
+        "digest": "0" * 64,
+    }
     (run / "run.json").write_text(json.dumps(info))
     for name in ("matplotlib", "ipykernel_launcher", "ipykernel", "numpy", "sitecustomize", "html", "ipython_config"):
         (run / f"{name}.py").write_text(CODE.format(pwned))
@@ -130,7 +135,13 @@ def test_a_run_json_that_was_changed_by_hand_is_said_before_the_answer(drawn):
     assert said.decode().startswith(warning) and b"Without a digest" in said
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", (run / "report.html").read_text().split("<body", 1)[1]))
     answer = shown.index("The answer")
-    assert answer < shown.index(warning) < answer + 100 < shown.index("validation chooses T =") < shown.index("The question")
+    assert (
+        answer
+        < shown.index(warning)
+        < answer + 100
+        < shown.index("validation chooses T =")
+        < shown.index("The question")
+    )
 
 
 def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):

@@ -87,7 +87,9 @@ class Stuck:
         self.fs.delete_file(path)
 
 
-def test_rows_of_a_finished_run_lie_in_one_file_and_a_fault_on_the_way_doubles_nothing(go, tmp_path, monkeypatch, expected):
+def test_rows_of_a_finished_run_lie_in_one_file_and_a_fault_on_the_way_doubles_nothing(
+    go, tmp_path, monkeypatch, expected
+):
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "put_together", lambda self, tables: None)
         go()
@@ -98,7 +100,11 @@ def test_rows_of_a_finished_run_lie_in_one_file_and_a_fault_on_the_way_doubles_n
         lying.fs = Stuck(fs, left)
         lying.put_together(["rows"])
         assert sum(map(len, records.load(fs, str(folder), "rows"))) == len(before), left
-        assert records.read(folder).sort_values(sort, ignore_index=True).equals(before.sort_values(sort, ignore_index=True))
+        assert (
+            records.read(folder)
+            .sort_values(sort, ignore_index=True)
+            .equals(before.sort_values(sort, ignore_index=True))
+        )
     assert count > 3 and len(list((folder / "rows").iterdir())) == 1
     go("--extend", "latest", "--seeds", "3")
     assert results(folder)[lambda t: t["seed"] < 2].reset_index(drop=True).equals(expected)
@@ -312,12 +318,20 @@ def everything(folder):
         text[name] = sorted(repr([line[c] for c in columns]) for line in table.to_dict("records"))
     about = {key: value for key, value in shown.info.items() if key not in OF_A_SESSION}
     about |= {"noise": round(about["noise"], 12)} if "noise" in about else {}  # a sum in the order of the files
-    return {**text, "run.json": about, "subtitle": shown.subtitle, "axes": shown.axes, "told": [*shown.warnings(), *shown.caveats()]}
+    return {
+        **text,
+        "run.json": about,
+        "subtitle": shown.subtitle,
+        "axes": shown.axes,
+        "told": [*shown.warnings(), *shown.caveats()],
+    }
 
 
 def damaged_at_random(folder, rng, among):
     """Changes a file of a run, or swaps two; which, and how."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in among and path.name[0] != ".")
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.suffix in among and path.name[0] != "."
+    )
     change = rng.choice([bit, cut, overwritten, column, stripped, None])
     kinds = {column: (".parquet",), stripped: (".parquet", ".json")}.get(change, among)
     damaged = [rng.choice([path for path in files if path.suffix in kinds])]
@@ -365,11 +379,18 @@ def test_whatever_is_damaged_is_named_or_changes_nothing(bases, tmp_path, capsys
             told = [line for line in found["told"] if line not in undamaged["told"]]
             told += [line for line in said.splitlines() if "without a digest" in line]
             if change is stripped:
-                assert any(f"ithout a digest, as in runs of older versions: {tables[0]}" in line for line in told), about
+                assert any(f"ithout a digest, as in runs of older versions: {tables[0]}" in line for line in told), (
+                    about
+                )
             for line in told:  # drawn with a caveat; a bit may also hit the name of the digest
-                assert tables[0] in line and ("ithout a digest" in line or line.startswith("**run.json is damaged or was changed")), about
+                assert tables[0] in line and (
+                    "ithout a digest" in line or line.startswith("**run.json is damaged or was changed")
+                ), about
             changed = {name for name in undamaged if found[name] != undamaged[name]} - {"told"}
-            assert changed <= ({"run.json", "axes", "subtitle"} if told and tables[0] == "run.json" else set()), (about, changed)
+            assert changed <= ({"run.json", "axes", "subtitle"} if told and tables[0] == "run.json" else set()), (
+                about,
+                changed,
+            )
         named += bool(code) or change is stripped
         shutil.rmtree(storage)
     assert named > 20
@@ -385,7 +406,9 @@ def test_a_file_without_its_digest_is_read_and_said_to_be_unchecked(bases, tmp_p
     file.write_bytes(stripped(file.read_bytes()))
     line = f"ithout a digest, as in runs of older versions: {name}"
     assert any(line in told for told in open_run(folder).caveats())
-    assert run(TOY, ["--resume", "latest", "--address", "inline", "--no-report", "--storage", str(tmp_path / "runs")]) == 0
+    assert (
+        run(TOY, ["--resume", "latest", "--address", "inline", "--no-report", "--storage", str(tmp_path / "runs")]) == 0
+    )
     assert line in capsys.readouterr().err
     found, whole = everything(folder), everything(folder_of(bases["done"]))
     assert any(line in told for told in found.pop("told")) == (name != "run.json") and not whole.pop("told")

@@ -29,7 +29,9 @@ def start(storage, *words, before=(), **environment):
     """A run under way; its stderr holds stdout too."""
     env = {**os.environ, **environment}
     words = [*before, sys.executable, *TINY, "--storage", str(storage), *words]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, preexec_fn=hear)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, preexec_fn=hear
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT])

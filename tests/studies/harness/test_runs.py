@@ -226,7 +226,11 @@ RACE_ON = {engine: ["--decide", "--budget", "8", "--address", engine] for engine
 
 def between(storage, moment, number, *words, **environment):
     """A run of the toy, to which a signal comes at a moment between two trainings, if any; what it wrote, sorted."""
-    env = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), str(Path(__file__).parents[2])])}
+    env = {
+        **os.environ,
+        **environment,
+        "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), str(Path(__file__).parents[2])]),
+    }
     command = [sys.executable, "-c", BETWEEN, moment, str(int(number)), "--storage", str(storage), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=env, preexec_fn=toys.hear)
     assert "Traceback" not in done.stderr, done.stderr
@@ -276,7 +280,10 @@ def test_a_signal_between_two_searches_or_rounds_ends_in_good_order(undisturbed,
 def test_a_search_whose_teacher_fails_has_rows_that_say_why_and_the_others_go_on(undisturbed, tmp_path):
     done, folder, part = between(tmp_path, "never", 0, *SEARCHES, TOY_WITHOUT="b")
     assert done.returncode == 1 and "ValueError: no teacher" in done.stderr and f"--resume {folder.name}" in done.stderr
-    whole, (middle,) = undisturbed(*SEARCHES), part.loc[part["view"] == "b", ["temperature", "kd_weight"]].drop_duplicates().to_numpy()
+    whole, (middle,) = (
+        undisturbed(*SEARCHES),
+        part.loc[part["view"] == "b", ["temperature", "kd_weight"]].drop_duplicates().to_numpy(),
+    )
     assert part[part["view"] == "a"].equals(whole[whole["view"] == "a"].reset_index(drop=True))
     assert set(part.loc[part["view"] == "b", "status"]) == {"failed"} and list(middle) == [2.5, 0.5]
     again, _, part = between(tmp_path, "never", 0, "--resume", folder.name, TOY_WITHOUT="b")
@@ -292,7 +299,9 @@ def test_a_worker_that_dies_of_what_it_prepares_fails_its_students_alone(tmp_pat
     done, folder, rows = between(tmp_path, "never", 0, TOY_DEADLY="b")
     assert done.returncode == 1 and f"--resume {folder.name}" in done.stderr, done.stderr
     assert "its worker died 4 times" in done.stderr
-    assert set(rows.loc[rows["view"] == "b", "status"]) == {"failed"} and "failed" not in set(rows.loc[rows["view"] == "a", "status"])
+    assert set(rows.loc[rows["view"] == "b", "status"]) == {"failed"} and "failed" not in set(
+        rows.loc[rows["view"] == "a", "status"]
+    )
 
 
 @pytest.mark.faults
