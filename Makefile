@@ -10,11 +10,13 @@ BIN := .venv/bin
 
 run: known .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
+ifeq ($(filter --dry-run --help -h --no-report,$(FLAGS)),)
 	@echo
 	@echo "Figures: results/$(STUDY)/<run>/figures, the report: report.html beside them, the rows: rows/*.parquet"
 	@echo "Next:    make run STUDY=$(STUDY) DATA=full  the whole data set, downloaded once"
 	@echo "         $(BIN)/python studies/$(STUDY).py --help"
 	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
+endif
 
 known:
 	@test -f studies/$(STUDY).py || { echo "There is no study $(STUDY). There are:" $(filter-out __init__,$(basename $(notdir $(wildcard studies/*.py)))); exit 2; }
@@ -35,7 +37,7 @@ lint: .venv/installed
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))" \
 		|| { echo "Python 3.11 to 3.13 is needed; name one: make run PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing into .venv, once: some minutes, and 7 GB with CUDA, 4 less with a CPU build of torch (TORCH_INDEX)"
+	@echo "Installing into .venv, once: some minutes, and 7 GB with CUDA, 4 less with a CPU build of torch (TORCH_INDEX=https://download.pytorch.org/whl/cpu)"
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision --index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,lite]"
 	touch $@

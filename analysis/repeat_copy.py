@@ -17,17 +17,19 @@
 # interval; seeds share initial weights and random numbers across schedules, so differences are paired.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import PowerNorm
-from matplotlib.ticker import MaxNLocator
 
 from analysis.core import blocks, curricula, report, statistics, tell
 from analysis.core.choice import choose_each
 from analysis.core.figures.heatmap import raster
 from analysis.core.figures.lifetimes import arrivals
 from analysis.core.figures.scales import MAP
+
+# isort: split
+import matplotlib.pyplot as plt
+from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
 
 COLORS = {
     "short first": "#0072B2", "long first": "#D55E00", "uniform": "#009E73", "target only": "#000000",

@@ -29,7 +29,6 @@
 # to the teachers' statistics, how evenly the teachers see the digits in them, and two looks at validation digits. Every number is a mean over seeds with Student's 95 % interval.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -37,6 +36,9 @@ from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choices, choose, choose_each
 from analysis.core.figures.references import Reference
 from analysis.core.settings import by_seed, find, select
+
+# isort: split
+import matplotlib.pyplot as plt
 
 PLANE, METRIC, PLAIN = ("temperature", "kd_weight"), "test_accuracy", "zeros"
 FIXED = {"lifting": PLAIN, "temperature": 4.0, "kd_weight": 0.5}

@@ -79,8 +79,9 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "ten seconds, to see that all works",
-            core_seconds=0.2,
+            "half a minute, to see that all works",
+            core_seconds=0.5,
+            prepare_seconds=6,
             axes={
                 "temperature": (1.0, 8.0),
                 "kd_weight": (0.0, 0.5),

@@ -107,7 +107,7 @@ STUDY = Study(
     presets={
         "smoke": Preset(
             "seconds, to see that all works",
-            core_seconds=0.2,
+            core_seconds=0.5,
             axes={"labels": (40, 200), "threshold": (0.0, 0.95), "steps": (24,), "batch_size": (32,), "seed": (0, 1)},
         ),
         "course": Preset("MNIST, what the assignment asks: 10 minutes on two cores", core_seconds=3.0),

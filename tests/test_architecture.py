@@ -43,6 +43,12 @@ def test_analysis_runs_on_a_laptop_with_the_parquet_files_alone():
     assert not offences("analysis", lambda p, n: top(n) in {"torch", "torchvision", "ray", "studies", "trainables"})
 
 
+def test_pages_import_matplotlib_after_ours_which_keeps_the_settings_of_users_from_it():
+    for page in (ROOT / "analysis").glob("*.py"):
+        tops = [top(name) for name in imports(page)]
+        assert "matplotlib" not in tops[: tops.index("analysis") if "analysis" in tops else None], page.name
+
+
 def test_trainables_know_neither_ray_nor_results():
     assert not offences("trainables", lambda p, n: top(n) in {"ray", "pandas", "argparse", "studies", "analysis"})
 

@@ -1,6 +1,8 @@
 """A study of arithmetic in place of training, for tests of what a run does with its students."""
 
 import dataclasses
+import os
+import signal
 from typing import ClassVar
 
 from studies.harness import Preset, Study, above, at_least, grid, one_of
@@ -21,6 +23,17 @@ def study(views=("a", "b"), kd_weights=(0.0, 0.5, 1.0), seeds=2):
     )  # fmt: skip
 
 
+def hear():
+    """For a process that a test starts: it hears the signals that are ignored where tests run in the background or under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def students_of(study, cells):
+    """The canonical config of every student that answers these cells, once each."""
+    return {cell.student: study.canonical(cell.config) for cell in cells}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     view: str
@@ -31,7 +44,7 @@ class Config:
 
 class Toy(Trainable):
     """evaluations: how many there are; measure: validation and test accuracy of a config; before: called first in each step and
-    each preparation; trained: the students of all steps. A test sets them by monkeypatch."""
+    each preparation (TOY_WITHOUT: views that cannot be prepared; TOY_DEADLY: views whose worker then dies); trained: the students of all steps. A test sets them by monkeypatch."""
 
     config_type = Config
     may_differ = frozenset({"temperature", "kd_weight"})
@@ -54,6 +67,10 @@ class Toy(Trainable):
     @classmethod
     def prepare(cls, artifact, datasets, device):
         cls.before()
+        if artifact in os.environ.get("TOY_WITHOUT", ""):
+            raise ValueError("no teacher\nat all")
+        if artifact in os.environ.get("TOY_DEADLY", ""):
+            os.kill(os.getpid(), signal.SIGKILL)
         return None, {"teacher": artifact, "seconds": 0.0}
 
     @property

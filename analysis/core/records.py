@@ -6,6 +6,7 @@ Imports nothing heavy by itself, so that a study's `--help` may import it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -52,9 +53,9 @@ INFO: dict = {
     "type": "object",
     "required": ["axes", "preset", "data"],
     "properties": {
-        **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric"), WORD),
+        **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric", "data_caveat"), WORD),
         **dict.fromkeys(("samples", "num_gpus", "per_gpu", "num_cpus", "pack", "budget", "workers"), COUNT),
-        **dict.fromkeys(("decide", "core_seconds_per_student"), POSITIVE),
+        **dict.fromkeys(("decide", "core_seconds_per_student", "fixed_seconds"), POSITIVE),
         **dict.fromkeys(("method", "networks", "axes_help", "versions"), WORDS),
         "axes": GRID, "overrides": GRID, "given": GRID, "grids": {"type": "array", "items": GRID, "minItems": 1},
         "mode": {"enum": ["max", "min"]}, **dict.fromkeys(("margin", "noise"), NOT_BELOW_0),
@@ -83,6 +84,13 @@ def margin(metric: str) -> float:
 def unit(metric: str) -> float:
     """What a value is multiplied by to be drawn: 100 where it is a share."""
     return 100.0 if is_share(metric) else 1.0
+
+
+def file_name(words: str) -> str:
+    """Words as the name of a file on any system, of at most 129 letters: blanks are `_`; where more had to go, a hash tells such names apart."""
+    plain = re.sub(r"[^\w.+=-]", "_", words, flags=re.ASCII).lstrip(".")[:120]
+    lost = plain != re.sub(r"[\s,]", "_", words)
+    return f"{plain}_{hashlib.sha256(words.encode('utf-8', 'replace')).hexdigest()[:8]}" if lost else plain
 
 
 def table_schema(columns: Mapping[str, type]) -> pa.Schema:
@@ -175,14 +183,31 @@ def sealed(info: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "digest": _json_digest(plain)}
 
 
-def unchecked(info: Mapping[str, Any]) -> bool:
-    """Whether the run is of a version that kept no digests, neither of run.json nor of rows."""
-    return "digest" not in info
+def unchecked(run: str | Path) -> list[str]:
+    """What of a run carries no digest, as all of it in versions that kept none: run.json and tables, by name."""
+    return unchecked_in(*open_folder(run))
+
+
+def unchecked_in(fs: Any, folder: str) -> list[str]:
+    """As `unchecked`, of a folder in a file system of pyarrow. What cannot be read is left to whoever reads it."""
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+    import pyarrow.parquet as pq
+
+    names = []
+    with contextlib.suppress(RecordsError):
+        names += ["run.json"] * ("digest" not in info_in(fs, folder))
+    entries = fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    for table in sorted(entry.base_name for entry in entries if entry.type == pafs.FileType.Directory):
+        with contextlib.suppress(RecordsError, pa.ArrowException, OSError):
+            footers = (pq.read_schema(fs.open_input_file(file)).metadata or {} for file in files(fs, folder, table))
+            names += [table] * any(b"digest" not in footer for footer in footers)
+    return names
 
 
 def altered(info: Mapping[str, Any]) -> bool:
     """Whether run.json is not what the run wrote, as far as it has a digest."""
-    return not unchecked(info) and info["digest"] != _json_digest({k: v for k, v in info.items() if k != "digest"})
+    return "digest" in info and info["digest"] != _json_digest({k: v for k, v in info.items() if k != "digest"})
 
 
 def _json_digest(info: Mapping[str, Any]) -> str:
@@ -351,7 +376,7 @@ def _read(run: str | Path, table: str) -> pd.DataFrame | None:
     if "status" in frame:
         frame = frame.sort_values("status", key=ranks, kind="stable")
     frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
-    frame.attrs |= {"axes": axes, "unchecked": any(b"digest" not in (part.schema.metadata or {}) for part in parts)}
+    frame.attrs["axes"] = axes
     return frame
 
 

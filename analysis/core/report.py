@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.core import records, tell
+from analysis.core import plain_matplotlib, records, tell
 from analysis.core.settings import Setting, evaluations, once, split, varied
 
 if TYPE_CHECKING:
@@ -172,6 +172,13 @@ class Run:
         )
         _show({"text/html": text, "text/plain": table.to_string(index=False, na_rep="")})
 
+    def warnings(self) -> Iterator[str]:
+        """What stands before the answer: that the numbers say nothing, or that what is said of them may be wrong."""
+        if records.altered(self.info):
+            yield "**run.json is damaged or was changed: its content has not the digest that it names. What it says of the run may be wrong.**"
+        if self.info.get("preset") == "smoke":
+            yield "**Preset smoke only shows that everything works: its numbers say nothing.**"
+
     def caveats(self) -> Iterator[str]:
         """What every page says at its end: a small data set, students without a result, a run that has not ended, and files that
         are not checked."""
@@ -179,6 +186,8 @@ class Run:
         asked = self.info.get("students", rows["student"].nunique())
         if self.info.get("data") == "sample" and self.info.get("datasets"):
             yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
+        if said := self.info.get("data_caveat"):
+            yield said
         failed = rows[(rows["status"] == "failed") & ~rows["student"].isin(done)].drop_duplicates("student")
         if len(failed):
             axes = [axis for axis in self.axes if rows[axis].nunique() > 1]
@@ -191,18 +200,14 @@ class Run:
             yield f"{tell.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
         if self.info.get("status") not in ("done", None):
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
-        if records.altered(self.info):
-            yield "run.json is damaged or was changed: its content has not the digest that it names. What it says of the run may be wrong."
-        if self.rows.attrs.get("unchecked"):
-            yield "Rows of this run carry no digest, as those of older versions: whether they are what it wrote is not checked."
+        if names := records.unchecked(self.path):
+            yield f"Without a digest, as in runs of older versions: {tell.listing(names)}. Whether that is what the run wrote is not checked."
 
     def close(self, answer: Iterable[str], details: Iterable[str] = ()) -> None:
         """The page's last words, printed by the script: the answer in few sentences, which stands first in the report, and what
-        else is to be said, at its end. What every page must own up to (`caveats`) is added to the answer; how the networks were
-        made and trained to the end."""
-        short, long = [*answer, *self.caveats()], list(details)
-        if self.info.get("preset") == "smoke":
-            short.insert(0, "**Preset smoke only shows that everything works: its numbers say nothing.**")
+        else is to be said, at its end. What every page must own up to is added to the answer, before it (`warnings`) and after it
+        (`caveats`); how the networks were made and trained to the end."""
+        short, long = [*self.warnings(), *answer, *self.caveats()], list(details)
         for mark, sentences in (("answer", short), ("details", long)):
             if sentences:
                 _show(
@@ -241,16 +246,9 @@ class Run:
 
     def _put(self, name: str, kind: str, content: bytes) -> Path:
         """Writes a figure; the file, whose name is made of `name`."""
-        path = figures_of(self.path) / f"{file_name(name)}.{kind}"
+        path = figures_of(self.path) / f"{records.file_name(name)}.{kind}"
         put(path, content)
         return path
-
-
-def file_name(words: str) -> str:
-    """Words as the name of a file on any system: blanks are `_`; where more had to go, a hash tells such names apart."""
-    plain = re.sub(r"[^\w.+=-]", "_", words, flags=re.ASCII).lstrip(".")[:120]
-    lost = plain != re.sub(r"[\s,]", "_", words)
-    return f"{plain}_{hashlib.sha256(words.encode('utf-8', 'replace')).hexdigest()[:8]}" if lost else plain
 
 
 def figures_of(run: Path) -> Path:
@@ -474,20 +472,21 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
     return notebook, error
 
 
-DATA_ONLY = """# A run folder is data: no file in it is imported, whatever its name
+DATA_ONLY = """# A run folder is data: no file in it is imported or read as settings, whatever its name
+import contextlib
 import os
 import sys
 
 if os.path.exists("run.json"):
-    sys.path[:] = [folder for folder in sys.path if folder]"""
+    sys.path[:] = [folder for folder in sys.path if folder]
+    with contextlib.chdir(sys.prefix):
+        import matplotlib"""
 """The first code of report.ipynb, for Jupyter starts its kernel beside it."""
 
 
 def _environment(run: Path, empty: str) -> dict[str, str]:
     """The environment of a page's kernel: that of the user, without what he has set for Python, IPython and matplotlib. Where
     modules and caches lie stays; `analysis` is this one."""
-    import matplotlib
-
     root = Path(__file__).parents[2]
     paths = [
         str(root),
@@ -500,8 +499,7 @@ def _environment(run: Path, empty: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUTF8": "1",
         "IPYTHONDIR": empty,
-        "MPLBACKEND": "agg",
-        "MATPLOTLIBRC": str(Path(matplotlib.get_data_path(), "matplotlibrc")),
+        **plain_matplotlib(),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else each kernel warns of frozen modules
     }
 

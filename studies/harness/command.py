@@ -41,13 +41,14 @@ def run(study: Study, words: Sequence[str]) -> int:
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Inside, what ends a job in good order does what Ctrl-C does: SIGTERM, SIGHUP of a terminal that is closed, and SIGUSR1, which
-    batch schedulers send before the end of a job's time."""
+    batch schedulers send before the end of a job's time. What was ignored before, as SIGHUP is under nohup, stays ignored."""
 
     def interrupt(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
     numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

@@ -128,19 +128,26 @@ class RunFolder:
         with _as_input(again):
             return [row for part in records.load(self.fs, self.path, table, columns) for row in part.to_pylist()]
 
+    def unchecked(self) -> list[str]:
+        """What of the run carries no digest, by name."""
+        return records.unchecked_in(self.fs, self.path)
+
     def put_together(self, tables: Iterable[str]) -> None:
         """One file for each of the tables in place of its many, which the new one names: whoever reads between the two steps, or
-        after a fault between them, passes them over."""
+        after a fault between them, passes them over. What carries no digest stays as it is: with one of today it would seem checked."""
+        unchecked = self.unchecked()
         for table in tables:
             files = self._files(table)
-            if len(files) < 2:
+            if len(files) < 2 or table in unchecked:
                 continue
             with _as_input():
                 whole = records.together(records.load(self.fs, self.path, table), f"{self.uri}/{table}")
             name = f"all-{records.digest(whole)[:10]}"
             old = [file for file in files if not file.endswith(f"/{name}.parquet")]
             replaces = json.dumps([file.rsplit("/", 1)[-1] for file in old]).encode()
-            self._write_table(table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces}))
+            self._write_table(
+                table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces})
+            )
             with contextlib.suppress(OSError):  # what is left is passed over
                 for file in old:
                     self.fs.delete_file(file)
@@ -275,7 +282,9 @@ def _patience() -> float:
     try:
         return float(os.environ.get("STILLROOM_PATIENCE", PATIENCE))
     except ValueError:
-        raise InputError(f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds") from None
+        raise InputError(
+            f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds"
+        ) from None
 
 
 def flush_name(trial: str, evaluation: int) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.core.records import file_name
 from studies.harness.earlier import Earlier
 from studies.harness.folder import RunFolder, flush_name
 from studies.harness.plan import Plan
@@ -131,7 +132,7 @@ class Ledger:
 
     def record_artifact(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.plan.data}
-        name = "-".join(str(v) for v in row.values() if isinstance(v, str | int)).replace("/", "_")
+        name = file_name("-".join(str(v) for v in row.values() if isinstance(v, str | int)))
         tables = {self.study.artifact_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
         for table, lines in tables.items():
             self.folder.write_rows(table, name, [{**known, **line} for line in lines])

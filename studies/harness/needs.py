@@ -42,8 +42,8 @@ class Data:
         said = data.describe(published, "full" if self.own else self.variant, self.root)
         if self.own:
             said = f"{said}; {self.own.describe()}" if published else self.own.describe()
-        digest = {"data_digest": self.own.digest} if self.own else {}
-        return {"data": self.variant, "data_description": said, "datasets": self.names, **digest}
+        own = {"data_digest": self.own.digest, "data_caveat": self.own.few()} if self.own else {}
+        return {"data": self.variant, "data_description": said, "datasets": self.names, **own}
 
     def tables(self) -> dict[str, list[dict]]:
         """Tables beside the rows: the classes of the user's images by their labels, and how many images each has."""
@@ -137,23 +137,26 @@ def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Map
     return Data(names, "own", f"{own.describe()}.", o.data_root, own)
 
 
-def cut(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
-    """What a preset asks for and the data do not have, in words. InputError where the command line asks for more."""
+def told(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
+    """What a preset asks for and the data do not have, and what the data are too few for, in words. InputError where the command line asks for more."""
     from trainables.core import data
 
+    few = [found.own.few()] if found.own and found.own.few() else []
     counted = [name for name, axis in study.axes.items() if axis.images]
     if not counted:
-        return []
+        return few
     most = (
         len(found.own.files["train"]) if found.own else min(data.training(name, found.variant) for name in found.names)
     )
-    said = []
+    said = few
     for name in counted:
         for value in plan.values[name]:
             if value == "all" or int(value) <= most:
                 continue
             if value in o.axes.get(name, ()):
-                raise InputError(f"{flag(name)} {value}: the data have {most:,} images to train on; give at most {most}")
+                raise InputError(
+                    f"{flag(name)} {value}: the data have {most:,} images to train on; give at most {most}"
+                )
             said.append(
                 f"{flag(name)} {value} of the preset: the data have {most:,} images to train on, and all are taken"
             )

@@ -19,7 +19,10 @@ from studies.harness.progress import duration
 from studies.harness.students import Cell, Trial, cell_of, student_hash, trial_of
 from studies.harness.study import MOST_CELLS, Config, InputError, Range, Study, flag, joined
 
-OVERHEAD = 25  # seconds of a run that are not training: start of Ray, data, figures
+# seconds of a run that are not training, on cores that do nothing else: torch and data take 7 to 14, pages 9 to 25
+BEGIN = 10  # torch, data, rows
+RAY = 15
+PAGE = 20
 
 
 @dataclass(frozen=True)
@@ -217,9 +220,11 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan in words, as `--dry-run` prints it."""
         o, left = self.options, self.total - len(self.done())
-        core_seconds, how = self._core_seconds()
+        core_seconds, fixed, how = self._seconds()
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
-        axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in self.ranges]
+        grids = list({repr(grid): grid for grid in self.grids}.values())
+        apart = [k for k in self.values if k not in self.ranges and any(grid[k] != grids[0][k] for grid in grids)]
+        axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in (*self.ranges, *apart)]
         axes += [f"{k} {_short(v)}" for k, v in self.overrides.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
         chosen = [f"search {o.search}"] * (o.search != "grid") + [f"scheduler {o.scheduler}"] * (o.scheduler != "none")
@@ -234,10 +239,11 @@ class Plan:
         )
         return [
             f"axes      {'  '.join(axes) or 'one value each'}",
+            *(f"and grid  {'  '.join(f'{k} {_short(grid[k])}' for k in apart)}" for grid in grids * bool(apart)),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
-            f"estimate  {duration(left * core_seconds / workers + OVERHEAD)} ({how}), "
+            f"estimate  {duration(left * core_seconds / workers + fixed)} ({how}), "
             f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
             *self._told(),
         ]
@@ -280,16 +286,20 @@ class Plan:
                 ):
                     yield name, info
 
-    def _core_seconds(self) -> tuple[float, str]:
-        """Training time of a student: from the latest finished grid here with the same trial axes, else the preset's."""
+    def _seconds(self) -> tuple[float, float, str]:
+        """Training time of a student, and what a run takes beside training: from the latest finished grid here with the same trial
+        axes, else the preset's and what is usual."""
         o = self.options
+        page = PAGE * (o.report and "://" not in o.storage)
         for name, info in self._alike():
             where = info.get("num_gpus"), info.get("address")
-            if (seconds := info.get("core_seconds_per_student")) and where == (o.num_gpus, o.address):
-                return seconds, f"as run {name}"
+            seconds, fixed = info.get("core_seconds_per_student"), info.get("fixed_seconds")
+            if seconds and fixed and where == (o.num_gpus, o.address):
+                return seconds, fixed + page, f"as run {name}"
         changed = sorted(set(self.overrides) - set(self.study.students))
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
-        return self.preset.core_seconds, f"rough, from the preset{also}"
+        usual = BEGIN + RAY * (o.address != "inline") + self.preset.prepare_seconds + page
+        return self.preset.core_seconds, usual, f"rough, from the preset{also}"
 
 
 def cells_of(study: Study, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:

@@ -127,6 +127,7 @@ class Recorder(tune.Callback):
     def __init__(self, ledger: Ledger, plan_of: Callable[[Any], Trial], searched: bool) -> None:
         self.ledger, self.plan_of, self.searched = ledger, plan_of, searched
         self.stopping = self.armed = False
+        self.ended = 0  # trials
         self.fault: FolderError | None = None
 
     def __getstate__(self) -> dict:
@@ -167,12 +168,14 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         result = trial.last_result
+        self.ended += 1
         if not self.stopping and result and not result.get("finished"):  # a scheduler's word
             stopped = [{**row, "status": "stopped"} if row["status"] == "running" else row for row in result["rows"]]
             self.record(trial, result["evaluation"], stopped)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         error = trial.get_pickled_error()
+        self.ended += 1
         dead = isinstance(error, ray.exceptions.RayActorError)
         died = error is None or (dead and "creation task" not in str(error))  # which is `setup`
         reason = f"its worker died {RETRIES + 1} times" if died else str(error).strip().splitlines()[-1]
@@ -282,7 +285,9 @@ def stoppable(recorder: Recorder):
         recorder.stopping = True
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     before[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)
     try:
         yield
@@ -318,11 +323,19 @@ class Tuning:
         return self._fit(named) if named else False
 
     def search(self, searches: Sequence[Search]) -> bool:
-        """Searches one after another; True where the user stopped them."""
-        failures = self._prepare([searched.trial(self.study, searched.middle()) for searched in searches])
-        if failures:
-            raise InputError(f"{self.study.artifact_table} cannot be prepared: {next(iter(failures.values()))}")
-        return any(self._fit({}, searched) for searched in searches)
+        """Searches one after another; True where the user stopped them. One whose artifacts cannot be prepared asks for the middle
+        of its ranges, which fails and is asked for again when the run goes on."""
+        middles = [searched.trial(self.study, searched.middle()) for searched in searches]
+        failures = self._prepare(middles)
+        for searched, middle in zip(searches, middles, strict=True):
+            if reasons := [failures[a] for a in artifacts(self.study, [middle]) if a in failures]:
+                known, _ = _asked(self.study, searched, self.ledger.folder)
+                known.enqueue_trial(searched.middle(), skip_if_exists=True)
+                self.ledger.suggested(middle)
+                record_failure(self.ledger, middle, reasons[0])
+            elif self._fit({}, searched):
+                return True
+        return False
 
     def _prepare(self, trials: Sequence[Trial]) -> dict[Any, str]:
         """The artifacts that are not there yet, all at once, one worker each; those that cannot be prepared, and why."""
@@ -346,6 +359,9 @@ class Tuning:
                 if not isinstance(error.cause, TRAINING_ERRORS):
                     raise
                 failures[artifact] = f"{type(error.cause).__name__}: {error.cause}"
+                continue
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                failures[artifact] = f"its worker died {RETRIES + 1} times"
                 continue
             self.products.add(products)
             self.ledger.record_artifact(row)
@@ -394,7 +410,8 @@ class Tuning:
                 if recorder.fault:  # Tune wraps what its callbacks raise into a traceback
                     raise recorder.fault from None
                 raise
-        return recorder.stopping
+        # Tune heeds signals before its first step, which the recorder does not see; then trials are left
+        return recorder.stopping or recorder.ended < (samples if searched else len(named))
 
 
 def _naming(study: Study, plans: Mapping[str, Trial], searched: Search | None):
@@ -416,14 +433,10 @@ def _asha():
     return ASHAScheduler(time_attr="percent", max_t=100, grace_period=25, reduction_factor=2)
 
 
-def _optuna(study: Study, searched: Search, folder: RunFolder):
-    """TPE over the ranges, and how many suggestions are left.
-
-    Its storage lies in the run folder, where a resumed run and optuna-dashboard find it. What an interrupted session had
-    asked and not finished is asked again first.
-    """
+def _asked(study: Study, searched: Search, folder: RunFolder):
+    """Optuna's study of a search, with what was asked so far, and its storage, which lies in the run folder, where a resumed run and
+    optuna-dashboard find it."""
     import optuna
-    from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # through a connection of our own, for in a URL ? and % are no characters of a path
@@ -431,10 +444,21 @@ def _optuna(study: Study, searched: Search, folder: RunFolder):
     storage = optuna.storages.RDBStorage("sqlite:///optuna.db", engine_kwargs={"creator": connect})
     direction = optuna.study.StudyDirection.MAXIMIZE if study.mode == "max" else optuna.study.StudyDirection.MINIMIZE
     known = optuna.create_study(storage=storage, study_name=searched.name, load_if_exists=True, direction=direction)
-    states = optuna.trial.TrialState
+    return known, storage
+
+
+def _optuna(study: Study, searched: Search, folder: RunFolder):
+    """TPE over the ranges, and how many suggestions are left. What an interrupted session had asked and not finished is asked
+    again first."""
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    (known, storage), states = _asked(study, searched, folder), optuna.trial.TrialState
+    waiting = [trial.system_attrs.get("fixed_params") for trial in known.get_trials(states=(states.WAITING,))]
     for trial in known.get_trials(states=(states.RUNNING,)):
+        if trial.params not in waiting:  # as it is where a session was ended between these two steps
+            known.enqueue_trial(trial.params)
         known.tell(trial.number, state=states.FAIL)
-        known.enqueue_trial(trial.params)
     samples = max(searched.samples - len(known.get_trials(states=(states.COMPLETE, states.PRUNED))), 0)
     asked = len(known.trials)
     space: dict[str, Any] = {

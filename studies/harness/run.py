@@ -14,13 +14,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.core.records import unchecked
 from studies.harness import folder as folders
 from studies.harness import machine, needs, race
 from studies.harness.arguments import Options
 from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
-from studies.harness.plan import OVERHEAD, Plan
+from studies.harness.plan import Plan
 from studies.harness.progress import duration, say
 from studies.harness.study import InputError, Study
 
@@ -55,7 +54,7 @@ class Run:
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
         for line in (f"data      {self.data.why}", *self.plan.lines()):
             say(line)
-        for line in needs.cut(self.study, o, self.plan, self.data):
+        for line in needs.told(self.study, o, self.plan, self.data):
             say(f"NOTE      {line}")
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
@@ -64,10 +63,9 @@ class Run:
         if o.dry_run:
             self.folder.check()
             return 0
-        if self.goes_on and unchecked(self.earlier.info):
-            say(
-                "NOTE      the run is of a version that kept no digests: whether its rows are what it wrote is not checked"
-            )
+        if self.goes_on and (names := self.folder.unchecked()):
+            without = f"without a digest, as in runs of older versions: {', '.join(names)}"
+            say(f"NOTE      {without}; whether that is what the run wrote is not checked")
         if self.data.variant == "sample" and o.data == "auto":
             say("NOTE      this run uses the small shipped sample; --data full takes the whole data set")
         self.folder.create()
@@ -223,8 +221,9 @@ class Run:
         self.info |= {"status": status, "end": folders.now(), "seconds": round(in_all, 1)}
         self.info |= {"students": total, "cells": len(plan.cells)}
         if status == "done" and not self.goes_on and plan.trials and self.options.scheduler == "none":
-            busy = max(seconds - OVERHEAD, 1) * min(plan.workers, len(plan.trials))
-            self.info["core_seconds_per_student"] = busy / total
+            busy = sum(spent for _, spent in ledger.trained.values())  # seconds of workers
+            fixed = max(seconds - busy / min(plan.workers, len(plan.trials)), 1.0)
+            self.info |= {"core_seconds_per_student": busy / total, "fixed_seconds": fixed} if busy else {}
         if status == "done":
             self.folder.put_together(("rows", "students", "cells", self.study.artifact_table, *self.study.tables))
             if (noise := race.noise(self.study, self.folder)) is not None:
@@ -242,9 +241,9 @@ class Run:
             say(f"weights   {self.folder.uri}/weights, one file for each student; {start_from}")
             if ledger.best:
                 say(f"          best {self.study.metric} so far: run:{self.folder.run}/{ledger.best[1]}")
-        if missing:
-            say(self._resume_hint())
         drawn = self._draw() if outcomes else 0
+        if missing or failed:
+            say(self._resume_hint())
         if stopped or drawn == INTERRUPTED:
             return INTERRUPTED
         return 1 if failed or missing or drawn else 0
@@ -257,8 +256,7 @@ class Run:
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
         command = [sys.executable, page.origin, self.folder.path]
         try:
-            # a backend that matplotlib does not know stops it when it is imported
-            return subprocess.run(command, check=False, env={**os.environ, "MPLBACKEND": "agg"}).returncode
+            return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
             say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.path)}")
             return INTERRUPTED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from studies.harness.study import Config, Study
@@ -39,11 +38,6 @@ def cell_of(study: Study, config: Config) -> Cell:
     """A grid point, its axes in the study's order, and the student that answers it."""
     config = {name: config[name] for name in study.axes}
     return Cell(config, student_hash(study.canonical(config)))
-
-
-def students_of(study: Study, cells: Iterable[Cell]) -> dict[str, Config]:
-    """The canonical config of every student that answers these cells, once each."""
-    return {cell.student: study.canonical(cell.config) for cell in cells}
 
 
 def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:

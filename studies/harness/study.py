@@ -94,7 +94,7 @@ class Preset:
 
     grids: where the cells are no single grid but several side by side: of each, the axes that it has otherwise.
     core_seconds: training time of one student on one core of a Xeon of 2023, for the estimate of
-    `--dry-run` until a run here has measured it. pack: the most students in one pack on a CPU.
+    `--dry-run` until a run here has measured it; prepare_seconds: of the artifacts (teachers, features), not yet cached. pack: the most students in one pack on a CPU.
     worker_mib: memory of one worker, in MiB.
     """
 
@@ -103,6 +103,7 @@ class Preset:
     sample: Mapping[str, tuple] = field(default_factory=dict)
     grids: Sequence[Mapping[str, tuple]] = ({},)
     core_seconds: float = 1.0
+    prepare_seconds: float = 0.0
     pack: int = 8
     worker_mib: int = 1500
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from toys import students_of
 
 from analysis.core import records
 from studies.cifar10_transfer import STUDY
 from studies.harness.command import run
 from studies.harness.plan import cells_of, packs_of
-from studies.harness.students import students_of
 from trainables.core.batches import batch_index
 from trainables.core.data import DataError, load
 from trainables.core.losses import cross_entropy

@@ -23,6 +23,7 @@ from trainables.core.files import PICTURE, DataError, Place, square, there, visi
 NAME = re.compile(r"images_(\d+)")
 HELD_OUT = {"test": (0, 1 / 6), "val": (1 / 6, 1 / 3)}  # which hashes of files under train, where a part has no folder
 RECIPE = 1  # raised whenever the same files would give other pixels
+FEW = 10  # test images of a class
 SHOWN = 6  # most classes that a title names
 
 
@@ -61,6 +62,17 @@ class Own:
             text += f"; {parts}: {('a sixth', 'a third')[len(self.held_out) - 1]} of train/, held out by file content"
         text += f"; {self.repeated} of the test images are training images too" * bool(self.repeated)
         return text
+
+    def few(self) -> str:
+        """Where a class has few test images: what an interval over seeds then means, in a sentence; else nothing."""
+        least, name = min(zip(self.counts("test"), self.classes, strict=True))
+        if least >= FEW:
+            return ""
+        each = f"one is {100 / least:.0f} points of that class" if least else "nothing is said of that class"
+        return (
+            f"The test set has {least} image{'s' * (least != 1)} of {name}, fewer than {FEW} ({each}): intervals are over seeds, on these"
+            " very images, and tell nothing of how other images would do."
+        )
 
     @property
     def split(self) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import image
 
-from analysis.core import report
+from analysis.core import records, report
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "analysis" / "mnistm_kd.py"
@@ -47,11 +47,16 @@ def hostile(run: Path, pwned: str) -> None:
         "preset": f"smoke{SCRIPT}",
         "data_description": f"$\\x {SCRIPT}",
     }
-    info |= {"method": {SCRIPT: SCRIPT}, "networks": {SCRIPT: SCRIPT}, "axes_help": {"temperature": SCRIPT}}
+    info |= {
+        "method": {SCRIPT: SCRIPT},
+        "networks": {SCRIPT: SCRIPT},
+        "axes_help": {"temperature": SCRIPT},
+        "digest": "0" * 64,
+    }
     (run / "run.json").write_text(json.dumps(info))
     for name in ("matplotlib", "ipykernel_launcher", "ipykernel", "numpy", "sitecustomize", "html", "ipython_config"):
         (run / f"{name}.py").write_text(CODE.format(pwned))
-    (run / "matplotlibrc").write_text("text.usetex: True\nbackend: module://html\n")
+    (run / "matplotlibrc").write_bytes(b"text.usetex: True\nbackend: module://html\n\xff\n")
     for template in ("lab", "base"):
         (run / template).mkdir()
         (run / template / "index.html.j2").write_text(TEMPLATE)
@@ -77,7 +82,7 @@ def settings_of_a_user(home: Path, pwned: str) -> dict[str, str]:
     return {
         **os.environ, "PYTHONPATH": str(ROOT), "PYTHONSTARTUP": str(home / "startup.py"), "PYTHONIOENCODING": "ascii", "LC_ALL": "C",
         "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IPYTHONDIR": str(home / "ipython"), "JUPYTER_PATH": str(home / "jupyter"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"), "MPLBACKEND": "TkAgg", "MATPLOTLIBRC": str(home / "rc"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"), "MPLBACKEND": "nonsense", "MATPLOTLIBRC": str(home / "rc"),
     }  # fmt: skip
 
 
@@ -124,6 +129,21 @@ def test_what_a_run_says_is_text_in_the_report_and_in_its_notebook(drawn):
         assert not re.search(r"<img src=x|<script>document|href=.javascript", told)
 
 
+def test_a_run_json_that_was_changed_by_hand_is_said_before_the_answer(drawn):
+    run, said, _ = drawn
+    warning = "run.json is damaged or was changed: its content has not the digest that it names."
+    assert said.decode().startswith(warning) and b"Without a digest" in said
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", (run / "report.html").read_text().split("<body", 1)[1]))
+    answer = shown.index("The answer")
+    assert (
+        answer
+        < shown.index(warning)
+        < answer + 100
+        < shown.index("validation chooses T =")
+        < shown.index("The question")
+    )
+
+
 def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
     """Jupyter starts a kernel beside the notebook, with that folder on the path."""
     run, _, _ = drawn
@@ -154,12 +174,12 @@ def test_names_of_files_are_safe_and_differ():
         "\0",
         "\ud800",
     ]
-    names = [report.file_name(f"surface_{word}") for word in words] + [report.file_name(word) for word in words]
+    names = [records.file_name(f"surface_{word}") for word in words] + [records.file_name(word) for word in words]
     assert len({*names}) == len(names) and all(
         re.fullmatch(r"[A-Za-z0-9_+=-][A-Za-z0-9_.+=-]{0,140}", name) for name in names
     )
-    assert report.file_name("surfaces_mnist_mlp_300_1.0_0.6") == "surfaces_mnist_mlp_300_1.0_0.6"
-    assert report.file_name("ends unfreezing, lr 0.1") == "ends_unfreezing__lr_0.1"
+    assert records.file_name("surfaces_mnist_mlp_300_1.0_0.6") == "surfaces_mnist_mlp_300_1.0_0.6"
+    assert records.file_name("ends unfreezing, lr 0.1") == "ends_unfreezing__lr_0.1"
 
 
 def test_figures_that_lie_elsewhere_are_refused_in_one_line(tmp_path, made_up_run, capsys):

@@ -1,14 +1,19 @@
 """What the user types, and the one line and exit code that wrong input gets, before any work."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import toys
 
+from analysis.core import records
+from studies import forgetting
 from studies.harness.command import run
 from studies.harness.machine import available_cores
-from studies.harness.plan import cells_of
+from studies.harness.plan import BEGIN, PAGE, RAY, cells_of
 from studies.harness.students import cell_of
 from studies.harness.study import InputError
 from studies.mnistm_kd import STUDY
@@ -114,6 +119,53 @@ def test_dry_run_says_what_would_be_done(capsys):
     )
     said = capsys.readouterr().err
     assert "8 cells, 6 students" in said and "estimate" in said
+
+
+def test_a_dry_run_of_several_grids_shows_each(capsys, tmp_path):
+    assert run(forgetting.STUDY, ["--preset", "five", "--dry-run", *SAMPLE, "--storage", str(tmp_path)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    axes, *grids = [line for line in said if line.startswith(("axes", "and grid"))]
+    assert len(grids) == len(forgetting.STUDY.grids("five", "sample", {})) > 1
+    assert (
+        "seed" in axes and "strength" not in axes and all("seed" not in grid and "strength" in grid for grid in grids)
+    )
+    assert sum("remedy lwf" in grid and "strength 0.3" in grid for grid in grids) == 1
+    assert run(forgetting.STUDY, ["--dry-run", *SAMPLE, "--storage", str(tmp_path)]) == 0
+    assert "and grid" not in capsys.readouterr().err
+
+
+def estimate(capsys, storage, *words):
+    capsys.readouterr()
+    assert run(toys.study(), ["--dry-run", "--storage", str(storage), *words]) == 0
+    return re.search(r"estimate  (?:(\d+) min|(\d+) s) \((.*)\)", capsys.readouterr().err)
+
+
+def test_the_estimate_has_what_a_run_takes_beside_training(capsys, tmp_path):
+    every = [
+        ["--seeds", "1", "--num-cpus", "1", *more]
+        for more in ([], ["--no-report"], ["--no-report", "--address", "inline"])
+    ]
+    local, no_page, inline = (int(estimate(capsys, tmp_path, *words)[2]) for words in every)
+    assert local - no_page == PAGE and no_page - inline == RAY and inline > BEGIN
+    assert run(toys.study(), [*every[2], "--storage", str(tmp_path)]) == 0
+    file = next(tmp_path.glob("toy/*/run.json"))
+    info = json.loads(file.read_text())
+    assert "fixed_seconds" not in info, "what took no time tells nothing"
+    file.write_text(json.dumps(records.sealed({**info, "core_seconds_per_student": 0.5, "fixed_seconds": 30})))
+    found = estimate(capsys, tmp_path, *every[2])
+    assert int(found[2]) == 30 + 7 and found[3].startswith("as run"), "14 students of half a second"
+
+
+@pytest.mark.parametrize(
+    ("flags", "ends"), [("", True), ("--preset smoke", True), ("--dry-run", False), ("--seeds 1 --no-report", False)]
+)
+def test_make_names_figures_only_where_there_are_some(flags, ends):
+    done = subprocess.run(
+        ["make", "-n", "run", f"FLAGS={flags}"], capture_output=True, text=True, cwd=SCRIPT.parents[1]
+    )
+    assert (
+        done.returncode == 0 and f"--data sample {flags}".strip() in done.stdout and ("Figures:" in done.stdout) == ends
+    )
 
 
 def test_the_study_and_its_trainable_agree_on_the_config():

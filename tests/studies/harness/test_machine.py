@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toys import study
+from toys import Toy, hear, study
 
 from studies.harness.command import run
 from studies.harness.study import InputError
@@ -29,7 +29,9 @@ def start(storage, *words, before=(), **environment):
     """A run under way; its stderr holds stdout too."""
     env = {**os.environ, **environment}
     words = [*before, sys.executable, *TINY, "--storage", str(storage), *words]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, preexec_fn=hear
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT])
@@ -40,6 +42,23 @@ def test_without_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch, capsys, 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert run(study(), ["--address", "inline", "--no-report", "--storage", str(tmp_path)]) == 0
     assert "has no locks" in capsys.readouterr().err
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path, monkeypatch):
+    """Who closes the terminal under nohup means the run to go on; SIGINT is ignored in the background of a script."""
+    from studies.harness import ray_adapter
+
+    monkeypatch.setattr(Toy, "before", staticmethod(lambda: os.kill(os.getpid(), signal.SIGHUP)))
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    try:
+        assert run(study(), ["--address", "inline", "--no-report", "--storage", str(tmp_path)]) == 0
+        with ray_adapter.stoppable(ray_adapter.Recorder(None, None, searched=False)):
+            assert {signal.getsignal(number) for number in ignored} == {signal.SIG_IGN}
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    finally:
+        for number, handler in zip(ignored, before, strict=True):
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("failures", [1, 2])

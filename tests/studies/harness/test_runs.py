@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pyarrow.dataset as ds
 import pytest
+import toys
 
 from analysis.core import records
 
@@ -82,7 +83,9 @@ def planned(storage):
 
 def start_and_wait_for_rows(storage, *words):
     """A run under way: the process and its folder, once the first rows are there and long before the last."""
-    process = subprocess.Popen(command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=toys.hear
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if written := list(Path(storage).glob("*/*/rows/*.parquet")):
@@ -161,7 +164,9 @@ def test_a_signal_while_teachers_are_prepared_ends_in_good_order(
 ):
     monkeypatch.setenv("STILLROOM_CACHE", str(tmp_path / "cache"))
     words = command(tmp_path, *SLOWLY_TAUGHT, *SHORT, *ENGINES[engine])
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=toys.hear
+    )
     mark = {"inline": "run  ", "local": "preparing"}[engine]
     assert any(line.startswith(mark) for line in process.stderr)
     (folder,) = tmp_path.glob("mnistm_kd/*")
@@ -171,6 +176,132 @@ def test_a_signal_while_teachers_are_prepared_ends_in_good_order(
     done = run(tmp_path, "--resume", folder.name, "--no-report")
     assert done.returncode == 0, done.stderr
     assert_same_rows(rows(tmp_path), taught_for_long)
+
+
+BETWEEN = """
+import os
+import sys
+from dataclasses import replace
+
+import toys
+from studies.harness import engine, ray_adapter  # before Ray itself, which it tells how to begin
+from studies.harness.command import run
+from studies.harness.study import uniform
+
+import ray.tune.tune
+
+moment, number, *words = sys.argv[1:]
+toy = toys.study(seeds=2)
+searched = {"temperature": uniform(1, 4), "kd_weight": uniform(0, 1)}
+toy = replace(toy, students={k: replace(axis, search=searched.get(k)) for k, axis in toy.students.items()})
+
+
+def hit(owner, name, call, after):
+    plain, calls = getattr(owner, name), iter(range(100))
+
+    def instead(*given, **named):
+        now = next(calls) == call
+        if now and not after:
+            os.kill(os.getpid(), int(number))
+        result = plain(*given, **named)
+        if now and after:
+            os.kill(os.getpid(), int(number))
+        return result
+
+    setattr(owner, name, instead)
+
+
+moments = {
+    "Tune begins": (ray_adapter.tune.Tuner, "fit", 1, False), "Tune listens": (ray.tune.tune, "_setup_signal_catching", 1, True),
+    "Tune ends": (ray_adapter.tune.Tuner, "fit", 0, True), "between Tuners": (ray_adapter.Tuning, "_fit", 1, False),
+    "between rounds": (engine.Inline, "train", 1, False),
+}
+if moment in moments:
+    hit(*moments[moment])
+sys.exit(run(toy, ["--no-report", "--num-cpus", "1", *words]))
+"""
+SEARCHES = ["--search", "optuna", "--samples", "3", "--scheduler", "asha"]
+RACE_ON = {engine: ["--decide", "--budget", "8", "--address", engine] for engine in ENGINES}
+
+
+def between(storage, moment, number, *words, **environment):
+    """A run of the toy, to which a signal comes at a moment between two trainings, if any; what it wrote, sorted."""
+    env = {
+        **os.environ,
+        **environment,
+        "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), str(Path(__file__).parents[2])]),
+    }
+    command = [sys.executable, "-c", BETWEEN, moment, str(int(number)), "--storage", str(storage), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=env, preexec_fn=toys.hear)
+    assert "Traceback" not in done.stderr, done.stderr
+    (folder,) = Path(storage).glob("toy/*")
+    key = ["view", "temperature", "kd_weight", "seed", "step"]
+    table = records.read(folder)[[*key, "student", "status", "val_accuracy", "test_accuracy"]]
+    return done, folder, table.sort_values(key, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The same runs without a signal, each once."""
+    known = {}
+
+    def of(*words):
+        if words not in known:
+            done, _, known[words] = between(tmp_path_factory.mktemp("whole"), "never", 0, *words)
+            assert done.returncode == 0, done.stderr
+        return known[words]
+
+    return of
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("words", "moment", "number"),
+    [
+        (SEARCHES, "Tune begins", signal.SIGTERM), (SEARCHES, "Tune listens", signal.SIGUSR1),
+        (SEARCHES, "Tune ends", signal.SIGINT), (SEARCHES, "between Tuners", signal.SIGHUP),
+        (RACE_ON["local"], "between Tuners", signal.SIGUSR1), (RACE_ON["inline"], "between rounds", signal.SIGUSR1),
+        (RACE_ON["inline"], "between rounds", signal.SIGTERM),
+    ],
+)  # fmt: skip
+@pytest.mark.timeout(900)
+def test_a_signal_between_two_searches_or_rounds_ends_in_good_order(undisturbed, tmp_path, words, moment, number):
+    """The handlers are now ours, now Tune's: each has its turn."""
+    whole = undisturbed(*words)
+    done, folder, part = between(tmp_path, moment, number, *words)
+    assert done.returncode == 130 and f"--resume {folder.name}" in done.stderr, done.stderr
+    assert records.info(folder)["status"] == "interrupted" and 0 < len(part) < len(whole)
+    done, _, resumed = between(tmp_path, "never", 0, "--resume", folder.name)
+    assert done.returncode == 0 and resumed.equals(whole), done.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_a_search_whose_teacher_fails_has_rows_that_say_why_and_the_others_go_on(undisturbed, tmp_path):
+    done, folder, part = between(tmp_path, "never", 0, *SEARCHES, TOY_WITHOUT="b")
+    assert done.returncode == 1 and "ValueError: no teacher" in done.stderr and f"--resume {folder.name}" in done.stderr
+    whole, (middle,) = (
+        undisturbed(*SEARCHES),
+        part.loc[part["view"] == "b", ["temperature", "kd_weight"]].drop_duplicates().to_numpy(),
+    )
+    assert part[part["view"] == "a"].equals(whole[whole["view"] == "a"].reset_index(drop=True))
+    assert set(part.loc[part["view"] == "b", "status"]) == {"failed"} and list(middle) == [2.5, 0.5]
+    again, _, part = between(tmp_path, "never", 0, "--resume", folder.name, TOY_WITHOUT="b")
+    assert again.returncode == 1 and len(part[part["view"] == "b"]) == 2, "asked twice is one hole"
+    done, _, resumed = between(tmp_path, "never", 0, "--resume", folder.name)
+    ended = resumed[resumed["status"].isin(["done", "stopped"]) & (resumed["view"] == "b")]
+    assert done.returncode == 0 and ended["student"].nunique() == 6 and (ended["temperature"] == 2.5).any(), done.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_a_worker_that_dies_of_what_it_prepares_fails_its_students_alone(tmp_path):
+    done, folder, rows = between(tmp_path, "never", 0, TOY_DEADLY="b")
+    assert done.returncode == 1 and f"--resume {folder.name}" in done.stderr, done.stderr
+    assert "its worker died 4 times" in done.stderr
+    assert set(rows.loc[rows["view"] == "b", "status"]) == {"failed"} and "failed" not in set(
+        rows.loc[rows["view"] == "a", "status"]
+    )
 
 
 @pytest.mark.faults

@@ -6,12 +6,13 @@ import itertools
 import json
 
 import pytest
+from toys import students_of
 
 from studies.harness import run as runs
 from studies.harness.arguments import parse
 from studies.harness.earlier import Earlier
 from studies.harness.plan import Plan, cells_of, config_trials, grid_trials, packs_of
-from studies.harness.students import Cell, student_hash, students_of, trial_of
+from studies.harness.students import Cell, student_hash, trial_of
 from studies.harness.study import InputError, Preset, Study, grid, loguniform, uniform
 from trainables.core.limits import above, one_of
 

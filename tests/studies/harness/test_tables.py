@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from toys import Toy, canonical, study
+from toys import Toy, canonical, students_of, study
 
 from analysis.core import records
 from studies.harness.command import run
 from studies.harness.plan import Plan, cells_of
-from studies.harness.students import student_hash, students_of
+from studies.harness.students import student_hash
 
 STUDIES = sorted(p.stem for p in (Path(__file__).parents[3] / "studies").glob("*.py") if p.stem != "__init__")
 
@@ -255,3 +255,12 @@ def test_what_cannot_be_prepared_fails_its_students_alone(go, monkeypatch):
     failed = rows[rows["status"] == "failed"]
     assert set(failed["view"]) == {"b"} and set(rows.loc[rows["status"] == "done", "view"]) == {"a"}
     assert set(failed["error"]) == {"ValueError: features are not finite"}
+
+
+@pytest.mark.parametrize("start", ["/data/" + "deep/" * 900, "лампы?\0 "])
+def test_artifacts_with_very_long_or_odd_names_have_files(go, monkeypatch, start):
+    """As the path of a checkpoint, which a study may start from, can be."""
+    made = classmethod(lambda cls, artifact, *_: (None, {"teacher": f"{start}{artifact}.pt", "seconds": 0.0}))
+    monkeypatch.setattr(Toy, "prepare", made)
+    folder = go()
+    assert set(records.read(folder, "teachers")["teacher"]) == {f"{start}{view}.pt" for view in "ab"}

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from analysis.core import records
+from analysis.core.report import open_run
 from studies import cifar10_transfer, finetuning, pseudo_labels
 from studies.harness.arguments import parse
 from studies.harness.command import run
@@ -100,6 +101,7 @@ def test_folders_of_their_own_are_used_as_they_are(photos: Path) -> None:
     shutil.copytree(photos / "train", photos / "test")
     own = images.survey(photos)
     assert own.held_out == () and len(own.files["train"]) == 90 and "held out" not in own.describe()
+    assert own.few() == "", "20 test images of a class are enough"
     assert "90 of the test images are training images too" in own.describe()
 
 
@@ -235,6 +237,10 @@ def test_a_study_trains_on_them_and_says_so(
         40,
     ]
     assert info["datasets"] == ["images_64" if study is pseudo_labels.STUDY else "images_40"]
+    least = min(zip(classes["test"], CLASSES, strict=True))
+    few = f"The test set has {least[0]} image{'s' * (least[0] != 1)} of {least[1]}, fewer than 10"
+    assert least[0] < 10 and f"NOTE      {few}" in capsys.readouterr().err
+    assert any(few in told for told in open_run(folder).caveats())
     assert "3 classes (cups, keys, лампы)" in info["data_description"] and "hash" in info["method"]["split"]
     (layers, *_) = info["networks"].values()
     assert layers.splitlines()[-2].split()[-2] == "3", layers  # outputs of the head
