@@ -37,7 +37,7 @@ lint: .venv/installed
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))" \
 		|| { echo "Python 3.11 to 3.13 is needed; name one: make run PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing into .venv, once: some minutes, and 7 GB with CUDA, 4 less with a CPU build of torch (TORCH_INDEX=https://download.pytorch.org/whl/cpu)"
+	@echo "Installing into .venv, once: some minutes, and 7 GB with CUDA, 4 less with a CPU build of torch (TORCH_INDEX)"
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision --index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,lite]"
 	touch $@
