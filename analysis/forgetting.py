@@ -106,7 +106,8 @@ sides: dict = {"rows": ["setting"], "columns": ["what"], "framed": framed}
 
 def none(panel):
     """What is reached without a remedy."""
-    return levels({"none": by_seed(select(measured, {**panel, "method": "none"}), "test_accuracy")})
+    found = select(measured, {**panel, "method": "none"})
+    return levels({"none": by_seed(found, "test_accuracy")}, [COLORS["none"]])
 
 
 tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)

@@ -209,6 +209,7 @@ def answer(omitted):
     return f"**{tell.capital(without(omitted))}** ({cell(omitted)}): test errors {tell.percent(before)}; {shift}, {tell.percent(after)}."
 
 
+# %%
 first = ["3"] if "3" in singles else singles[:1]
 several = [omitted for omitted in omissions if omitted not in singles]
 cases = [(omitted, way) for omitted in [*first, *several] for way in (SAW, *WAYS)]

@@ -61,8 +61,14 @@ def measured(axes):
 
 # %%
 HEADING = "Test errors on MNIST"
-look: dict = {"rows": ["train_size"], "columns": [a for a in settings[0].axes if a != "train_size"]}
-look |= {"levels": measured, "limits": (0, None), "framed": framed(chosen)}
+others = [axis for axis in settings[0].axes if axis != "train_size"]
+look: dict = {
+    "levels": measured,
+    "limits": (0, None),
+    "framed": framed(chosen),
+    "rows": ["train_size"],
+    "columns": others,
+}
 if all(s.done["kd_weight"].nunique() > 2 and s.done["temperature"].nunique() > 1 for s in settings):
     over = f"{HEADING} over the temperature, mean and 95 % interval"
     blocks.plane(run, run.cells, *PLANE, METRIC, HEADING, digits=2, **look)
@@ -90,9 +96,9 @@ def claimed(setting):
     own = [T for T in errors if (T >= 8 if wide else 2.5 <= T <= 4)]
     if own:
         claim, base = ("T > 8 alike", own[0]) if wide else ("T of 2.5 to 4 best", errors[own].mean().idxmin())
-        others = {T: errors[T] for T in (own if wide else errors) if base != T}
-        less = tell.against(others, errors[base], "more errors", "fewer errors", digits=2)
-        for T in (base, *others) if others else ():
+        rest = {T: errors[T] for T in (own if wide else errors) if base != T}
+        less = tell.against(rest, errors[base], "more errors", "fewer errors", digits=2)
+        for T in (base, *rest) if rest else ():
             said = {"test errors": tell.percent(errors[T], 2), "less those at the first T": less.get(T, "")}
             yield {"": setting.title, "claim": claim, "T": f"{T:g}", **said}
 
@@ -170,11 +176,12 @@ def larger_steps():
                 )
 
 
-published = "67 (teacher), 146 (student of 2 x 800) and 74 (the same distilled at T = 20) errors of 10,000"
+# %%
 caution = (
     "SGD without momentum takes a larger step on a larger loss, so in the additive convention λ also lengthens the step: "
     "see what a larger lr alone does (`--preset control`) before crediting the teacher."
 )
+published = "67 (teacher), 146 (student of 2 x 800) and 74 (the same distilled at T = 20) errors of 10,000"
 details = [*larger_steps(), f"Published, arXiv 1503.02531, section 3: {published}."]
 if (run.rows["optimiser"] == "sgd").all():
     details.append(caution)

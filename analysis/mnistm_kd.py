@@ -95,10 +95,10 @@ if planes:
     how: dict = {"framed": framed(chosen), **place}
     further = published("source only", "trained on target")
     blocks.plane(run, drawn, *PLANE, METRIC, HEADING, levels=all_levels("DANN"), more=further, **how)
-    how |= {"levels": all_levels(*PUBLISHED), "limits": (None, 101)}
-    blocks.learning(run, drawn, PLANE[0], METRIC, f"{HEADING} {OVER}", per="kd_weight", name="curves", **how)
-    how |= {"levels": (), "limits": None, "name": "forgetting", "surfaces": False}
-    blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST", **how)
+    lined: dict = {"per": "kd_weight", "name": "curves", "levels": all_levels(*PUBLISHED), "limits": (None, 101), **how}
+    blocks.learning(run, drawn, "temperature", METRIC, f"{HEADING} {OVER}", **lined)
+    forgot: dict = {"name": "forgetting", "surfaces": False, **how}
+    blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST", **forgot)
 
 # %% [markdown]
 # ## While learning, and in one row
@@ -126,11 +126,11 @@ if chosen:
     )  # fmt: skip
 if planes:
     sizes = dict.fromkeys(s.axes["target_labels"] for s in planes)
-    bars = [(f"labels only, {n}", labels_only(planes[0], n), ALONE) for n in sizes]
-    bars += [("source only: the teacher", teacher("target", planes[0]), ALONE)]
-    bars += [(f"{s.title}\n{tell.cell(c.best)}", c.by_seed(), VIEWS[s.axes["teacher_view"]]) for s, c in chosen.items()]
+    alone = [(f"labels only, {n}", labels_only(planes[0], n), ALONE) for n in sizes]
+    source = "source only: the teacher", teacher("target", planes[0]), ALONE
+    ours = [(f"{s.title}\n{tell.cell(c.best)}", c.by_seed(), VIEWS[s.axes["teacher_view"]]) for s, c in chosen.items()]
     theirs = {f"{name} [{PAPER}]": value for name, value in PUBLISHED.items()}
-    blocks.ladder(run, bars, METRIC, HEADING, KINDS, published=theirs)
+    blocks.ladder(run, [*alone, source, *ours], METRIC, HEADING, KINDS, published=theirs)
 
 # %% [markdown]
 # ## Without target labels: rounds and adaptation

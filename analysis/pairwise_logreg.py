@@ -31,7 +31,7 @@ def called(axes):
 
 settings = run.settings(but=["l2"], first=["features", "components"], canonical=True)
 made = choices(settings, ["l2"], margin=run.margin)
-chosen = {called(s.axes): made[s.name] for s in settings if s.name in made}
+chosen = {called(s.axes): choice for s, choice in made.items()}
 first = {view: choice.students.iloc[0] for view, choice in chosen.items()}  # of the chosen penalty, the first seed
 students = run.students.assign(view=[called(line) for line in run.students.to_dict("records")])
 

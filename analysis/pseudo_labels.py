@@ -132,8 +132,9 @@ for setting in settings:
         most = statistics.summarise(taught, ["method", *OVER], "change")["change"].abs().max()
         if most > 0:
             less = f"Test errors less those of supervised, points: {setting.title}"
-            how |= {"name": "changes", "surfaces": False, "colors": (-most, most)}
-            blocks.plane(run, taught, *OVER, "change", less, **how)
+            blocks.plane(
+                run, taught, *OVER, "change", less, name="changes", surfaces=False, colors=(-most, most), **how
+            )
 
 # %% [markdown]
 # ## The pseudo-labels while learning, and how sure they are at the end
@@ -151,7 +152,8 @@ bins = select(run.table("calibration"), {"split": "unlabelled"})
 
 
 def begin_rounds(ax, panel):
-    """Where rounds begin; an axis from 0, save of how many are right."""
+    """Where rounds begin; axes from 0, save of how many are right."""
+    ax.set_xlim(0, 1.02 * panel.table["steps"].max())
     rounds = select(panel.table, {"method": "self_training"})[["rounds", "steps"]].drop_duplicates()
     for count, steps in rounds.itertuples(index=False):
         for begin in np.linspace(0, steps, count + 2)[1:-1]:
@@ -170,20 +172,22 @@ def diagonal(ax, panel):
 
 
 # %%
-look: dict = {"per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None)}
-look |= {"share": "row", "legend": "", "ylabel": "%", "size": (4.3, 3.1)}
+look: dict = {
+    "per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None),
+    "share": "row", "legend": "", "ylabel": "%", "size": (4.3, 3.1),
+}  # fmt: skip
 for one in settings:
     asked = select(at_common, one.axes)[["student", "method", "labels"]]
     watched = run.history.drop(columns=["method", "labels"]).merge(asked, on="student")
     answered = watched[watched["method"].isin(["supervised", *TAUGHT])]
     measured = stacked(answered, "measure", "share", {name: metric for metric, name in MEASURES.items()})
-    sides: dict = {"also": begin_rounds, "name": f"quality{ends[one]}", **look}
-    blocks.learning(run, measured, "step", "share", f"Pseudo-labels at threshold {common:g}: {one.title}", **sides)
+    heading = f"Pseudo-labels at threshold {common:g}: {one.title}"
+    blocks.learning(run, measured, "step", "share", heading, also=begin_rounds, name=f"quality{ends[one]}", **look)
     if len(bins):
-        sides |= {"also": diagonal, "name": f"calibration{ends[one]}", "xlabel": "confidence, %"}
-        heading = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {one.title}"
+        sure = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {one.title}"
         points = calibration.reliability(bins, select(ended, one.axes), ["labels", "method"], least=10)
-        blocks.learning(run, points, "confidence", "value", heading, **sides)
+        sides: dict = {"also": diagonal, "name": f"calibration{ends[one]}", "xlabel": "confidence, %", **look}
+        blocks.learning(run, points, "confidence", "value", sure, **sides)
 
 # %% [markdown]
 # Confirmation: of the unlabelled images that the network named wrongly after an eighth of the training, the share that it still calls
