@@ -59,17 +59,11 @@ watched = chosen[["student", "setting", "method", "start_probe_untrained"]].merg
 
 
 # %%
-def over_iterations(table, heading, name, per, colors, columns=("setting",), **more):
-    """What is left of 0 and 1 in a table of evaluations."""
-    drawing = blocks.drawn(over_tasks, per, colors)
-    blocks.facets(run, table, drawing, heading, name=name, columns=columns, share=True, **more)
-
-
 def kept(title):
     """A line for each remedy at its chosen strength: what it keeps, and how much more than none does."""
     old = {method: choice.by_seed("task_0") for method, choice in best[title].items()}
-    held = {method: left for method, left in old.items() if method != "none"}
-    gains = tell.against(held, old["none"], "it keeps more", "it keeps less") if "none" in old else {}
+    base = old.get("none", pd.Series(dtype=float))
+    gains = tell.against({m: left for m, left in old.items() if m != "none"}, base, "it keeps more", "it keeps less")
     for method in settings[title].cells["method"].unique():
         line = {"": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
         if choice := best[title].get(method):
@@ -81,10 +75,11 @@ def kept(title):
         yield line
 
 
-over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", "method", COLORS)
-lives = blocks.drawn(lifetimes, "method", "label", COLORS)
-over = "Half-life of the first task: median over seeds, 95 % interval"
-blocks.facets(run, chosen, lives, over, name="half_lives", columns=["setting"], size=(6, 3.6))
+left, lives = blocks.drawn(over_tasks, "method", COLORS), blocks.drawn(lifetimes, "method", "label", COLORS)
+half = "Half-life of the first task: median over seeds, 95 % interval"
+over_time: dict = {"columns": ["setting"], "share": True}
+blocks.facets(run, watched, left, "Forgetting 0 and 1, mean and 95 % interval", name="curves", **over_time)
+blocks.facets(run, chosen, lives, half, name="half_lives", columns=["setting"], size=(6, 3.6))
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
 
 # %% [markdown]
@@ -128,8 +123,9 @@ blocks.learning(
 READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
 TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
 read = stacked(watched[watched["method"].isin(["none", "lwf", "freeze features"])], "reader", "task_0", READERS)
-heading = "0 and 1: what the readout says, and what a probe reads from the features"
-over_iterations(read, heading, "probe", "reader", TINTS, ["setting", "method"])
+reading = "0 and 1: what the readout says, and what a probe reads from the features"
+by_reader, apart = blocks.drawn(over_tasks, "reader", TINTS), ["setting", "method"]
+blocks.facets(run, read, by_reader, reading, name="probe", columns=apart, share=True)
 
 
 def probed(title, method, choice):
@@ -156,14 +152,14 @@ accuracies = stacked(alone, "digit", "accuracy", {digit: f"accuracy_{digit}" for
 margins = stacked(alone, "digit", "margin", {digit: f"margin_{digit}" for digit in OLD})
 pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=o) for o in OLD]
 how: dict = {"per": "digit", "columns": ["setting"]}
-over_time: dict = {**how, "xlabel": "fine-tuning iteration", "legend": "digit"}
+by_digit: dict = {**how, "xlabel": "fine-tuning iteration", "legend": "digit"}
 blocks.learning(
     run, accuracies, "training_step", "accuracy", "Accuracy of each digit without a remedy", ylabel="test accuracy, %", name="digits",
-    colors=OLD | NEW, **over_time,
+    colors=OLD | NEW, **by_digit,
 )  # fmt: skip
 blocks.learning(
     run, margins, "training_step", "margin", "Margin of each digit without a remedy", ylabel="margin, nats", name="margins",
-    colors=OLD, also=blocks.nought, share=False, **over_time,
+    colors=OLD, also=blocks.nought, share=False, **by_digit,
 )  # fmt: skip
 blocks.intervals(
     run, pd.concat(pulls), "new", "pull", "First-order pull of a new digit on the margin of an old one", name="pulls",
@@ -252,9 +248,10 @@ blocks.facets(
     run, pd.concat([lines.assign(what=what) for what in PRICE]), price, "Plain fine-tuning over the learning rate, 95 % intervals", rows=["what"],
     columns=["network"], share="row", name="rates", note="above the grey line: half of the seeds or more did not lose half within the training",
 )  # fmt: skip
-over_iterations(
-    lines[["student", "setting"]].merge(history, on="student"), "Plain fine-tuning: what is left of 0 and 1, by learning rate",
-    "rate_curves", "lr", palette(lines["lr"]), legend="learning rate", wrap=lines.groupby("network")["setting"].nunique().max(),
+blocks.facets(
+    run, lines[["student", "setting"]].merge(history, on="student"), blocks.drawn(over_tasks, "lr", palette(lines["lr"])),
+    "Plain fine-tuning: what is left of 0 and 1, by learning rate", name="rate_curves", legend="learning rate",
+    wrap=lines.groupby("network")["setting"].nunique().max(), **over_time,
 )  # fmt: skip
 
 
