@@ -94,6 +94,8 @@ def expected(ax, panel):
     axes = {axis: panel.values[axis] for axis in PANEL}
     theory(select(by_probe, axes), panel.values["measure"], knees[panels.index(axes)], STAGES, ax)
     decades(ax.yaxis, WHAT[panel.values["measure"]])
+    if panel.values["measure"] == SCALED:  # room for the knees' names
+        ax.set_ylim(by_probe[SCALED].min() - 0.7, by_probe[SCALED].max() + 0.3)
 
 
 blocks.learning(

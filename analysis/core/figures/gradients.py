@@ -41,8 +41,6 @@ def theory(
             ax.text(0.98, 0.17 - 0.07 * k, said, transform=ax.transAxes, ha="right", color=color)
     ax.plot([], [], "kx", label="(q − p)/T, from the logits")
     ax.plot([], [], "k--", linewidth=1, label="its limit for large T, (z − v)/(N T²)")
-    if measure == SCALED:  # room for the knees' names
-        ax.set_ylim(table[measure].min() - 0.7, table[measure].max() + 0.3)
 
 
 def gaussian(deviations: pd.DataFrame, probes: np.ndarray, colors: Mapping[str, str], ax: Axes) -> None:
