@@ -109,7 +109,7 @@ if sliced:
     changes["which"] = pd.Categorical(changes["which"], changes["which"].unique(), ordered=True)
     blocks.learning(
         run, changes, "temperature", "change", "What distillation changes, over the temperature", per="which", name="slices",
-        columns=["train_size"], ylabel="change of test error, points", legend="", share=False, limits=(None, None), also=blocks.nought,
+        columns=["train_size"], ylabel="change of test errors, points (0: labels only)", legend="", share=False, limits=(None, None), also=blocks.nought,
     )  # fmt: skip
     run.show([line for s in sliced for line in claimed(s)], "Hinton's claims about the temperature")
 
