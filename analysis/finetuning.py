@@ -197,7 +197,6 @@ for s, final in finals.items():
 
 # %% [markdown]
 # ## What came out
-# All students have the same test images: their sampling error is common to all combinations and not in the intervals.
 
 
 # %%
@@ -237,4 +236,9 @@ def cost(setting):
 
 concluded = [sentence for _, _, found, unusual, _ in tested for sentence in conclusions(found, unusual)]
 costs = [sentence for setting in settings for sentence in cost(setting)]
-run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], costs)
+counts = " and ".join(sorted({f"{n:.0f}" for final in finals.values() for n in final["test_images"]}))
+size = (
+    f"Test accuracy is that of {counts} test images, the same for all students: their own sampling "
+    "error is common to all combinations and not in the intervals."
+)
+run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], [*costs, size])

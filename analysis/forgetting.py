@@ -206,7 +206,7 @@ ours = {(name, method): best[title][method] for name, title in alike.items() for
 
 def beside(name, value, optimiser, method):
     """A published number and ours: the bars, and a line to read."""
-    bars = [(f"{name}, published", [value / 100], blocks.PUBLISHED)]
+    bars: list = [(f"{name}, published", [value / 100], blocks.PUBLISHED)]
     line = {"published": name, "%": f"{value:.2f}"}
     if choice := ours.get((optimiser, method)):
         told, got = f"{optimiser}, {label(alike[optimiser], method)}", choice.by_seed()

@@ -179,7 +179,7 @@ def learning(
         ax.dataLim.update_from_data_y([level.value for level in _of(levels, panel)], ignore=False)
     for panel, ax in zip(shown, axes, strict=True):  # an open limit is that of all panels which share the axis
         ax.autoscale_view(scalex=False)
-        if limits or ends(y):
+        if limits != (None, None) and (limits or ends(y)):
             ax.set_ylim(*(limits or (0, 101)))
         if also:
             also(ax, panel)

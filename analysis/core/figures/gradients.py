@@ -51,7 +51,7 @@ def gaussian(deviations: pd.DataFrame, probes: np.ndarray, colors: Mapping[str, 
     """
     at, thin = positions(np.sqrt(probes[1:] * probes[:-1]), PROBE), {}
     for deviation, style in {2: ":", 5: "-.", 10: "--"}.items():
-        grey = {"color": "0.6", "linewidth": 1.2, "label": f"Gaussian logits, deviation {deviation}"}
+        grey: dict = {"color": "0.6", "linewidth": 1.2, "label": f"Gaussian logits, deviation {deviation}"}
         ax.plot(at, gaussian_slopes(deviation, deviation, probes), style, **grey)
     for stage, color in colors.items():
         student, teacher = deviations.loc[deviations["stage"] == stage, DEVIATIONS].mean()
