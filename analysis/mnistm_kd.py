@@ -218,7 +218,7 @@ def answer(setting):
     choice = chosen[setting]
     alone = labels_only(setting, setting.axes["target_labels"])[: None if choice.best["kd_weight"] > 0 else 0]
     closed = gap(choice.by_seed(), setting)
-    told = f"Share of the gap between source only and the oracle: {closed}." * bool(closed)
+    told = f"Share of the gap between source only and the oracle {closed}." * bool(closed)
     return tell.answer(setting.title, choice, against={"labels only": alone}, then=told)
 
 
