@@ -224,6 +224,7 @@ def conclusions(found, unusual):
         yield f"So, with these labels and this length of training{unusual}: {said}. Interactions told from 0: {together}."
 
 
+# %%
 def cost(setting):
     """Seconds of training by unfreezing, the evaluations included."""
     seconds = finals[setting].groupby(["seed", "unfreezing"])["seconds"].mean().unstack()
