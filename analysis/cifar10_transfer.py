@@ -1,17 +1,16 @@
 # %% [markdown]
-# # What does a network that knows ImageNet know of CIFAR-10?
+# # What does a network that knows ImageNet know of CIFAR-10, or of images of one's own?
 #
-# A network with weights from elsewhere learns CIFAR-10, or images of one's own, in one of four ways, `unfreezing`: its new **head** alone, on features
+# A network with weights from elsewhere learns these images in one of four ways, `unfreezing`: its new **head** alone, on features
 # that are computed once and cached; the head and the **last block**; **gradual**, from the top down until half of the training;
 # **all** at once. The same with random weights, and an own CNN, say what the weights were worth. Of each setting (network,
-# weights, unfreezing, resolution, number of training images) the parameters of training are chosen on validation; the test
-# set only reports. Every number is a mean over seeds with Student's 95 % interval.
+# weights, unfreezing, resolution, number of training images) the parameters of training are chosen on validation.
 
 # %%
 import pandas as pd
 
 from analysis.core import blocks, report, tell
-from analysis.core.choice import choices, choose
+from analysis.core.choice import choices, choose, framed
 from analysis.core.settings import select, varied
 
 OWN, METRIC = ("airbench_small", "airbench"), "test_accuracy"
@@ -39,22 +38,9 @@ settings = sorted(
     key=lambda s: (s.axes["network"] in OWN, s.axes["network"], s.axes["weights"], s.axes["train_images"]),
 )
 chosen = choices(settings, tried, margin=run.margin)
-found = [s for s in settings if s.name in chosen]
-titles = {s.name: run.named(s.axes) for s in found}
-classes = run.table("classes")  # of images of the user's own
-if len(classes):
-    run.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
-
-
-def config(setting):
-    """Of its chosen students the first, which says how all were trained."""
-    return chosen[setting.name].students.to_dict("records")[0]
-
-
-def test(setting):
-    """Test accuracy by seed."""
-    return chosen[setting.name].by_seed()
-
+tests = {s: choice.by_seed() for s, choice in chosen.items()}  # test accuracy by seed
+configs = {s: choice.students.to_dict("records")[0] for s, choice in chosen.items()}  # how its students were trained
+own_images = run.show_classes()
 
 # %% [markdown]
 # ## The models
@@ -103,7 +89,7 @@ TRANSFER = {
 
 def protocol(setting):
     """What the assignment asks to tell of a model; values that runs of older versions lack are left out."""
-    c, choice = config(setting), chosen[setting.name]
+    c, choice = configs[setting], chosen[setting]
     transfer, trained = TRANSFER[c["unfreezing"]]
     how = f"{c['optimiser']}, lr {c['lr']:g}, weight decay {c['weight_decay']:g}, {c['passes']} passes of batches of {c['batch_size']}"
     smoothing = f", label smoothing {c['label_smoothing']:g}" if c.get("label_smoothing") else ""
@@ -114,13 +100,13 @@ def protocol(setting):
         "features": "cached" if c["cached"] else "-", "pixels": c["resolution"], "images": f"{c['train_images']:,.0f}", "optimiser": f"{how}, {c['precision']}{smoothing}",
         "augmentation": c["augmentation"] + f", {c['views']} views" * (c["views"] > 1), "test views": c.get("test_views", 1),
         "chosen of": len(choice.cells), "validation, %": f"{100 * choice.by_seed('val_accuracy').mean():.1f}",
-        "test, %": tell.percent(test(setting)), "seconds": f"{choice.students['seconds'].mean():.0f}", "seconds a pass": "-" if c["cached"] else f"{of_a_pass:.1f}",
+        "test, %": tell.percent(tests[setting]), "seconds": f"{choice.students['seconds'].mean():.0f}", "seconds a pass": "-" if c["cached"] else f"{of_a_pass:.1f}",
     }  # fmt: skip
 
 
 devices = run.info.get("devices", {})
 workers = devices.get("gpus", []) if run.info.get("num_gpus") else [devices.get("cpu")]
-run.show([protocol(s) for s in found], f"Workers: {', '.join(dict.fromkeys(filter(None, workers))) or 'unknown'}")
+run.show(map(protocol, chosen), f"Workers: {', '.join(dict.fromkeys(filter(None, workers))) or 'unknown'}")
 sources = run.table("sources")
 cached = sources[sources["cached"] == 1] if len(sources) else sources
 heads = run.students[run.students["unfreezing"] == "head"]
@@ -136,9 +122,7 @@ if len(cached):
 # sister (KellerJordan/cifar10-airbench), over several views of each test image.
 
 # %%
-KINDS = {
-    "ImageNet": "#0072B2", "checkpoint": "#9E4F80", "random": "#C46200", "own CNN, random": "#007A5A", "published": "0.85",
-}  # fmt: skip
+KINDS = {"ImageNet": "#0072B2", "checkpoint": "#9E4F80", "random": "#C46200", "own CNN, random": "#007A5A"}
 PUBLISHED = {
     "ResNet-50, ImageNet, head [SimCLR, B.5]": 0.936,
     "ResNet-50, random, all layers [SimCLR, B.5]": 0.959,
@@ -155,24 +139,23 @@ def kind(setting):
     return "own CNN, random" if network in OWN and weights == "random" else start(weights).partition(" ")[0]
 
 
-ours = [blocks.rung(titles[s.name], test(s), kind(s), METRIC) for s in found]
-others = [] if len(classes) else [blocks.rung(name, [value], "published", METRIC) for name, value in PUBLISHED.items()]
-heading = f"Test accuracy{'' if len(classes) else ' on CIFAR-10'}, mean and 95 % interval, by the weights at the start"
-blocks.ladder(run, [*ours, *others], METRIC, heading, KINDS, descending=None, name="comparison")
+of, theirs = ("", {}) if own_images else (" on CIFAR-10", PUBLISHED)
+heading = f"Test accuracy{of}, mean and 95 % interval, by the weights at the start"
+ours = [(s.title, test, kind(s)) for s, test in tests.items()]
+blocks.ladder(run, ours, METRIC, heading, KINDS, published=theirs, descending=None, name="comparison")
 
 # %% [markdown]
 # ## Over the number of labels
 # Drawn where the same was done with several.
 
 # %%
-lines = {s.name: run.named({k: v for k, v in s.axes.items() if k != "train_images"}) for s in found}
-growing = pd.concat(chosen[s.name].students.assign(which=lines[s.name], labels=s.axes["train_images"]) for s in found)
+which = {s: run.named({k: v for k, v in s.axes.items() if k != "train_images"}) for s in chosen}
+growing = pd.concat(c.students.assign(which=which[s], labels=s.axes["train_images"]) for s, c in chosen.items())
 grown = growing[growing.groupby("which")["labels"].transform("nunique") > 1]
-if len(grown):
-    blocks.learning(
-        run, grown, "labels", METRIC, "Test accuracy over the number of labels", per="which", name="labels", legend="",
-        columns=["network"] * (grown["which"].nunique() > 8), xlabel="training images with labels", size=(8.6, 4.4),
-    )  # fmt: skip
+blocks.learning(
+    run, grown, "labels", METRIC, "Test accuracy over the number of labels", per="which", name="labels", legend="",
+    columns=["network"] * (grown["which"].nunique() > 8), xlabel="training images with labels", size=(8.6, 4.4),
+)  # fmt: skip
 
 # %% [markdown]
 # ## Heads on cached features
@@ -180,35 +163,35 @@ if len(grown):
 # population bought. At the highest resolution.
 
 # %%
-several = [s for s in found if s.axes["unfreezing"] == "head" and len(chosen[s.name].cells) > 1]
-finest = [s for s in several if config(s)["resolution"] == max(config(h)["resolution"] for h in several)]
+searched = [s for s, c in configs.items() if c["unfreezing"] == "head" and len(chosen[s].cells) > 1]
+finest = [s for s in searched if configs[s]["resolution"] == max(configs[h]["resolution"] for h in searched)]
 if finest:
-    fixed = {s.name: {k: v for k, v in chosen[s.name].best.items() if k not in ("lr", "weight_decay")} for s in finest}
-    population = pd.concat(select(s.cells, fixed[s.name]) for s in finest)
+    fixed = [{k: v for k, v in chosen[s].best.items() if k not in ("lr", "weight_decay")} for s in finest]
+    population = pd.concat(select(s.cells, cell) for s, cell in zip(finest, fixed, strict=True))
     blocks.plane(
         run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy over learning rate and weight decay",
         columns=varied(population, list(finest[0].axes)) or ["network"], surfaces=False, name="heads",
-        framed=[frame for s in finest for frame in chosen[s.name].frames(s.axes)],
+        framed=framed((s, chosen[s]) for s in finest),
     )  # fmt: skip
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. The best model is the setting with the best validation accuracy; where that transfers nothing, the best that
-# does stands beside it. Differences are paired by seed, intervals are not corrected for the number of comparisons. All settings share
-# their test images, which seeds do not vary; where all training images are used, seeds differ in order and first weights only.
+# The best model is the setting with the best validation accuracy; where that transfers nothing, the best that does stands beside it.
+# Intervals of differences are not corrected for their number. All settings share their test images, which seeds do not vary; where all
+# training images are used, seeds differ in order and first weights only.
 
 
 # %%
 def best_of(some):
     """The setting that validation chooses of some, each with its own choice, and what that is worth."""
-    students = pd.concat(chosen[s.name].students.assign(setting=s.name) for s in some)
+    students = pd.concat(chosen[s].students.assign(setting=s.name) for s in some)
     choice = choose(students, ["setting"], margin=run.margin)
     assert choice, "each is measured, or had no choice of its own"
     return next(s for s in some if s.name == choice.best["setting"]), choice
 
 
-transfers = [s for s in found if s.axes["weights"] != "random"]
-best, verdict = best_of(found)
+transfers = [s for s in chosen if s.axes["weights"] != "random"]
+best, verdict = best_of([*chosen])
 shown = {"the best model": best}
 if transfers and best.axes["weights"] == "random":
     shown["the best transfer"] = best_of(transfers)[0]
@@ -218,46 +201,42 @@ run.show(pd.DataFrame({name: protocol(s) for name, s in shown.items()}).rename_a
 UNLIKE = ["resolution", "passes", "batch_size", "optimiser", "augmentation", "label_smoothing", "test_views", "precision"]  # fmt: skip
 
 
-def compared(a, b, question):
-    """A paired difference of two settings, and what else is not alike in them."""
-    one, other = config(a), config(b)
-    unlike = [f"{k.replace('_', ' ')} {one[k]} and {other[k]}" for k in UNLIKE if one.get(k) != other.get(k)]
-    of, among = (len(chosen[s.name].cells) for s in (a, b))
-    return {
-        "": question, "of": titles[a.name], "test accuracy": tell.percent(test(a)), "against": tell.percent(test(b)),
-        "difference": tell.difference(test(a), test(b)),
-        "unlike, too": "; ".join(unlike + [f"chosen of {of} and {among}"] * (max(of, among) > 1)),
-    }  # fmt: skip
+def unlike(a, b):
+    """What else is not alike in two settings."""
+    one, other = configs[a], configs[b]
+    told = [f"{k.replace('_', ' ')} {one[k]} and {other[k]}" for k in UNLIKE if one.get(k) != other.get(k)]
+    of, among = (len(chosen[s].cells) for s in (a, b))
+    return "; ".join(told + [f"chosen of {of} and {among}"] * (max(of, among) > 1))
 
 
 def pairs(axis, value, question):
     """Each setting against that which differs in this axis alone."""
-    twins = {s.name: [t for t in found if t.axes == {**s.axes, axis: value} and t is not s] for s in found}
-    return [compared(s, twin, question(s.axes[axis])) for s in found for twin in twins[s.name]]
+    for s, twin in ((s, t) for s in chosen for t in chosen if t.axes == {**s.axes, axis: value} and t is not s):
+        yield {
+            "": question(s.axes[axis]), "of": s.title, "test accuracy": tell.percent(tests[s]), "against": tell.percent(tests[twin]),
+            "difference": tell.difference(tests[s], tests[twin]), "unlike, too": unlike(s, twin),
+        }  # fmt: skip
 
 
 def against_own():
     """The best transfer against the best own CNN, by the number of images."""
-    own = [s for s in found if kind(s) == "own CNN, random" and s.axes["unfreezing"] != "head"]
-    for count in sorted({s.axes["train_images"] for s in found}):
+    own = [s for s in chosen if kind(s) == "own CNN, random" and s.axes["unfreezing"] != "head"]
+    for count in sorted({s.axes["train_images"] for s in chosen}):
         rivals = [[s for s in some if s.axes["train_images"] == count] for some in (transfers, own)]
         if all(rivals):
             first, rival = (best_of(some)[0] for some in rivals)
-            line = compared(first, rival, f"Transfer against the own CNN at {count:,.0f} images")
-            question, of, ours, theirs, difference, unlike = line.values()
-            yield f"**{question}** ({of}): {ours} against {theirs}, {difference}{f' ({unlike})' if unlike else ''}."
+            a, b = tests[first], tests[rival]
+            also = f" ({unlike(first, rival)})" * bool(unlike(first, rival))
+            told = f"{tell.percent(a)} against {tell.percent(b)}, {tell.difference(a, b)}{also}"
+            yield f"**Transfer against the own CNN at {count:,.0f} images** ({first.title}): {told}."
 
 
 # %%
-def best_sentences():
-    worth = tell.choice(verdict, lambda cell: titles[cell["setting"]])
-    yield f"**Best by validation**: {titles[best.name]}, {tell.percent(test(best))} on test. {worth}"
-    if second := shown.get("the best transfer"):
-        yield f"**Best transfer by validation**: {titles[second.name]}, {tell.percent(test(second))} on test."
-
-
 weighed = pairs("weights", "random", lambda weights: f"{start(weights)} against random weights")
 unfrozen = pairs("unfreezing", "head", lambda way: f"{WAYS[way]} against head")
-if weighed or unfrozen:
-    run.show([*weighed, *unfrozen], "Settings that differ in their weights, or in what is trained")
-run.close([*best_sentences(), *against_own()])
+run.show([*weighed, *unfrozen], "Settings that differ in their weights, or in what is trained")
+titles = {s.name: s.title for s in chosen}
+answers = [tell.answer("Best model", verdict, name=lambda cell: titles[cell["setting"]])]
+if second := shown.get("the best transfer"):
+    answers.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
+run.close([*answers, *against_own()])

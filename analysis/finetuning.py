@@ -1,8 +1,8 @@
 # %% [markdown]
 # # What do augmentation, gradual unfreezing and an adaptive learning rate each add to fine-tuning?
 #
-# A network with pretrained weights gets a new head for the classes of CIFAR-10, or of images of one's own, and is trained on a part of them, with
-# three things on or off:
+# A network with pretrained weights gets a new head for the classes of CIFAR-10, or of images of one's own, and is trained on a part
+# of them, with three things on or off:
 #
 # - **augmentation** (`iterative`): images are mirrored, moved, recoloured and partly covered, ever more strongly, in stages;
 # - **unfreezing** (`gradual`): the head is trained first, then the stages below it thaw one after another, and each learns more
@@ -11,11 +11,9 @@
 #   where the validation loss stalls; off, it is constant.
 #
 # The assignment asks for four of the eight combinations: plain; unfreezing + adaptive rate; augmentation; all three. All eight
-# make a factorial, where the effect of each thing and of each pair can be told apart. Validation images choose, test images
-# report. Every number is a mean over seeds with Student's 95 % interval; a seed has the same training images in the same order, and
-# the same first head, in all combinations, so differences are paired. Runs of different networks, weights, resolutions or numbers
-# of labels are never mixed; where the learning rate or a setting of the unfreezing varies too, each combination has the one that
-# validation chose for it.
+# make a factorial, where the effect of each thing and of each pair can be told apart. A seed has the same training images in the
+# same order, and the same first head, in all combinations. Runs of different networks, weights, resolutions or numbers of labels are
+# never mixed; where the learning rate or a setting of the unfreezing varies too, validation chose it for each combination.
 
 # %%
 import numpy as np
@@ -46,10 +44,9 @@ PUBLISHED = {"unfreezing": np.subtract(FULL, FREEZ_DISCR), "adaptive rate": np.s
 
 # %%
 AMONG = [axis for axis in ("lr", "discrimination") if axis in run.axes]
+tuned = [axis for axis in AMONG if axis in run.varied()]
 settings = run.settings(but=(*OFF, *AMONG))
-classes = run.table("classes")  # of images of the user's own
-if len(classes):
-    run.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
+run.show_classes()
 
 
 def combined(students):
@@ -59,16 +56,14 @@ def combined(students):
     return told.sort_values(["things", *OFF], kind="stable")
 
 
-chosen = {s.name: choose_each(combined(s.students), "combination", AMONG, margin=run.margin) for s in settings}
-finals = {name: pd.concat([choice.students for choice in each.values()]) for name, each in chosen.items()}
-
-# where a run has several settings, the names of their files end so
-ends = {s.name: f"_{run.named(s.axes)}" * bool(s.axes) for s in settings}
+chosen = {s: choose_each(combined(s.students), "combination", AMONG, margin=run.margin) for s in settings}
+finals = {s: pd.concat([choice.students for choice in each.values()]) for s, each in chosen.items()}
+ends = {s: f"_{s.title}" * bool(s.axes) for s in settings}  # of the names of files, where a run has several settings
 
 
 def heading(text, setting):
     """What is drawn, of which network and how many images."""
-    c = finals[setting.name].iloc[0]
+    c = finals[setting].iloc[0]
     network = f"{c['network']}, weights {c['weights']}, {c['train_size']} labels, {c['resolution']} pixels"
     return f"{text}\n{network}; {c['val_images']:.0f} validation and {c['test_images']:.0f} test images"
 
@@ -79,14 +74,6 @@ def heading(text, setting):
 
 
 # %%
-def combinations():
-    asked, rest = KINDS
-    for s in settings:
-        bars = [blocks.rung(c, v.by_seed(), asked if c in ASKED else rest, METRIC) for c, v in chosen[s.name].items()]
-        text = heading("Test accuracy, mean and 95 % interval", s)
-        blocks.ladder(run, bars, METRIC, text, KINDS, descending=None, name="combinations" + ends[s.name])
-
-
 def line_of(setting, combination, choice):
     """A combination in the table; without gradual unfreezing there is no discrimination to choose."""
     free: dict[str, str] = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
@@ -95,11 +82,14 @@ def line_of(setting, combination, choice):
     return {**setting.axes, "combination": combination, **values, **told}
 
 
-tuned = [axis for axis in AMONG if axis in run.varied()]
+for setting, each in chosen.items():
+    asked, rest = KINDS
+    bars = [(name, choice.by_seed(), asked if name in ASKED else rest) for name, choice in each.items()]
+    text = heading("Test accuracy, mean and 95 % interval", setting)
+    blocks.ladder(run, bars, METRIC, text, KINDS, descending=None, name="combinations" + ends[setting])
 tried = " and ".join(f"{axis} of {', '.join(f'{v:g}' for v in sorted(run.axes[axis]))}" for axis in tuned)
 about = f"Chosen for each combination: {tried}" if tuned else "All share one peak learning rate, not tuned for each"
-combinations()
-run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[s.name].items()], about)
+run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[s].items()], about)
 
 # %% [markdown]
 # ## What each thing does, and what they do together
@@ -116,11 +106,11 @@ run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[
 def judgements(setting):
     """Every full factorial: its factors, its effects judged, what its headings add where other values are on than the usual ones, and
     what the names of its files add."""
-    final, usual = finals[setting.name], ("iterative", "gradual", "one_cycle")
+    final, usual = finals[setting], ("iterative", "gradual", "one_cycle")
     for number, factors in enumerate(factorials(final, OFF, METRIC), 1):
         unusual = "".join(f", {f} {on}" for f, (_, on) in factors.items() if on not in usual)
         found = judged(effects(final, factors, METRIC), FACTOR)
-        yield setting, factors, found, unusual, f"_{number}" * (number > 1) + ends[setting.name]
+        yield setting, factors, found, unusual, f"_{number}" * (number > 1) + ends[setting]
 
 
 tested = [found for setting in settings for found in judgements(setting)]
@@ -148,7 +138,7 @@ def draw_effects(setting, factors, found, unusual, end):
     blocks.forest(run, found, text, y="effect", xlabel=over, also=publish, name="effects" + end, note=note)
     text = heading(f"Pairs of things, mean over the third and over seeds, 95 % interval{unusual}", setting)
     look: dict = {"columns": ["pair"], "name": "interactions" + end, "size": (4.4, 4.2), "share": True}
-    blocks.facets(run, in_pairs(finals[setting.name], factors, METRIC, FACTOR), draw_pair, text, **look)
+    blocks.facets(run, in_pairs(finals[setting], factors, METRIC, FACTOR), draw_pair, text, **look)
 
 
 # %%
@@ -193,41 +183,34 @@ def thaw(ax, panel):
         ax.text(at + 0.5, 3, stage, rotation=90, fontsize=7, color=ORANGE)
 
 
-def learning(setting):
-    history = run.history[run.history["student"].isin(finals[setting.name]["student"])]
+for s, final in finals.items():
+    history = run.history[run.history["student"].isin(final["student"])]
     blocks.learning(
         run, history.assign(share=100 * history["step"] / history["steps"]), "share", "val_accuracy",
-        heading("Learning, mean over seeds and 95 % interval; dotted: a stage thaws", setting), per="unfreezing",
-        columns=["augmentation", "rate"], colors={"all": GREY, "gradual": ORANGE, "head": BLUE}, wrap=2, name="learning" + ends[setting.name],
+        heading("Learning, mean over seeds and 95 % interval; dotted: a stage thaws", s), per="unfreezing",
+        columns=["augmentation", "rate"], colors={"all": GREY, "gradual": ORANGE, "head": BLUE}, wrap=2, name="learning" + ends[s],
         also=thaw if len(schedules) else None, xlabel="share of the training, %", ylabel="validation accuracy, %",
     )  # fmt: skip
     if len(schedules):
-        figure = frozen(scheduled(finals[setting.name]), {"none": GREY, "iterative": ORANGE, "full": BLUE})
-        figure.suptitle(run.title(heading("What was frozen when, mean over seeds", setting)), fontsize=11)
-        run.figure(figure, "frozen" + ends[setting.name])
-
-
-for one in settings:
-    learning(one)
+        figure = frozen(scheduled(final), {"none": GREY, "iterative": ORANGE, "full": BLUE})
+        run.finish(figure, "frozen" + ends[s], heading("What was frozen when, mean over seeds", s))
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%
 def answers(setting):
     """The combinations asked for against plain, judged together, and what validation chooses of all."""
-    where, choice = f"**{tell.capital(run.named(setting.axes))}**: " * bool(setting.axes), chosen[setting.name]
-    others = [c for c in ASKED if c in choice and c != "plain"]
+    choice = chosen[setting]
+    others = {c: choice[c].by_seed() for c in ASKED[1:] if c in choice}
     if others and "plain" in choice:
         plain = choice["plain"].by_seed()
-        found = statistics.compare({c: (choice[c].by_seed(), plain) for c in others}, ["combination"])
-        each = tell.listing([f"{c} {gain}" for c, gain in zip(found["combination"], differences(found), strict=True)])
+        each = tell.listing([f"{c} {gain}" for c, gain in tell.against(others, plain).items()])
+        where = f"**{tell.capital(setting.title)}**: " * bool(setting.axes)
         yield f"{where}Plain fine-tuning reaches {tell.percent(plain)} on test. Against it, p by Holm over {len(others)}: {each}."
-    if best := choose(finals[setting.name], ["combination"], margin=run.margin):
-        worth = tell.choice(best, lambda cell: cell["combination"], most=7)
-        yield f"{where}Validation chooses {best.best['combination']}: {tell.percent(best.by_seed())} on test. {worth}"
+    if best := choose(finals[setting], ["combination"], margin=run.margin):
+        yield tell.answer(setting.title, best, name=lambda cell: cell["combination"], most=7)
 
 
 def conclusions(found, unusual):
@@ -244,7 +227,7 @@ def conclusions(found, unusual):
 # %%
 def cost(setting):
     """Seconds of training by unfreezing, the evaluations included."""
-    seconds = finals[setting.name].groupby(["seed", "unfreezing"])["seconds"].mean().unstack()
+    seconds = finals[setting].groupby(["seed", "unfreezing"])["seconds"].mean().unstack()
     if {"gradual", "all"} <= set(seconds) and len(both := seconds[["gradual", "all"]].dropna()):
         yield (
             f"Frozen stages save their backward pass: with unfreezing a student takes {tell.number(both['gradual'] / both['all'], 2)} times the "
@@ -252,11 +235,11 @@ def cost(setting):
         )
 
 
+concluded = [sentence for _, _, found, unusual, _ in tested for sentence in conclusions(found, unusual)]
+costs = [sentence for setting in settings for sentence in cost(setting)]
 counts = " and ".join(sorted({f"{n:.0f}" for final in finals.values() for n in final["test_images"]}))
 size = (
     f"Test accuracy is that of {counts} test images, the same for all students: their own sampling "
     "error is common to all combinations and not in the intervals."
 )
-concluded = [sentence for _, _, found, unusual, _ in tested for sentence in conclusions(found, unusual)]
-costs = [sentence for setting in settings for sentence in cost(setting)]
 run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], [*costs, size])

@@ -7,8 +7,7 @@
 # Fisher information), LwF (the old network's answers on the new digits), rehearsal of a few old digits, and frozen layers.
 #
 # Remedies are compared, each at its best strength, where all else is equal (a setting); every memory of rehearsal is a remedy of its
-# own. The strength is chosen on validation by the mean accuracy over the tasks at the end; what is shown is measured on test: means
-# over seeds with Student's 95 % interval, differences paired by seed.
+# own. The strength is chosen on validation by the mean accuracy over the tasks at the end.
 
 # %%
 import pandas as pd
@@ -16,10 +15,10 @@ import pandas as pd
 from analysis.core import blocks, decay, report, tell
 from analysis.core.choice import choose, choose_each
 from analysis.core.figures.lifetimes import lifetimes, over_rates, over_tasks
-from analysis.core.figures.paths import paths, ringed
-from analysis.core.figures.references import Reference
+from analysis.core.figures.paths import paths
+from analysis.core.figures.references import levels
 from analysis.core.figures.scales import palette
-from analysis.core.settings import select, stacked
+from analysis.core.settings import by_seed, select, stacked
 
 WORDS = {"lr": "lr {:g}", "tasks": "{} tasks", "network": "{}", "optimiser": "{}"}
 run = report.open("forgetting", words={**WORDS, "width": lambda units: f"width {units}" * bool(units)})
@@ -27,13 +26,14 @@ cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.a
 LOSSES = {"none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73"}
 FROZEN = {"freeze first": "#CC79A7", "freeze features": "#D55E00", "freeze readout": "#999999"}
 REHEARSALS = [name for name in cells["method"].cat.categories if name.startswith("rehearsal")]
-COLORS = {**LOSSES, **dict(zip(REHEARSALS, len(REHEARSALS) * ("#0072B2", "#00305C", "#6BAED6"), strict=False)), **FROZEN}
+BLUES = dict(zip(REHEARSALS, len(REHEARSALS) * ("#0072B2", "#00305C", "#6BAED6"), strict=False))
+COLORS = {**LOSSES, **BLUES, **FROZEN}
 FIXED = ("none", *FROZEN)  # have no strength
 
 # %%
 OTHER = ("remedy", "strength", "memory")
 parts = run.settings(but=OTHER, first=["network"], cells=cells, canonical=True)
-settings = {run.named(s.axes): s for s in parts if len(s.done)}
+settings = {s.title: s for s in parts if len(s.done)}
 best = {title: choose_each(s.students, "method", ["strength"], margin=run.margin) for title, s in settings.items()}
 many = cells["lr"].nunique() > 2  # then what has no remedy is drawn over the learning rate instead
 shown = [title for title in settings if not many or set(best[title]) != {"none"}]
@@ -59,31 +59,27 @@ watched = chosen[["student", "setting", "method", "start_probe_untrained"]].merg
 
 
 # %%
-def over_iterations(table, heading, name, per, colors, columns=("setting",), **more):
-    """What is left of 0 and 1 in a table of evaluations."""
-    drawing = blocks.drawn(over_tasks, per, colors)
-    blocks.facets(run, table, drawing, heading, name=name, columns=columns, share=True, **more)
-
-
 def kept(title):
     """A line for each remedy at its chosen strength: what it keeps, and how much more than none does."""
     old = {method: choice.by_seed("task_0") for method, choice in best[title].items()}
-    held = {method: left for method, left in old.items() if method != "none"}
-    gains = tell.against(held, old["none"], "it keeps more", "it keeps less") if "none" in old else {}
+    base = old.get("none", pd.Series(dtype=float))
+    gains = tell.against({m: left for m, left in old.items() if m != "none"}, base, "it keeps more", "it keeps less")
     for method in settings[title].cells["method"].unique():
         line = {"": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
         if choice := best[title].get(method):
             line |= {"remedy": label(title, method), "0 and 1 at the end": tell.percent(old[method])}
             line |= {"more than none": gains.get(method, ""), "mean over tasks": tell.percent(choice.by_seed())}
-            line |= {"half-life, iterations": decay.lifetime(choice.students), "area": f"{choice.by_seed('area').mean():.3f}"}
-            line |= {"backward transfer": tell.points(choice.by_seed("backward_transfer"))}
+            line["half-life, iterations"] = decay.lifetime(choice.students)
+            line["area"] = f"{choice.by_seed('area').mean():.3f}"
+            line["backward transfer"] = tell.points(choice.by_seed("backward_transfer"))
         yield line
 
 
-over_iterations(watched, "Forgetting 0 and 1, mean and 95 % interval", "curves", "method", COLORS)
-lives = blocks.drawn(lifetimes, "method", "label", COLORS)
-heading = "Half-life of the first task: median over seeds, 95 % interval"
-blocks.facets(run, chosen, lives, heading, name="half_lives", columns=["setting"], size=(6, 3.6))
+left, lives = blocks.drawn(over_tasks, "method", COLORS), blocks.drawn(lifetimes, "method", "label", COLORS)
+half = "Half-life of the first task: median over seeds, 95 % interval"
+over_time: dict = {"columns": ["setting"], "share": True}
+blocks.facets(run, watched, left, "Forgetting 0 and 1, mean and 95 % interval", name="curves", **over_time)
+blocks.facets(run, chosen, lives, half, name="half_lives", columns=["setting"], size=(6, 3.6))
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
 
 # %% [markdown]
@@ -93,28 +89,28 @@ run.show([line for title in shown for line in kept(title)], "Remedies at their c
 # as lines. What validation chose is framed boldly and ringed; other frames are strengths whose mean over the tasks is as good, or open.
 
 # %%
-measured = stacked(ends, "what", "test_accuracy", {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"})
+ENDS = {"mean over tasks": "test_accuracy", "0 and 1": "task_0", "last pair": "task_last"}
+measured = stacked(ends, "what", "test_accuracy", ENDS)
 scaled = measured[~measured["method"].isin(FIXED)]
 upward = scaled.assign(method=scaled["method"].cat.reorder_categories([*COLORS][::-1]))
 frames = [frame for title, method, choice in picked for frame in choice.frames({"setting": title, "method": method})]
 rings = [frame for frame in frames if frame["state"] == "chosen"]
 framed = [frame for frame in frames if frame["method"] in set(scaled["method"])]
-sides: dict = {"rows": ["setting"], "columns": ["what"]}
+sides: dict = {"rows": ["setting"], "columns": ["what"], "framed": framed}
 
 
 def none(panel):
     """What is reached without a remedy."""
-    found = select(measured, {**panel, "method": "none"})["test_accuracy"].dropna()
-    return [Reference("none", 100 * found.mean(), color=COLORS["none"])] * bool(len(found))
+    found = select(measured, {**panel, "method": "none"})
+    return levels({"none": by_seed(found, "test_accuracy")}, [COLORS["none"]])
 
 
 tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)
-ring = blocks.drawn(ringed, "strength", "test_accuracy", "method", COLORS, rings)
 blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
-blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", framed=framed, **sides)
+blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", **sides)
 blocks.learning(
     run, scaled, "strength", "test_accuracy", "Test accuracy over the strength, mean and 95 % interval", per="method", colors=COLORS,
-    limits=(None, 101), levels=none, also=ring, legend="", name="strengths", note="ring: chosen on validation", **sides,
+    limits=(None, 101), levels=none, legend="", name="strengths", **sides,
 )  # fmt: skip
 
 # %% [markdown]
@@ -127,7 +123,9 @@ blocks.learning(
 READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
 TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
 read = stacked(watched[watched["method"].isin(["none", "lwf", "freeze features"])], "reader", "task_0", READERS)
-over_iterations(read, "0 and 1: what the readout says, and what a probe reads from the features", "probe", "reader", TINTS, ["setting", "method"])
+reading = "0 and 1: what the readout says, and what a probe reads from the features"
+by_reader, apart = blocks.drawn(over_tasks, "reader", TINTS), ["setting", "method"]
+blocks.facets(run, read, by_reader, reading, name="probe", columns=apart, share=True)
 
 
 def probed(title, method, choice):
@@ -138,7 +136,8 @@ def probed(title, method, choice):
     return line | ({"untrained network, probe": tell.percent(blank)} if len(blank) else {})
 
 
-run.show([probed(*each) for each in picked if len(each[2].by_seed("probe_accuracy"))], "0 and 1 at the end, read by a probe")
+reads = [probed(*each) for each in picked if len(each[2].by_seed("probe_accuracy"))]
+run.show(reads, "0 and 1 at the end, read by a probe")
 
 # %% [markdown]
 # ## Which of 0 and 1 suffers, and why
@@ -149,26 +148,22 @@ run.show([probed(*each) for each in picked if len(each[2].by_seed("probe_accurac
 # %%
 OLD, NEW = {"0": "#0072B2", "1": "#D55E00"}, {"2": "#56B4E9", "3": "#E69F00"}
 alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
-accuracies, margins = (stacked(alone, "digit", what, {d: f"{what}_{d}" for d in OLD | NEW}) for what in ("accuracy", "margin"))
+accuracies = stacked(alone, "digit", "accuracy", {digit: f"accuracy_{digit}" for digit in OLD | NEW})
+margins = stacked(alone, "digit", "margin", {digit: f"margin_{digit}" for digit in OLD})
 pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=o) for o in OLD]
-over_time: dict = {"per": "digit", "columns": ["setting"], "xlabel": "fine-tuning iteration", "legend": "digit"}
-
-
-def nought(ax, panel):
-    ax.axhline(0, color="0.5", linewidth=0.8, zorder=0)
-
-
+how: dict = {"per": "digit", "columns": ["setting"]}
+by_digit: dict = {**how, "xlabel": "fine-tuning iteration", "legend": "digit"}
 blocks.learning(
     run, accuracies, "training_step", "accuracy", "Accuracy of each digit without a remedy", ylabel="test accuracy, %", name="digits",
-    colors=OLD | NEW, **over_time,
+    colors=OLD | NEW, **by_digit,
 )  # fmt: skip
 blocks.learning(
-    run, margins, "training_step", "margin", "Margin of each digit without a remedy", ylabel="margin, nats", name="margins", share=False,
-    colors=OLD, also=nought, **over_time,
+    run, margins, "training_step", "margin", "Margin of each digit without a remedy", ylabel="margin, nats", name="margins",
+    colors=OLD, also=blocks.nought, share=False, **by_digit,
 )  # fmt: skip
 blocks.intervals(
-    run, pd.concat(pulls), "new", "pull", "First-order pull of a new digit on the margin of an old one", name="pulls", share=False,
-    colors=OLD, xlabel="one step on", ylabel="change of the old margin / lr", also=nought, per="digit", columns=["setting"],
+    run, pd.concat(pulls), "new", "pull", "First-order pull of a new digit on the margin of an old one", name="pulls",
+    colors=OLD, xlabel="one step on", ylabel="change of the old margin / lr", also=blocks.nought, share=False, **how,
 )  # fmt: skip
 
 
@@ -211,11 +206,11 @@ ours = {(name, method): best[title][method] for name, title in alike.items() for
 
 def beside(name, value, optimiser, method):
     """A published number and ours: the bars, and a line to read."""
-    bars = [blocks.rung(f"{name}, published", [value / 100], "published", "test_accuracy")]
+    bars: list = [(f"{name}, published", [value / 100], blocks.PUBLISHED)]
     line = {"published": name, "%": f"{value:.2f}"}
     if choice := ours.get((optimiser, method)):
         told, got = f"{optimiser}, {label(alike[optimiser], method)}", choice.by_seed()
-        bars.append(blocks.rung(told, got, method, "test_accuracy"))
+        bars.append((told, got, method))
         line |= {"ours": told, "mean, %": tell.percent(got, 2), "difference": f"{100 * got.mean() - value:+.2f}"}
     return bars, line
 
@@ -224,7 +219,7 @@ if alike:
     compared = [beside(name, *numbers) for name, numbers in PUBLISHED.items()]
     blocks.ladder(
         run, [bar for bars, _ in compared for bar in bars], "test_accuracy", "Five tasks: mean test accuracy at the end",
-        {"published": "0.85", **COLORS}, descending=None, name="five", note="pale: arXiv 1810.12488, Table 2",
+        COLORS, descending=None, name="five", note="pale: arXiv 1810.12488, Table 2",
     )  # fmt: skip
     run.show([line for _, line in compared])
 
@@ -237,7 +232,7 @@ SHARES = {"0 and 1 at the end, %": "task_0", "2 and 3 at the end, %": "task_1"}
 PRICE = {"half-life, iterations": "half_life", **SHARES}
 untreated = cells[(cells["method"] == "none") & (cells["tasks"] == "two") & many]
 by_rate = run.settings(but=(*OTHER, "lr"), first=["network", "optimiser"], cells=untreated, canonical=True)
-groups = {run.named(g.axes): g for g in by_rate if len(g.done)}
+groups = {g.title: g for g in by_rate if len(g.done)}
 fastest = {title: choice for title, g in groups.items() if (choice := choose(g.students, ["lr"]))}
 kind = {title: run.named({**g.axes, "network": ""}) for title, g in groups.items()}
 lines = pd.concat([nobody.assign(kind=""), *(g.students.assign(setting=t, kind=kind[t]) for t, g in groups.items())])
@@ -253,9 +248,10 @@ blocks.facets(
     run, pd.concat([lines.assign(what=what) for what in PRICE]), price, "Plain fine-tuning over the learning rate, 95 % intervals", rows=["what"],
     columns=["network"], share="row", name="rates", note="above the grey line: half of the seeds or more did not lose half within the training",
 )  # fmt: skip
-over_iterations(
-    lines[["student", "setting"]].merge(history, on="student"), "Plain fine-tuning: what is left of 0 and 1, by learning rate",
-    "rate_curves", "lr", palette(lines["lr"]), legend="learning rate", wrap=lines.groupby("network")["setting"].nunique().max(),
+blocks.facets(
+    run, lines[["student", "setting"]].merge(history, on="student"), blocks.drawn(over_tasks, "lr", palette(lines["lr"])),
+    "Plain fine-tuning: what is left of 0 and 1, by learning rate", name="rate_curves", legend="learning rate",
+    wrap=lines.groupby("network")["setting"].nunique().max(), **over_time,
 )  # fmt: skip
 
 
@@ -275,7 +271,8 @@ def at_rates(title, choice):
     return line
 
 
-run.show([at_rates(*each) for each in fastest.items()], "Plain fine-tuning by learning rate, the rate chosen by the mean over tasks")
+rates = [at_rates(*each) for each in fastest.items()]
+run.show(rates, "Plain fine-tuning by learning rate, the rate chosen by the mean over tasks")
 
 # %% [markdown]
 # ## What came out
@@ -290,10 +287,9 @@ def answers(title):
         known, left = (tell.percent(plain.by_seed(metric)) for metric in ("start_task_0", "task_0"))
         half = decay.lifetime(plain.students)
         yield f"**{title}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {half} iterations."
-    verdict = overall[title]
-    if len(verdict.rivals):
-        rivals = tell.choice(verdict, lambda cell: cell["method"], most=8)
-        yield f"**{title}**: validation chooses {label(title, verdict.best['method'])} by the mean over tasks. {rivals}"
+    if len(overall[title].rivals):
+        named: dict = {"name": lambda cell: label(title, cell["method"]), "most": 8}
+        yield tell.answer(title, overall[title], "as the mean over tasks", **named)
 
 
 without = f"{tell.count(len(settings) - len(shown), 'setting')} of {len(settings)} have no remedy and are drawn over learning rates only."

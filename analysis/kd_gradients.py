@@ -9,16 +9,17 @@
 # Students learn by (1 − λ) cross-entropy + λ T² C, each at its own temperature. While they learn, the gradients of the soft loss at
 # every probe temperature and of the hard loss (cross-entropy with the labels, T = 1) are measured on a fixed batch of held-out
 # images. *In the logits* a norm is the mean over these images; *in weights* it is that of the batch's mean loss. Start is before
-# the first step, middle and end are those of the training. Norms and their ratios are drawn as geometric means over seeds, all else as
-# means, with Student's 95 % interval; the images are the same for every seed.
+# the first step, middle and end are those of the training. Norms and their ratios are geometric means over seeds, all else means; the
+# images are the same for every seed.
 
 # %%
 import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, report, slopes, statistics, tell
-from analysis.core.figures.scales import decades, dress, positions
-from analysis.core.settings import select
+from analysis.core.figures.gradients import DEVIATIONS, EXACT, LIMIT, SCALED, gaussian, theory
+from analysis.core.figures.scales import decades, positions
+from analysis.core.settings import select, stacked
 
 NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 MEASURES = {"log_soft_norm": "without T²", "log_scaled_norm": "with T²", "log_ratio": "length", "cosine": "angle"}
@@ -40,12 +41,6 @@ def own(layer):
     steps = gradients.groupby(PANEL)["training_step"].unique().explode().astype(int).reset_index()
     planned = run.cells[[*PANEL, "temperature", "seed"]].merge(steps, on=PANEL)
     return planned.merge(select(as_trained, {"layer": layer}), how="left")
-
-
-def long(table, measures):
-    """The columns `measures` below each other, as `value`."""
-    kept = [c for c in (*PANEL, "stage", "temperature", "probe_temperature", "training_step", "seed") if c in table]
-    return table.melt(kept, measures, "measure", "value")
 
 
 # %% [markdown]
@@ -71,7 +66,7 @@ def hard(ax, panel):
 
 
 blocks.learning(
-    run, long(learnt, list(WHAT)), "training_step", "value", "Gradient in the logits over the training, mean and 95 % interval",
+    run, stacked(learnt, "measure", "value", [*WHAT]), "training_step", "value", "Gradient in the logits over the training, mean and 95 % interval",
     per="temperature", rows=["measure"], columns=PANEL, share="row", name="lines", also=hard,
 )  # fmt: skip
 
@@ -81,8 +76,9 @@ blocks.learning(
 # autograd. Dashed: the limit ‖z − v‖/(N T²). Ringed and named: the knee, from which on the slope follows the limit.
 
 # %%
-SOFT = ["log_soft_norm", "log_scaled_norm", "log_formula_norm", "log_limit_norm"]
-by_probe = slopes.seed_means(slopes.staged(logits, PANEL), [*PANEL, "stage", "probe_temperature"], SOFT)
+by_probe = slopes.seed_means(
+    slopes.staged(logits, PANEL), [*PANEL, "stage", "probe_temperature"], ["log_soft_norm", SCALED, EXACT, LIMIT]
+)
 
 
 def steep(panel, stage, part=logits):
@@ -90,31 +86,21 @@ def steep(panel, stage, part=logits):
     return slopes.slopes(select(slopes.staged(select(part, panel), PANEL), {"stage": stage}), "soft_norm")
 
 
-def theory(ax, panel):
+knees = [{stage: slopes.knee(steep(panel, stage), -2) for stage in STAGES} for panel in panels]
+
+
+def expected(ax, panel):
     """What the theory says of each stage, and the knee where T² shows it."""
-    measure, x = panel.values["measure"], "probe_temperature"
-    with_square = measure == "log_scaled_norm"
-    for k, (stage, color) in enumerate(STAGES.items()):
-        part = select(by_probe, {**panel.values, "stage": stage})
-        exact, limit, line = (statistics.summarise(part, [x], name) for name in (*SOFT[2:], measure))
-        at, power = positions(line[x], x), with_square * 2 * np.log10(line[x])
-        ax.plot(at, exact[SOFT[2]] + power, "x", color=color, markersize=6)
-        ax.plot(at, limit[SOFT[3]] + power, "--", color=color, linewidth=1)
-        knee = slopes.knee(steep(panel.values, stage), -2)
-        if with_square and knee is not None:
-            height, said = line.loc[line[x] == knee, measure], f"knee, {stage}: T = {knee:g}"
-            ax.plot(positions(knee, x), height, "o", color=color, markersize=13, fillstyle="none")
-            ax.text(0.98, 0.17 - 0.07 * k, said, transform=ax.transAxes, ha="right", color=color)
-    ax.plot([], [], "kx", label="(q − p)/T, from the logits")
-    ax.plot([], [], "k--", linewidth=1, label="its limit for large T, (z − v)/(N T²)")
-    decades(ax.yaxis, WHAT[measure])
-    if with_square:  # room for the knees' names
-        ax.set_ylim(by_probe[measure].min() - 0.7, by_probe[measure].max() + 0.3)
+    axes = {axis: panel.values[axis] for axis in PANEL}
+    theory(select(by_probe, axes), panel.values["measure"], knees[panels.index(axes)], STAGES, ax)
+    decades(ax.yaxis, WHAT[panel.values["measure"]])
+    if panel.values["measure"] == SCALED:  # room for the knees' names
+        ax.set_ylim(by_probe[SCALED].min() - 0.7, by_probe[SCALED].max() + 0.3)
 
 
 blocks.learning(
-    run, long(by_probe, list(WHAT)), "probe_temperature", "value", "Gradient in the logits, measured and as the theory has it",
-    per="stage", rows=["measure"], columns=PANEL, colors=STAGES, marker="", share="row", name="knee", legend="", also=theory,
+    run, stacked(by_probe, "measure", "value", [*WHAT]), "probe_temperature", "value", "Gradient in the logits, measured and as the theory has it",
+    per="stage", rows=["measure"], columns=PANEL, colors=STAGES, marker="", share="row", name="knee", legend="", also=expected,
     note="theory: Hinton et al. 2015, eq. 2 and 4; ringed: the knee, from which on T² keeps the gradient level",
 )  # fmt: skip
 
@@ -125,32 +111,19 @@ blocks.learning(
 # and teacher agree and that their logits are not Gaussian.
 
 # %%
-WHO = ["student_deviation", "teacher_deviation"]
-deviations = slopes.seed_means(slopes.staged(logits, PANEL), [*PANEL, "stage"], WHO)
+deviations = slopes.seed_means(slopes.staged(logits, PANEL), [*PANEL, "stage"], DEVIATIONS)
 
 
-def gaussian(ax, panel):
-    """What Gaussian logits would show, and the law."""
+def of_gaussian_logits(ax, panel):
     probes = np.unique(select(logits, panel.values)["probe_temperature"])
-    at = positions(np.sqrt(probes[1:] * probes[:-1]), "probe_temperature")
-    for deviation, style in {2: ":", 5: "-.", 10: "--"}.items():
-        grey = {"color": "0.6", "linewidth": 1.2, "label": f"Gaussian logits, deviation {deviation}"}
-        ax.plot(at, slopes.gaussian_slopes(deviation, deviation, probes), style, **grey)
-    thin = {}
-    for stage, color in STAGES.items():
-        student, teacher = select(deviations, {**panel.values, "stage": stage})[WHO].mean()
-        said = f"{stage}: deviation {student:.1f} (student), {teacher:.1f} (teacher)"
-        (thin[said],) = ax.plot(at, slopes.gaussian_slopes(student, teacher, probes), color=color, linewidth=0.7)
-    ax.legend(thin.values(), thin, fontsize=8, title="Gaussian logits as here", title_fontsize=8)
-    ax.axhline(-2, color="black", linewidth=0.8)
-    dress(ax.xaxis, probes, "probe_temperature")
+    gaussian(select(deviations, panel.values), probes, STAGES, ax)
 
 
 between = pd.concat([steep(panel, stage).assign(**panel, stage=stage) for panel in panels for stage in STAGES])
 blocks.learning(
     run, between.assign(probe_temperature=between["between"]), "probe_temperature", "slope",
     "Slope of the soft gradient between neighbouring temperatures, mean and 95 % interval", per="stage", columns=PANEL,
-    colors=STAGES, ylabel="slope d log ‖∂C/∂z‖ / d log T", name="slopes", legend="", also=gaussian,
+    colors=STAGES, ylabel="slope d log ‖∂C/∂z‖ / d log T", name="slopes", legend="", also=of_gaussian_logits,
 )  # fmt: skip
 
 # %% [markdown]
@@ -171,7 +144,7 @@ def slope_line(panel, stage):
         **{of: f"{tell.number(slope, 4, n=True)}: {slopes.holds(slope, -2)}" for of, slope in last.items()},
         "in the logits at 1/T = 0": tell.number(slopes.extrapolated(lines), 4, n=True),
         "steepest in the logits": overshoot if at[steepest].mean < -2 - slopes.NEAR else "",
-        **{who.replace("_", "'s logits, "): tell.number(spread[who], 1, n=True) for who in WHO},
+        **{who.replace("_", "'s logits, "): tell.number(spread[who], 1, n=True) for who in DEVIATIONS},
     }
 
 
@@ -207,7 +180,7 @@ def balanced(ax, panel):
 
 
 blocks.learning(
-    run, long(own("weights"), ["log_ratio", "cosine"]), "training_step", "value",
+    run, stacked(own("weights"), "measure", "value", ["log_ratio", "cosine"]), "training_step", "value",
     "Soft and hard gradient in all weights, mean and 95 % interval", per="temperature", rows=["measure"], columns=PANEL,
     share="row", name="soft_and_hard", also=balanced,
 )  # fmt: skip
@@ -231,30 +204,25 @@ run.show([balance_line(panel, T) for panel, T in ends], "Soft against hard, in a
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows.
 
 # %%
 PLACE = {"start": "at the start", "middle": "in the middle", "end": "at the end of the training"}
 
 
-def level_sentence(panel):
+def level_sentence(panel, found):
     """From which temperature on T² does what it is for."""
     steps = slopes.stages(select(logits, panel)["training_step"])
-    knees = {stage: slopes.knee(steep(panel, stage), -2) for stage in steps}
-    from_on = {stage: "at no T probed" if knee is None else f"from T = {knee:g} on" for stage, knee in knees.items()}
+    from_on = {stage: "at no T probed" if T is None else f"from T = {T:g} on" for stage, T in found.items()}
     said = [f"{from_on[stage]} {PLACE[stage]} (step {step})" for stage, step in steps.items()]
     return f"**{run.named(panel)}**: T² keeps the soft gradient level {', '.join(said)}."
 
 
-def theory_sentences():
-    difference = (logits["soft_norm"] / logits["formula_norm"] - 1).abs().max()
-    yield f"Measured by autograd and computed as (q − p)/T, the norms differ by at most {difference:.0e} of their size."
-    error = (logits["limit_norm"] / logits["soft_norm"] - 1).abs().groupby(logits["probe_temperature"]).mean()
-    T, factor = error.index[-1], error.iloc[-2] / error.iloc[-1]
-    yield (
-        f"The limit (z − v)/(N T²) is off by {100 * error.iloc[0]:.0f} % in the mean at T = {error.index[0]:g} and by "
-        f"{100 * error.iloc[-1]:.2g} % at T = {T:g}; doubling T there divides its error by {factor:.2f} (2 where it falls as 1/T)."
-    )
-
-
-run.close([*map(level_sentence, panels), *theory_sentences()])
+difference = (logits["soft_norm"] / logits["formula_norm"] - 1).abs().max()
+error = (logits["limit_norm"] / logits["soft_norm"] - 1).abs().groupby(logits["probe_temperature"]).mean()
+exact = f"Measured by autograd and computed as (q − p)/T, the norms differ by at most {difference:.0e} of their size."
+limit = (
+    f"The limit (z − v)/(N T²) is off by {100 * error.iloc[0]:.0f} % in the mean at T = {error.index[0]:g} and by "
+    f"{100 * error.iloc[-1]:.2g} % at T = {error.index[-1]:g}; doubling T there divides its error by "
+    f"{error.iloc[-2] / error.iloc[-1]:.2f} (2 where it falls as 1/T)."
+)
+run.close([*map(level_sentence, panels, knees), exact, limit])

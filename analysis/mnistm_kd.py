@@ -8,17 +8,16 @@
 # With `teacher_view = target` the teacher is shown the MNIST-M image itself: adaptation, with a weak teacher. With `source` it is
 # shown the clean digit behind the image: transfer between pairs, which few applications have.
 #
-# T and λ are chosen on held-out validation digits of MNIST-M, and the test set only reports. Those digits have labels, so "no
-# labels" means none to train on. Every number is a mean over seeds with Student's 95 % interval; differences are paired by seed.
+# T and λ are chosen on held-out digits of MNIST-M that have labels, so "no labels" means none to train on.
 
 # %%
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.agreement import without_labels
-from analysis.core.choice import choices, choose
+from analysis.core.choice import choices, choose, framed
 from analysis.core.figures.measures import measures
-from analysis.core.figures.references import Reference, lines
+from analysis.core.figures.references import Reference, levels, lines
 from analysis.core.figures.scales import ordered, palette
 from analysis.core.settings import by_seed, find, select, varied
 
@@ -50,8 +49,7 @@ teachers = select(lessons, {"rounds": 1, "adaptation": "none"}).dropna(axis="col
 
 def teacher(domain, setting):
     """Accuracy of the setting's teachers on a domain's test digits, by seed; a single teacher counts for every seed."""
-    found = select(teachers, setting.axes)
-    values = by_seed(found, f"{domain}_test_accuracy") if len(found) else pd.Series(dtype=float)
+    values = by_seed(select(teachers, setting.axes), f"{domain}_test_accuracy")
     return values if len(values) != 1 else pd.Series(values.iloc[0], sorted(setting.done["seed"].unique()))
 
 
@@ -73,14 +71,15 @@ def measured(setting):
     return found if own == "all" else {**found, f"labels only ({own})": labels_only(setting, own)}
 
 
-def levels(axes, *names):
-    """Our levels in per cent, and published ones."""
-    ours = zip(measured(find(planes, axes)).items(), (BLUE, ORANGE, GREEN, PURPLE), strict=False)
-    return [Reference(name, 100 * v.mean(), color=color) for (name, v), color in ours if len(v)] + published(*names)
+def all_levels(*names):
+    """The levels of a panel in per cent: ours, and these published ones."""
+    ours = (BLUE, ORANGE, GREEN, PURPLE)
+    return lambda axes: [*levels(measured(find(planes, axes)), ours), *published(*names)]
 
 
 if planes:
-    run.show([{"level": name, "ours": tell.percent(v)} for name, v in measured(planes[0]).items() if len(v)])
+    known = [{"level": name, "ours": tell.percent(v)} for name, v in measured(planes[0]).items() if len(v)]
+    run.show(known, f"Our levels on test, {planes[0].title}")
 
 # %% [markdown]
 # ## Test accuracy over temperature and weight
@@ -89,22 +88,17 @@ if planes:
 # temperature, one line per weight, and what is forgotten: accuracy on clean MNIST test, of which the student saw no image.
 
 # %%
-HEADING = "Test accuracy on MNIST-M"
-heard = [s for s in planes if s.name in chosen]
+HEADING, OVER = "Test accuracy on MNIST-M", "over the temperature, mean and 95 % interval"
 if planes:
     drawn = pd.concat([s.cells for s in planes])
     place: dict = {"rows": ["teacher_view"], "columns": [a for a in planes[0].axes if a != "teacher_view"]}
-    how: dict = {"framed": [frame for s in heard for frame in chosen[s.name].frames(s.axes)], **place}
-    blocks.plane(
-        run, drawn, *PLANE, METRIC, HEADING, levels=lambda axes: levels(axes, "DANN"),
-        more=published("source only", "trained on target"), **how,
-    )  # fmt: skip
-    least = min(100 * drawn[METRIC].min(), *(level.value for s in planes for level in levels(s.axes, "DANN"))) - 2
-    blocks.learning(
-        run, drawn, "temperature", METRIC, f"{HEADING} over the temperature, mean and 95 % interval", per="kd_weight", name="curves",
-        levels=lambda axes: levels(axes, *PUBLISHED), limits=(max(0, least // 10 * 10), 101), **place,
-    )  # fmt: skip
-    blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST", name="forgetting", surfaces=False, **how)
+    how: dict = {"framed": framed(chosen), **place}
+    further = published("source only", "trained on target")
+    blocks.plane(run, drawn, *PLANE, METRIC, HEADING, levels=all_levels("DANN"), more=further, **how)
+    lined: dict = {"per": "kd_weight", "name": "curves", "levels": all_levels(*PUBLISHED), "limits": (None, 101), **how}
+    blocks.learning(run, drawn, "temperature", METRIC, f"{HEADING} {OVER}", **lined)
+    forgot: dict = {"name": "forgetting", "surfaces": False, **how}
+    blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST", **forgot)
 
 # %% [markdown]
 # ## While learning, and in one row
@@ -114,31 +108,29 @@ if planes:
 
 # %%
 def evaluations(setting):
-    cells = {"chosen on validation": chosen[setting.name].best, "labels only": {"kd_weight": 0}}
+    cells = {"chosen on validation": chosen[setting].best, "labels only": {"kd_weight": 0}}
     return pd.concat([setting.history({**held, **cell}).assign(which=name) for name, cell in cells.items()])
 
 
 def name_chosen(ax, panel):
-    cell = tell.cell(chosen[find(heard, panel.values).name].best)
+    cell = tell.cell(chosen[find([*chosen], panel.values)].best)
     ax.text(0.98, 0.04, f"chosen: {cell}", transform=ax.transAxes, ha="right", fontsize=9)
 
 
-if heard:
+ALONE = "teacher or labels alone"
+KINDS = {VIEWS["source"]: "#56B4E9", VIEWS["target"]: "#E69F00", ALONE: "0.55"}
+if chosen:
     blocks.learning(
-        run, pd.concat(map(evaluations, heard)), "step", "val_accuracy", "Learning, mean and 95 % interval", per="which", legend="",
+        run, pd.concat(map(evaluations, chosen)), "step", "val_accuracy", "Learning, mean and 95 % interval", per="which", legend="",
         colors={"chosen on validation": "black", "labels only": PURPLE}, also=name_chosen, ylabel="validation accuracy, %", **place,
     )  # fmt: skip
-KINDS = {VIEWS["source"]: "#56B4E9", VIEWS["target"]: "#E69F00", "teacher or labels alone": "0.55", "published": "0.85"}
 if planes:
-    ALONE, sizes = "teacher or labels alone", dict.fromkeys(s.axes["target_labels"] for s in planes)
-    best = {s.name: f"{run.named(s.axes)}\n{tell.cell(chosen[s.name].best)}" for s in heard}
-    rungs = [
-        *(blocks.rung(f"{name} [{PAPER}]", [value], "published", METRIC) for name, value in PUBLISHED.items()),
-        *(blocks.rung(f"labels only, {n}", labels_only(planes[0], n), ALONE, METRIC) for n in sizes),
-        blocks.rung("source only: the teacher", teacher("target", planes[0]), ALONE, METRIC),
-        *(blocks.rung(best[s.name], chosen[s.name].by_seed(), VIEWS[s.axes["teacher_view"]], METRIC) for s in heard),
-    ]
-    blocks.ladder(run, rungs, METRIC, HEADING, KINDS)
+    sizes = dict.fromkeys(s.axes["target_labels"] for s in planes)
+    alone = [(f"labels only, {n}", labels_only(planes[0], n), ALONE) for n in sizes]
+    source = "source only: the teacher", teacher("target", planes[0]), ALONE
+    ours = [(f"{s.title}\n{tell.cell(c.best)}", c.by_seed(), VIEWS[s.axes["teacher_view"]]) for s, c in chosen.items()]
+    theirs = {f"{name} [{PAPER}]": value for name, value in PUBLISHED.items()}
+    blocks.ladder(run, [*alone, source, *ours], METRIC, HEADING, KINDS, published=theirs)
 
 # %% [markdown]
 # ## Without target labels: rounds and adaptation
@@ -150,6 +142,9 @@ if planes:
 # validation images (Cohen's κ, so that naming one class always is no agreement); at every point of the first figure it chooses T.
 # Another needs no seeds: it takes the largest information of the answers, H(mean answer) - mean H(answer); students that are sure of
 # what is wrong deceive it. Second figure: a rule worth having rises from left to right; hollow: the student saw inverted images.
+#
+# First table: the cell that each way to choose takes, the range of its seeds, what it loses to the choice of validation labels, and the
+# rank correlation (Spearman) of what it chooses by with test accuracy. Second: what a further value of an axis changes.
 
 
 # %%
@@ -174,7 +169,7 @@ if several:
 
 # %%
 def against_truth(ax, panel):
-    marked = {f"chosen by {who}": select(panel.table, judged.choices[who].best) for who in ("rule", "validation labels")}
+    marked = {f"chosen by {who}": select(panel.table, judged.choices[who].best) for who in list(judged.choices)[:2]}
     measures(panel.table, judged.rule, METRIC, marked, ax)
     lines(published("DANN"), ax)
 
@@ -194,21 +189,21 @@ if several:
     points = judged.by_cell("rule").rename(columns={"score": judged.rule})
     points["kind"], points["color"] = variant(points) + ", " + points["augmentation"], variant(points).map(tints)
     points["hollow"] = points["augmentation"] != "none"
-    blocks.facets(run, points, against_truth, "The rule of choice against test accuracy, mean and 95 % interval", name="rule")
-    run.show(list(map(choice_line, judged.choices)), "What each way to choose takes, and how its measure ranks the cells (Spearman)")
+    text = "The rule of choice against test accuracy, mean and 95 % interval"
+    blocks.facets(run, points, against_truth, text, name="rule")
+    run.show(map(choice_line, judged.choices), "What each way to choose takes")
     ends = judged.picked[judged.picked["rounds"].isin([min(run.axes["rounds"]), max(run.axes["rounds"])])]
     firsts = {axis: run.axes[axis][0] for axis in ("adaptation", "rounds", "augmentation")}
-    run.show(tell.changes(ends, firsts, keys, METRIC, run.named), "Against the first value of an axis, in the first and the last round")
+    changes = tell.changes(ends, firsts, keys, METRIC, run.named)
+    run.show(changes, "Against the first value of an axis, in the first and the last round")
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
+# Share of the gap: (accuracy - source only) / (oracle - source only), by seed. In the table what was chosen among the students at λ = 1
+# alone, which no MNIST-M label trained, and whether a choice lies at the edge of the grid.
 
 
 # %%
-titles = {s.name: tell.capital(run.named(s.axes)) for s in planes}
-
-
 def gap(accuracy, setting):
     """What share of the gap between source only and the oracle is closed; "" where a level is missing."""
     share = statistics.share_of_gap(accuracy, teacher("target", setting), labels_only(setting, "all"))
@@ -217,45 +212,42 @@ def gap(accuracy, setting):
     return tell.share(share) * bool(len(share))
 
 
-def setting_sentence(setting):
-    if setting.name not in chosen:
-        return f"**{titles[setting.name]}**: no student is done."
-    best, accuracy = chosen[setting.name].best, chosen[setting.name].by_seed()
-    alone = labels_only(setting, setting.axes["target_labels"])
-    said = {"validation chooses": tell.cell(best), "test accuracy": tell.percent(accuracy)}
-    said |= {"share of the gap between source only and the oracle": gap(accuracy, setting)}
-    said |= {"against labels only": tell.difference(accuracy, alone)} if best["kd_weight"] > 0 and len(alone) else {}
-    told = "; ".join(f"{what} {text}" for what, text in said.items() if text)
-    return f"**{titles[setting.name]}**: {told}. {tell.choice(chosen[setting.name])}"
+def answer(setting):
+    if setting not in chosen:
+        return f"**{tell.capital(setting.title)}**: no student is done."
+    choice = chosen[setting]
+    alone = labels_only(setting, setting.axes["target_labels"])[: None if choice.best["kd_weight"] > 0 else 0]
+    closed = gap(choice.by_seed(), setting)
+    told = f"Share of the gap between source only and the oracle {closed}." * bool(closed)
+    return tell.answer(setting.title, choice, against={"labels only": alone}, then=told)
 
 
-def rule_sentence(who):
-    choice = judged.choices[who]
-    told = tell.published("DANN", choice.by_seed(), 100 * PUBLISHED["DANN"], PAPER)
-    return f"**Without target labels**, none to choose by either ({who}): {run.named(choice.best)}; test accuracy {told}."
-
-
-# %%
-def worth_line(setting):
+def worth(setting, choice):
     """What a choice is worth. At weights of 0 and 1 a range has come to its end, and nothing lies outside."""
-    choice, weight = chosen[setting.name], chosen[setting.name].best["kd_weight"]
+    weight, line = choice.best["kd_weight"], {"": tell.capital(setting.title)}
     words = {"temperature": "T"} | ({"kd_weight": "λ"} if weight < 1 else {})
-    line = {"setting": titles[setting.name]}
-    line |= {"edge": tell.edge(choice, words, setting.done)} if weight > 0 else {}
-    alone = choose(select(setting.students, {"kd_weight": 1}), PLANE)  # the same students whatever target_labels is
-    if alone:
-        line |= {"T at kd_weight 1": f"{alone.best['temperature']:.3g}", "its test accuracy": tell.percent(alone.by_seed())}
-        line["its share of the gap"] = gap(alone.by_seed(), setting)
+    line["edge"] = tell.edge(choice, words, setting.done) if weight > 0 else ""
+    if alone := choose(select(setting.students, {"kd_weight": 1}), PLANE):  # the same whatever target_labels is
+        line |= {"T at λ = 1": f"{alone.best['temperature']:.3g}", "test accuracy there": tell.percent(alone.by_seed())}
+        line["share of the gap there"] = gap(alone.by_seed(), setting)
     return line
 
 
-if heard:
+if chosen:
     first = sum(choice.stands_out for choice in chosen.values())
-    run.show(pd.DataFrame(map(worth_line, heard)).fillna(""), f"{first} of {len(heard)} choices stand out from all their rivals")
-    taken = pd.concat([chosen[s.name].students.assign(**s.axes) for s in heard])
-    views = tell.changes(taken, {"teacher_view": "target"}, [*heard[0].axes], METRIC, run.named)
-    run.show(views, "The best student of a teacher that sees the clean digit, less that of one that sees the MNIST-M image")
+    stand = f"{first} of {len(chosen)} choices stand out from all their rivals"
+    run.show([worth(*each) for each in chosen.items()], stand)
+    taken = pd.concat([choice.students.assign(**s.axes) for s, choice in chosen.items()])
+    views = tell.changes(taken, {"teacher_view": "target"}, [*planes[0].axes], METRIC, run.named)
+    run.show(views, "Best student of a teacher that sees the clean digit, less that of one that sees the MNIST-M image")
+
 
 # %%
-rules = [who for who in judged.choices if who.startswith("rule")] if several else []
-run.close([*map(setting_sentence, planes), *map(rule_sentence, rules)])
+def ruled(who, choice):
+    told = tell.published("DANN", choice.by_seed(), 100 * PUBLISHED["DANN"], PAPER)
+    return f"**No target labels**, none to choose by either ({who}): {run.named(choice.best)}; test accuracy {told}."
+
+
+choices_made = judged.choices.items() if several else ()
+rules = [ruled(who, choice) for who, choice in choices_made if who.startswith("rule")]
+run.close([*map(answer, planes), *rules])

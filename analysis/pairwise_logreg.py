@@ -5,22 +5,20 @@
 # minimises its mean log loss + l2/2 |w|² (scikit-learn's C is 1 / (n l2)) on standardised features: pixels, means of 2 x 2
 # pixels, or principal components.
 #
-# l2 is chosen on 5,000 held-out training digits, and the test set only reports. Two intervals are kept apart. Over seeds
-# (which digits are held out) it is Student's, and small, since the training sets overlap in ten elevenths. Of one pair's
-# accuracy it is Wilson's, over its test digits, and says what another test set would change.
+# l2 is chosen on 5,000 held-out training digits. Two intervals are kept apart. Over seeds (which digits are held out) it is
+# Student's, and small, since the training sets overlap in ten elevenths. Of one pair's accuracy it is Wilson's, over its test
+# digits, and says what another test set would change.
 
 # %%
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
 from analysis.core import blocks, pairs, report, tell
 from analysis.core.choice import choices
 from analysis.core.figures import pairs as figures
 from analysis.core.figures.references import Reference
-from analysis.core.figures.scales import positions
-from analysis.core.settings import select
+from analysis.core.settings import select, stacked
 
 NAMES = {"pixels": "pixels", "pooled": "means of 2 x 2 pixels", "pca": "principal components"}
 run = report.open("pairwise_logreg")
@@ -33,7 +31,7 @@ def called(axes):
 
 settings = run.settings(but=["l2"], first=["features", "components"], canonical=True)
 made = choices(settings, ["l2"], margin=run.margin)
-chosen = {called(s.axes): made[s.name] for s in settings if s.name in made}
+chosen = {called(s.axes): choice for s, choice in made.items()}
 first = {view: choice.students.iloc[0] for view, choice in chosen.items()}  # of the chosen penalty, the first seed
 students = run.students.assign(view=[called(line) for line in run.students.to_dict("records")])
 
@@ -51,21 +49,11 @@ VOTE = "ten classes by vote"
 WHAT = {"mean of 45 pairs": "test_accuracy", "hardest pair": "worst_test_accuracy", VOTE: "vote_accuracy"}
 
 
-def star(ax, panel):
-    """The penalty that validation chose for each view."""
-    for view, choice in chosen.items():
-        height = 100 * select(panel.table, {"view": view, **choice.best})["accuracy"].mean()
-        at = positions([choice.best["l2"]], "l2")
-        ax.plot(at, [height], "*", color="white", markeredgecolor="black", markersize=14, zorder=5)
-    if panel.values["what"] == VOTE:
-        ax.set_ylim(min(87.5, 100 * panel.table["accuracy"].min() - 0.5), None)
-
-
-told = [students.assign(what=what, accuracy=students[metric]) for what, metric in WHAT.items()]
+framed = [{"view": view, **choice.best, "state": "chosen"} for view, choice in chosen.items()]
 blocks.learning(
-    run, pd.concat(told, ignore_index=True), "l2", "accuracy", "Test accuracy over the penalty, mean over seeds and 95 % interval", per="view",
-    columns=["what"], levels=lambda panel: PUBLISHED * (panel["what"] == VOTE), limits=(None, None), also=star,
-    name="strength", ylabel="test accuracy, %", legend="", share=False, note="star: chosen on validation",
+    run, stacked(students, "what", "accuracy", WHAT), "l2", "accuracy", "Test accuracy over the penalty, mean over seeds and 95 % interval",
+    per="view", columns=["what"], levels=lambda panel: PUBLISHED * (panel["what"] == VOTE), limits=(None, None), framed=framed,
+    name="strength", ylabel="test accuracy, %", legend="", share=False,
 )  # fmt: skip
 
 # %% [markdown]
@@ -87,19 +75,14 @@ def features(student):
     return select(run.table("features"), dict(student[["features", "components", "seed"]])).iloc[0]
 
 
-def finish(figure, heading, file, note=""):
-    figure.suptitle(run.title(heading, note), fontsize=11)
-    run.figure(figure, file)
-
-
 drawn = next((view for view in (NAMES["pixels"], NAMES["pooled"]) if view in first), "")
 if drawn:
     student = first[drawn]
     seen = pairs.view(features(student))
     which = f"{drawn}, l2 = {student['l2']:g}, seed {student['seed']}"
     varying = f"{len(seen.kept)} {drawn} that vary, {seen.constant} constant ones dropped"
-    finish(figures.covariances(seen), f"Covariance of the features: {varying}", "covariance")
-    finish(figures.correlation_maps(seen), f"Correlation of a pixel (cross) with all: {drawn}", "correlation_maps")
+    run.finish(figures.covariances(seen), "covariance", f"Covariance of the features: {varying}")
+    run.finish(figures.correlation_maps(seen), "correlation_maps", f"Correlation of a pixel (cross) with all: {drawn}")
 
 # %% [markdown]
 # ## The strongest dependencies
@@ -127,7 +110,8 @@ if drawn:
     for what, r in {"correlations": seen.correlation, "partial correlations": partial}.items():
         strong[f"strongest {what}"] = seen.strongest(r, LINKS)
         strong[f"strongest {what} at least {far} pixels apart"] = seen.strongest(r, FAR, least=far)
-    finish(figures.dependencies(seen, strong), "Dependencies of pixels: red positive, blue negative", "dependencies")
+    signs = "red positive, blue negative"
+    run.finish(figures.dependencies(seen, strong), "dependencies", f"Dependencies of pixels: {signs}")
     run.show([dependency_line(*found) for found in strong.items()])
 
 # %% [markdown]
@@ -146,15 +130,16 @@ if drawn:
     accuracy, hardest = pairs.accuracies(own("pairs", student))
     for p, shared in own("weight_correlations", student).iterrows():
         covariance = figures.weight_covariance(seen, p, pairs.weight_correlation(shared), weights, LINKS)
-        finish(covariance, f"Covariance of the estimated weights, {p[0]} against {p[1]}: {which}", "weight_covariance")
+        of_pair = f"Covariance of the estimated weights, {p[0]} against {p[1]}: {which}"
+        run.finish(covariance, "weight_covariance", of_pair)
     shown = {pair: accuracy[pair] for pair in (*hardest[:4], *hardest[-2:])}
     maps = "Weights of the four hardest and two easiest pairs, test accuracy, each map on its own scale"
-    finish(figures.weight_maps(seen, weights, shown), f"{maps}: {which}", "weights", COLOURS)
+    run.finish(figures.weight_maps(seen, weights, shown), "weights", f"{maps}: {which}", COLOURS)
     most = "Twenty most significant weights, 95 % Wald intervals; n.s.: not after Benjamini-Hochberg"
-    finish(figures.wald(seen, weights, hardest[:3]), f"{most}\n{which}", "wald", COLOURS)
+    run.finish(figures.wald(seen, weights, hardest[:3]), "wald", f"{most}\n{which}", COLOURS)
     all_pairs = f"45 pairs: weights below the diagonal, test accuracy above: {which}"
     note = "red speaks for the digit of the row, blue for that of the column"
-    finish(figures.mosaic(seen, weights["weight"], accuracy), all_pairs, "mosaic", note)
+    run.finish(figures.mosaic(seen, weights["weight"], accuracy), "mosaic", all_pairs, note)
 
 
 # %%
@@ -173,7 +158,7 @@ def view_line(view):
     }
 
 
-run.show(list(map(view_line, first)), "Features of each view, and weights of the 45 models")
+run.show(map(view_line, first), "Features of each view, and weights of the 45 models")
 
 # %% [markdown]
 # ## The hardest pairs and their errors
@@ -185,7 +170,7 @@ if drawn:
     failing = {pair: accuracy[pair] for pair in [pair for pair in hardest if pair in wrong.index][:5]}
     surest = "Test digits that the hardest pairs get most wrong, and the probability of the wrong answer"
     if failing:
-        finish(figures.worst(wrong, failing), f"{surest}\n{which}", "errors")
+        run.finish(figures.worst(wrong, failing), "errors", f"{surest}\n{which}")
     ends = [*hardest[:5], *hardest[:-4:-1]]
     accuracies = [{"pair": f"{a}/{b}", "test accuracy": tell.percent(accuracy[a, b])} for a, b in ends]
     run.show(accuracies, f"The five hardest pairs, then the three easiest: {which}")
@@ -201,7 +186,7 @@ proofs, solved = (run.table(of).merge(students[["student", "view"]], on="student
 separable = proofs.groupby(["view", "seed", "first", "second"])["separable"].any()
 judged = solved.merge(separable.reset_index())
 panels = {view: select(judged, {"view": view, "seed": student["seed"]}) for view, student in first.items()}
-finish(figures.lengths(panels), "Length of the 45 weight vectors over the penalty", "separability")
+run.finish(figures.lengths(panels), "separability", "Length of the 45 weight vectors over the penalty")
 
 
 def separable_line(view):
@@ -219,42 +204,30 @@ def separable_line(view):
     }
 
 
-run.show(list(map(separable_line, first)), "Separable pairs; which, and margins, in the first seed")
+run.show(map(separable_line, first), "Separable pairs; which, and margins, in the first seed")
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows.
+# A pair that can be separated has no finite maximum-likelihood solution; what is reported is the penalised one.
 
 
 # %%
-def strength_sentence(view):
-    choice = chosen[view]
+def answer(view, choice):
     low, high = choice.cells["l2"].min(), choice.cells["l2"].max()
-    mean, vote = (tell.percent(choice.by_seed(metric)) for metric in ("test_accuracy", "vote_accuracy"))
-    worth = tell.choice(choice, lambda cell: f"l2 = {cell['l2']:g}", most=9, lead=False)
-    return (
-        f"**{tell.capital(view)}**: validation chooses l2 = {choice.best['l2']:g}; mean test accuracy of the 45 pairs {mean}; ten "
-        f"classes by vote {vote}. {worth} {tell.edge(choice, {'l2': f'l2 (tried {low:g} to {high:g})'})}".strip()
-    )
+    vote = f"Ten classes by vote: {tell.percent(choice.by_seed('vote_accuracy'))}."
+    edge = tell.edge(choice, {"l2": f"l2 (tried {low:g} to {high:g})"})
+    how: dict = {"name": lambda cell: f"l2 = {cell['l2']:g}", "most": 9, "lead": False, "then": f"{vote} {edge}"}
+    return tell.answer(view, choice, "mean test accuracy of the 45 pairs", **how)
 
 
-def separable_sentence():
-    counts = "; ".join(f"{tell.span(separable[view].groupby('seed').sum())} with {view}" for view in first)
-    return (
-        f"A hyperplane separates the training digits of so many of the 45 pairs: {counts}. These have no finite "
-        "maximum-likelihood solution, and what is reported is the penalised one."
-    )
-
-
-compared = [
-    {"view": a, "against": b, "paired by seed": tell.difference(chosen[a].by_seed(), chosen[b].by_seed())}
-    for a, b in combinations(chosen, 2)
-]
-if compared:
-    run.show(compared, "Views against each other, mean test accuracy of the 45 pairs")
-answer = [*map(strength_sentence, chosen), separable_sentence()]
+tests = {view: choice.by_seed() for view, choice in chosen.items()}
+less = [{"view": a, "less": b, "": tell.difference(tests[a], tests[b])} for a, b in combinations(tests, 2)]
+run.show(less, "Views against each other, mean test accuracy of the 45 pairs")
+counts = "; ".join(f"{tell.span(separable[view].groupby('seed').sum())} with {view}" for view in first)
+sentences = [*map(answer, chosen, chosen.values())]
+sentences.append(f"A hyperplane separates the training digits of so many of the 45 pairs: {counts}.")
 if drawn:
     hard, easy = (f"{a}/{b}, {tell.percent(accuracy[a, b])}" for a, b in (hardest[0], hardest[-1]))
-    answer.append(f"By validation the hardest pair ({which}) is {hard} on test, the easiest {easy} (Wilson intervals).")
+    sentences.append(f"Hardest pair by validation ({which}): {hard} on test; easiest: {easy} (Wilson intervals).")
 published = "error 12.0 % for a linear classifier, 7.6 % for a pairwise one on deskewed digits; ours are not deskewed"
-run.close(answer, [f"Published, {SOURCE}: {published}."])
+run.close(sentences, [f"Published, {SOURCE}: {published}."])

@@ -10,17 +10,16 @@
 # - `fixmatch` (Sohn et al. 2020, arXiv 2001.07685): asked about a weakly augmented image, it learns on a strongly augmented one.
 #
 # All have the same labels, initial weights, number of steps and order of the labelled images, so differences are paired by seed.
-# The true labels of the other training images only judge the pseudo-labels. The threshold is chosen on held-out validation images and
-# the test images only report. Every number is a mean over seeds with Student's 95 % interval.
+# The true labels of the other training images only judge the pseudo-labels. The threshold is chosen on held-out validation images.
 
 # %%
 import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, calibration, report, statistics, tell
-from analysis.core.choice import choices, choose_each, chosen_by_each_seed
+from analysis.core.choice import choices, choose_each, chosen_by_each_seed, framed
 from analysis.core.figures.scales import logarithmic
-from analysis.core.settings import changed, each_against, each_further, select
+from analysis.core.settings import changed, each_against, each_further, select, stacked
 
 COLORS = {
     "supervised": "0.3", "supervised_weak": "0.65", "supervised_strong": "#9E4F80",
@@ -44,20 +43,12 @@ planned = plan.assign(change=changed(plan, {"method": "supervised"}, alike, METR
 # a setting has figures of its own; in each of its cases, of one number of labels, validation chooses
 settings = run.settings(but=[*CELL, "labels"], first=["dataset", "network"], cells=planned)
 cases = run.settings(but=CELL, first=["dataset", "network", "labels"], cells=planned)
-titles = {s.name: run.named(s.axes) for s in [*settings, *cases]}
-classes = run.table("classes")  # of images of the user's own
-if len(classes):
-    run.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
+ends = {s: f"_{s.name}" * (len(settings) > 1) for s in settings}  # of the names of their files
+run.show_classes()
 
 
 def named(cell):
     return f"{cell['method']}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else cell["method"]
-
-
-def each(draw):
-    """Draws a figure for each setting; the name of its file ends in `suffix`."""
-    for setting in settings:
-        draw(setting, suffix=f"_{setting.name}" * (len(settings) > 1))
 
 
 # %% [markdown]
@@ -77,7 +68,8 @@ PUBLISHED = pd.DataFrame(
     ],
     columns=["dataset", "labels", "method", "name", "error", "source"],
 )
-chosen = {case.name: choose_each(case.students, "method", CELL, margin=run.margin) for case in cases}  # for each method
+chosen = {case: choose_each(case.students, "method", CELL, margin=run.margin) for case in cases}  # for each method
+picked = [(case, choice) for case, per in chosen.items() for choice in per.values()]
 
 
 def publish(ax, panel):
@@ -90,7 +82,7 @@ def publish(ax, panel):
 
 
 blocks.learning(
-    run, pd.concat(choice.students for per in chosen.values() for choice in per.values()), "labels", METRIC,
+    run, pd.concat(choice.students for _, choice in picked), "labels", METRIC,
     "Test errors over the number of labels, mean and 95 % interval", per="method", colors=COLORS, columns=[*settings[0].axes],
     limits=(0, None), share=False, also=publish, name="labels", legend="",
 )  # fmt: skip
@@ -105,48 +97,44 @@ def own_choice(case):
     sizes = select(draws, {axis: case.axes[axis] for axis in ("dataset", "labels")})
     few, many = (" or ".join(map(str, sizes[name].unique())) for name in ("own_val", "val"))
     own = chosen_by_each_seed(case.students, "own_val_accuracy", METRIC)
-    return f"{tell.points(statistics.paired(own, winners[case.name].by_seed(METRIC)), 2)}, by {few} images, not {many}"
+    return f"{tell.points(statistics.paired(own, winners[case].by_seed(METRIC)), 2)}, by {few} images, not {many}"
 
 
 def line_of(case, choice):
-    """What a choice is worth; of that of all methods its rivals too."""
-    best, errors, base = winners[case.name].best == choice.best, choice.by_seed(METRIC), alone.get(case.name)
-    known, change = select(PUBLISHED, {**case.axes, "method": choice.best["method"]}), choice.by_seed("change")
-    return {
-        **case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2),
-        "less supervised": tell.points(statistics.interval(change), 2) if len(change) and choice.best["method"] != "supervised" else "",
-        "less the best on labels alone": tell.points(statistics.paired(errors, base.by_seed(METRIC)), 2) if base else "",
-        "published": "".join(f"{100 * line['error']:.2f} % ({line['source']})" for _, line in known.iterrows()),
-        "rivals, if chosen of all methods": tell.choice(winners[case.name], named, 3) if best else "",
-        "change where each seed chooses": own_choice(case) if best and len(draws) else "",
-    }  # fmt: skip
+    """What a choice is worth."""
+    errors, change = choice.by_seed(METRIC), choice.by_seed("change")
+    known = select(PUBLISHED, {**case.axes, "method": choice.best["method"]})
+    line = {**case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2)}
+    if len(change) and choice.best["method"] != "supervised":
+        line["less supervised"] = tell.points(statistics.interval(change), 2)
+    if base := alone.get(case):
+        line["less the best on labels alone"] = tell.points(statistics.paired(errors, base.by_seed(METRIC)), 2)
+    line["published"] = "".join(f"{100 * of['error']:.2f} % ({of['source']})" for _, of in known.iterrows())
+    best = winners[case].best == choice.best and len(draws) > 0
+    return line | {"change where each seed chooses": own_choice(case) if best else ""}
 
 
-run.show([line_of(case, choice) for case in cases for choice in chosen[case.name].values()])
+run.show(line_of(*each) for each in picked)
 
 # %% [markdown]
 # ## Threshold x labels
 # Test errors of each method that learns from its answers; every halving of the doubt, 1 - threshold, is as long on the axis. Heatmaps:
 # the same numbers, then the difference from `supervised` with the same labels (below zero: fewer errors).
 
-
 # %%
-def draw_planes(setting, suffix):
-    taught, title = setting.cells[setting.cells["method"].isin(TAUGHT)], titles[setting.name]
-    if min(taught["threshold"].nunique(), taught["labels"].nunique()) < 2:
-        return
-    here = [case for case in cases if setting.axes.items() <= case.axes.items()]
-    framed = [frame for case in here for choice in chosen[case.name].values() for frame in choice.frames(case.axes)]
-    how: dict = {"columns": ["method"], "suffix": suffix, "digits": 2, "framed": framed}
-    over, top = ("threshold", "labels"), min(100, 115 * taught[METRIC].max())
-    blocks.plane(run, taught, *over, METRIC, f"Test errors: {title}", limits=(0, top), colors=(0, top), **how)
-    changes = statistics.summarise(taught, ["method", *over], "change")["change"]
-    if len(changes):
-        how |= {"surfaces": False, "name": "changes", "colors": (-(changes.abs().max() or 1), changes.abs().max() or 1)}
-        blocks.plane(run, taught, *over, "change", f"Test errors less those of supervised, points: {title}", **how)
-
-
-each(draw_planes)
+OVER = ("threshold", "labels")
+for setting in settings:
+    taught = setting.cells[setting.cells["method"].isin(TAUGHT)]
+    if min(taught["threshold"].nunique(), taught["labels"].nunique()) > 1:
+        here = framed((case, choice) for case, choice in picked if setting.axes.items() <= case.axes.items())
+        how: dict = {"columns": ["method"], "suffix": ends[setting], "digits": 2, "framed": here}
+        blocks.plane(run, taught, *OVER, METRIC, f"Test errors: {setting.title}", limits=(0, None), **how)
+        most = statistics.summarise(taught, ["method", *OVER], "change")["change"].abs().max()
+        if most > 0:
+            less = f"Test errors less those of supervised, points: {setting.title}"
+            blocks.plane(
+                run, taught, *OVER, "change", less, name="changes", surfaces=False, colors=(-most, most), **how
+            )
 
 # %% [markdown]
 # ## The pseudo-labels while learning, and how sure they are at the end
@@ -158,12 +146,14 @@ each(draw_planes)
 
 # %%
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
-ended = select(planned, {"threshold": common, "status": "done"})
+at_common = select(planned, {"threshold": common})
+ended = select(at_common, {"status": "done"})
 bins = select(run.table("calibration"), {"split": "unlabelled"})
 
 
 def begin_rounds(ax, panel):
-    """Where rounds begin; an axis from 0, save of how many are right."""
+    """Where rounds begin; axes from 0, save of how many are right."""
+    ax.set_xlim(0, 1.02 * panel.table["steps"].max())
     rounds = select(panel.table, {"method": "self_training"})[["rounds", "steps"]].drop_duplicates()
     for count, steps in rounds.itertuples(index=False):
         for begin in np.linspace(0, steps, count + 2)[1:-1]:
@@ -182,24 +172,22 @@ def diagonal(ax, panel):
 
 
 # %%
-def draw_answers(setting, suffix):
-    """How good the pseudo-labels are while learning, and how sure at the end."""
-    look: dict = {"per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None)}
-    look |= {"share": "row", "legend": "", "ylabel": "%", "size": (4.3, 3.1)}
-    asked = select(setting.cells, {"threshold": common})[["student", "method", "labels"]]
-    history = run.history.drop(columns=["method", "labels"]).merge(asked, on="student")
-    history = history[history["method"].isin(["supervised", *TAUGHT])]
-    measured = history.melt(["method", "labels", "rounds", "steps", "step", "seed"], [*MEASURES], "measure", "share").replace(MEASURES)
-    heading = f"Pseudo-labels at threshold {common:g}: {titles[setting.name]}"
-    blocks.learning(run, measured, "step", "share", heading, also=begin_rounds, name="quality" + suffix, **look)
+look: dict = {
+    "per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None),
+    "share": "row", "legend": "", "ylabel": "%", "size": (4.3, 3.1),
+}  # fmt: skip
+for one in settings:
+    asked = select(at_common, one.axes)[["student", "method", "labels"]]
+    watched = run.history.drop(columns=["method", "labels"]).merge(asked, on="student")
+    answered = watched[watched["method"].isin(["supervised", *TAUGHT])]
+    measured = stacked(answered, "measure", "share", {name: metric for metric, name in MEASURES.items()})
+    heading = f"Pseudo-labels at threshold {common:g}: {one.title}"
+    blocks.learning(run, measured, "step", "share", heading, also=begin_rounds, name=f"quality{ends[one]}", **look)
     if len(bins):
-        look |= {"also": diagonal, "name": "calibration" + suffix, "xlabel": "confidence, %"}
-        heading = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {titles[setting.name]}"
-        points = calibration.reliability(bins, select(ended, setting.axes), ["labels", "method"], least=10)
-        blocks.learning(run, points, "confidence", "value", heading, **look)
-
-
-each(draw_answers)
+        sure = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {one.title}"
+        points = calibration.reliability(bins, select(ended, one.axes), ["labels", "method"], least=10)
+        sides: dict = {"also": diagonal, "name": f"calibration{ends[one]}", "xlabel": "confidence, %", **look}
+        blocks.learning(run, points, "confidence", "value", sure, **sides)
 
 # %% [markdown]
 # Confirmation: of the unlabelled images that the network named wrongly after an eighth of the training, the share that it still calls
@@ -207,9 +195,9 @@ each(draw_answers)
 
 # %%
 END = {**MEASURES, "kept_errors": "early errors that are kept"}
-heading = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
+text = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
 blocks.learning(
-    run, ended, "labels", "kept_errors", heading, per="method", columns=[*settings[0].axes], colors=COLORS, limits=(0, None), share=False,
+    run, ended, "labels", "kept_errors", text, per="method", columns=[*settings[0].axes], colors=COLORS, limits=(0, None), share=False,
     ylabel="early errors that are kept, %", name="confirmation", legend="",
 )  # fmt: skip
 means = ended.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
@@ -232,14 +220,10 @@ def against_supervised(setting):
     return statistics.compare({(cell["labels"], named(cell)): pair for cell, pair in pairs}, ["labels", "which"])
 
 
-def draw_differences(setting, suffix):
-    if len(compared[setting.name]):
-        heading = f"Against supervised with the same labels: {titles[setting.name]}"
-        blocks.forest(run, compared[setting.name], heading, name="differences" + suffix, **CHANGE)
-
-
-compared = {s.name: against_supervised(s) for s in settings}
-each(draw_differences)
+compared = {s: against_supervised(s) for s in settings}
+for of, table in compared.items():
+    said = f"Against supervised with the same labels: {of.title}"
+    blocks.forest(run, table, said, name=f"differences{ends[of]}", **CHANGE)
 
 
 # %%
@@ -254,23 +238,24 @@ def against_first():
 
 
 further = against_first()
-if len(further):
-    blocks.forest(run, further, "Against the first value, all else alike", name="variants", **CHANGE)
-    largest = further.sort_values("mean", key=abs, ascending=False)
-    run.show(largest[["which", "labels", "told"]].assign(change=[tell.points(d, 2) for d in largest["difference"]]))
+largest = further.sort_values("mean", key=abs, ascending=False)
+blocks.forest(run, further, "Against the first value, all else alike", name="variants", **CHANGE)
+run.show(largest[["which", "labels", "told"]].assign(change=[tell.points(d, 2) for d in largest["difference"]]))
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. Which methods have fewer or more errors than `supervised` is said after Holm's correction over all comparisons
-# of a data set and network. All seeds share their test images.
+# Which methods have fewer or more errors than `supervised` is said after Holm's correction over all comparisons of a data set and network.
+# All seeds share their test images.
 
 
 # %%
-def answer(case):
+def answer(case, choice):
     """What validation chooses of all methods, and what labels alone reach."""
-    best, base = winners[case.name], alone.get(case.name)
-    said = f"**{titles[case.name]}**: validation chooses {named(best.best)}, {tell.percent(best.by_seed(METRIC), 2)} test errors"
-    return said + (f"; of what learns from labels alone {base.best['method']}, {tell.percent(base.by_seed(METRIC), 2)}." if base else ".")
+    how: dict = {"metric": METRIC, "digits": 2, "name": named, "most": 3}
+    if base := alone.get(case):
+        reached = tell.percent(base.by_seed(METRIC), 2)
+        how["then"] = f"Of what learns from labels alone it chooses {base.best['method']}: {reached}."
+    return tell.answer(case.title, choice, "test errors", **how)
 
 
 def hurt(table, what, against):
@@ -279,6 +264,6 @@ def hurt(table, what, against):
         yield f"{what}: {told}"
 
 
-hurts = [sentence for s in settings for sentence in hurt(compared[s.name], titles[s.name], "supervised")]
+hurts = [sentence for s, lines in compared.items() for sentence in hurt(lines, s.title, "supervised")]
 differ = hurt(further, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
-run.close([*(answer(case) for case in cases if case.name in winners), *hurts, *differ])
+run.close([*(answer(*each) for each in winners.items()), *hurts, *differ])

@@ -13,8 +13,7 @@
 #
 # Quality is measured on held-out sequences, all lengths counting alike: bits per target bit (1 is chance) and the share of
 # sequences that are right in every bit. A long sequence costs more than a short one, so quality is shown by iterations and by time
-# steps seen (tokens). Validation sequences choose, test sequences report. Every number is a mean over seeds with Student's 95 %
-# interval; seeds share initial weights and random numbers across schedules, so differences are paired.
+# steps seen (tokens). Seeds share initial weights and random numbers across schedules.
 
 # %%
 import numpy as np
@@ -25,6 +24,7 @@ from analysis.core.choice import choose_each
 from analysis.core.figures.heatmap import raster
 from analysis.core.figures.lifetimes import arrivals
 from analysis.core.figures.scales import MAP
+from analysis.core.settings import stacked
 
 # isort: split
 import matplotlib.pyplot as plt
@@ -64,7 +64,6 @@ called = run.students.assign(curriculum=words, order=words.map([*COLORS].index))
 settings = run.settings(but=[axis for axis in run.axes if axis not in TASK], first=TASK, cells=called, canonical=True)
 students = pd.concat(map(chosen, settings))
 MANY = ["task"] * (len(settings) > 1)  # small panels name it only then
-
 mine = students[["student", "seed", "curriculum", "task"]]
 history = mine.merge(run.history, on=["student", "seed"]).assign(tokens=lambda t: t["tokens"] / 1e6)
 lengths = mine.merge(run.table("lengths").drop_duplicates(["student", "step", "length"]), on=["student", "seed"])
@@ -76,29 +75,31 @@ tested = lengths.dropna(subset=["test_exact"])
 # The two schedules of the assignment and no schedule. By tokens the lines are read off at equal numbers of time steps.
 
 # %%
-QUALITIES = {"bits per target bit (1 is chance)": ("bits", 1), "exact sequences, %": ("exact", 100)}
+EXACT, BITS = "exact sequences, %", "bits per target bit (1 is chance)"
 equally_far = curricula.at_common_points(history, "tokens", ["val_bits", "val_exact"], ["task", "curriculum"])
 curves = pd.concat([t.assign(at=t[x], over=BY[x]) for x, t in (("step", history), ("tokens", equally_far))])
 
 
 def qualities(table, measured):
     """Bits and exact sequences (`what`) on "val" or "test" as one column `value`."""
-    each = [table.assign(what=w, value=scale * table[f"{measured}_{m}"]) for w, (m, scale) in QUALITIES.items()]
-    return pd.concat(each)
+    both = {BITS: f"{measured}_bits", EXACT: f"{measured}_exact"}
+    found = stacked(table, "what", "value", both)
+    return found.assign(value=found["value"] * found["what"].map({BITS: 1, EXACT: 100}))
 
 
 def framed(ax, panel):
     """Labels of a panel that has its own axes; a length not yet trained costs more than chance."""
     highest = panel.table.groupby(["curriculum", "at"])["value"].mean().max()
-    top = 105 if panel.values["what"].startswith("exact") else 1.05 * max(1, highest)
+    top = 105 if panel.values["what"] == EXACT else 1.05 * max(1, highest)
     ax.set(ylim=(0, top), xlabel=panel.values.get("over", "length of the sequence"), ylabel=panel.values["what"])
     ax.grid(alpha=0.25)
 
 
 asked = curves[curves["curriculum"].isin([*ASKED, "uniform"])]
+lines: dict = {"per": "curriculum", "colors": COLORS, "legend": ""}
 blocks.learning(
     run, qualities(asked if len(asked) else curves, "val"), "at", "value", "Validation quality while learning, mean over lengths and seeds, 95 % band",
-    per="curriculum", rows=["task", "what"], columns=["over"], colors=COLORS, marker="", legend="", also=framed, share=False, name="quality",
+    rows=["task", "what"], columns=["over"], marker="", also=framed, share=False, name="quality", **lines,
 )  # fmt: skip
 
 # %% [markdown]
@@ -110,9 +111,9 @@ names = students["curriculum"].unique()
 pairs = pd.concat([curves[curves["curriculum"].isin([name, "uniform"])].assign(what=name) for name in names])
 for unit, figure in zip(BY.values(), ("schedules", "schedules_by_tokens"), strict=True):
     blocks.learning(
-        run, pairs[pairs["over"] == unit], "at", "val_exact", f"Every schedule, by {unit}, 95 % band", per="curriculum",
-        columns=[*MANY, "what"], wrap=4, colors=COLORS, marker="", legend="", xlabel=unit, ylabel="exact validation sequences, %",
-        size=(3.6, 2.8), name=figure, also=lambda ax, panel: ax.grid(alpha=0.25),
+        run, pairs[pairs["over"] == unit], "at", "val_exact", f"Every schedule, by {unit}, 95 % band", columns=[*MANY, "what"], wrap=4,
+        marker="", xlabel=unit, ylabel="exact validation sequences, %", size=(3.6, 2.8), name=figure,
+        also=lambda ax, panel: ax.grid(alpha=0.25), **lines,
     )  # fmt: skip
 
 # %% [markdown]
@@ -181,9 +182,9 @@ def bordered(ax, panel):
 
 
 blocks.learning(
-    run, qualities(tested.assign(at=tested["length"]), "test"), "at", "value", "Test sequences of every length after training", per="curriculum",
-    rows=["task"], columns=["what"], colors=COLORS, legend="", also=bordered, share=False, size=(7, 4.2), name="generalisation",
-    note="dotted: the longest trained length",
+    run, qualities(tested.assign(at=tested["length"]), "test"), "at", "value", "Test sequences of every length after training",
+    rows=["task"], columns=["what"], also=bordered, share=False, size=(7, 4.2), name="generalisation",
+    note="dotted: the longest trained length", **lines,
 )  # fmt: skip
 ranges = curricula.over_ranges(tested, "test_exact")
 final = students.join(ranges, on="student")
@@ -205,8 +206,6 @@ run.show([by_length(*key) for key in results], "Exact test sequences by length")
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open; all of a choice hold together.
-#
 # Published, in kind: training on the target alone fails, uniform is a strong baseline, prediction gain is slightly faster (Graves et
 # al., lengths and repeats 1 to 13); look back and forward is the best made by hand and prediction gain competitive (Collier, Beel);
 # combined or mixed is nearly always best (Zaremba, Sutskever, on programs). Their curricula advance when a stage is learnt, ours by
@@ -252,9 +251,7 @@ def answers(task):
     got = list(exact.index[exact >= 0.99])
     names = tell.listing(got, most=8) or f"the best is {exact.idxmax()} with {100 * exact.max():.1f} %"
     yield f"99 % exact test sequences at trained lengths up to 10: {len(got)} of {tell.count(len(has), 'schedule')}; {names}."
-    best = winner[task]
-    told = tell.choice(best, lambda cell: cell["curriculum"], most=8)
-    yield f"Validation chooses {best.best['curriculum']}: {tell.percent(best.by_seed())} exact test sequences. {told}"
+    yield tell.answer("", winner[task], "exact test sequences", name=lambda cell: cell["curriculum"], most=8)
 
 
 def bandit_sentence(task):

@@ -26,16 +26,16 @@
 # labels), how strokes are drawn and that pools hold as many of each class as of any other were settled in probes with seed 0 that
 # looked at test digits: of these, the accuracies are not independent. The generator starts from these strokes; it took the place of
 # one of pixels whose test accuracy had been seen. Its loss was settled with seed 0 and no test digit: by how close its pictures come
-# to the teachers' statistics, how evenly the teachers see the digits in them, and two looks at validation digits. Every number is a mean over seeds with Student's 95 % interval.
+# to the teachers' statistics, how evenly the teachers see the digits in them, and two looks at validation digits.
 
 # %%
 import numpy as np
 import pandas as pd
 
-from analysis.core import blocks, report, statistics, tell
-from analysis.core.choice import choices, choose, choose_each
-from analysis.core.figures.references import Reference
-from analysis.core.settings import by_seed, find, select
+from analysis.core import blocks, report, tell
+from analysis.core.choice import choices, choose, choose_each, framed
+from analysis.core.figures.references import levels
+from analysis.core.settings import by_seed, select, stacked
 
 # isort: split
 import matplotlib.pyplot as plt
@@ -53,8 +53,8 @@ settings = run.settings(PLANE, ["inputs", "lifting"])
 chosen = choices(settings, PLANE, margin=run.margin)
 groups = list(dict.fromkeys(s.axes["inputs"] for s in settings))
 CELL = ["lifting", *PLANE, *(a for a in settings[0].axes if a not in ("inputs", "lifting"))]
-best = choose_each(run.students, "inputs", CELL, margin=run.margin)
-best_of = {name: best[name] for name in groups if name in best}
+found = choose_each(run.students, "inputs", CELL, margin=run.margin)
+best = {name: found[name] for name in groups if name in found}
 
 # %% [markdown]
 # ## The images
@@ -74,8 +74,7 @@ def draw_images(images):
             for _, picture in shown[shown["number"] == place].iterrows():
                 ax.imshow(np.frombuffer(picture["image"], np.uint8).reshape(28, 28), cmap="gray", vmin=0, vmax=255)
                 ax.set_title(f"{picture['said']} ({100 * picture['probability']:.0f})", fontsize=8.5, pad=2)
-    figure.suptitle(run.title("What the teachers are asked about, and what they say"), fontsize=11)
-    run.figure(figure, "images")
+    run.finish(figure, "images", "What the teachers are asked about, and what they say")
 
 
 if len(run.table("images")):
@@ -95,24 +94,18 @@ plain = [s for s in settings if s.axes["lifting"] == PLAIN]
 
 def of_teachers(metric):
     """A metric of the teachers by seed; they are the same for all inputs."""
-    return by_seed(teachers, metric) if len(teachers) else pd.Series(dtype=float)
+    return by_seed(teachers, metric)
 
 
 JOINED = {how: of_teachers(f"joined_{how}_test_accuracy") for how in ("probability", "entropy", "logit", "energy")}
-levels = [
-    Reference("test digits 0 to 4", 100 * of_teachers("first_share").mean(), color=LOW),
-    Reference("joined by probability", 100 * JOINED["probability"].mean(), color=JOINT),
-]
+HEARD = {"test digits 0 to 4": of_teachers("first_share"), "joined by probability": JOINED["probability"]}
 
 
 def planes(which, heading, **how):
     """Surfaces and numbers of some settings, two in a line."""
-    framed = [frame for s in which if s.name in chosen for frame in chosen[s.name].frames(s.axes)]
+    how |= {"columns": [*which[0].axes], "framed": framed((s, chosen[s]) for s in which if s in chosen), "wrap": 2}
     cells = pd.concat([s.cells for s in which])
-    panels = list(which[0].axes)
-    blocks.plane(
-        run, cells, *PLANE, METRIC, heading, columns=panels, framed=framed, levels=levels if len(teachers) else (), wrap=2, **how
-    )  # fmt: skip
+    blocks.plane(run, cells, *PLANE, METRIC, heading, levels=levels(HEARD, (LOW, JOINT)), **how)
 
 
 if plain:
@@ -124,22 +117,16 @@ if plain:
 
 # %%
 HALVES = {"0 to 4": "test_accuracy_0_4", "5 to 9": "test_accuracy_5_9", "all ten": METRIC}
-
-
-def halves(setting):
-    """The students at the chosen temperature, a line for each half of the digits and for all."""
-    part = select(setting.done, {"temperature": chosen[setting.name].best["temperature"]})
-    return pd.concat([part.assign(**{METRIC: part[metric]}, digits=name) for name, metric in HALVES.items()])
+at_best = [select(s.done, {"temperature": chosen[s].best["temperature"]}) for s in plain if s in chosen]
 
 
 def name_temperature(ax, panel):
-    T = chosen[find(plain, panel.values).name].best["temperature"]
-    ax.set_title(f"{panel.title}, T = {T:.3g}", fontsize=10.5)
+    ax.set_title(f"{panel.title}, T = {panel.table['temperature'].iloc[0]:.3g}", fontsize=10.5)
 
 
-if any(s.name in chosen for s in plain):
+if at_best:
     blocks.learning(
-        run, pd.concat([halves(s) for s in plain if s.name in chosen]), "kd_weight", METRIC, "Test accuracy on each half of the digits",
+        run, stacked(pd.concat(at_best), "digits", METRIC, HALVES), "kd_weight", METRIC, "Test accuracy on each half of the digits",
         per="digits", columns=list(plain[0].axes), colors={"0 to 4": LOW, "5 to 9": HIGH, "all ten": "black"}, name="halves",
         also=name_temperature, size=(5.0, 3.8),
     )  # fmt: skip
@@ -161,31 +148,25 @@ for name in groups:
 # %%
 KINDS = {
     "chosen on validation": "#7A5195", "not chosen": "#CDBBD6", "upper bound, chosen": "#8C6D1F",
-    "upper bound, not chosen": "#DCC98F", "no student: both teachers": JOINT, "published": "0.85",
+    "upper bound, not chosen": "#DCC98F", "no student: both teachers": JOINT,
 }  # fmt: skip
+fixed = {name: by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC) for name in groups}  # nothing chose it
 
 
-def rungs(name, choice):
+def bars(name, choice):
     """The chosen cell of a sort of images, and the cell that nothing chose."""
-    fixed, kind = by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC), "upper bound, " * (name == "real")
-    chose = "chosen" if kind else "chosen on validation"
-    yield blocks.rung(f"{ENTITLED[name]}\n{run.named(choice.best)}", choice.by_seed(), kind + chose, METRIC)
-    yield blocks.rung(f"{ENTITLED[name]}\nnot chosen: {run.named(FIXED)}", fixed, f"{kind}not chosen", METRIC)
+    chose, other = [*KINDS][2:4] if name == "real" else [*KINDS][:2]
+    yield f"{ENTITLED[name]}\n{run.named(choice.best)}", choice.by_seed(), chose
+    yield f"{ENTITLED[name]}\nnot chosen: {run.named(FIXED)}", fixed[name], other
 
 
-rest = [
-    blocks.rung(",\n".join(DAFL[:2]), [DAFL[2]], "published", METRIC),
-    *(
-        blocks.rung(f"both teachers joined by {how}", v, "no student: both teachers", METRIC)
-        for how, v in JOINED.items()
-    ),
-]
-bars = [rung for name, choice in best_of.items() for rung in rungs(name, choice)]
-blocks.ladder(run, [*rest, *bars], METRIC, "Test accuracy on all ten digits", KINDS)
+joined = [(f"both teachers joined by {how}", v, "no student: both teachers") for how, v in JOINED.items()]
+ours = [bar for each in best.items() for bar in bars(*each)]
+theirs = {",\n".join(DAFL[:2]): DAFL[2]}
+blocks.ladder(run, [*joined, *ours], METRIC, "Test accuracy on all ten digits", KINDS, published=theirs)
 
 # %% [markdown]
 # ## What came out
-# Computed from the rows. A rival of what was chosen is as good (within half a point), worse, or open, by intervals that hold for all together.
 
 
 # %%
@@ -204,8 +185,7 @@ def end_sentences():
     first = of_teachers("first_share").mean()
     for weight, half, other, share in ((1.0, "0 to 4", "5 to 9", first), (0.0, "5 to 9", "0 to 4", 1 - first)):
         table = select(run.students, {"lifting": PLAIN, "kd_weight": weight})
-        top = choose(table, ["inputs", "temperature"], by=METRIC) if plain and len(teachers) else None
-        if top:
+        if top := choose(table, ["inputs", "temperature"], by=METRIC) if plain and len(teachers) else None:
             yield (
                 f"Plain loss at λ = {weight:g}: only the teacher of {half} is heard, and it says 0 for every other digit, so no "
                 f"student that follows it can be right on more than the {100 * share:.2f} % of the test digits that are {half}. "
@@ -215,38 +195,33 @@ def end_sentences():
             )
 
 
-def against(a, b):
-    difference = statistics.paired(a, b)
-    return f"{tell.points(difference)}, paired by seed: {tell.moves(difference)}"
-
-
 # %%
-def input_sentence(name):
-    choice = best_of[name]
+def answer(name):
+    """What validation chooses for a sort of images, what the plain loss reaches, and what the cell that nothing chose."""
+    choice, then = best[name], []
     plain_loss = choose(select(run.students, {"inputs": name, "lifting": PLAIN}), CELL)
-    fixed = by_seed(select(run.students, {"inputs": name, **FIXED}), METRIC)
-    said = f"**{tell.capital(ENTITLED[name])}**: validation chooses {run.named(choice.best)}; test accuracy {tell.percent(choice.by_seed())}"
-    if len(teachers):
-        said += f"; against the teachers joined by probability, {against(choice.by_seed(), JOINED['probability'])}"
-    said += f". {tell.choice(choice, run.named, 3)}"
     if plain_loss and plain and choice.best["lifting"] != PLAIN:
-        said += f" Plain loss: {tell.percent(plain_loss.by_seed())} at {run.named(plain_loss.best)}."
-    return said + (f" Without any choice, at {run.named(FIXED)}: {tell.percent(fixed)}." if len(fixed) else "")
+        then += [f"Plain loss: {tell.percent(plain_loss.by_seed())} at {run.named(plain_loss.best)}."]
+    if len(fixed[name]):
+        then += [f"Without any choice, at {run.named(FIXED)}: {tell.percent(fixed[name])}."]
+    joined = {"the teachers joined by probability": JOINED["probability"]}
+    how: dict = {"name": run.named, "most": 3, "against": joined, "then": " ".join(then)}
+    return tell.answer(ENTITLED[name], choice, "test accuracy", **how)
 
 
-def summary_sentences():
+def summary():
     """The best without a real image, and what is lost to the upper bound."""
-    without = [choice.students for name, choice in best_of.items() if name not in ("real", "fashion")]
-    top = choose(pd.concat(without), ["inputs"]) if without else None
-    if top:
-        real = f"; against real images {against(top.by_seed(), best_of['real'].by_seed())}" if "real" in best_of else ""
+    made = [choice.students for name, choice in best.items() if name not in ("real", "fashion")]
+    if top := choose(pd.concat(made), ["inputs"]) if made else None:
+        less = tell.difference(top.by_seed(), best["real"].by_seed()) if "real" in best else ""
+        real = f"; less that of real images, {less}" * bool(less)
         yield f"Without any photographed or scanned image the best are {run.named(top.best)}: {tell.percent(top.by_seed())}{real}."
 
 
 nearest = (
     f"No published number was found for two teachers of half of MNIST without data. The nearest, {DAFL[0]}, {DAFL[1]}: "
-    f"{100 * DAFL[2]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real images do not bring the student to its "
-    "teachers' level."
+    f"{100 * DAFL[2]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real images do not bring "
+    "the student to its teachers' level."
 )
-summary, inputs = [*summary_sentences()], [*map(input_sentence, best_of)]
-run.close([*(summary or inputs), teacher_sentence()], [*end_sentences(), *(inputs if summary else ()), nearest])
+short, inputs = [*summary()], [*map(answer, best)]
+run.close([*(short or inputs), teacher_sentence()], [*end_sentences(), *(inputs if short else ()), nearest])

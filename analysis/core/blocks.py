@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -25,10 +26,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.core import statistics
-from analysis.core.figures.bars import bars
+from analysis.core.figures.bars import bars as horizontal
 from analysis.core.figures.curves import curves, dots
 from analysis.core.figures.heatmap import heatmap, scatter
 from analysis.core.figures.interactive import interactive
+from analysis.core.figures.paths import ringed
 from analysis.core.figures.references import Reference, lines
 from analysis.core.figures.scales import MAP, ends, label, logarithmic, ordered, palette, reach, scattered
 from analysis.core.figures.surface import surface
@@ -38,7 +40,10 @@ from analysis.core.settings import select
 Levels = Sequence[Reference] | Callable[[Mapping[str, Any]], Sequence[Reference]]
 """Levels that all panels are read against, or those of a panel, given the values of its columns."""
 Also = Callable[[Axes, "Panel"], Any]
+Bar = tuple[str, Sequence[float] | pd.Series, str]
+"""What a bar is called, its values by seed (shares as fractions; one value where it is no mean of ours), and what it is."""
 BESIDE = 3  # panels in a line where nothing says otherwise
+PUBLISHED = "published"  # what a bar is that is not ours
 MORE, LESS, TOLD, OPEN = (
     "#D55E00",
     "#009E73",
@@ -88,7 +93,7 @@ def grid(
 
 def plane(
     run: Run, table: pd.DataFrame, x: str, y: str, z: str, heading: str, *, rows: Sequence[str] = (), columns: Sequence[str] = (),
-    framed: Sequence[Mapping[str, Any]] = (), levels: Levels = (), more: Levels = (), limits: tuple[float, float] | None = None,
+    framed: Sequence[Mapping[str, Any]] = (), levels: Levels = (), more: Levels = (), limits: tuple[float, float | None] | None = None,
     colors: tuple[float, float] | None = None, surfaces: bool = True, turn: bool = True, name: str = "heatmaps", suffix: str = "",
     digits: int = 1, note: str = "", wrap: int = BESIDE, also: Also | None = None, framing: str = "chosen on validation",
 ) -> None:  # fmt: skip
@@ -97,7 +102,8 @@ def plane(
 
     framed: cells that are outlined, each with values of panels and of x, y, and perhaps its `state` (see `Choice.frames`);
     `framing` says what the frame means. levels: planes of
-    the surfaces; more: further ones of those to turn. limits: of the z axis (0 to 100 for shares); colors: of the colours (round
+    the surfaces; more: further ones of those to turn. limits: of the z axis (0 to 100 for shares; an end that is None leaves room for
+    all means and levels); colors: of the colours (round
     numbers around all means). digits: of the numbers.
     """
     shown = panels(run, table, rows, columns, wrap)
@@ -111,7 +117,9 @@ def plane(
     ]
     numbers = all(pd.api.types.is_numeric_dtype(table[axis]) for axis in (x, y))
     if surfaces and numbers and any(min(t[x].nunique(), t[y].nunique()) > 1 for t in means):
-        span = limits or ((0, 100) if ends(z) else colors)
+        known = [pd.concat(means)[z].max(), *(level.value for panel in shown for level in _of(levels, panel))]
+        low, high = limits or ((0, 100) if ends(z) else colors)
+        span = low, (1.15 * max(known) if high is None else high)
         _surfaces(run, shown, means, (x, y, z), heading, frames, levels, span, colors, note, suffix, wrapped=not rows)
         for panel, mean, cells in zip(shown, means, frames, strict=True) if turn else ():
             title = f"{heading}: {panel.title}\n{run.subtitle}" if panel.title else f"{heading}\n{run.subtitle}"
@@ -133,8 +141,7 @@ def plane(
     scale = plt.cm.ScalarMappable(plt.Normalize(*colors), MAP)
     figure.colorbar(scale, ax=axes, label=label(z), shrink=0.7)
     heading = _keyed(heading, f"framed: {framing}", frames, {"as good": "thin", "open": "dashed"})
-    figure.suptitle(run.title(heading, note), fontsize=11)
-    run.figure(figure, name + suffix)
+    run.finish(figure, name + suffix, heading, note)
 
 
 def learning(
@@ -142,22 +149,23 @@ def learning(
     colors: Mapping[str, Any] | None = None, levels: Levels = (), limits: tuple[float | None, float | None] | None = None,
     log: bool = False, marker: str = "o", name: str = "learning", note: str = "", wrap: int = BESIDE, also: Also | None = None,
     xlabel: str = "", ylabel: str = "", legend: str | None = None, size: tuple[float, float] = (6.4, 4.2), share: Any = True,
-    summary: Callable[[pd.DataFrame, list[str], str], pd.DataFrame] | None = None,
+    framed: Sequence[Mapping[str, Any]] = (),
 ) -> None:  # fmt: skip
     """<name>.png: means of y over x, a line with its interval for each value of `per`; points where x is of a search.
 
     colors: of the values of `per`, in the order they are drawn; `scales.palette` unless given. limits: of the y axis (0 to 100 for
-    shares). log: a logarithmic x axis. legend: its title, `per` in words unless given. share: see `sharey` of plt.subplots.
-    summary: what makes the lines of a table, if it is not means that are drawn.
+    shares); where one is None, it leaves room for all lines and levels. log: a logarithmic x axis. legend: its title, `per` in words
+    unless given. share: see `sharey` of plt.subplots. framed: as of `plane`; the chosen ones are ringed.
     """
     shown = panels(run, table, rows, columns, wrap)
     if not shown:
         return
     figure, axes = grid(shown, *size, sharey=share)
     tints = colors or palette(ordered(table[per]))  # the same in all panels
+    rings = [cell for cell in framed if cell.get("state") == "chosen" and {x, per} <= cell.keys()]
     for panel, ax in zip(shown, axes, strict=True):
         by, holes = [per, x], x in run.axes  # what was planned and has no result breaks a line
-        mean = summary(panel.table, by, y) if summary else statistics.summarise(panel.table, by, y, holes)
+        mean = statistics.summarise(panel.table, by, y, holes)
         apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
         if len(mean) > 4 and apart:  # a search: its points lie on no line
             quarters = _quarters(mean, per)
@@ -167,15 +175,18 @@ def learning(
         if log:
             logarithmic(ax, "x")
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
+        ringed(panel.table, x, y, per, tints, rings, ax)
+        ax.dataLim.update_from_data_y([level.value for level in _of(levels, panel)], ignore=False)
     for panel, ax in zip(shown, axes, strict=True):  # an open limit is that of all panels which share the axis
-        if limits or ends(y):
+        ax.autoscale_view(scalex=False)
+        if limits != (None, None) and (limits or ends(y)):
             ax.set_ylim(*(limits or (0, 101)))
         if also:
             also(ax, panel)
         lines(_of(levels, panel), ax)
     _legend(figure, axes, label(per) if legend is None else legend)
-    figure.suptitle(run.title(heading, _sourced(note, levels, shown)), fontsize=11)
-    run.figure(figure, name)
+    heading = f"{heading}; ring: chosen on validation" if rings else heading
+    run.finish(figure, name, heading, _sourced(note, levels, shown))
 
 
 def facets(
@@ -196,8 +207,7 @@ def facets(
     _legend(figure, axes, legend)
     if scale is not None:
         figure.colorbar(scale, ax=axes, label=unit, shrink=0.8)
-    figure.suptitle(run.title(heading, note), fontsize=11)
-    run.figure(figure, name)
+    run.finish(figure, name, heading, note)
 
 
 def drawn(figure: Callable[..., Any], *how: Any) -> Also:
@@ -209,18 +219,23 @@ def drawn(figure: Callable[..., Any], *how: Any) -> Also:
     return draw
 
 
-def rung(name: str, values: pd.Series | Sequence[float], kind: str, metric: str) -> pd.DataFrame:
-    """The lines of one bar of a ladder: values by seed (one value where it is published), shares as fractions."""
-    return pd.DataFrame({"name": name, "kind": kind, metric: list(values)})
+def nought(ax: Axes, panel: Panel) -> None:
+    """A line at 0, for differences, and an axis that holds it."""
+    ax.axhline(0, color="0.5", linewidth=0.8, zorder=0)
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 0), max(high, 0))
 
 
 def ladder(
-    run: Run, rungs: Sequence[pd.DataFrame], metric: str, heading: str, kinds: Mapping[str, str], *, limit: float | None = None,
-    descending: bool | None = False, digits: int = 1, name: str = "ladder", note: str = "",
+    run: Run, bars: Sequence[Bar], metric: str, heading: str, kinds: Mapping[str, str], *, published: Mapping[str, float] = MappingProxyType({}),
+    limit: float | None = None, descending: bool | None = False, digits: int = 1, name: str = "ladder", note: str = "",
 ) -> None:  # fmt: skip
-    """<name>.png: bars from 0 with intervals, ours beside published ones, the least on top (`descending`: the greatest; None: in
-    their order). kinds: {what a bar is: its colour}, which make the legend. limit: end of the axis (100 for shares)."""
-    table = pd.concat([each for each in rungs if len(each)], ignore_index=True).dropna(subset=[metric])
+    """<name>.png: bars from 0 with intervals, the least on top (`descending`: the greatest; None: in their order); one without values is
+    left out. kinds: {what a bar is: its colour}, which make the legend. published: what others found, as fractions where it is a share,
+    by what it is called. limit: end of the axis (100 for shares)."""
+    rungs = [*bars, *((text, [value], PUBLISHED) for text, value in published.items())]
+    lines = [(text, kind, value) for text, values, kind in rungs for value in values]
+    table, kinds = pd.DataFrame(lines, columns=["name", "kind", metric]).dropna(), {**kinds, PUBLISHED: "0.85"}
     means = statistics.summarise(table, ["name", "kind"], metric)
     if descending is None:
         order = {key: i for i, key in enumerate(dict.fromkeys(table["name"]))}
@@ -233,14 +248,13 @@ def ladder(
     )
     heights = means["name"].str.count("\n") + 1
     figure, ax = plt.subplots(figsize=(10, 0.34 * heights.sum() + 0.16 * len(means) + 1.6), layout="constrained")
-    bars(means, "name", metric, hue="color", limit=end, ax=ax, digits=digits)
+    horizontal(means, "name", metric, hue="color", limit=end, ax=ax, digits=digits)
     used = [kind for kind in kinds if kind in set(means["kind"])]
     if len(used) > 1:
         figure.legend(
             handles=[Patch(color=kinds[k], label=k) for k in used], loc="outside lower center", ncols=4, fontsize=9
         )
-    figure.suptitle(run.title(heading, note), fontsize=11)
-    run.figure(figure, name)
+    run.finish(figure, name, heading, note)
 
 
 def forest(
@@ -254,6 +268,8 @@ def forest(
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
     shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
+    if not shown:
+        return
     sides = {"less": (MORE, LESS), "more": (LESS, MORE)}.get(better, (TOLD, TOLD))
     tint = dict(zip(("more", "less"), sides, strict=True))
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
@@ -289,8 +305,7 @@ def forest(
     marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
     named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles=[*marks, *named.values()], loc="outside lower center", ncols=3, fontsize=9)
-    figure.suptitle(run.title(heading, note), fontsize=11)
-    run.figure(figure, name)
+    run.finish(figure, name, heading, note)
 
 
 def intervals(
@@ -332,8 +347,7 @@ def intervals(
         if also:
             also(ax, panel)
     _legend(figure, axes, "")
-    figure.suptitle(run.title(heading, note), fontsize=11)
-    run.figure(figure, name)
+    run.finish(figure, name, heading, note)
 
 
 def beside(i: int, count: int) -> float:
@@ -378,8 +392,7 @@ def _surfaces(
     if wrapped:
         _centre_last(axes)
     heading = _keyed(heading, "star: chosen on validation", frames, {"as good": "white", "open": "grey"})
-    figure.suptitle(run.title(heading, _sourced(note, levels, shown)), fontsize=11)
-    run.figure(figure, "surfaces" + suffix)
+    run.finish(figure, "surfaces" + suffix, heading, _sourced(note, levels, shown))
 
 
 def _keyed(heading: str, chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], looks: Mapping[str, str]) -> str:

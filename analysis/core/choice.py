@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,10 +109,16 @@ def choices(
     among: Sequence[str],
     heard: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
     **how: Any,
-) -> dict[str, Choice]:
-    """A choice for each setting that has any, by its name. heard: of a setting's students those among which is chosen."""
-    found = {s.name: choose(heard(s.students), among, **how) for s in settings}
-    return {name: choice for name, choice in found.items() if choice}
+) -> dict[Setting, Choice]:
+    """A choice for each setting that has any. heard: of a setting's students those among which is chosen."""
+    found = {setting: choose(heard(setting.students), among, **how) for setting in settings}
+    return {setting: choice for setting, choice in found.items() if choice}
+
+
+def framed(chosen: Mapping[Setting, Choice] | Iterable[tuple[Setting, Choice]]) -> list[dict[str, Any]]:
+    """The `frames` of all choices, each with the axes of its setting."""
+    pairs = chosen.items() if isinstance(chosen, Mapping) else chosen
+    return [frame for setting, choice in pairs for frame in choice.frames(setting.axes)]
 
 
 def choose_each(table: pd.DataFrame, per: str, among: Sequence[str], **how: Any) -> dict[Any, Choice]:

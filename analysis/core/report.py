@@ -85,7 +85,7 @@ class Run:
         stands in one setting only.
         """
         lines = cells if cells is not None else self.students if canonical else self.cells
-        return split(lines, self.history if canonical else self.rows, but, self.axes, first)
+        return split(lines, self.history if canonical else self.rows, but, self.axes, first, self.named)
 
     @property
     def asked(self) -> pd.DataFrame:
@@ -124,6 +124,13 @@ class Run:
             return pd.DataFrame()
         return records.read(self.path, name)
 
+    def show_classes(self) -> bool:
+        """Whether the images are of the user's own; then their classes are shown, and how many images each has."""
+        classes = self.table("classes")
+        if len(classes):
+            self.show(classes[["label", "class", "train", "val", "test"]], "The classes, and how many images each has")
+        return len(classes) > 0
+
     @property
     def subtitle(self) -> str:
         """Data variant, number of seeds, preset and run: what every title must say."""
@@ -140,6 +147,11 @@ class Run:
     def title(self, heading: str, note: str = "") -> str:
         """The title of a figure: what it shows, of which data and run, and how to read it."""
         return "\n".join(filter(None, (heading, self.subtitle, note)))
+
+    def finish(self, figure: Figure, name: str, heading: str, note: str = "") -> None:
+        """Gives a figure its title, saves and shows it."""
+        figure.suptitle(self.title(heading, note), fontsize=11)
+        self.figure(figure, name)
 
     def figure(self, figure: Figure, name: str) -> None:
         """Saves figures/<name>.png and shows it."""
@@ -162,9 +174,9 @@ class Run:
         box = TURN.format(**said, state="", height="640px")
         _show({"text/html": box, "text/plain": path.name}, figure=path.name, turns=path.name)
 
-    def show(self, lines: pd.DataFrame | Sequence[Mapping[str, Any]], heading: str = "") -> None:
+    def show(self, lines: pd.DataFrame | Iterable[Mapping[str, Any]], heading: str = "") -> None:
         """A table to read, its texts escaped, blank where a line lacks a column; nothing where there are no lines."""
-        table = pd.DataFrame(lines)
+        table = lines if isinstance(lines, pd.DataFrame) else pd.DataFrame([*lines])
         if table.empty:
             return
         text = f"<h4>{html.escape(heading)}</h4>" * bool(heading) + table.to_html(
@@ -210,11 +222,8 @@ class Run:
         short, long = [*self.warnings(), *answer, *self.caveats()], list(details)
         for mark, sentences in (("answer", short), ("details", long)):
             if sentences:
-                _show(
-                    {"text/markdown": _bullets(sentences), "text/plain": "\n".join(sentences)},
-                    None,
-                    **{mark: sentences},
-                )
+                said = f"{_bullets(sentences)}\n\n{READING}" if mark == "answer" else _bullets(sentences)
+                _show({"text/markdown": said, "text/plain": "\n".join(sentences)}, None, **{mark: sentences})
         self._protocol()
 
     def _protocol(self) -> None:
@@ -273,6 +282,13 @@ def put(path: Path, content: bytes) -> None:
         new.unlink(missing_ok=True)
         raise
 
+
+READING = (
+    "*How to read it.* All is computed from the rows of the run. Validation chooses, test reports. A number is a mean over seeds "
+    "with Student's 95 % interval, unless another is named; a difference is paired by seed. A rival of what was chosen is as "
+    "good (within the margin named), worse, or open (more seeds may tell), by intervals that hold for all rivals together."
+)
+"""What holds on every page, said once in each report."""
 
 TURN = (
     '<details class="turn"{state}><summary>{caption} (to turn)</summary><div style="height:{height}"></div>'
@@ -555,7 +571,7 @@ def _answer_first(notebook: NotebookNode) -> NotebookNode:
     title, _, prose = moved.cells[0].source.partition("\n")
     answer = _bullets(marked(moved, "answer"))
     moved.cells[0] = new_markdown_cell(title)
-    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}\n\n### The question\n{prose}")]
+    moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}\n\n{READING}\n\n### The question\n{prose}")]
     protocol = new_code_cell(outputs=[o for o in last.outputs if "protocol" in _marks(o)])
     last.outputs = [o for o in last.outputs if "details" in _marks(o)]
     moved.cells += [new_markdown_cell("## How the networks were made and trained"), protocol]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """The rows of one combination of everything that is not being compared.
 
     axes: that combination, as far as it distinguishes settings of the run. cells: its planned grid points with the last
-    evaluation of the student that answers each, NaN where it has no result. rows: all evaluations.
+    evaluation of the student that answers each, NaN where it has no result. rows: all evaluations. title: the axes in words.
     """
 
     axes: Mapping[str, Any]
     cells: pd.DataFrame = field(repr=False)
     rows: pd.DataFrame = field(repr=False)
+    title: str = ""
 
     @property
     def name(self) -> str:
@@ -51,19 +52,20 @@ def split(
     but: Sequence[str],
     order: Mapping[str, Sequence],
     first: Sequence[str] = (),
+    named: Callable[[Mapping[str, Any]], str] = lambda axes: "",
 ) -> list[Setting]:
     """A setting for each combination of the axes that vary, other than those in `but` and the seed; those in `first` are named
     even where they do not vary, and before the others.
 
-    order: the axes of the run with their planned values, which is how settings are sorted.
+    order: the axes of the run with their planned values, which is how settings are sorted. named: axes in words.
     """
     keys = [*first, *varied(cells, [a for a in order if a not in (*first, *but)])]
     if not keys:
-        return [Setting({}, cells, rows)]
+        return [Setting({}, cells, rows, named({}))]
     found = []
     for values, part in cells.groupby(keys, sort=False):
         axes = dict(zip(keys, values, strict=True))
-        found.append(Setting(axes, part, select(rows, axes)))
+        found.append(Setting(axes, part, select(rows, axes), named(axes)))
     ranks = {name: {value: i for i, value in enumerate(values)} for name, values in order.items()}
     return sorted(found, key=lambda setting: [ranks.get(k, {}).get(v, 0) for k, v in setting.axes.items()])
 
@@ -99,14 +101,18 @@ def once(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop_duplicates(["student", "seed"])
 
 
-def stacked(table: pd.DataFrame, what: str, value: str, metrics: Mapping[str, str]) -> pd.DataFrame:
-    """The lines once for each of the metrics {name: column}: its name in the column `what`, what it is in the column `value`."""
+def stacked(table: pd.DataFrame, what: str, value: str, metrics: Mapping[str, str] | Sequence[str]) -> pd.DataFrame:
+    """The lines once for each of the metrics {name: column}: its name in the column `what`, what it is in the column `value`. Columns
+    alone are their own names."""
+    metrics = metrics if isinstance(metrics, Mapping) else {metric: metric for metric in metrics}
     columns: list[dict[str, Any]] = [{what: name, value: table[metric]} for name, metric in metrics.items()]
     return pd.concat([table.assign(**each) for each in columns])
 
 
 def by_seed(table: pd.DataFrame, metric: str) -> pd.Series:
-    """A metric by seed; cells that share a student count it once."""
+    """A metric by seed; cells that share a student count it once. Of a table without lines, which may lack columns, nothing."""
+    if table.empty:
+        return pd.Series(dtype=float)
     key = ["student"] if "student" in table else []
     return table.dropna(subset=[metric]).drop_duplicates([*key, "seed"]).groupby("seed")[metric].mean()
 

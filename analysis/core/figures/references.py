@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 
@@ -31,6 +33,12 @@ class Reference:
     @property
     def style(self) -> str:
         return "--" if self.source else "-"
+
+
+def levels(values: Mapping[str, pd.Series], colors: Sequence[str] = ("0.25",), digits: int = 1) -> list[Reference]:
+    """Our own levels in per cent: the means of those that were measured. values: shares by seed, by what they are called."""
+    found = zip(values.items(), cycle(colors), strict=False)
+    return [Reference(name, 100 * v.mean(), color=color, digits=digits) for (name, v), color in found if len(v)]
 
 
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:

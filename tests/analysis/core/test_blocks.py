@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rc_context
+from matplotlib.collections import PathCollection
 from matplotlib.markers import CARETDOWNBASE
 from matplotlib.patches import Rectangle
 
@@ -170,6 +171,39 @@ def test_of_a_table_without_lines_nothing_is_drawn(run):
     assert not drawn and not turned
 
 
+def test_an_open_limit_leaves_room_for_lines_and_levels(run):
+    made, drawn, _ = run
+    one = made.cells[(made.cells["view"] == "target") & (made.cells["labels"] == "500")]
+    high = [Reference("above all lines", 95.0)]
+    blocks.learning(made, one, "temperature", "test_accuracy", "x", per="kd_weight", levels=high, limits=(0, None))
+    low, top = drawn["learning"].axes[0].get_ylim()
+    assert low == 0 and 95 < top < 105
+    blocks.plane(made, one, "temperature", "kd_weight", "test_accuracy", "x", levels=high, limits=(0, None))
+    assert drawn["surfaces"].axes[0].get_zlim() == pytest.approx((0, 1.15 * 95))
+
+
+def test_lines_have_a_ring_around_what_was_chosen_and_say_so(run):
+    made, drawn, _ = run
+    best, other = ({"temperature": 4.0, "kd_weight": 0.5, "state": state} for state in ("chosen", "open"))
+    heard = {"kd_weight": 0.0, "state": "chosen"}  # no temperature plays a part: there is no place for a ring
+    framed = [{**best, "view": "target", "labels": "500"}, {**other, "view": "target", "labels": "all"}, heard]
+    sides = {"per": "kd_weight", "columns": ["view", "labels"], "framed": framed}
+    blocks.learning(made, made.cells, "temperature", "test_accuracy", "x", **sides)
+    first, *others = panels_of(drawn["learning"])
+    (ring,) = [c for c in first.collections if isinstance(c, PathCollection)]
+    assert ring.get_offsets()[0].tolist() == pytest.approx([2, 100 * accuracy("target", "500", 4.0, 0.5, 1)])
+    assert not [c for ax in others for c in ax.collections if isinstance(c, PathCollection)]
+    assert "ring: chosen on validation" in drawn["learning"].get_suptitle()
+
+
+def test_nought_is_in_sight():
+    ax = pyplot.figure().add_subplot()
+    ax.plot([0, 1], [-3, -2])
+    blocks.nought(ax, None)
+    assert ax.get_ylim()[0] < -3 and ax.get_ylim()[1] >= 0 and ax.lines[-1].get_ydata() == [0, 0]
+    pyplot.close("all")
+
+
 def test_facets_have_the_scale_of_their_colours_beside_them(run):
     made, drawn, _ = run
     scale = pyplot.cm.ScalarMappable(pyplot.Normalize(0, 7))
@@ -179,12 +213,9 @@ def test_facets_have_the_scale_of_their_colours_beside_them(run):
 
 def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
     made, drawn, _ = run
-    kinds = {"ours": "#0072B2", "published": "0.85", "unused": "red"}
-    rungs = [
-        blocks.rung("good", [0.8, 0.9, 0.85], "ours", "test_accuracy"), blocks.rung("paper", [0.7], "published", "test_accuracy"),
-        blocks.rung("poor", pd.Series([0.1, 0.2]), "ours", "test_accuracy"), blocks.rung("none", [], "ours", "test_accuracy"),
-    ]  # fmt: skip
-    blocks.ladder(made, rungs, "test_accuracy", "x", kinds)
+    kinds = {"ours": "#0072B2", "unused": "red"}
+    bars = [("good", [0.8, 0.9, 0.85], "ours"), ("poor", pd.Series([0.1, 0.2]), "ours"), ("none", [], "ours")]
+    blocks.ladder(made, bars, "test_accuracy", "x", kinds, published={"paper": 0.7})
     (ax,) = drawn["ladder"].axes
     widths = {t.get_text(): bar.get_width() for t, bar in zip(ax.get_yticklabels(), ax.patches, strict=True)}
     assert widths == pytest.approx({"poor": 15, "paper": 70, "good": 85}) and ax.get_xlim() == (0, 100)
@@ -228,10 +259,8 @@ def test_intervals_lie_side_by_side_and_end_in_an_arrow_where_the_axis_cuts_them
 @pytest.fixture
 def drawn():
     """The figure that `intervals` makes of errors by seed, {(place, way): shares}."""
-    made = []
-    run: Any = SimpleNamespace(
-        axes={}, named=str, title=lambda *words: "", figure=lambda figure, name: made.append(figure)
-    )
+    made: list = []
+    run: Any = SimpleNamespace(axes={}, named=str, finish=lambda figure, *words: made.append(figure))
 
     def draw(values, **how):
         lines = [(x, way, v) for (x, way), found in values.items() for v in found]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core.choice import choices, choose, choose_each, chosen_by_each_seed
+from analysis.core.choice import choices, choose, choose_each, chosen_by_each_seed, framed
 from analysis.core.settings import evaluations, split
 
 
@@ -114,7 +114,10 @@ def test_settings_are_never_mixed_and_each_has_its_own_choice():
     settings = split(rows, rows, ["cell"], {"cell": ["a", "b"], "network": ["cnn", "mlp"], "seed": [0, 1]})
     assert [s.axes for s in settings] == [{"network": "cnn"}, {"network": "mlp"}]
     found = choices(settings, ["cell"], by="val", report="test")
-    assert {name: choice.best["cell"] for name, choice in found.items()} == {"cnn": "a", "mlp": "b"}
+    assert {setting.name: choice.best["cell"] for setting, choice in found.items()} == {"cnn": "a", "mlp": "b"}
+    assert list(found) == settings
+    framed_here = [(frame["network"], frame["cell"]) for frame in framed(found) if frame["state"] == "chosen"]
+    assert framed_here == [("cnn", "a"), ("mlp", "b")] and framed([]) == []
     heard = choices(settings, ["cell"], lambda students: students[students["cell"] == "a"], by="val", report="test")
     assert {choice.best["cell"] for choice in heard.values()} == {"a"}
 

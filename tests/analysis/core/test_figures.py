@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from analysis.core.figures.bars import bars
 from analysis.core.figures.crossing import crossing
 from analysis.core.figures.curves import curves
+from analysis.core.figures.gradients import DEVIATIONS, EXACT, LIMIT, PROBE, SCALED, gaussian, theory
 from analysis.core.figures.heatmap import heatmap, raster, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.measures import measures
-from analysis.core.figures.references import Reference, spread
+from analysis.core.figures.references import Reference, levels, spread
 from analysis.core.figures.scales import decades, palette, positions, reach, whiskers
 from analysis.core.figures.surface import surface
 from analysis.core.statistics import summarise
@@ -129,6 +130,37 @@ def test_labels_of_references_do_not_overlap_and_keep_their_order():
     at = spread([95.5, 95.9, 99.1, 52.0, 95.7], 5, 0, 100)
     assert np.diff(np.sort(at)).min() >= 5 - 1e-9 and at.max() <= 100
     assert list(np.argsort(at)) == list(np.argsort([95.5, 95.9, 99.1, 52.0, 95.7]))
+
+
+def test_levels_are_the_means_of_what_was_measured_each_in_its_colour():
+    values = {"teacher": pd.Series([0.9, 0.92]), "missing": pd.Series(dtype=float), "student": pd.Series([0.8])}
+    found = levels(values, ["red", "green", "blue"], digits=2)
+    assert [(r.text, r.color) for r in found] == [("teacher 91.00", "red"), ("student 80.00", "blue")]
+
+
+def test_theory_and_knees_lie_on_what_was_measured():
+    """The norm falls as the limit does: crosses and dashes on it, T^2 makes both level, the knee is ringed where it is."""
+    probes = np.array([1.0, 2.0, 4.0])
+    law = {EXACT: -2 * np.log10(probes), LIMIT: -2 * np.log10(probes), SCALED: 0.0}
+    table = pd.concat([pd.DataFrame({"stage": "end", "seed": seed, PROBE: probes, **law}) for seed in (0, 1)])
+    ax = pyplot.figure().add_subplot()
+    theory(table, SCALED, {"end": 2.0}, {"end": "red"}, ax)
+    crosses, dashed, ring = ax.lines[:3]
+    assert crosses.get_ydata() == pytest.approx(0) and dashed.get_ydata() == pytest.approx(0)
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (1, 0) and ax.texts[0].get_text() == "knee, end: T = 2"
+    plain = pyplot.figure().add_subplot()
+    theory(table.assign(norm=0.0), "norm", {"end": 2.0}, {"end": "red"}, plain)
+    assert plain.lines[0].get_ydata() == pytest.approx(law[EXACT]) and not plain.texts
+    pyplot.close("all")
+
+
+def test_slopes_of_gaussian_logits_near_the_law_and_name_their_deviations():
+    probes, ax = np.array([1.0, 2.0, 64.0, 128.0]), pyplot.figure().add_subplot()
+    found = pd.DataFrame({"stage": "end", "seed": [0, 1], DEVIATIONS[0]: [1.0, 3.0], DEVIATIONS[1]: [3.0, 5.0]})
+    gaussian(found, probes, {"end": "red"}, ax)
+    assert ax.lines[3].get_ydata()[-1] == pytest.approx(-2, abs=0.02) and len(ax.lines) == 5
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["end: deviation 2.0 (student), 4.0 (teacher)"]
+    pyplot.close("all")
 
 
 def test_published_references_say_so(table):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core.settings import changed, each_against, each_further, stacked
+from analysis.core.settings import by_seed, changed, each_against, each_further, split, stacked
 
 LINES = pd.DataFrame(
     [("off", 1, 0, 0.5), ("off", 1, 1, 0.6), ("on", 1, 0, 0.7), ("on", 1, 1, 0.9), ("on", 2, 0, 0.4)],
@@ -27,6 +27,22 @@ def test_a_table_is_stacked_once_for_each_metric():
     found = stacked(table, "what", "value", {"first": "a", "second": "b"})
     assert found["what"].tolist() == ["first"] * 2 + ["second"] * 2 and found["value"].tolist() == [0.1, 0.2, 0.3, 0.4]
     assert found["seed"].tolist() == [0, 1, 0, 1] and list(table) == ["seed", "a", "b"]
+    assert stacked(table, "what", "value", ["a", "b"])["what"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_a_setting_has_its_axes_as_its_title_and_no_two_are_one():
+    cells = LINES.assign(status="done")
+    found = split(
+        cells, cells, ["method"], {"labels": [1, 2], "method": ["off", "on"]}, named=lambda axes: f"{axes} said"
+    )
+    assert [s.title for s in found] == ["{'labels': 1} said", "{'labels': 2} said"]
+    assert len({*found, *split(cells, cells, ["method"], {"labels": [1, 2]})}) == 4, "keys of tables, each itself alone"
+
+
+def test_a_table_without_lines_has_nothing_by_seed_and_one_without_the_column_is_an_error():
+    assert by_seed(pd.DataFrame(), "metric").empty
+    with pytest.raises(KeyError):
+        by_seed(LINES, "another")
 
 
 def test_each_further_value_is_compared_with_the_first_where_all_else_is_alike():

@@ -54,6 +54,23 @@ def test_what_is_judged_together_is_said_each_with_its_corrected_p():
     assert said["alike"].endswith("): a tie (p = 1)") and tell.against({}, base) == {}
 
 
+def test_the_answer_is_what_validation_chose_what_it_reaches_and_against_what():
+    found = choose(cells(CLEAR), ["cell"])
+    against = {"the baseline": pd.Series([0.80, 0.81, 0.81]), "nothing": pd.Series(dtype=float)}
+    said = tell.answer("500 labels", found, name=name, against=against, more="more", lead=False, then="So it ends.")
+    assert said == (
+        "**500 labels**: validation chooses cell a: 90.5 % (95 % interval 89.3 to 91.7, n = 3) on test; less the baseline, "
+        "+9.8 points (+9.1 to +10.6): more. It stands out: its 2 rivals are all worse. So it ends."
+    )
+    assert tell.answer("", found, "of them", name=name, metric="val_accuracy", digits=2).startswith(
+        "Validation chooses cell a: 90.50 % (95 % interval 89.26 to 91.74, n = 3) of them. It stands out"
+    )
+
+
+def test_seeds_that_nobody_shares_have_no_difference():
+    assert tell.difference(pd.Series([0.8], [1]), pd.Series([0.7], [2])) == "no seed in common"
+
+
 def test_numbers_that_are_no_shares():
     i = Interval(107.2, -3.0, 132.4, 3)
     assert tell.number(i, least=0) == "107 (0 to 132)" and tell.number(Interval(5.0, math.nan, math.nan, 1)) == "5"
