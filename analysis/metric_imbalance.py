@@ -11,7 +11,6 @@
 # of positives, does not enter them. It enters what mixes the classes: of all cases q = π T + (1 - π) F are called positive.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -20,6 +19,9 @@ from analysis.core.figures import imbalance as figures
 from analysis.core.figures.scales import ordered, palette, positions
 from analysis.core.imbalance import TERMS
 from analysis.core.settings import select, stacked
+
+# isort: split
+import matplotlib.pyplot as plt
 
 RULES = {
     "fixed": "fixed threshold",

@@ -1,11 +1,13 @@
 """Which metrics of a classifier are sensitive to class imbalance?
 
-A classifier stays as it is and the share of positives (prevalence) falls from 0.5 to 0.001: which of accuracy, precision, recall,
-specificity, F_beta, MCC, kappa, ROC-AUC, PR-AUC, Brier score and others move, by which term, and what else moves when the threshold
-follows the prevalence? Simulated normal scores, whose theory is known, and logistic regression of MNIST's digits, one against the rest.
+A classifier stays as it is and the share of positives (prevalence) falls from 0.5 to 0.001: which of accuracy,
+precision, recall, specificity, F_beta, MCC, kappa, ROC-AUC, PR-AUC, Brier score and others move, by which term, and
+what else moves when the threshold follows the prevalence? Simulated normal scores, whose theory is known, and
+logistic regression of MNIST's digits, one against the rest.
 
-Expected (full data, 5 seeds): with a fixed threshold recall, specificity, balanced accuracy, G-mean and ROC-AUC stay; at prevalence 0.001
-precision has 0.014 of its value at balance, F1 0.033, PR-AUC 0.11, MCC 0.14. A threshold that follows the prevalence moves all but ROC-AUC.
+Expected (full data, 5 seeds): with a fixed threshold recall, specificity, balanced accuracy, G-mean and ROC-AUC stay;
+at prevalence 0.001 precision has 0.014 of its value at balance, F1 0.033, PR-AUC 0.11, MCC 0.14. A threshold that
+follows the prevalence moves all but ROC-AUC.
 
     python studies/metric_imbalance.py
 """
@@ -60,8 +62,8 @@ STUDY = Study(
             *RULES,
             limit=one_of(*RULES),
             help=(
-                "How the threshold is set: 5 % of negatives above it, whatever the prevalence; a probability of one half; the "
-                "most F1 on validation; as many called positive as there are."
+                "How the threshold is set: 5 % of negatives above it, whatever the prevalence; a probability of one "
+                "half; the most F1 on validation; as many called positive as there are."
             ),
         ),
         "seed": grid(*range(5), help="The test sets, and the classifier of digits."),
