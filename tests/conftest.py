@@ -1,8 +1,16 @@
 """Tests keep their cache to themselves and use no network."""
 
 import os
+import signal
 
 import pytest
+
+
+def pytest_configure(config):
+    """Tests that interrupt need what they start to hear it, also where the tests run in the background or under nohup."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
