@@ -89,8 +89,11 @@ def test_an_interrupted_race_goes_on_to_the_same_rows(go, tmp_path, monkeypatch,
 
     monkeypatch.setattr(Toy, "before", staticmethod(before))
     if not (child := os.fork()):
-        go("--decide", code=130, storage=tmp_path / "part")
-        os._exit(0)
+        try:
+            go("--decide", code=130, storage=tmp_path / "part")
+            os._exit(0)
+        finally:
+            os._exit(1)  # not on into the tests of its parent
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert ended == (0 if number == signal.SIGINT else -number)
     part = records.read(next((tmp_path / "part").glob("toy/*")))
