@@ -31,10 +31,10 @@ AT_THRESHOLD = (
 OF_SCORES = ("roc_auc", "pr_auc", "brier", "log_loss")
 METRICS = (*AT_THRESHOLD, *OF_SCORES)
 FALSE_POSITIVES = 0.05  # share of the negatives that the fixed threshold lets pass
-LEAST = 5  # positives that a test set must have
+LEAST = 3  # positives that a test set must have: the fewest of the shipped sample at the lowest prevalence are four
 NATURAL = 0.1  # prevalence of a digit among MNIST's, about
 STEPS, BATCH, LR = 2000, 128, 2e-3  # of the classifier of digits
-POSITIVES, NEGATIVES, ORDER = range(3)  # purposes that draw random numbers; held-out ones are their negatives
+POSITIVES, NEGATIVES, ORDER = range(3)  # purposes that draw random numbers
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ class MetricImbalance(Trainable):
         return 16 * 8 * config.size * config.worlds
 
     def __init__(self, configs: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
-        self.configs, self.answers, self.finished_ = list(configs), answers, False
+        self.configs, self.answers, self.judged = list(configs), answers, False
 
     @property
     def finished(self) -> bool:
-        return self.finished_
+        return self.judged
 
     def step(self) -> list[dict]:
         start, rows, drawn = time.perf_counter(), [], {}
@@ -126,7 +126,7 @@ class MetricImbalance(Trainable):
                 rows.append({"status": "done", **metrics})
             except ValueError as error:
                 rows.append({"status": "failed", "error": str(error)})
-        self.finished_, seconds = True, (time.perf_counter() - start) / len(rows)
+        self.judged, seconds = True, (time.perf_counter() - start) / len(rows)
         return [{"step": 1, "fraction": 1.0, "seconds": seconds, **row} for row in rows]
 
     def _sets(self, c: Config, held_out: bool) -> Sets:
@@ -136,10 +136,10 @@ class MetricImbalance(Trainable):
         return thinned(c, scores[:, c.positive], labels == c.positive, held_out)
 
     def state_dict(self) -> dict:
-        return {"finished": self.finished_}
+        return {"finished": self.judged}
 
     def load_state_dict(self, state: dict) -> None:
-        self.finished_ = state["finished"]
+        self.judged = state["finished"]
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,10 @@ def generator(seed: int, purpose: int, held_out: bool) -> np.random.Generator:
 
 
 def judged(rule: str, prevalence: float, val: Sets, test: Sets, order: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Means over the worlds (test_*), deviations from one to the next (spread_*), the share in which nothing is called positive. order: `ranked` of the test sets."""
+    """Means over the worlds (test_*), deviations from one to the next (spread_*), the share in which nothing is called positive.
+
+    order: `ranked` of the test sets.
+    """
     threshold = THRESHOLDS[rule](val, prevalence)
     heard = at_threshold(*counted(val, threshold))
     counts = counted(test, threshold)

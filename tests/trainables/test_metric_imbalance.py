@@ -102,7 +102,7 @@ def test_digits_are_thinned_to_the_prevalence_and_none_is_repeated(prevalence):
 
 def test_too_few_positives_fail_with_a_reason_and_leave_the_others():
     poor, good = rows(config(prevalence=0.001, size=1000), config(prevalence=0.1, size=1000))
-    assert poor["status"] == "failed" and "1 positives; at least 5" in poor["error"] and good["status"] == "done"
+    assert poor["status"] == "failed" and "1 positives; at least 3" in poor["error"] and good["status"] == "done"
 
 
 def test_a_student_does_not_depend_on_its_pack():

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from analysis.core import imbalance
 from analysis.core.figures.scales import PALETTE, logarithmic
 
+LEAST = 1e-4  # a logarithmic axis has no 0: what is less lies here
 VERDICTS = {"insensitive": PALETTE[0], "sensitive": PALETTE[1], "open": "0.55"}
 
 
@@ -22,9 +23,10 @@ def ratios(table: pd.DataFrame, names: Sequence[str], within: tuple[float, float
     ax.axvspan(*within, color="0.9", zorder=0)
     for verdict, part in table.groupby("verdict", sort=False):
         at = [-list(names).index(metric) for metric in part["metric"]]
-        reach = [(part["mean"] - part["low"].clip(lower=1e-4)).fillna(0), (part["high"] - part["mean"]).fillna(0)]
+        middle, low, high = (part[name].clip(lower=LEAST) for name in ("mean", "low", "high"))
+        reach = [(middle - low).fillna(0), (high - middle).fillna(0)]
         ax.errorbar(
-            part["mean"], at, xerr=reach, fmt="o", color=VERDICTS[str(verdict)], capsize=3, markersize=5, label=verdict
+            middle, at, xerr=reach, fmt="o", color=VERDICTS[str(verdict)], capsize=3, markersize=5, label=verdict
         )
     logarithmic(ax, "x")
     ax.set_yticks([-i for i in range(len(names))], names, fontsize=9)

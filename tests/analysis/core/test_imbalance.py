@@ -1,10 +1,13 @@
 """Prevalence in theory, and the small calculations of the homework against scikit-learn."""
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
 from analysis.core import imbalance
+from analysis.core.figures import imbalance as figures
 
 FREE = ("recall", "specificity", "balanced_accuracy", "g_mean", "roc_auc")
 
@@ -71,3 +74,13 @@ def test_averages_are_scikit_learns(classes):
     accuracy = reference.accuracy_score(truth, answer)
     assert every["micro"] == pytest.approx(dict.fromkeys(("precision", "recall", "F1"), accuracy))
     assert every["weighted"]["recall"] == pytest.approx(accuracy)
+
+
+def test_a_ratio_of_nothing_is_drawn_at_the_edge_of_its_logarithmic_axis():
+    lines = [("a", 0.0, -0.1, 0.1), ("b", 0.0, 0.0, 0.0), ("c", 1.0, 0.99, 1.01), ("d", 0.5, np.nan, np.nan)]
+    table = pd.DataFrame(lines, columns=["metric", "mean", "low", "high"]).assign(verdict="sensitive")
+    figure, ax = plt.subplots()
+    figures.ratios(table, list("abcd"), (0.95, 1.05), ax)
+    figure.canvas.draw()
+    assert list(ax.containers[0].lines[0].get_xdata()) == [figures.LEAST, figures.LEAST, 1.0, 0.5]
+    plt.close(figure)
