@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from studies.harness.study import Config, Study
+from studies.harness.study import Config, InputError, Study
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,13 @@ def student_hash(config: Config) -> str:
 
 
 def cell_of(study: Study, config: Config) -> Cell:
-    """A grid point, its axes in the study's order, and the student that answers it."""
+    """A grid point, its axes in the study's order, and the student that answers it. InputError where a file that it names is
+    none that the study can use."""
     config = {name: config[name] for name in study.axes}
-    return Cell(config, student_hash(study.canonical(config)))
+    try:
+        return Cell(config, student_hash(study.canonical(config)))
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def students_of(study: Study, cells: Iterable[Cell]) -> dict[str, Config]:

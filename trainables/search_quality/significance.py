@@ -1,0 +1,294 @@
+"""Is one engine better than the other, or is it chance? Tests for one query and for many, and what they find in simulated worlds.
+
+The statistic is pFound of google less that of yandex (for t, Wilcoxon and sign: paired differences of its parts). p is one-sided, of
+the claim "google is better". What a test asks:
+
+one query   permutation   the 2K judged results dealt anew to the 2K places: does it matter which engine and rank a result has?
+            swap          at each rank the two results change places or not: does it matter which engine a result has?
+            bootstrap     assessors drawn anew, the pages are as they are: would other assessors see these pages so too?
+            t, wilcoxon, sign   of the K differences of pRel at equal ranks: as if ranks were independent trials, without weights
+many        permutation   at each query the engines change places or not (paired randomisation, Fisher; Smucker et al. 2007, CIKM)
+            bootstrap     queries drawn anew, means shifted to no difference (Savoy 1997, IPM 33:495)
+            t, wilcoxon, sign   of the differences of pFound by query
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import stdtr
+from scipy.stats import binom, rankdata
+
+from trainables.search_quality.judgements import GRADINGS, prel
+from trainables.search_quality.metrics import pfound
+
+if TYPE_CHECKING:
+    from trainables.search_quality import Config
+
+TESTS = ("permutation", "swap", "bootstrap", "t", "wilcoxon", "sign")
+LEVEL = 0.05
+COLUMNS = ("val_detected_share", "test_detected_share", "test_nominal_share", "test_false_share", "p_value", "difference")
+EXACT = 2**15  # rearrangements up to which all are tried, not drawn
+DRAWS, SIMULATED = 100_000, 999  # that are drawn: of a file of judgements, and of each simulated comparison
+AT_A_TIME = 4_000_000  # numbers
+FALL = 0.15  # of the mean grade from rank to rank, simulated
+FIRST, OF_QUERY, OF_PAGE = 2.6, 0.5, 1.2  # mean grade at rank 1; deviations over queries and pages
+OF_ASSESSOR, OF_GRADE = 0.3, 0.6  # deviation of an assessor's severity, and of each single grade
+
+
+# How an arrangement is tried again and again. `seen` and p: (...,), one for each comparison
+
+
+def flips(n: int, most: int, rng: np.random.Generator, at_a_time: int) -> Iterator[np.ndarray]:
+    """Which of n pairs change places, (ways, n) of 0 and 1, in parts: all 2^n ways where these are no more than EXACT, else `most`
+    drawn."""
+    ways = 2**n if 2**n <= EXACT else most
+    for start in range(0, ways, at_a_time):
+        some = np.arange(start, min(start + at_a_time, ways))
+        if 2**n <= EXACT:
+            yield (some[:, None] >> np.arange(n)) & 1
+        else:
+            drawn = np.frombuffer(rng.bytes(len(some) * math.ceil(n / 8)), np.uint8).reshape(len(some), -1)
+            yield np.unpackbits(drawn, axis=1, count=n)
+
+
+def randomisation(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Paired randomisation: under no difference each of n paired differences may as well have the other sign. d: (..., n).
+
+    p is the share of flips with a sum as large as the one seen: exact over all of them where n is small, else over `most` drawn
+    ones, to which the one seen is added (Phipson and Smyth 2010, SAGMB 9:39).
+    """
+    n = d.shape[-1]
+    flat = d.reshape(-1, n)
+    seen, slack = flat.sum(-1), 2e-6 * np.abs(flat).sum(-1)  # float32 sums that are equal differ by rounding
+    twice, count, ways = 2 * flat.T.astype(np.float32), 0, 0
+    for some in flips(n, most, rng, max(1, AT_A_TIME // max(n, len(flat)))):
+        count = count + (some.astype(np.float32) @ twice <= slack).sum(0)
+        ways += len(some)
+    p = count / ways if 2**n <= EXACT else (count + 1) / (ways + 1)
+    return p.reshape(d.shape[:-1])
+
+
+def wilcoxon(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Signed ranks, zeros dropped (Wilcoxon 1945), by randomisation, so that ties need no correction."""
+    size = np.abs(d)
+    ranks = rankdata(size, axis=-1) - (size == 0).sum(-1, keepdims=True)
+    return randomisation(np.sign(d) * ranks, most, rng)
+
+
+def sign(d: np.ndarray) -> np.ndarray:
+    """Binomial of how many differences are positive, zeros dropped."""
+    return binom.sf((d > 0).sum(-1) - 1, (d != 0).sum(-1), 0.5)
+
+
+def t(d: np.ndarray) -> np.ndarray:
+    """Student's paired t; 1 where nothing differs."""
+    n = d.shape[-1]
+    mean, error = d.mean(-1), d.std(-1, ddof=1) / math.sqrt(n)
+    ratio = np.divide(mean, error, out=np.where(mean > 0, np.inf, -np.inf), where=error > 1e-12)
+    return stdtr(n - 1, -ratio)
+
+
+def bootstrap(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Queries drawn anew with replacement, the mean shifted to 0: the share of means as large as the one seen. d: (..., n)"""
+    n = d.shape[-1]
+    flat = (d - d.mean(-1, keepdims=True)).reshape(-1, n).T
+    seen, count = d.mean(-1).reshape(-1), 0
+    for size in _parts(most, max(n, flat.shape[1])):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size) / n
+        count = count + (weights @ flat >= seen - 1e-12).sum(0)
+    return ((count + 1) / (most + 1)).reshape(d.shape[:-1])
+
+
+def pooled(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Permutation of the pooled pages of one query over all places. x: pRel (..., 2, K) -> p (...,). Exact for (2K)! <= EXACT."""
+    K = x.shape[-1]
+    flat, seen = x.reshape(-1, 2 * K), _difference(x, p_break).reshape(-1)
+    exact = math.factorial(2 * K) <= EXACT
+    ways = math.factorial(2 * K) if exact else most
+    all_orders = np.array(list(permutations(range(2 * K)))) if exact else None
+    count = np.zeros(len(flat), dtype=np.int64)
+    for size in _parts(ways, 2 * K * len(flat)):
+        if all_orders is not None:
+            orders, all_orders = all_orders[:size], all_orders[size:]
+        else:
+            orders = rng.random((size, 2 * K)).argsort(axis=-1)
+        dealt = flat[:, orders].reshape(len(flat), size, 2, K)
+        count += (_difference(dealt, p_break) >= seen[:, None] - 1e-12).sum(-1)
+    p = count / ways if exact else (count + 1) / (ways + 1)
+    return p.reshape(x.shape[:-2])
+
+
+def swap(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
+    """At each rank the engines change places or not, in all 2^K ways where these are few. x: pRel (..., 2, K) -> p (...,)"""
+    K = x.shape[-1]
+    flat = x.reshape(-1, 2, K)
+    seen, count, ways = _difference(flat, p_break), 0, 0
+    for some in flips(K, most, rng, max(1, AT_A_TIME // (2 * K * len(flat)))):
+        changed = np.where(some[:, None, :], flat[:, None, ::-1], flat[:, None])
+        count = count + (_difference(changed, p_break) >= seen[:, None] - 1e-12).sum(-1)
+        ways += len(some)
+    p = count / ways if 2**K <= EXACT else (count + 1) / (ways + 1)
+    return p.reshape(x.shape[:-2])
+
+
+def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Bootstrap over assessors who judged all pages: x: pRel (..., 2, K, A) -> p (...,); NaN for fewer than two.
+
+    The shifted statistic, of the mean over assessors: the share of draws with T* - T >= T.
+    """
+    A = x.shape[-1]
+    if A < 2:
+        return np.full(x.shape[:-3], np.nan)
+    flat = x.reshape(-1, *x.shape[-3:])
+    seen, count = _difference(flat.mean(-1), p_break), 0
+    for size in _parts(most, flat.size // A):
+        weights = rng.multinomial(A, np.full(A, 1 / A), size) / A
+        drawn = np.moveaxis(flat @ weights.T, -1, 1)  # (worlds, draws, 2, K)
+        count = count + (_difference(drawn, p_break) >= 2 * seen[:, None] - 1e-12).sum(-1)
+    return ((count + 1) / (most + 1)).reshape(x.shape[:-3])
+
+
+def _difference(x: np.ndarray, p_break: float) -> np.ndarray:
+    """pFound of google less that of yandex. x: pRel (..., 2, K)"""
+    found = pfound(x, p_break)
+    return found[..., 0] - found[..., 1]
+
+
+def _parts(ways: int, numbers: int) -> Iterator[int]:
+    """Sizes of parts whose numbers, so many for each way, fit in memory."""
+    most = max(1, AT_A_TIME // max(numbers, 1))
+    for start in range(0, ways, most):
+        yield min(most, ways - start)
+
+
+def p_of_one(test: str, x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
+    """One query: x: pRel (..., 2, K, A) -> p (...,), one-sided: google is better. NaN where the test cannot be made."""
+    mean = np.nanmean(x, axis=-1)
+    d = mean[..., 0, :] - mean[..., 1, :]
+    if test == "permutation":
+        return pooled(mean, p_break, most, rng)
+    if test == "swap":
+        return swap(mean, p_break, most, rng)
+    if test == "bootstrap":
+        whole = np.isfinite(x).all(axis=tuple(range(x.ndim - 1)))
+        return assessors(x[..., whole], p_break, most, rng)
+    return _of_differences(test, d, most, rng)
+
+
+def p_of_many(test: str, d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Many queries: differences of pFound (..., Q) -> p (...,), one-sided: google is better."""
+    if test in ("permutation", "swap"):
+        return randomisation(d, most, rng)
+    return bootstrap(d, most, rng) if test == "bootstrap" else _of_differences(test, d, most, rng)
+
+
+def _of_differences(test: str, d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    if test == "wilcoxon":
+        return wilcoxon(d, most, rng)
+    if test == "t":
+        return t(d) if d.shape[-1] > 1 else np.full(d.shape[:-1], np.nan)
+    return sign(d)
+
+
+# Simulated comparisons
+
+
+def compared(c: Config, split: str, effect: float) -> np.ndarray:
+    """Grades (worlds, queries, 2, depth, assessors) of worlds where google's pages are better by `effect` grades in the mean.
+
+    A page's truth: falls with the rank, differs by query and by page. An assessor adds his severity and an error, and rounds. The
+    worlds with an effect are those without it, shifted.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence((c.seed, split == "test")))
+    W, Q, K, A = c.worlds, c.queries, c.depth, c.assessors
+    truth = FIRST - FALL * np.arange(K) + OF_QUERY * rng.standard_normal((W, Q, 1, 1))
+    truth = truth + OF_PAGE * rng.standard_normal((W, Q, 2, K))
+    truth[:, :, 0] += effect
+    severity = OF_ASSESSOR * rng.standard_normal((W, 1, 1, 1, A))
+    error = OF_GRADE * rng.standard_normal((W, Q, 2, K, A), dtype=np.float32)
+    return np.clip(np.rint(truth[..., None] + severity + error), 0, 4)
+
+
+def p_values(test: str, c: Config, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Of every world. grades: (worlds, queries, 2, K, A)"""
+    x = prel(grades, c.grading)
+    if c.queries == 1:
+        return p_of_one(test, x[:, 0], c.p_break, most, rng)
+    return p_of_many(test, _difference(x.mean(-1), c.p_break), most, rng)
+
+
+def evaluate(tests: Sequence[str], c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """What each test finds in simulated worlds, and of the judgements at hand.
+
+    false_share: of worlds without a difference where p <= 5 %; nominal_share: of worlds with the `effect` where p <= 5 %;
+    detected_share: where p is no more than 5 %, nor than what 5 % of the worlds without a difference fall below: a test that
+    finds too much there is held to the level. p_value and difference: of the judgements, of their first query where the design has
+    one query, else of all. Table `verdicts`: a line for each query, and one for all together.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in tests]
+    for split in ("val", "test"):
+        worlds = {name: compared(c, split, effect) for name, effect in (("none", 0.0), ("effect", c.effect))}
+        for row, test in zip(rows, tests, strict=True):
+            rng = np.random.default_rng(np.random.SeedSequence((c.seed, split == "test", TESTS.index(test))))
+            p = {name: p_values(test, c, grades, SIMULATED, rng) for name, grades in worlds.items()}
+            if np.isnan(p["none"]).any():
+                continue  # one assessor says nothing about others
+            row[f"{split}_detected_share"] = float((p["effect"] <= held(p["none"])).mean())
+            if split == "test":
+                row["test_nominal_share"] = float((p["effect"] <= LEVEL).mean())
+                row["test_false_share"] = float((p["none"] <= LEVEL).mean())
+    for row, test in zip(rows, tests, strict=True):
+        lines = verdicts(test, c, judged)
+        asked = next((line for line in lines if (line["query"] == ALL) == (c.queries > 1)), None)
+        if asked and np.isfinite(asked["p"]):
+            row |= {"p_value": asked["p"]}
+        if asked:
+            row |= {"difference": asked["difference"]}
+        row["tables"] = {"verdicts": lines}
+    return rows
+
+
+ALL = "all queries"
+
+
+def held(p: np.ndarray) -> float:
+    """The largest p <= 5 % at which no more than 5 % of worlds without a difference are called different; -1 where there is none."""
+    candidates = np.unique(p[p <= LEVEL])
+    share = np.searchsorted(np.sort(p), candidates, side="right") / len(p)
+    fine = candidates[share <= LEVEL]
+    if len(fine) == len(candidates):
+        return LEVEL
+    return float(fine[-1]) if len(fine) else -1.0
+
+
+def verdicts(test: str, c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The judgements' p by query and of all queries, with pFound of both engines and their difference."""
+    lines, by_query = [], []
+    rng = np.random.default_rng(np.random.SeedSequence((c.seed, TESTS.index(test))))
+    for query, grades in zip(judged["queries"].tolist(), judged["grades"], strict=True):
+        there = np.isfinite(grades).any(axis=(0, 2)) if grades.size else np.zeros(0, dtype=bool)
+        x = prel(grades[:, there][:, : c.depth], c.grading)
+        found = pfound(np.nanmean(x, axis=-1), c.p_break)
+        by_query.append(found)
+        p = float(p_of_one(test, x, c.p_break, DRAWS, rng))
+        lines.append(_line(query, found, p, x.shape[1], int(np.isfinite(x).any(axis=(0, 1)).sum())))
+    if len(by_query) > 1:
+        found = np.array(by_query)
+        p = float(p_of_many(test, found[:, 0] - found[:, 1], DRAWS, rng))
+        lines.append(_line(ALL, found.mean(0), p, len(found), judged["grades"].shape[-1]))
+    return lines
+
+
+def _line(query: str, found: np.ndarray, p: float, results: int, judges: int) -> dict[str, Any]:
+    return {
+        "query": query, "google": float(found[0]), "yandex": float(found[1]), "difference": float(found[0] - found[1]),
+        "p": p, "results": results, "judges": judges,
+    }  # fmt: skip
+
+
+__all__ = ["COLUMNS", "GRADINGS", "TESTS", "evaluate"]
