@@ -20,12 +20,13 @@ from trainables.search_quality.worlds import CLICK_MODELS, PAGES
 OF_TASK = {
     "metrics": ("depth", "page", "click_model", "noise", "missing", "measure"),
     "labels": ("labels", "bad_share", "method"),
-    "pvalue": ("depth", "judgements", "grading", "p_break", "queries", "assessors", "effect", "test"),
+    "pvalue": ("depth", "judgements", "grading", "p_break", "queries", "assessors", "effect", "gains", "test"),
 }
 ASIDE = {
     "depth": 10, "page": "plain", "click_model": "cascade", "noise": 0.0, "missing": 0.0, "measure": "ndcg",
     "labels": 1.0, "bad_share": 0.0, "method": "majority",
-    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5, "test": "sign",
+    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5, "gains": "even",
+    "test": "sign",
 }  # fmt: skip
 
 
@@ -37,7 +38,9 @@ def canonical(config):
         c["click_model"] = "position_based"
     if c["task"] == "pvalue":
         c["judgements"] = judgements.stamped(c["judgements"])
-        if c["queries"] > 1 and c["test"] == "swap":
+        if c["queries"] == 1:
+            c["gains"] = "even"
+        elif c["test"] == "swap":
             c["test"] = "permutation"
     return c
 
@@ -45,6 +48,7 @@ def canonical(config):
 METRICS = {"task": ("metrics",), "method": ("majority",), "test": ("sign",)}
 LABELS = {"task": ("labels",), "measure": ("ndcg",), "test": ("sign",)}
 PVALUE = {"task": ("pvalue",), "measure": ("ndcg",), "method": ("majority",)}
+MANY = {**PVALUE, "worlds": (200,), "test": ("permutation", "bootstrap", "t", "wilcoxon", "sign")}
 
 STUDY = Study(
     name="search_quality",
@@ -61,7 +65,7 @@ STUDY = Study(
     writes_form=judgements.write_form,
     trials={
         "task": grid(*TASKS, limit=one_of(*TASKS), help="Metrics of search quality, labels of assessors, or p-values."),
-        "worlds": grid(100, limit=at_least(2), help="Simulated worlds, in each of validation and test."),
+        "worlds": grid(50, limit=at_least(2), help="Simulated worlds, in each of validation and test."),
         "depth": grid(10, limit=between(1, 20), help="Results of an engine that are judged (metrics, pvalue)."),
         "page": grid(
             "mixed",
@@ -81,6 +85,11 @@ STUDY = Study(
         "queries": grid(1, limit=at_least(1), help="pvalue: queries of a simulated comparison."),
         "assessors": grid(3, limit=at_least(1), help="pvalue: assessors of a simulated comparison."),
         "effect": grid(0.5, limit=above(0), help="pvalue: by how much google is better in a simulated comparison, in grades."),
+        "gains": grid(
+            "even",
+            limit=one_of(*significance.GAINS),
+            help="pvalue: whether every query has the effect, or one in five all of it.",
+        ),
     },
     students={
         "measure": grid(*metrics.MEASURES, limit=one_of(*metrics.MEASURES), help="metrics: the metric."),
@@ -125,8 +134,9 @@ STUDY = Study(
                     "p_break": (0.05, 0.15, 0.3, 0.5),
                     "seed": (0, 1, 2),
                 },
-                {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.25, 0.5, 1.0), "assessors": (1, 3, 10)},
-                {**PVALUE, "worlds": (200,), "queries": (5, 10, 25, 50, 100), "effect": (0.1, 0.2, 0.4)},
+                {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 1.5), "assessors": (1, 3, 10)},
+                {**MANY, "queries": (5, 10, 25, 50, 100), "effect": (0.1, 0.2, 0.4)},
+                {**MANY, "queries": (50,), "effect": (0.2, 0.4), "gains": significance.GAINS},
             ),
         ),
     },

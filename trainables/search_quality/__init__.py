@@ -31,8 +31,8 @@ class Config:
     missing: share of the results that nobody judged, measure: the metric.
     labels: labels: of each item in the mean, bad_share: of the assessors, method: what makes labels of them.
     pvalue: judgements: `example`, or a file as `judgements.stamped` names it, grading: what a grade is worth, p_break: chance that a
-    user gives up after a result, queries and assessors: of a simulated comparison, effect: by how much one engine is better
-    there, in grades, test: the statistical test.
+    user gives up after a result, queries and assessors: of a simulated comparison, effect: by how much google is better there in the
+    mean, in grades, gains: on all queries or on few, test: the statistical test.
     """
 
     task: Annotated[str, one_of(*TASKS)]
@@ -49,7 +49,8 @@ class Config:
     p_break: Annotated[float, between(0, 1, "[)")]
     queries: Annotated[int, at_least(1)]
     assessors: Annotated[int, at_least(1)]
-    effect: Annotated[float, at_least(0)]
+    effect: Annotated[float, above(0)]
+    gains: Annotated[str, one_of(*significance.GAINS)]
     measure: Annotated[str, one_of(*metrics.MEASURES)]
     method: Annotated[str, one_of(*assessors.METHODS)]
     test: Annotated[str, one_of(*significance.TESTS)]

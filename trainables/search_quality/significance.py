@@ -15,7 +15,7 @@ many        permutation   at each query the engines change places or not (paired
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,15 @@ from trainables.search_quality.metrics import pfound
 if TYPE_CHECKING:
     from trainables.search_quality import Config
 
+GAINS = ("even", "few")
 TESTS = ("permutation", "swap", "bootstrap", "t", "wilcoxon", "sign")
 LEVEL = 0.05
-COLUMNS = ("val_detected_share", "test_detected_share", "test_nominal_share", "test_false_share", "p_value", "difference")
+COLUMNS = ("val_detected_share", "test_detected_share", "test_nominal_share", "test_false_share", "test_median_p", "p_value", "difference")
 EXACT = 2**15  # rearrangements up to which all are tried, not drawn
-DRAWS, SIMULATED = 100_000, 999  # that are drawn: of a file of judgements, and of each simulated comparison
-AT_A_TIME = 4_000_000  # numbers
+DRAWS, SIMULATED = 20_000, 499  # that are drawn: of a file of judgements, and of each simulated comparison
+AT_A_TIME = 1_000_000  # numbers
+SLACK = 2e-6  # float32 statistics that are equal differ by rounding
+FEW = 0.2  # share of the queries that have all of the effect, where few have it
 FALL = 0.15  # of the mean grade from rank to rank, simulated
 FIRST, OF_QUERY, OF_PAGE = 2.6, 0.5, 1.2  # mean grade at rank 1; deviations over queries and pages
 OF_ASSESSOR, OF_GRADE = 0.3, 0.6  # deviation of an assessor's severity, and of each single grade
@@ -64,10 +67,10 @@ def randomisation(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndar
     """
     n = d.shape[-1]
     flat = d.reshape(-1, n)
-    seen, slack = flat.sum(-1), 2e-6 * np.abs(flat).sum(-1)  # float32 sums that are equal differ by rounding
+    slack = SLACK * np.abs(flat).sum(-1)
     twice, count, ways = 2 * flat.T.astype(np.float32), 0, 0
     for some in flips(n, most, rng, max(1, AT_A_TIME // max(n, len(flat)))):
-        count = count + (some.astype(np.float32) @ twice <= slack).sum(0)
+        count = count + (some.astype(np.float32) @ twice <= slack).sum(0)  # what flips take off the sum
         ways += len(some)
     p = count / ways if 2**n <= EXACT else (count + 1) / (ways + 1)
     return p.reshape(d.shape[:-1])
@@ -104,53 +107,74 @@ def bootstrap(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return ((count + 1) / (most + 1)).reshape(d.shape[:-1])
 
 
+Dealt = Callable[[int, int], np.ndarray]
+"""pRel of the results that stand at an engine's rank, counted from 0, in so many arrangements of so many worlds: (ways, worlds)."""
+
+
+def arranged(dealt: Dealt, K: int, p_break: float) -> np.ndarray:
+    """pFound of google less that of yandex in each arrangement, (ways, worlds), from the last rank up: what a user finds from rank i on
+    is pRel_i + (1 - pRel_i) (1 - pBreak) times what he finds from i + 1 on."""
+    found = []
+    for engine in (0, 1):
+        below: Any = np.float32(0)
+        for rank in reversed(range(K)):
+            x = dealt(engine, rank)
+            below = x + (1 - x) * (np.float32(1 - p_break) * below)
+        found.append(below)
+    return found[0] - found[1]
+
+
 def pooled(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Permutation of the pooled pages of one query over all places. x: pRel (..., 2, K) -> p (...,). Exact for (2K)! <= EXACT."""
+    """Permutation of the pooled pages of one query over all places. x: pRel (W, 2, K) -> p (W,). Exact for (2K)! <= EXACT."""
     K = x.shape[-1]
-    flat, seen = x.reshape(-1, 2 * K), _difference(x, p_break).reshape(-1)
+    pages = x.reshape(len(x), 2 * K).T.astype(np.float32)  # (2K, W)
     exact = math.factorial(2 * K) <= EXACT
     ways = math.factorial(2 * K) if exact else most
-    all_orders = np.array(list(permutations(range(2 * K)))) if exact else None
-    count = np.zeros(len(flat), dtype=np.int64)
-    for size in _parts(ways, 2 * K * len(flat)):
-        if all_orders is not None:
-            orders, all_orders = all_orders[:size], all_orders[size:]
-        else:
-            orders = rng.random((size, 2 * K)).argsort(axis=-1)
-        dealt = flat[:, orders].reshape(len(flat), size, 2, K)
-        count += (_difference(dealt, p_break) >= seen[:, None] - 1e-12).sum(-1)
-    p = count / ways if exact else (count + 1) / (ways + 1)
-    return p.reshape(x.shape[:-2])
+
+    def orders() -> Iterator[np.ndarray]:
+        if exact:
+            yield np.array(list(permutations(range(2 * K))))
+            return
+        for size in _parts(ways, 2 * len(x)):
+            yield rng.random((size, 2 * K), dtype=np.float32).argsort(axis=-1)
+
+    parts = (arranged(lambda e, i, o=o: pages[o[:, e * K + i]], K, p_break) for o in orders())
+    return _p(parts, _difference(x, p_break), exact)
 
 
 def swap(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
-    """At each rank the engines change places or not, in all 2^K ways where these are few. x: pRel (..., 2, K) -> p (...,)"""
+    """At each rank the engines change places or not, in all 2^K ways where these are few. x: pRel (W, 2, K) -> p (W,)"""
     K = x.shape[-1]
-    flat = x.reshape(-1, 2, K)
-    seen, count, ways = _difference(flat, p_break), 0, 0
-    for some in flips(K, most, rng, max(1, AT_A_TIME // (2 * K * len(flat)))):
-        changed = np.where(some[:, None, :], flat[:, None, ::-1], flat[:, None])
-        count = count + (_difference(changed, p_break) >= seen[:, None] - 1e-12).sum(-1)
-        ways += len(some)
-    p = count / ways if 2**K <= EXACT else (count + 1) / (ways + 1)
-    return p.reshape(x.shape[:-2])
+    pages = x.transpose(1, 2, 0).astype(np.float32)  # (2, K, W)
+    ways = flips(K, most, rng, max(1, AT_A_TIME // (2 * len(x))))
+    parts = (
+        arranged(lambda e, i, f=f: np.where(f[:, i, None], pages[1 - e, i], pages[e, i]), K, p_break) for f in ways
+    )
+    return _p(parts, _difference(x, p_break), 2**K <= EXACT)
 
 
 def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Bootstrap over assessors who judged all pages: x: pRel (..., 2, K, A) -> p (...,); NaN for fewer than two.
+    """Bootstrap over assessors who judged all pages. x: pRel (W, 2, K, A) -> p (W,); NaN for fewer than two.
 
-    The shifted statistic, of the mean over assessors: the share of draws with T* - T >= T.
+    A page's pRel is its mean over those drawn. p is the share of draws that lie as far above the difference seen as that lies
+    above 0: T* - T >= T.
     """
-    A = x.shape[-1]
+    A, K = x.shape[-1], x.shape[-2]
     if A < 2:
-        return np.full(x.shape[:-3], np.nan)
-    flat = x.reshape(-1, *x.shape[-3:])
-    seen, count = _difference(flat.mean(-1), p_break), 0
-    for size in _parts(most, flat.size // A):
-        weights = rng.multinomial(A, np.full(A, 1 / A), size) / A
-        drawn = np.moveaxis(flat @ weights.T, -1, 1)  # (worlds, draws, 2, K)
-        count = count + (_difference(drawn, p_break) >= 2 * seen[:, None] - 1e-12).sum(-1)
-    return ((count + 1) / (most + 1)).reshape(x.shape[:-3])
+        return np.full(len(x), np.nan)
+    pages = x.transpose(1, 2, 3, 0).astype(np.float32)  # (2, K, A, W)
+    draws = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
+    parts = (arranged(lambda e, i, d=d: d @ pages[e, i], K, p_break) for d in draws)
+    return _p(parts, 2 * _difference(x.mean(-1), p_break), False)
+
+
+def _p(parts: Iterable[np.ndarray], seen: np.ndarray, exact: bool) -> np.ndarray:
+    """The share of arrangements with a statistic as large as `seen` (W,); the one seen is counted too where they were drawn."""
+    count, ways = np.zeros(seen.shape, dtype=np.int64), 0
+    for found in parts:  # (ways, W)
+        count += (found >= seen - SLACK).sum(0)
+        ways += len(found)
+    return count / ways if exact else (count + 1) / (ways + 1)
 
 
 def _difference(x: np.ndarray, p_break: float) -> np.ndarray:
@@ -167,15 +191,15 @@ def _parts(ways: int, numbers: int) -> Iterator[int]:
 
 
 def p_of_one(test: str, x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
-    """One query: x: pRel (..., 2, K, A) -> p (...,), one-sided: google is better. NaN where the test cannot be made."""
+    """One query: x: pRel (W, 2, K, A) -> p (W,), one-sided: google is better. NaN where the test cannot be made."""
     mean = np.nanmean(x, axis=-1)
-    d = mean[..., 0, :] - mean[..., 1, :]
+    d = mean[:, 0] - mean[:, 1]
     if test == "permutation":
         return pooled(mean, p_break, most, rng)
     if test == "swap":
         return swap(mean, p_break, most, rng)
     if test == "bootstrap":
-        whole = np.isfinite(x).all(axis=tuple(range(x.ndim - 1)))
+        whole = np.isfinite(x).all(axis=(0, 1, 2))
         return assessors(x[..., whole], p_break, most, rng)
     return _of_differences(test, d, most, rng)
 
@@ -201,14 +225,16 @@ def _of_differences(test: str, d: np.ndarray, most: int, rng: np.random.Generato
 def compared(c: Config, split: str, effect: float) -> np.ndarray:
     """Grades (worlds, queries, 2, depth, assessors) of worlds where google's pages are better by `effect` grades in the mean.
 
-    A page's truth: falls with the rank, differs by query and by page. An assessor adds his severity and an error, and rounds. The
+    A page's truth falls with the rank, and differs by query and by page. The effect is that of every query, or (`few`) a large one of one
+    query in five. An assessor adds his severity and an error, and rounds. The
     worlds with an effect are those without it, shifted.
     """
     rng = np.random.default_rng(np.random.SeedSequence((c.seed, split == "test")))
     W, Q, K, A = c.worlds, c.queries, c.depth, c.assessors
     truth = FIRST - FALL * np.arange(K) + OF_QUERY * rng.standard_normal((W, Q, 1, 1))
     truth = truth + OF_PAGE * rng.standard_normal((W, Q, 2, K))
-    truth[:, :, 0] += effect
+    gains = rng.random((W, Q, 1)) < FEW if c.gains == "few" else np.ones((W, Q, 1), dtype=bool)
+    truth[:, :, 0] += effect / (FEW if c.gains == "few" else 1) * gains
     severity = OF_ASSESSOR * rng.standard_normal((W, 1, 1, 1, A))
     error = OF_GRADE * rng.standard_normal((W, Q, 2, K, A), dtype=np.float32)
     return np.clip(np.rint(truth[..., None] + severity + error), 0, 4)
@@ -225,7 +251,7 @@ def p_values(test: str, c: Config, grades: np.ndarray, most: int, rng: np.random
 def evaluate(tests: Sequence[str], c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """What each test finds in simulated worlds, and of the judgements at hand.
 
-    false_share: of worlds without a difference where p <= 5 %; nominal_share: of worlds with the `effect` where p <= 5 %;
+    median_p: of worlds with the effect. false_share: of worlds without a difference where p <= 5 %; nominal_share: of worlds with the `effect` where p <= 5 %;
     detected_share: where p is no more than 5 %, nor than what 5 % of the worlds without a difference fall below: a test that
     finds too much there is held to the level. p_value and difference: of the judgements, of their first query where the design has
     one query, else of all. Table `verdicts`: a line for each query, and one for all together.
@@ -241,6 +267,7 @@ def evaluate(tests: Sequence[str], c: Config, judged: Mapping[str, np.ndarray]) 
             row[f"{split}_detected_share"] = float((p["effect"] <= held(p["none"])).mean())
             if split == "test":
                 row["test_nominal_share"] = float((p["effect"] <= LEVEL).mean())
+                row["test_median_p"] = float(np.median(p["effect"]))
                 row["test_false_share"] = float((p["none"] <= LEVEL).mean())
     for row, test in zip(rows, tests, strict=True):
         lines = verdicts(test, c, judged)
@@ -275,7 +302,7 @@ def verdicts(test: str, c: Config, judged: Mapping[str, np.ndarray]) -> list[dic
         x = prel(grades[:, there][:, : c.depth], c.grading)
         found = pfound(np.nanmean(x, axis=-1), c.p_break)
         by_query.append(found)
-        p = float(p_of_one(test, x, c.p_break, DRAWS, rng))
+        p = float(p_of_one(test, x[None], c.p_break, DRAWS, rng)[0])
         lines.append(_line(query, found, p, x.shape[1], int(np.isfinite(x).any(axis=(0, 1)).sum())))
     if len(by_query) > 1:
         found = np.array(by_query)
