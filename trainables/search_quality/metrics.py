@@ -146,7 +146,7 @@ MEASURES: Mapping[str, tuple[Measure, float, tuple[float, float]]] = {
 }  # fmt: skip
 OWN = ("swift_success", "block_coverage", "unharmed_success")
 COLUMNS = (
-    *("val_agreement", "test_agreement", "test_system_agreement", "test_separated_share", "test_wrong_share"),
+    *("val_users_agreement", "test_users_agreement", "test_system_agreement", "test_separated_share", "test_wrong_share"),
     *("test_kept_share", "test_parameter_share"),
 )
 
@@ -154,7 +154,7 @@ COLUMNS = (
 def evaluate(measures: Sequence[str], c: Config) -> list[dict[str, Any]]:
     """What each measure is worth on the worlds of a config, see `COLUMNS`.
 
-    agreement: share of pairs of pages for one query that it orders as the users' satisfaction does, a tie counting half;
+    users_agreement: share of pairs of pages for one query that it orders as the users' satisfaction does, a tie counting half;
     system_agreement: of pairs of systems by their means over a world's queries. separated_share: of pairs of systems that a paired
     t-test over a world's queries tells apart at 5 %; wrong_share: that it tells apart against the satisfaction on these queries.
     kept_share: of pairs of pages that are ordered with the missing judgements as without them; parameter_share: with the lower of the
@@ -168,7 +168,7 @@ def evaluate(measures: Sequence[str], c: Config) -> list[dict[str, Any]]:
         for row, name in zip(rows, measures, strict=True):
             formula, usual, (low, high) = MEASURES[name]
             pairs = differences(formula(judged, usual))
-            row[f"{split}_agreement"] = alike(pairs, truth)
+            row[f"{split}_users_agreement"] = alike(pairs, truth)
             if split == "test":
                 separated = told_apart(pairs)
                 wrong = separated & (np.sign(pairs.mean(1)) != np.sign(truth.mean(1)))
