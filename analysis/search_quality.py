@@ -34,7 +34,7 @@ run = report.open(
     words={
         "page": {"plain": "plain pages: links alone", "mixed": "mixed pages: blocks, intents, harm"},
         "judgements": lambda name: EXAMPLE if name == "example" else name.replace("\\", "/").rpartition("/")[2],
-        "depth": "{} results", "assessors": "{} assessors", "effect": "better by {} grades",
+        "effect": "better by {} grades",
         "gains": {"even": "every query gains", "few": "one query in five gains"},
     },
 )  # fmt: skip
@@ -53,8 +53,21 @@ def part(task, *free, **fixed):
         if axis not in free and len(lines):
             lines = lines[lines[axis] == (usual if (lines[axis] == usual).any() else lines[axis].iloc[0])]
     words = {"metric": ("measure", MEASURES), "procedure": ("test", TESTS), "clicks": ("click_model", MODELS)}
-    named = {name: pd.Categorical(lines[axis].map(known), list(known.values())) for name, (axis, known) in words.items()}
+    counts = {"results": ("depth", "result"), "judges": ("assessors", "assessor")}
+    words |= {
+        name: (axis, {n: tell.count(n, noun) for n in sorted(set(lines[axis]))})
+        for name, (axis, noun) in counts.items()
+    }
+    named = {
+        name: pd.Categorical(lines[axis].map(known), list(known.values())) for name, (axis, known) in words.items()
+    }
     return lines.assign(**named)
+
+
+def crossed(lines, a, b):
+    """Those values of a that were tried with as many values of b as any was: a whole grid."""
+    tried = lines.groupby(a)[b].transform("nunique")
+    return lines[tried == tried.max()]
 
 
 tasks = set(run.asked["task"])
@@ -94,13 +107,14 @@ tasks = set(run.asked["task"])
 # ## Does a metric agree with users?
 # Simulated users click by four models and leave satisfied or not, exactly computed. Of each two pages for one query: how often
 # does the metric order them as satisfaction does? One half is chance. Plain pages have no blocks, one intent and no harm: there
-# our metrics have nothing to gain.
+# our metrics have nothing to gain, unharmed success is pFound, and the federated model (blocks draw looks) is the position based.
 
 # %%
 if "metrics" in tasks:
     blocks.intervals(
         run, part("metrics", "page", "click_model"), "clicks", "test_users_agreement", "Agreement with users' satisfaction",
-        per="metric", columns=["page"], name="agreement", size=(8.5, 5.0), xlabel="how users click", limits=(None, None),
+        per="metric", columns=["page"], name="agreement", size=(8.5, 5.0), xlabel="how users click",
+        note="own: one of our three; 50 %: chance", also=lambda ax, panel: ax.set_xlim(-0.5, len(MODELS) - 0.5),
     )  # fmt: skip
 
 # %% [markdown]
@@ -111,14 +125,16 @@ if "metrics" in tasks:
 
 # %%
 DUTIES = {
-    "users, pages": "test_users_agreement", "users, systems": "test_system_agreement", "told apart": "test_separated_share",
-    "not wrongly": "right_share", "judgements\nmissing": "test_kept_share", "parameter\nchanged": "test_parameter_share",
+    "as users:\npages": "test_users_agreement", "as users:\nsystems": "test_system_agreement",
+    "told apart": "test_separated_share", "not\nwrongly": "right_share", "judgements\nmissing": "test_kept_share", "parameter\nchanged": "test_parameter_share",
 }  # fmt: skip
 if "metrics" in tasks:
     duty = part("metrics", missing=0.2)
     duty = stacked(duty.assign(right_share=1 - duty["test_wrong_share"]), "duty", "share", DUTIES)
     duty["duty"] = pd.Categorical(duty["duty"], list(DUTIES))
-    blocks.plane(run, duty, "duty", "metric", "share", "What a metric must do: shares of pairs", name="duties")
+    blocks.plane(
+        run, duty, "duty", "metric", "share", "What a metric must do: shares of pairs, more is better", name="duties"
+    )
 
 # %% [markdown]
 # ## Noisy judges and missing judgements
@@ -143,43 +159,63 @@ if "metrics" in tasks:
 # of Google's results less that of Yandex's. The test, chosen before looking: the permutation of all judged results over all places.
 # Which question a test asks is not the same for all:
 #
-# | test, one query | asks |
-# | --- | --- |
-# | permutation | does it matter which engine and rank a judged result has? The 2K results are dealt anew to the 2K places |
-# | swap at each rank | does it matter which engine a result has? The two results of a rank change places or not, all 2^K ways |
-# | bootstrap | would other assessors see these very pages so too? Assessors are drawn anew |
-# | t, Wilcoxon, sign | are results at equal ranks better on average, the first as important as the last? |
+# | test, one query | its null hypothesis | to whom a verdict applies |
+# | --- | --- | --- |
+# | permutation | the 2K judged results might as well stand in any order in the 2K places of both engines | to these results |
+# | swap at each rank | at each rank the two results might as well change places | to these results |
+# | bootstrap | assessors drawn anew see no difference between these very pages | to other assessors, not to engines |
+# | t, Wilcoxon, sign | differences of pRel at equal ranks have mean, median 0, the first as important as the last | to ranks, as if independent |
 #
 # With many queries the queries are the sample: permutation changes the engines' places in each query or not (paired randomisation),
 # and the bootstrap draws queries anew. Only then does a verdict hold for queries that were not judged.
 
+
 # %%
-def told(lines, *by):
-    """Verdicts of the judgements where all but these axes are as usual."""
-    usual = part("pvalue", *by)["student"]
-    return lines[lines["student"].isin(usual)]
-
-
+ENGINES, ALL = ("google", "yandex"), "all queries"
+ASKS = {
+    "permutation": "places of these results", "swap": "places within a rank", "bootstrap": "other assessors, these pages",
+    "t": "mean over ranks", "wilcoxon": "ranks of differences", "sign": "signs of differences",
+}  # fmt: skip
 found = run.table("verdicts")
+found = found[found["student"].isin(part("pvalue", "judgements")["student"])] if len(found) else found
+
+
+def test_lines(lines):
+    """What each test says of one query, or of all."""
+    for test, values in lines.groupby("test", sort=False):
+        p = values["p"].mean()
+        yield {
+            "test": TESTS[test], "is about": ASKS[test], "p": f"{p:.4f}" if p == p else "", "counted over": values["how"].iloc[0],
+            "at 5 %": verdicts.verdict(p),
+        }  # fmt: skip
+
+
+def query_line(line):
+    shown = {"query": line["query"], **{engine: f"{line[engine]:.3f}" for engine in ENGINES}}
+    shown |= {"difference": f"{line['difference']:+.3f}", "p": f"{line['p']:.4f}", "p, Holm": f"{line['holm']:.4f}"}
+    return shown | {"results": f"{line['results']:.0f}", "assessors": f"{line['judges']:.0f}"}
+
+
+def pages_of(stamp, query):
+    """The judged results of both engines side by side, and their mean grades."""
+    pages = select(run.table("judged"), {"judgements": stamp, "query": query}).set_index("rank")
+    sides = [select(pages, {"engine": e})[["url", "grade"]].add_prefix(f"{e}: ") for e in ENGINES]
+    return pd.concat(sides, axis=1).round(2).reset_index()
+
+
+# %%
 sources = {}
 for stamp, lines in found.groupby("judgements", sort=False) if len(found) else ():
-    usual = told(lines)
-    first = usual["query"].iloc[0]
-    sources[stamp] = verdicts.by_query(usual[(usual["test"] == "permutation") & (usual["query"] != "all queries")])
-    tests = [
-        {"test": TESTS[test], "p": f"{p:.4f}" if p == p else "", "verdict at 5 %": verdicts.verdict(p)}
-        for test, p in usual[usual["query"] == first].groupby("test", sort=False)["p"].mean().items()
-    ]
-    run.show(tests, f"{run.word('judgements', stamp)}: is google better for '{first}'?")
-    each = [
-        {
-            "query": line["query"], "google": f"{line['google']:.3f}", "yandex": f"{line['yandex']:.3f}",
-            "difference": f"{line['difference']:+.3f}", "p": f"{line['p']:.4f}", "p, Holm": f"{line['holm']:.4f}",
-            "results": f"{line['results']:.0f}", "assessors": f"{line['judges']:.0f}",
-        }
-        for _, line in sources[stamp].iterrows()
-    ]  # fmt: skip
-    run.show(each, f"{run.word('judgements', stamp)}: pFound of both, and p by permutation, query by query")
+    whose, first = run.word("judgements", stamp), lines["query"].iloc[0]
+    single = lines[lines["query"] != ALL]
+    sources[stamp] = verdicts.by_query(single[single["test"] == "permutation"])
+    run.show(pages_of(stamp, first), f"{whose}: what was judged for '{first}', mean grade")
+    run.show(list(test_lines(single[single["query"] == first])), f"{whose}: is google better for '{first}'?")
+    run.show(
+        [query_line(line) for _, line in sources[stamp].iterrows()], f"{whose}: pFound, and p by permutation, by query"
+    )
+    several_queries = f"{whose}: is google better on queries like these {len(sources[stamp])}? (bootstrap: of queries)"
+    run.show(list(test_lines(lines[lines["query"] == ALL])), several_queries)
 
 # %% [markdown]
 # ## The many ways to the same p
@@ -191,8 +227,8 @@ many = part("pvalue", "depth", "grading", "p_break")
 for stamp in sources:
     universe = many[(many["judgements"] == stamp) & (many["test"] == "permutation")].dropna(subset=["p_value"])
     blocks.plane(
-        run, universe, "p_break", "grading", "p_value", f"p of '{sources[stamp]['query'].iloc[0]}', by permutation",
-        columns=["depth"], colors=(0, 1), digits=3, name=f"multiverse_{list(sources).index(stamp) + 1}",
+        run, crossed(universe, "depth", "grading"), "p_break", "grading", "p_value",
+        f"p of '{sources[stamp]['query'].iloc[0]}', by permutation", columns=["results"], colors=(0, 1), digits=3, name=f"multiverse_{list(sources).index(stamp) + 1}",
         note=f"judgements: {run.word('judgements', stamp)}",
     )  # fmt: skip
 
@@ -203,8 +239,8 @@ for stamp in sources:
 
 # %%
 DESIGNS = {1: "one query", 50: "50 queries"}
-levels = part("pvalue", "queries")
-levels = levels[levels["queries"].isin(DESIGNS)].dropna(subset=["test_false_share"])
+levels = part("pvalue", "queries", "effect")
+levels = levels[levels["effect"] == levels["queries"].map({1: 0.5, 50: 0.4})].dropna(subset=["test_false_share"])
 levels = levels.assign(design=levels["queries"].map(DESIGNS))
 blocks.intervals(
     run, levels, "procedure", "test_false_share", "Differences found at 5 % where there are none", per="design", name="level",
@@ -219,17 +255,18 @@ blocks.intervals(
 # %%
 if "pvalue" in tasks:
     one = part("pvalue", "depth", "effect", "assessors").dropna(subset=["test_detected_share"])
-    one = one[one["effect"] >= 0.5]
+    one = crossed(one, "depth", "effect")
     blocks.plane(
-        run, one[(one["test"] == "permutation") & (one["assessors"] < 10)], "effect", "depth", "test_detected_share",
-        "One query: true differences found by permutation", columns=["assessors"], limits=(0, 100), name="power_one",
-        suffix="_one", turn=False,
+        run, one[one["test"] == "permutation"], "effect", "depth", "test_detected_share",
+        "One query: true differences found by permutation", columns=["judges"], limits=(0, 100), colors=(0, 100),
+        name="power", suffix="_one", turn=False,
     )  # fmt: skip
     several = part("pvalue", "queries", "effect")
     several = several[several["queries"] > 1]
     blocks.plane(
         run, several[several["test"] == "permutation"], "queries", "effect", "test_detected_share",
-        "Many queries: true differences found by permutation", limits=(0, 100), name="power_many", suffix="_many",
+        "Many queries: true differences found by permutation", limits=(0, 100), colors=(0, 100), name="power",
+        suffix="_many",
     )  # fmt: skip
     blocks.learning(
         run, several, "queries", "test_detected_share", "True differences found, by test", per="procedure", columns=["effect"],
@@ -246,7 +283,9 @@ if "pvalue" in tasks:
 SMUCKER = {"sign": 0.3222, "Wilcoxon": 0.0560, "permutation": 0.0138, "bootstrap": 0.0107}
 doubts = part("pvalue", "gains", "effect", queries=50)
 doubts = doubts[doubts["effect"] == doubts["effect"].max()] if len(doubts) else doubts
-medians = {gains: lines.groupby("procedure", observed=True)["test_median_p"].mean() for gains, lines in doubts.groupby("gains")}
+medians = {
+    gains: lines.groupby("procedure", observed=True)["test_median_p"].mean() for gains, lines in doubts.groupby("gains")
+}
 run.show(
     [
         {
@@ -266,7 +305,11 @@ run.show(
 # %%
 def metric_sentence(page):
     choice = choose(
-        part("metrics", page=page), ["metric"], by="val_users_agreement", report="test_users_agreement", margin=run.margin
+        part("metrics", page=page),
+        ["metric"],
+        by="val_users_agreement",
+        report="test_users_agreement",
+        margin=run.margin,
     )
     if choice is None or page not in set(run.asked["page"]):
         return ""
@@ -288,9 +331,17 @@ def own_sentence(name):
 
 def claim_sentence(stamp):
     first = sources[stamp].iloc[0]
-    universe = many[(many["judgements"] == stamp) & (many["test"] == "permutation")].groupby(["depth", "grading", "p_break"])["p_value"].mean()
-    ways = f"; over {len(universe)} other choices of depth, grading and pBreak p runs from {universe.min():.3f} to {universe.max():.3f}"
-    warning = " **The judgements are made up: this shows the method, it says nothing about Google or Yandex.**" if stamp == "example" else ""
+    universe = (
+        many[(many["judgements"] == stamp) & (many["test"] == "permutation")]
+        .groupby(["depth", "grading", "p_break"])["p_value"]
+        .mean()
+    )
+    ways = f"; it is at most .05 in {(universe <= 0.05).sum()} of {len(universe)} choices of depth, grading and pBreak, and runs from {universe.min():.3f} to {universe.max():.3f}"
+    warning = (
+        " **The judgements are made up: this shows the method, it says nothing about Google or Yandex.**"
+        if stamp == "example"
+        else ""
+    )
     return (
         f"**p-value, {run.word('judgements', stamp)}, '{first['query']}'**: pFound {first['google']:.3f} of google, {first['yandex']:.3f} of "
         f"yandex; by permutation p = {first['p']:.4f}: google is {verdicts.verdict(first['p'])} at the level of 5 %{ways * (len(universe) > 1)}.{warning}"

@@ -78,13 +78,16 @@ STUDY = Study(
         "labels": grid(3.0, limit=at_least(1), help="labels: labels per item in the mean."),
         "bad_share": grid(0.4, limit=between(0, 1), help="labels: share of the assessors who are bad."),
         "judgements": grid(
-            "example", help="pvalue: a CSV file of query,engine,rank,url,grade,assessor (see --form), or the made-up example."
+            "example",
+            help="pvalue: a CSV file of query,engine,rank,url,grade,assessor (see --form), or the made-up example.",
         ),
         "grading": grid("yandex", limit=one_of(*GRADINGS), help="pvalue: what a grade is worth, as pRel."),
         "p_break": grid(0.15, limit=between(0, 1, "[)"), help="pvalue: chance that a user gives up after a result."),
         "queries": grid(1, limit=at_least(1), help="pvalue: queries of a simulated comparison."),
         "assessors": grid(3, limit=at_least(1), help="pvalue: assessors of a simulated comparison."),
-        "effect": grid(0.5, limit=above(0), help="pvalue: by how much google is better in a simulated comparison, in grades."),
+        "effect": grid(
+            0.5, limit=above(0), help="pvalue: by how much google is better in a simulated comparison, in grades."
+        ),
         "gains": grid(
             "even",
             limit=one_of(*significance.GAINS),
@@ -93,7 +96,9 @@ STUDY = Study(
     },
     students={
         "measure": grid(*metrics.MEASURES, limit=one_of(*metrics.MEASURES), help="metrics: the metric."),
-        "method": grid(*assessors.METHODS, limit=one_of(*assessors.METHODS), help="labels: what makes labels of answers."),
+        "method": grid(
+            *assessors.METHODS, limit=one_of(*assessors.METHODS), help="labels: what makes labels of answers."
+        ),
         "test": grid(*significance.TESTS, limit=one_of(*significance.TESTS), help="pvalue: the statistical test."),
         "seed": grid(0, 1, 2, 3, 4, help="The simulated worlds, and what a test draws."),
     },

@@ -92,7 +92,9 @@ def swift_success(R: np.ndarray, kind: np.ndarray, p_break: float, patience: flo
     return (looks(1 - (1 - R) * (1 - p_break)) * R * np.exp(-spent / patience)).sum(-1)
 
 
-def block_coverage(R: np.ndarray, kind: np.ndarray, intent: np.ndarray, weights: np.ndarray, decay: float) -> np.ndarray:
+def block_coverage(
+    R: np.ndarray, kind: np.ndarray, intent: np.ndarray, weights: np.ndarray, decay: float
+) -> np.ndarray:
     """sum_u w_u [1 - prod_(i of intent u) (1 - seen_i decay^(block_i) R_i)]: of all that people mean, what share the page serves
 
     Neighbours of one kind are one block (a strip of images, a group of ads), seen at one glance: rank counts blocks, not elements.
@@ -146,7 +148,13 @@ MEASURES: Mapping[str, tuple[Measure, float, tuple[float, float]]] = {
 }  # fmt: skip
 OWN = ("swift_success", "block_coverage", "unharmed_success")
 COLUMNS = (
-    *("val_users_agreement", "test_users_agreement", "test_system_agreement", "test_separated_share", "test_wrong_share"),
+    *(
+        "val_users_agreement",
+        "test_users_agreement",
+        "test_system_agreement",
+        "test_separated_share",
+        "test_wrong_share",
+    ),
     *("test_kept_share", "test_parameter_share"),
 )
 

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 GAINS = ("even", "few")
 TESTS = ("permutation", "swap", "bootstrap", "t", "wilcoxon", "sign")
 LEVEL = 0.05
-COLUMNS = ("val_detected_share", "test_detected_share", "test_nominal_share", "test_false_share", "test_median_p", "p_value", "difference")
+COLUMNS = (
+    "val_detected_share",
+    "test_detected_share",
+    "test_nominal_share",
+    "test_false_share",
+    "test_median_p",
+    "p_value",
+    "difference",
+)
 EXACT = 2**15  # rearrangements up to which all are tried, not drawn
 DRAWS, SIMULATED = 20_000, 499  # that are drawn: of a file of judgements, and of each simulated comparison
 AT_A_TIME = 1_000_000  # numbers
@@ -303,18 +311,29 @@ def verdicts(test: str, c: Config, judged: Mapping[str, np.ndarray]) -> list[dic
         found = pfound(np.nanmean(x, axis=-1), c.p_break)
         by_query.append(found)
         p = float(p_of_one(test, x[None], c.p_break, DRAWS, rng)[0])
-        lines.append(_line(query, found, p, x.shape[1], int(np.isfinite(x).any(axis=(0, 1)).sum())))
+        judges = int(np.isfinite(x).any(axis=(0, 1)).sum())
+        lines.append(_line(query, found, p, x.shape[1], judges, tried(test, x.shape[1], False)))
     if len(by_query) > 1:
         found = np.array(by_query)
         p = float(p_of_many(test, found[:, 0] - found[:, 1], DRAWS, rng))
-        lines.append(_line(ALL, found.mean(0), p, len(found), judged["grades"].shape[-1]))
+        judges = judged["grades"].shape[-1]
+        lines.append(_line(ALL, found.mean(0), p, len(found), judges, tried(test, len(found), True)))
     return lines
 
 
-def _line(query: str, found: np.ndarray, p: float, results: int, judges: int) -> dict[str, Any]:
+def tried(test: str, n: int, many: bool) -> str:
+    """How p was counted, of n results of each engine, or of n queries: `all 1,024 arrangements`, `20,000 drawn`, `formula`."""
+    if test in ("t", "sign"):
+        return "formula"
+    ways = math.factorial(2 * n) if test == "permutation" and not many else 2**n
+    exact = test != "bootstrap" and ways <= EXACT
+    return f"all {ways:,} arrangements" if exact else f"{DRAWS:,} drawn"
+
+
+def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, how: str) -> dict[str, Any]:
     return {
         "query": query, "google": float(found[0]), "yandex": float(found[1]), "difference": float(found[0] - found[1]),
-        "p": p, "results": results, "judges": judges,
+        "p": p, "results": results, "judges": judges, "how": how,
     }  # fmt: skip
 
 

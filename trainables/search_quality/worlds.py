@@ -126,7 +126,9 @@ def draw(c: Config, split: str) -> World:
     harm = rng.random(shape) < HARMFUL if mixed else np.zeros(shape, dtype=bool)
     weights = -np.sort(-rng.dirichlet(np.ones(INTENTS), (W, Q))) if mixed else np.ones((W, Q, 1))
     u = rng.random(shape)
-    intent = (u[..., None] > np.cumsum(weights, axis=-1)[:, :, None, :-1]).sum(-1) if mixed else np.zeros(shape, dtype=int)
+    intent = (
+        (u[..., None] > np.cumsum(weights, axis=-1)[:, :, None, :-1]).sum(-1) if mixed else np.zeros(shape, dtype=int)
+    )
     error, luck, notices = rng.standard_normal(shape), rng.random(shape), rng.random(shape)
     said = np.clip(np.rint(grade + c.noise * error), 0, 4).astype(int)
 

@@ -41,7 +41,9 @@ def test_ndcg_and_average_precision_are_those_of_the_libraries():
     listed = np.take_along_axis(pool, shown, -1)
     qrels = [ir_measures.Qrel(str(q), str(d), int(pool[q, d])) for q in range(25) for d in range(N)]
     run = [ir_measures.ScoredDoc(str(q), str(d), float(-i)) for q in range(25) for i, d in enumerate(shown[q])]
-    theirs = {(x.measure, int(x.query_id)): x.value for x in ir_measures.iter_calc([nDCG @ K, AP(rel=2) @ K], qrels, run)}
+    theirs = {
+        (x.measure, int(x.query_id)): x.value for x in ir_measures.iter_calc([nDCG @ K, AP(rel=2) @ K], qrels, run)
+    }
     ours = m.ndcg(listed.astype(float), pool.astype(float))
     assert ours == pytest.approx([theirs[nDCG @ K, q] for q in range(25)])
     total = (pool >= 2).sum(-1)
@@ -68,7 +70,10 @@ def test_cascades_are_those_of_a_user_who_walks():
     assert m.pfound(R, 0.15) == pytest.approx([walk(r, 0.15, lambda i: 1.0) for r in R])
     swift = [walk(r, 0.15, lambda i, s=s: np.exp(-s[i] / 5)) for r, s in zip(R, spent, strict=True)]
     assert m.swift_success(R, kind, 0.15, 5.0) == pytest.approx(swift)
-    before = [walk(np.where(h, 0, r)[: np.argmax(h)] if h.any() else r, 0.15, lambda i: 1.0) for r, h in zip(R, harm, strict=True)]
+    before = [
+        walk(np.where(h, 0, r)[: np.argmax(h)] if h.any() else r, 0.15, lambda i: 1.0)
+        for r, h in zip(R, harm, strict=True)
+    ]
     assert m.unharmed_success(R, harm.astype(float), 0.15) == pytest.approx(before)  # it ends at the first harm
 
 
@@ -101,7 +106,9 @@ def test_satisfaction_is_that_of_users_drawn_one_by_one(model):
     for i in range(len(grade)):
         looks = there & (rng.random(users) < (i + 1) ** -0.7) if model == "position_based" else there
         clicked = looks & (rng.random(users) < click[i])
-        pleased = clicked & (rng.random(users) < np.where(means == intent[i], 1, OTHER_INTENT) * worth[i] * (not harm[i]))
+        pleased = clicked & (
+            rng.random(users) < np.where(means == intent[i], 1, OTHER_INTENT) * worth[i] * (not harm[i])
+        )
         satisfied |= pleased
         harmed |= clicked & harm[i]
         if model == "cascade":
