@@ -12,22 +12,15 @@
 # example: made up, no engine was asked and no person judged.
 
 # %%
+from functools import partial
+
 import pandas as pd
 
-from analysis.core import blocks, report, tell, verdicts
+from analysis.core import blocks, report, search, tell
 from analysis.core.choice import choose
+from analysis.core.search import MEASURES, MODELS, OWN, TESTS
 from analysis.core.settings import by_seed, select, stacked
 
-MEASURES = {
-    "ndcg": "nDCG", "err": "ERR", "rbp": "RBP", "ap": "AP", "pfound": "pFound",
-    "swift_success": "own: swift success", "block_coverage": "own: block coverage", "unharmed_success": "own: unharmed success",
-}  # fmt: skip
-TESTS = {
-    "permutation": "permutation", "swap": "swap at each rank", "bootstrap": "bootstrap", "t": "t", "wilcoxon": "Wilcoxon",
-    "sign": "sign",
-}  # fmt: skip
-MODELS = {"position_based": "position based", "cascade": "cascade", "dbn": "DBN", "federated": "federated"}
-OWN = {name for name, words in MEASURES.items() if words.startswith("own")}
 EXAMPLE = "the example (made up)"
 run = report.open(
     "search_quality",
@@ -38,38 +31,7 @@ run = report.open(
         "gains": {"even": "every query gains", "few": "one query in five gains"},
     },
 )  # fmt: skip
-BASE = {
-    "metrics": {"depth": 10, "page": "mixed", "click_model": "dbn", "noise": 0.5, "missing": 0.0},
-    "pvalue": {
-        "depth": 10, "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 3, "effect": 0.5, "gains": "even",
-    },
-}  # fmt: skip
-
-
-def part(task, *free, **fixed):
-    """The planned students of a task where all axes but the free ones have their usual values, or the first ones of this run."""
-    lines = select(run.asked, {"task": task})
-    for axis, usual in {**BASE[task], **fixed}.items():
-        if axis not in free and len(lines):
-            lines = lines[lines[axis] == (usual if (lines[axis] == usual).any() else lines[axis].iloc[0])]
-    words = {"metric": ("measure", MEASURES), "procedure": ("test", TESTS), "clicks": ("click_model", MODELS)}
-    counts = {"results": ("depth", "result"), "judges": ("assessors", "assessor")}
-    words |= {
-        name: (axis, {n: tell.count(n, noun) for n in sorted(set(lines[axis]))})
-        for name, (axis, noun) in counts.items()
-    }
-    named = {
-        name: pd.Categorical(lines[axis].map(known), list(known.values())) for name, (axis, known) in words.items()
-    }
-    return lines.assign(**named)
-
-
-def crossed(lines, a, b):
-    """Those values of a that were tried with as many values of b as any was: a whole grid."""
-    tried = lines.groupby(a)[b].transform("nunique")
-    return lines[tried == tried.max()]
-
-
+part = partial(search.usual, run.asked)
 tasks = set(run.asked["task"])
 
 # %% [markdown]
@@ -129,9 +91,9 @@ DUTIES = {
     "told apart": "test_separated_share", "not\nwrongly": "right_share", "judgements\nmissing": "test_kept_share", "parameter\nchanged": "test_parameter_share",
 }  # fmt: skip
 if "metrics" in tasks:
-    duty = part("metrics", missing=0.2)
-    duty = stacked(duty.assign(right_share=1 - duty["test_wrong_share"]), "duty", "share", DUTIES)
-    duty["duty"] = pd.Categorical(duty["duty"], list(DUTIES))
+    some = part("metrics", missing=0.2)
+    each = stacked(some.assign(right_share=1 - some["test_wrong_share"]), "duty", "share", DUTIES)
+    duty = each.assign(duty=pd.Categorical(each["duty"], list(DUTIES)))
     blocks.plane(
         run, duty, "duty", "metric", "share", "What a metric must do: shares of pairs, more is better", name="duties"
     )
@@ -142,7 +104,7 @@ if "metrics" in tasks:
 # %%
 if "metrics" in tasks:
     noisy = part("metrics", "noise", "missing")
-    shown = noisy[noisy["metric"].isin([MEASURES[name] for name in ("ndcg", "ap", "pfound", *sorted(OWN))])]
+    shown = noisy[noisy["metric"].isin([MEASURES[name] for name in ("ndcg", "ap", "pfound", *OWN)])]
     blocks.plane(
         run, shown, "noise", "missing", "test_users_agreement", "Agreement with users", columns=["metric"], limits=(50, 80),
         turn=False,
@@ -176,8 +138,8 @@ ASKS = {
     "permutation": "places of these results", "swap": "places within a rank", "bootstrap": "other assessors, these pages",
     "t": "mean over ranks", "wilcoxon": "ranks of differences", "sign": "signs of differences",
 }  # fmt: skip
-found = run.table("verdicts")
-found = found[found["student"].isin(part("pvalue", "judgements")["student"])] if len(found) else found
+asked = run.table("verdicts")
+found = asked[asked["student"].isin(part("pvalue")["student"])] if len(asked) else asked
 
 
 def test_lines(lines):
@@ -186,7 +148,7 @@ def test_lines(lines):
         p = values["p"].mean()
         yield {
             "test": TESTS[test], "is about": ASKS[test], "p": f"{p:.4f}" if p == p else "", "counted over": values["how"].iloc[0],
-            "at 5 %": verdicts.verdict(p),
+            "at 5 %": search.verdict(p),
         }  # fmt: skip
 
 
@@ -208,7 +170,7 @@ sources = {}
 for stamp, lines in found.groupby("judgements", sort=False) if len(found) else ():
     whose, first = run.word("judgements", stamp), lines["query"].iloc[0]
     single = lines[lines["query"] != ALL]
-    sources[stamp] = verdicts.by_query(single[single["test"] == "permutation"])
+    sources[stamp] = search.by_query(single[single["test"] == "permutation"])
     run.show(pages_of(stamp, first), f"{whose}: what was judged for '{first}', mean grade")
     run.show(list(test_lines(single[single["query"] == first])), f"{whose}: is google better for '{first}'?")
     run.show(
@@ -224,12 +186,12 @@ for stamp, lines in found.groupby("judgements", sort=False) if len(found) else (
 
 # %%
 many = part("pvalue", "depth", "grading", "p_break")
-for stamp in sources:
-    universe = many[(many["judgements"] == stamp) & (many["test"] == "permutation")].dropna(subset=["p_value"])
+for number, source in enumerate(sources, 1):
+    universe = many[(many["judgements"] == source) & (many["test"] == "permutation")].dropna(subset=["p_value"])
     blocks.plane(
-        run, crossed(universe, "depth", "grading"), "p_break", "grading", "p_value",
-        f"p of '{sources[stamp]['query'].iloc[0]}', by permutation", columns=["results"], colors=(0, 1), digits=3, name=f"multiverse_{list(sources).index(stamp) + 1}",
-        note=f"judgements: {run.word('judgements', stamp)}",
+        run, search.crossed(universe, "depth", "grading"), "p_break", "grading", "p_value",
+        f"{run.word('judgements', source)}: p of '{sources[source]['query'].iloc[0]}', by permutation", columns=["results"],
+        colors=(0, 1), digits=3, name="multiverse", suffix=f"_{number}",
     )  # fmt: skip
 
 # %% [markdown]
@@ -239,9 +201,9 @@ for stamp in sources:
 
 # %%
 DESIGNS = {1: "one query", 50: "50 queries"}
-levels = part("pvalue", "queries", "effect")
-levels = levels[levels["effect"] == levels["queries"].map({1: 0.5, 50: 0.4})].dropna(subset=["test_false_share"])
-levels = levels.assign(design=levels["queries"].map(DESIGNS))
+EFFECTS = {1: 0.5, 50: 0.4}
+designs = part("pvalue", "queries", "effect").assign(design=lambda lines: lines["queries"].map(DESIGNS))
+levels = designs[designs["effect"] == designs["queries"].map(EFFECTS)].dropna(subset=["test_false_share"])
 blocks.intervals(
     run, levels, "procedure", "test_false_share", "Differences found at 5 % where there are none", per="design", name="level",
     size=(8.5, 4.2), xlabel="test", also=lambda ax, panel: ax.axhline(5, color="0.3", linewidth=1, linestyle="--"),
@@ -254,15 +216,14 @@ blocks.intervals(
 
 # %%
 if "pvalue" in tasks:
-    one = part("pvalue", "depth", "effect", "assessors").dropna(subset=["test_detected_share"])
-    one = crossed(one, "depth", "effect")
+    measured = part("pvalue", "depth", "effect", "assessors").dropna(subset=["test_detected_share"])
+    one = search.crossed(measured, "depth", "effect")
     blocks.plane(
         run, one[one["test"] == "permutation"], "effect", "depth", "test_detected_share",
         "One query: true differences found by permutation", columns=["judges"], limits=(0, 100), colors=(0, 100),
         name="power", suffix="_one", turn=False,
     )  # fmt: skip
-    several = part("pvalue", "queries", "effect")
-    several = several[several["queries"] > 1]
+    several = designs[designs["queries"] > 1]
     blocks.plane(
         run, several[several["test"] == "permutation"], "queries", "effect", "test_detected_share",
         "Many queries: true differences found by permutation", limits=(0, 100), colors=(0, 100), name="power",
@@ -281,8 +242,7 @@ if "pvalue" in tasks:
 
 # %%
 SMUCKER = {"sign": 0.3222, "Wilcoxon": 0.0560, "permutation": 0.0138, "bootstrap": 0.0107}
-doubts = part("pvalue", "gains", "effect", queries=50)
-doubts = doubts[doubts["effect"] == doubts["effect"].max()] if len(doubts) else doubts
+doubts = part("pvalue", "gains", queries=50, effect=0.4)
 medians = {
     gains: lines.groupby("procedure", observed=True)["test_median_p"].mean() for gains, lines in doubts.groupby("gains")
 }
@@ -329,33 +289,39 @@ def own_sentence(name):
     return f"**{tell.capital(MEASURES[name])}** against {best.best['metric']}, the best of the usual by validation: {tell.difference(ours, best.by_seed())}."
 
 
+# %%
 def claim_sentence(stamp):
-    first = sources[stamp].iloc[0]
-    universe = (
-        many[(many["judgements"] == stamp) & (many["test"] == "permutation")]
-        .groupby(["depth", "grading", "p_break"])["p_value"]
-        .mean()
-    )
-    ways = f"; it is at most .05 in {(universe <= 0.05).sum()} of {len(universe)} choices of depth, grading and pBreak, and runs from {universe.min():.3f} to {universe.max():.3f}"
-    warning = (
-        " **The judgements are made up: this shows the method, it says nothing about Google or Yandex.**"
-        if stamp == "example"
-        else ""
-    )
-    return (
-        f"**p-value, {run.word('judgements', stamp)}, '{first['query']}'**: pFound {first['google']:.3f} of google, {first['yandex']:.3f} of "
-        f"yandex; by permutation p = {first['p']:.4f}: google is {verdicts.verdict(first['p'])} at the level of 5 %{ways * (len(universe) > 1)}.{warning}"
-    )
+    first, lines = sources[stamp].iloc[0], many[(many["judgements"] == stamp) & (many["test"] == "permutation")]
+    ways = lines.dropna(subset=["p_value"]).groupby(["depth", "grading", "p_break"])["p_value"].mean()
+    together = select(found, {"judgements": stamp, "test": "permutation", "query": ALL})["p"].mean()
+    said = [
+        f"pFound {first['google']:.3f} of google, {first['yandex']:.3f} of yandex, by permutation p = {first['p']:.4f}: google is "
+        f"{search.verdict(first['p'])} at the level of 5 %"
+    ]
+    if len(ways) > 1:
+        few = f"p is at most .05 in {(ways <= 0.05).sum()} of {len(ways)} choices of depth, grading and pBreak"
+        said.append(f"{few} ({ways.min():.3f} to {ways.max():.3f})")
+    if together == together:
+        said.append(
+            f"over its {len(sources[stamp])} queries, by paired randomisation, p = {together:.4f}: {search.verdict(together)}"
+        )
+    warning = " **Made up: this shows the method and says nothing of Google or Yandex.**" * (stamp == "example")
+    return f"**p-value, {run.word('judgements', stamp)}, '{first['query']}'**: {'; '.join(said)}.{warning}"
 
 
 # %%
 def needed_sentence():
-    enough = verdicts.needed(several[several["test"] == "permutation"], "queries", "test_detected_share", ["effect"])
+    enough = search.needed(
+        designs[(designs["queries"] > 1) & (designs["test"] == "permutation")],
+        "queries",
+        "test_detected_share",
+        ["effect"],
+    )
     said = [
         f"{line['effect']:g} grades: " + (f"{line['queries']:.0f} queries" if line["queries"] == line["queries"] else f"more than {line['most']:.0f}")
         for _, line in enough.iterrows()
     ]  # fmt: skip
-    return f"**How many queries** find a difference of the engines four times in five ({BASE['pvalue']['assessors']} assessors): {'; '.join(said)}."
+    return f"**How many queries** find a difference of the engines four times in five ({search.USUAL['pvalue']['assessors']} assessors): {'; '.join(said)}."
 
 
 def level_sentence():
@@ -369,8 +335,11 @@ def level_sentence():
             yield f"**Test, {design}**: held to the level, {choice.best['procedure']} finds most by validation, {tell.percent(choice.by_seed())} on test worlds. {worth}"
 
 
-answer = [metric_sentence(page) for page in ("mixed", "plain")] if "metrics" in tasks else []
-answer += [own_sentence(name) for name in sorted(OWN)] if "metrics" in tasks else []
-answer += [claim_sentence(stamp) for stamp in sources]
-answer += [needed_sentence()] if "pvalue" in tasks and len(several) else []
+told = "metrics" in tasks
+answer = [
+    *map(metric_sentence, ("mixed", "plain") if told else ()),
+    *map(own_sentence, OWN if told else ()),
+    *map(claim_sentence, sources),
+    *([needed_sentence()] if len(designs) else []),
+]
 run.close(filter(None, answer), level_sentence())

@@ -1,9 +1,9 @@
 """What makes a metric, a label and a difference of two search engines worth trusting?
 
-Three tasks, each a sweep over simulated worlds. metrics: five usual metrics of search quality and three of our own, judged by
-whether they order results pages as simulated users do. labels: majority vote, Dawid-Skene and GLAD, and three methods that
-repair the labels of bad assessors. pvalue: is Google significantly better than Yandex for a query, by six tests, on judgements
-of a file and in worlds where the truth is known.
+Three tasks, each a sweep over simulated worlds. metrics: five usual metrics of search quality and three of our own,
+judged by whether they order results pages as simulated users do. labels: majority vote, Dawid-Skene and GLAD, and three
+methods that repair the labels of bad assessors. pvalue: is Google significantly better than Yandex for a query, by six
+tests, on judgements of a file and in worlds where the truth is known.
 
 Expected: see the README's row.
 
@@ -25,14 +25,14 @@ OF_TASK = {
 ASIDE = {
     "depth": 10, "page": "plain", "click_model": "cascade", "noise": 0.0, "missing": 0.0, "measure": "ndcg",
     "labels": 1.0, "bad_share": 0.0, "method": "majority",
-    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5, "gains": "even",
-    "test": "sign",
+    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5,
+    "gains": "even", "test": "sign",
 }  # fmt: skip
 
 
 def canonical(config):
-    """Axes of other tasks are set aside. A plain page draws no looks to its blocks; of many queries to swap is to permute. A file of
-    judgements is named by its content."""
+    """Axes of other tasks are set aside. A plain page draws no looks to its blocks; of many queries to swap is to
+    permute. A file of judgements is named by its content."""
     c = {**config, **{name: value for name, value in ASIDE.items() if name not in OF_TASK[config["task"]]}}
     if c["task"] == "metrics" and c["page"] == "plain" and c["click_model"] == "federated":
         c["click_model"] = "position_based"
@@ -70,7 +70,10 @@ STUDY = Study(
         "page": grid(
             "mixed",
             limit=one_of(*PAGES),
-            help="metrics: plain has links alone, one intent and no harm; mixed has answers, images, ads, and harmful results.",
+            help=(
+                "metrics: plain has links alone, one intent and no harm; mixed has answers, images, ads, and harmful "
+                "results."
+            ),
         ),
         "click_model": grid("dbn", limit=one_of(*CLICK_MODELS), help="metrics: how users look at a page and click."),
         "noise": grid(0.5, limit=at_least(0), help="metrics: standard deviation of a judge's grade, in grades."),

@@ -7,15 +7,12 @@ axis, (..., K), the first result first; grades are 0 to 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr
 
 from trainables.search_quality.worlds import KINDS, Judged, draw
-
-if TYPE_CHECKING:
-    from trainables.search_quality import Config
 
 HIGHEST = 4  # grade
 RELEVANT = 2  # the least grade that counts where a metric knows only yes or no
@@ -159,7 +156,7 @@ COLUMNS = (
 )
 
 
-def evaluate(measures: Sequence[str], c: Config) -> list[dict[str, Any]]:
+def evaluate(measures: Sequence[str], c: Any) -> list[dict[str, Any]]:
     """What each measure is worth on the worlds of a config, see `COLUMNS`.
 
     users_agreement: share of pairs of pages for one query that it orders as the users' satisfaction does, a tie counting half;

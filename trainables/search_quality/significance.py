@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr
@@ -25,9 +25,6 @@ from scipy.stats import binom, rankdata
 
 from trainables.search_quality.judgements import GRADINGS, prel
 from trainables.search_quality.metrics import pfound
-
-if TYPE_CHECKING:
-    from trainables.search_quality import Config
 
 GAINS = ("even", "few")
 TESTS = ("permutation", "swap", "bootstrap", "t", "wilcoxon", "sign")
@@ -230,7 +227,7 @@ def _of_differences(test: str, d: np.ndarray, most: int, rng: np.random.Generato
 # Simulated comparisons
 
 
-def compared(c: Config, split: str, effect: float) -> np.ndarray:
+def compared(c: Any, split: str, effect: float) -> np.ndarray:
     """Grades (worlds, queries, 2, depth, assessors) of worlds where google's pages are better by `effect` grades in the mean.
 
     A page's truth falls with the rank, and differs by query and by page. The effect is that of every query, or (`few`) a large one of one
@@ -248,7 +245,7 @@ def compared(c: Config, split: str, effect: float) -> np.ndarray:
     return np.clip(np.rint(truth[..., None] + severity + error), 0, 4)
 
 
-def p_values(test: str, c: Config, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+def p_values(test: str, c: Any, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """Of every world. grades: (worlds, queries, 2, K, A)"""
     x = prel(grades, c.grading)
     if c.queries == 1:
@@ -256,7 +253,7 @@ def p_values(test: str, c: Config, grades: np.ndarray, most: int, rng: np.random
     return p_of_many(test, _difference(x.mean(-1), c.p_break), most, rng)
 
 
-def evaluate(tests: Sequence[str], c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def evaluate(tests: Sequence[str], c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """What each test finds in simulated worlds, and of the judgements at hand.
 
     median_p: of worlds with the effect. false_share: of worlds without a difference where p <= 5 %; nominal_share: of worlds with the `effect` where p <= 5 %;
@@ -301,7 +298,7 @@ def held(p: np.ndarray) -> float:
     return float(fine[-1]) if len(fine) else -1.0
 
 
-def verdicts(test: str, c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def verdicts(test: str, c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The judgements' p by query and of all queries, with pFound of both engines and their difference."""
     lines, by_query = [], []
     rng = np.random.default_rng(np.random.SeedSequence((c.seed, TESTS.index(test))))

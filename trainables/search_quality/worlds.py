@@ -7,12 +7,9 @@ the first K. Arrays of pages are (W, Q, S, K).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from trainables.search_quality import Config
 
 KINDS = ("organic", "answer", "image", "ad")
 PAGES = ("plain", "mixed")
@@ -111,7 +108,7 @@ def _satisfied(model: str, click: np.ndarray, fits: np.ndarray, harm: np.ndarray
     return satisfied * (1 - LEAVES * harmed)
 
 
-def draw(c: Config, split: str) -> World:
+def draw(c: Any, split: str) -> World:
     """The worlds of a seed; validation and test are different draws, whatever is judged of them is not.
 
     Pages: plain: links alone, one intent, no harm. mixed: answers, images and ads among the links, three intents, harm. Systems

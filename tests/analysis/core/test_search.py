@@ -1,10 +1,10 @@
-"""What p-values say in words, and how much must be judged."""
+"""Which students a figure is about, what p-values say in words, and how much must be judged."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core.verdicts import by_query, needed, verdict
+from analysis.core.search import MODELS, USUAL, by_query, crossed, needed, usual, verdict
 
 
 def test_a_p_at_the_level_is_significant_and_one_above_it_is_not():
@@ -33,3 +33,31 @@ def test_enough_is_where_power_stays_above_the_goal():
     found = needed(pd.DataFrame(lines), "queries", "power", ["effect"]).set_index("effect")
     assert found.loc[0.2, "queries"] == 50 and found.loc[0.4, "queries"] == 5  # a lucky 10 is not enough
     assert np.isnan(found.loc[0.1, "queries"]) and (found["most"] == 50).all()
+
+
+def students():
+    base = {
+        "measure": "ndcg",
+        "test": "sign",
+        "click_model": "dbn",
+        "assessors": 1,
+        "task": "metrics",
+        **USUAL["metrics"],
+    }
+    return pd.DataFrame([{**base, "noise": n, "click_model": m} for n in (0.0, 0.5) for m in MODELS])
+
+
+def test_a_figure_is_about_the_usual_values_of_what_it_does_not_show():
+    found = usual(students(), "metrics", "click_model")
+    assert set(found["noise"]) == {0.5} and list(found["clicks"].cat.categories) == list(MODELS.values())
+    assert len(usual(students(), "metrics")) == 1 and len(usual(students(), "metrics", "noise", "click_model")) == 8
+    assert set(usual(students(), "metrics", noise=0.0)["click_model"]) == {"dbn"}
+    there = students().query("noise == 0.0")
+    assert len(usual(there, "metrics")) == 1  # of a run that has no usual value the first is taken
+    assert usual(students(), "pvalue").empty
+
+
+def test_only_whole_grids_are_drawn_as_grids():
+    cells = [(3, "a"), (3, "b"), (5, "a"), (5, "b"), (20, "a")]
+    found = crossed(pd.DataFrame(cells, columns=["depth", "grading"]), "depth", "grading")
+    assert set(found["depth"]) == {3, 5}
