@@ -55,10 +55,11 @@ tasks = set(run.asked["task"])
 # (Smucker and Clarke 2012).
 #
 # **Block coverage**: Σ_u w_u [1 - Π_{i of intent u} (1 - seen_i · .8^block · R_i)]: of all that people mean by the query, weighted by how
-# many mean it, the share that the page serves. Neighbours of one kind (a strip of images, a group of ads) are one block and are seen
-# at one glance, so rank counts blocks. *Why a main one*: it is the only one here that reads the page as blocks and rewards the first
-# good result for each intent more than the third for the same. *Limits*: intents and their weights must be known; with one
-# intent and no blocks it has no discount left within a block. It is kin to the intent-aware metrics (Agrawal et al. 2009).
+# many mean it, the share that the page serves. Neighbouring images, and neighbouring ads, are one block and seen at one glance; each
+# link and each answer is a block of its own; rank counts blocks. *Why a main one*: it is the only one here that reads the page as
+# blocks and rewards the first good result for each intent more than the third for the same. *Limits*: intents and their weights
+# must be known, and how far each kind of block is seen; it takes looks to be independent, so a result that ends the search takes
+# nothing from those below. It is kin to the intent-aware metrics (Agrawal et al. 2009).
 #
 # **Unharmed success**: Σ pLook_i (1 - h_i) R_i, where a harmful element (broken, stale, misleading) that is looked at ends the
 # walk: the share of visits that end in success before any harm, so harm counts by the chance that it is seen. *Why a main one*: a page

@@ -19,6 +19,7 @@ RELEVANT = 2  # the least grade that counts where a metric knows only yes or no
 LEVEL = 0.05
 WORTH = (2.0 ** np.arange(HIGHEST + 1) - 1) / 2**HIGHEST
 EFFORT = np.array([1.0, 0.5, 0.5, 1.0])  # of a look at one element, in looks at a plain result, by kind
+SIDE_BY_SIDE = (KINDS.index("image"), KINDS.index("ad"))
 SEEN = np.array([0.9, 1.0, 0.8, 0.5])  # chance that an element is taken note of, by kind
 
 
@@ -94,12 +95,14 @@ def block_coverage(
 ) -> np.ndarray:
     """sum_u w_u [1 - prod_(i of intent u) (1 - seen_i decay^(block_i) R_i)]: of all that people mean, what share the page serves
 
-    Neighbours of one kind are one block (a strip of images, a group of ads), seen at one glance: rank counts blocks, not elements.
+    Neighbouring images and neighbouring ads are one block, seen at one glance; every link and answer is one of its own. Rank counts
+    blocks, not elements.
     seen: `SEEN` by kind. R, kind, intent: (..., K); weights w: (..., U), sum 1. Of the family of intent-aware metrics (Agrawal
     et al. 2009, WSDM).
     """
-    new = np.concatenate([np.zeros_like(kind[..., :1]), kind[..., 1:] != kind[..., :-1]], axis=-1)
-    served = SEEN[kind] * decay ** np.cumsum(new, axis=-1) * R
+    new = np.ones_like(kind)
+    new[..., 1:] = (kind[..., 1:] != kind[..., :-1]) | ~np.isin(kind[..., 1:], SIDE_BY_SIDE)
+    served = SEEN[kind] * decay ** (np.cumsum(new, axis=-1) - 1) * R
     missed = [np.where(intent == u, 1 - served, 1.0).prod(-1) for u in range(weights.shape[-1])]
     return (weights * (1 - np.stack(missed, axis=-1))).sum(-1)
 
@@ -207,5 +210,3 @@ def told_apart(pairs: np.ndarray) -> np.ndarray:
     t = np.divide(pairs.mean(1), error, out=np.zeros_like(error), where=error > 0)
     return 2 * stdtr(Q - 1, -np.abs(t)) < LEVEL
 
-
-__all__ = ["COLUMNS", "KINDS", "MEASURES", "OWN", "evaluate"]

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import stdtr
 from scipy.stats import binom, rankdata
 
-from trainables.search_quality.judgements import GRADINGS, prel
+from trainables.search_quality.judgements import prel
 from trainables.search_quality.metrics import pfound
 
 GAINS = ("even", "few")
@@ -333,5 +333,3 @@ def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, ho
         "p": p, "results": results, "judges": judges, "how": how,
     }  # fmt: skip
 
-
-__all__ = ["COLUMNS", "GRADINGS", "TESTS", "evaluate"]

@@ -83,8 +83,10 @@ def test_our_metrics_at_their_limits():
     assert m.swift_success(R, kind, 0.15, 1e9) == pytest.approx(m.pfound(R, 0.15))  # with all patience it is pFound
     assert m.unharmed_success(R, np.zeros_like(R), 0.15) == pytest.approx(m.pfound(R, 0.15))
     assert (m.unharmed_success(R, harm * 1.0, 0.15) <= m.pfound(R, 0.15) + 1e-12).all()
-    plain, same = np.zeros_like(kind), np.zeros_like(intent)
-    assert m.block_coverage(R, plain, same, one, 0.5) == pytest.approx(1 - (1 - m.SEEN[0] * R).prod(-1))  # one block
+    links, images, same = np.zeros_like(kind), np.full_like(kind, 2), np.zeros_like(intent)
+    assert m.block_coverage(R, images, same, one, 0.5) == pytest.approx(1 - (1 - m.SEEN[2] * R).prod(-1))  # one block
+    ranks = 0.5 ** np.arange(R.shape[-1])
+    assert m.block_coverage(R, links, same, one, 0.5) == pytest.approx(1 - (1 - m.SEEN[0] * ranks * R).prod(-1))
     weights = np.random.default_rng(2).dirichlet(np.ones(3), len(grades))
     several = m.block_coverage(R, kind, intent, weights, 0.8)
     assert ((several >= 0) & (several <= 1)).all()
