@@ -107,7 +107,7 @@ if "metrics" in tasks:
     noisy = part("metrics", "noise", "missing")
     shown = noisy[noisy["metric"].isin([MEASURES[name] for name in ("ndcg", "ap", "pfound", *OWN)])]
     blocks.plane(
-        run, shown, "noise", "missing", "test_users_agreement", "Agreement with users", columns=["metric"], limits=(50, 80),
+        run, shown, "noise", "missing", "test_users_agreement", "Agreement with users", columns=["metric"], limits=(50, 90),
         turn=False,
     )  # fmt: skip
     deep = part("metrics", "depth")
@@ -224,6 +224,10 @@ if "pvalue" in tasks:
         "One query: true differences found by permutation", columns=["judges"], limits=(0, 100), colors=(0, 100),
         name="power", suffix="_one", turn=False,
     )  # fmt: skip
+    blocks.learning(
+        run, one[one["assessors"] == 3], "effect", "test_detected_share", "One query: true differences found, by test",
+        per="procedure", columns=["results"], name="power_one_tests", legend="", limits=(0, 101), xlabel="better by, grades",
+    )  # fmt: skip
     several = designs[designs["queries"] > 1]
     blocks.plane(
         run, several[several["test"] == "permutation"], "queries", "effect", "test_detected_share",
@@ -231,7 +235,7 @@ if "pvalue" in tasks:
         suffix="_many",
     )  # fmt: skip
     blocks.learning(
-        run, several, "queries", "test_detected_share", "True differences found, by test", per="procedure", columns=["effect"],
+        run, several, "queries", "test_detected_share", "Many queries: true differences found, by test", per="procedure", columns=["effect"],
         name="power_tests", legend="",
     )  # fmt: skip
 

@@ -130,7 +130,7 @@ STUDY = Study(
                 {**METRICS, "depth": (3, 5, 10, 20)},
                 {
                     **LABELS,
-                    "worlds": (300,),
+                    "worlds": (60,),
                     "labels": (1.0, 2.0, 3.0, 5.0, 8.0, 12.0),
                     "bad_share": (0.0, 0.2, 0.4, 0.6),
                 },
@@ -142,7 +142,7 @@ STUDY = Study(
                     "p_break": (0.05, 0.15, 0.3, 0.5),
                     "seed": (0, 1, 2),
                 },
-                {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 1.5), "assessors": (1, 3, 10)},
+                {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 2.0), "assessors": (1, 3, 10)},
                 {**MANY, "queries": (5, 10, 25, 50, 100), "effect": (0.1, 0.2, 0.4)},
                 {**MANY, "queries": (50,), "effect": (0.2, 0.4), "gains": significance.GAINS},
             ),
