@@ -291,6 +291,8 @@ def own_sentence(name):
     usual = lines[~lines["measure"].isin(OWN)]
     best = choose(usual, ["metric"], by="val_users_agreement", report="test_users_agreement", margin=run.margin)
     ours = by_seed(lines[lines["measure"] == name], "test_users_agreement")
+    if best is None:
+        return ""
     return f"**{tell.capital(MEASURES[name])}** against {best.best['metric']}, the best of the usual by validation: {tell.difference(ours, best.by_seed())}."
 
 
@@ -331,7 +333,7 @@ def needed_sentence():
 
 def level_sentence():
     chosen = {
-        design: choose(lines, ["procedure"], by="val_detected_share", report="test_detected_share", margin=run.margin)
+        str(design): choose(lines, ["procedure"], by="val_detected_share", report="test_detected_share", margin=run.margin)
         for design, lines in levels.dropna(subset=["val_detected_share"]).groupby("design")
     }
     for design, choice in chosen.items():
