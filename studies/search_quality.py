@@ -1,9 +1,9 @@
 """What makes a metric, a label and a difference of two search engines worth trusting?
 
-Three tasks, each a sweep over simulated worlds. metrics: five usual metrics of search quality and three of our own, judged by
-whether they order results pages as simulated users do. labels: majority vote, Dawid-Skene and GLAD, and three methods that
-repair the labels of bad assessors. pvalue: is Google significantly better than Yandex for a query, by six tests, on judgements
-of a file and in worlds where the truth is known.
+Three tasks, each a sweep over simulated worlds. metrics: five usual metrics of search quality and three of our own,
+judged by whether they order results pages as simulated users do. labels: majority vote, Dawid-Skene and GLAD, and three
+methods that repair the labels of bad assessors. pvalue: is Google significantly better than Yandex for a query, by six
+tests, on judgements of a file and in worlds where the truth is known.
 
 Expected: see the README's row.
 
@@ -25,14 +25,14 @@ OF_TASK = {
 ASIDE = {
     "depth": 10, "page": "plain", "click_model": "cascade", "noise": 0.0, "missing": 0.0, "measure": "ndcg",
     "labels": 1.0, "bad_share": 0.0, "method": "majority",
-    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5, "gains": "even",
-    "test": "sign",
+    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5,
+    "gains": "even", "test": "sign",
 }  # fmt: skip
 
 
 def canonical(config):
-    """Axes of other tasks are set aside. A plain page draws no looks to its blocks; of many queries to swap is to permute. A file of
-    judgements is named by its content."""
+    """Axes of other tasks are set aside. A plain page draws no looks to its blocks; of many queries to swap is to
+    permute. A file of judgements is named by its content."""
     c = {**config, **{name: value for name, value in ASIDE.items() if name not in OF_TASK[config["task"]]}}
     if c["task"] == "metrics" and c["page"] == "plain" and c["click_model"] == "federated":
         c["click_model"] = "position_based"
@@ -55,8 +55,8 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.search_quality:SearchQuality",
     datasets=(),  # simulated, and a file of judgements
-    metric="val_agreement",
-    goals={"metrics": "val_agreement", "labels": "val_accuracy", "pvalue": "val_detected_share"},
+    metric="val_users_agreement",
+    goals={"metrics": "val_users_agreement", "labels": "val_accuracy", "pvalue": "val_detected_share"},
     mode="max",
     metrics=(*metrics.COLUMNS, *assessors.COLUMNS, *significance.COLUMNS),
     artifact_table="judgements",
@@ -70,7 +70,10 @@ STUDY = Study(
         "page": grid(
             "mixed",
             limit=one_of(*PAGES),
-            help="metrics: plain has links alone, one intent and no harm; mixed has answers, images, ads, and harmful results.",
+            help=(
+                "metrics: plain has links alone, one intent and no harm; mixed has answers, images, ads, and harmful "
+                "results."
+            ),
         ),
         "click_model": grid("dbn", limit=one_of(*CLICK_MODELS), help="metrics: how users look at a page and click."),
         "noise": grid(0.5, limit=at_least(0), help="metrics: standard deviation of a judge's grade, in grades."),
@@ -78,13 +81,16 @@ STUDY = Study(
         "labels": grid(3.0, limit=at_least(1), help="labels: labels per item in the mean."),
         "bad_share": grid(0.4, limit=between(0, 1), help="labels: share of the assessors who are bad."),
         "judgements": grid(
-            "example", help="pvalue: a CSV file of query,engine,rank,url,grade,assessor (see --form), or the made-up example."
+            "example",
+            help="pvalue: a CSV file of query,engine,rank,url,grade,assessor (see --form), or the made-up example.",
         ),
         "grading": grid("yandex", limit=one_of(*GRADINGS), help="pvalue: what a grade is worth, as pRel."),
         "p_break": grid(0.15, limit=between(0, 1, "[)"), help="pvalue: chance that a user gives up after a result."),
         "queries": grid(1, limit=at_least(1), help="pvalue: queries of a simulated comparison."),
         "assessors": grid(3, limit=at_least(1), help="pvalue: assessors of a simulated comparison."),
-        "effect": grid(0.5, limit=above(0), help="pvalue: by how much google is better in a simulated comparison, in grades."),
+        "effect": grid(
+            0.5, limit=above(0), help="pvalue: by how much google is better in a simulated comparison, in grades."
+        ),
         "gains": grid(
             "even",
             limit=one_of(*significance.GAINS),
@@ -93,7 +99,9 @@ STUDY = Study(
     },
     students={
         "measure": grid(*metrics.MEASURES, limit=one_of(*metrics.MEASURES), help="metrics: the metric."),
-        "method": grid(*assessors.METHODS, limit=one_of(*assessors.METHODS), help="labels: what makes labels of answers."),
+        "method": grid(
+            *assessors.METHODS, limit=one_of(*assessors.METHODS), help="labels: what makes labels of answers."
+        ),
         "test": grid(*significance.TESTS, limit=one_of(*significance.TESTS), help="pvalue: the statistical test."),
         "seed": grid(0, 1, 2, 3, 4, help="The simulated worlds, and what a test draws."),
     },
@@ -122,7 +130,7 @@ STUDY = Study(
                 {**METRICS, "depth": (3, 5, 10, 20)},
                 {
                     **LABELS,
-                    "worlds": (300,),
+                    "worlds": (60,),
                     "labels": (1.0, 2.0, 3.0, 5.0, 8.0, 12.0),
                     "bad_share": (0.0, 0.2, 0.4, 0.6),
                 },
@@ -134,7 +142,7 @@ STUDY = Study(
                     "p_break": (0.05, 0.15, 0.3, 0.5),
                     "seed": (0, 1, 2),
                 },
-                {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 1.5), "assessors": (1, 3, 10)},
+                {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 2.0), "assessors": (1, 3, 10)},
                 {**MANY, "queries": (5, 10, 25, 50, 100), "effect": (0.1, 0.2, 0.4)},
                 {**MANY, "queries": (50,), "effect": (0.2, 0.4), "gains": significance.GAINS},
             ),

@@ -83,7 +83,10 @@ class SearchQuality(Trainable):
         if artifact is None:
             return {}, {}
         judged = judgements.read(artifact)
-        return judged.arrays(), {"judgements": artifact, "tables": {"judged": judged.lines()}}
+        return judged.arrays(), {
+            "judgements": artifact,
+            "tables": {"judged": [{"judgements": artifact, **line} for line in judged.lines()]},
+        }
 
     @classmethod
     def require(cls, configs, images=None) -> None:

@@ -168,10 +168,14 @@ def _parsed(name: str, content: bytes) -> Judgements:
             raise wrong(f"grade {given['grade'][:40]!r} is off the scale; allowed: 0 to {HIGHEST}", row)
         place = given["query"], engine, rank
         if (*place, given["assessor"]) in grades:
-            raise wrong(f"a second grade of {given['assessor'][:40]!r} for {engine} rank {rank} of {place[0][:60]!r}", row)
+            raise wrong(
+                f"a second grade of {given['assessor'][:40]!r} for {engine} rank {rank} of {place[0][:60]!r}", row
+            )
         url, first = urls.setdefault(place, (given["url"], row))
         if url != given["url"]:
-            raise wrong(f"{engine} rank {rank} of {place[0][:60]!r} has another url than in line {first}: duplicate rank", row)
+            raise wrong(
+                f"{engine} rank {rank} of {place[0][:60]!r} has another url than in line {first}: duplicate rank", row
+            )
         grades[*place, given["assessor"]] = grade
     return _arranged(grades, urls, wrong)
 
@@ -211,4 +215,3 @@ def prel(grades: np.ndarray, grading: str) -> np.ndarray:
     """pRel of grades 0 to 4, NaN where there is none."""
     worth = np.array([*GRADINGS[grading], np.nan])
     return worth[np.where(np.isnan(grades), HIGHEST + 1, np.nan_to_num(grades)).astype(int)]
-

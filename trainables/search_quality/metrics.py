@@ -7,21 +7,19 @@ axis, (..., K), the first result first; grades are 0 to 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr
 
 from trainables.search_quality.worlds import KINDS, Judged, draw
 
-if TYPE_CHECKING:
-    from trainables.search_quality import Config
-
 HIGHEST = 4  # grade
 RELEVANT = 2  # the least grade that counts where a metric knows only yes or no
 LEVEL = 0.05
 WORTH = (2.0 ** np.arange(HIGHEST + 1) - 1) / 2**HIGHEST
 EFFORT = np.array([1.0, 0.5, 0.5, 1.0])  # of a look at one element, in looks at a plain result, by kind
+SIDE_BY_SIDE = (KINDS.index("image"), KINDS.index("ad"))
 SEEN = np.array([0.9, 1.0, 0.8, 0.5])  # chance that an element is taken note of, by kind
 
 
@@ -92,15 +90,19 @@ def swift_success(R: np.ndarray, kind: np.ndarray, p_break: float, patience: flo
     return (looks(1 - (1 - R) * (1 - p_break)) * R * np.exp(-spent / patience)).sum(-1)
 
 
-def block_coverage(R: np.ndarray, kind: np.ndarray, intent: np.ndarray, weights: np.ndarray, decay: float) -> np.ndarray:
+def block_coverage(
+    R: np.ndarray, kind: np.ndarray, intent: np.ndarray, weights: np.ndarray, decay: float
+) -> np.ndarray:
     """sum_u w_u [1 - prod_(i of intent u) (1 - seen_i decay^(block_i) R_i)]: of all that people mean, what share the page serves
 
-    Neighbours of one kind are one block (a strip of images, a group of ads), seen at one glance: rank counts blocks, not elements.
+    Neighbouring images and neighbouring ads are one block, seen at one glance; every link and answer is one of its own. Rank counts
+    blocks, not elements.
     seen: `SEEN` by kind. R, kind, intent: (..., K); weights w: (..., U), sum 1. Of the family of intent-aware metrics (Agrawal
     et al. 2009, WSDM).
     """
-    new = np.concatenate([np.zeros_like(kind[..., :1]), kind[..., 1:] != kind[..., :-1]], axis=-1)
-    served = SEEN[kind] * decay ** np.cumsum(new, axis=-1) * R
+    new = np.ones_like(kind)
+    new[..., 1:] = (kind[..., 1:] != kind[..., :-1]) | ~np.isin(kind[..., 1:], SIDE_BY_SIDE)
+    served = SEEN[kind] * decay ** (np.cumsum(new, axis=-1) - 1) * R
     missed = [np.where(intent == u, 1 - served, 1.0).prod(-1) for u in range(weights.shape[-1])]
     return (weights * (1 - np.stack(missed, axis=-1))).sum(-1)
 
@@ -146,15 +148,21 @@ MEASURES: Mapping[str, tuple[Measure, float, tuple[float, float]]] = {
 }  # fmt: skip
 OWN = ("swift_success", "block_coverage", "unharmed_success")
 COLUMNS = (
-    *("val_agreement", "test_agreement", "test_system_agreement", "test_separated_share", "test_wrong_share"),
+    *(
+        "val_users_agreement",
+        "test_users_agreement",
+        "test_system_agreement",
+        "test_separated_share",
+        "test_wrong_share",
+    ),
     *("test_kept_share", "test_parameter_share"),
 )
 
 
-def evaluate(measures: Sequence[str], c: Config) -> list[dict[str, Any]]:
+def evaluate(measures: Sequence[str], c: Any) -> list[dict[str, Any]]:
     """What each measure is worth on the worlds of a config, see `COLUMNS`.
 
-    agreement: share of pairs of pages for one query that it orders as the users' satisfaction does, a tie counting half;
+    users_agreement: share of pairs of pages for one query that it orders as the users' satisfaction does, a tie counting half;
     system_agreement: of pairs of systems by their means over a world's queries. separated_share: of pairs of systems that a paired
     t-test over a world's queries tells apart at 5 %; wrong_share: that it tells apart against the satisfaction on these queries.
     kept_share: of pairs of pages that are ordered with the missing judgements as without them; parameter_share: with the lower of the
@@ -168,7 +176,7 @@ def evaluate(measures: Sequence[str], c: Config) -> list[dict[str, Any]]:
         for row, name in zip(rows, measures, strict=True):
             formula, usual, (low, high) = MEASURES[name]
             pairs = differences(formula(judged, usual))
-            row[f"{split}_agreement"] = alike(pairs, truth)
+            row[f"{split}_users_agreement"] = alike(pairs, truth)
             if split == "test":
                 separated = told_apart(pairs)
                 wrong = separated & (np.sign(pairs.mean(1)) != np.sign(truth.mean(1)))
@@ -202,5 +210,3 @@ def told_apart(pairs: np.ndarray) -> np.ndarray:
     t = np.divide(pairs.mean(1), error, out=np.zeros_like(error), where=error > 0)
     return 2 * stdtr(Q - 1, -np.abs(t)) < LEVEL
 
-
-__all__ = ["COLUMNS", "KINDS", "MEASURES", "OWN", "evaluate"]

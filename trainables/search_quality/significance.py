@@ -17,22 +17,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr
 from scipy.stats import binom, rankdata
 
-from trainables.search_quality.judgements import GRADINGS, prel
+from trainables.search_quality.judgements import prel
 from trainables.search_quality.metrics import pfound
-
-if TYPE_CHECKING:
-    from trainables.search_quality import Config
 
 GAINS = ("even", "few")
 TESTS = ("permutation", "swap", "bootstrap", "t", "wilcoxon", "sign")
 LEVEL = 0.05
-COLUMNS = ("val_detected_share", "test_detected_share", "test_nominal_share", "test_false_share", "test_median_p", "p_value", "difference")
+COLUMNS = (
+    "val_detected_share",
+    "test_detected_share",
+    "test_nominal_share",
+    "test_false_share",
+    "test_median_p",
+    "p_value",
+    "difference",
+)
 EXACT = 2**15  # rearrangements up to which all are tried, not drawn
 DRAWS, SIMULATED = 20_000, 499  # that are drawn: of a file of judgements, and of each simulated comparison
 AT_A_TIME = 1_000_000  # numbers
@@ -222,7 +227,7 @@ def _of_differences(test: str, d: np.ndarray, most: int, rng: np.random.Generato
 # Simulated comparisons
 
 
-def compared(c: Config, split: str, effect: float) -> np.ndarray:
+def compared(c: Any, split: str, effect: float) -> np.ndarray:
     """Grades (worlds, queries, 2, depth, assessors) of worlds where google's pages are better by `effect` grades in the mean.
 
     A page's truth falls with the rank, and differs by query and by page. The effect is that of every query, or (`few`) a large one of one
@@ -240,7 +245,7 @@ def compared(c: Config, split: str, effect: float) -> np.ndarray:
     return np.clip(np.rint(truth[..., None] + severity + error), 0, 4)
 
 
-def p_values(test: str, c: Config, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+def p_values(test: str, c: Any, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """Of every world. grades: (worlds, queries, 2, K, A)"""
     x = prel(grades, c.grading)
     if c.queries == 1:
@@ -248,7 +253,7 @@ def p_values(test: str, c: Config, grades: np.ndarray, most: int, rng: np.random
     return p_of_many(test, _difference(x.mean(-1), c.p_break), most, rng)
 
 
-def evaluate(tests: Sequence[str], c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def evaluate(tests: Sequence[str], c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """What each test finds in simulated worlds, and of the judgements at hand.
 
     median_p: of worlds with the effect. false_share: of worlds without a difference where p <= 5 %; nominal_share: of worlds with the `effect` where p <= 5 %;
@@ -293,7 +298,7 @@ def held(p: np.ndarray) -> float:
     return float(fine[-1]) if len(fine) else -1.0
 
 
-def verdicts(test: str, c: Config, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def verdicts(test: str, c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The judgements' p by query and of all queries, with pFound of both engines and their difference."""
     lines, by_query = [], []
     rng = np.random.default_rng(np.random.SeedSequence((c.seed, TESTS.index(test))))
@@ -303,19 +308,28 @@ def verdicts(test: str, c: Config, judged: Mapping[str, np.ndarray]) -> list[dic
         found = pfound(np.nanmean(x, axis=-1), c.p_break)
         by_query.append(found)
         p = float(p_of_one(test, x[None], c.p_break, DRAWS, rng)[0])
-        lines.append(_line(query, found, p, x.shape[1], int(np.isfinite(x).any(axis=(0, 1)).sum())))
+        judges = int(np.isfinite(x).any(axis=(0, 1)).sum())
+        lines.append(_line(query, found, p, x.shape[1], judges, tried(test, x.shape[1], False)))
     if len(by_query) > 1:
         found = np.array(by_query)
         p = float(p_of_many(test, found[:, 0] - found[:, 1], DRAWS, rng))
-        lines.append(_line(ALL, found.mean(0), p, len(found), judged["grades"].shape[-1]))
+        judges = judged["grades"].shape[-1]
+        lines.append(_line(ALL, found.mean(0), p, len(found), judges, tried(test, len(found), True)))
     return lines
 
 
-def _line(query: str, found: np.ndarray, p: float, results: int, judges: int) -> dict[str, Any]:
+def tried(test: str, n: int, many: bool) -> str:
+    """How p was counted, of n results of each engine, or of n queries: `all 1,024 arrangements`, `20,000 drawn`, `formula`."""
+    if test in ("t", "sign"):
+        return "formula"
+    ways = math.factorial(2 * n) if test == "permutation" and not many else 2**n
+    exact = test != "bootstrap" and ways <= EXACT
+    return f"all {ways:,} arrangements" if exact else f"{DRAWS:,} drawn"
+
+
+def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, how: str) -> dict[str, Any]:
     return {
         "query": query, "google": float(found[0]), "yandex": float(found[1]), "difference": float(found[0] - found[1]),
-        "p": p, "results": results, "judges": judges,
+        "p": p, "results": results, "judges": judges, "how": how,
     }  # fmt: skip
 
-
-__all__ = ["COLUMNS", "GRADINGS", "TESTS", "evaluate"]

@@ -7,12 +7,9 @@ the first K. Arrays of pages are (W, Q, S, K).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from trainables.search_quality import Config
 
 KINDS = ("organic", "answer", "image", "ad")
 PAGES = ("plain", "mixed")
@@ -111,7 +108,7 @@ def _satisfied(model: str, click: np.ndarray, fits: np.ndarray, harm: np.ndarray
     return satisfied * (1 - LEAVES * harmed)
 
 
-def draw(c: Config, split: str) -> World:
+def draw(c: Any, split: str) -> World:
     """The worlds of a seed; validation and test are different draws, whatever is judged of them is not.
 
     Pages: plain: links alone, one intent, no harm. mixed: answers, images and ads among the links, three intents, harm. Systems
@@ -126,7 +123,9 @@ def draw(c: Config, split: str) -> World:
     harm = rng.random(shape) < HARMFUL if mixed else np.zeros(shape, dtype=bool)
     weights = -np.sort(-rng.dirichlet(np.ones(INTENTS), (W, Q))) if mixed else np.ones((W, Q, 1))
     u = rng.random(shape)
-    intent = (u[..., None] > np.cumsum(weights, axis=-1)[:, :, None, :-1]).sum(-1) if mixed else np.zeros(shape, dtype=int)
+    intent = (
+        (u[..., None] > np.cumsum(weights, axis=-1)[:, :, None, :-1]).sum(-1) if mixed else np.zeros(shape, dtype=int)
+    )
     error, luck, notices = rng.standard_normal(shape), rng.random(shape), rng.random(shape)
     said = np.clip(np.rint(grade + c.noise * error), 0, 4).astype(int)
 

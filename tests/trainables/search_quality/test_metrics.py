@@ -41,7 +41,9 @@ def test_ndcg_and_average_precision_are_those_of_the_libraries():
     listed = np.take_along_axis(pool, shown, -1)
     qrels = [ir_measures.Qrel(str(q), str(d), int(pool[q, d])) for q in range(25) for d in range(N)]
     run = [ir_measures.ScoredDoc(str(q), str(d), float(-i)) for q in range(25) for i, d in enumerate(shown[q])]
-    theirs = {(x.measure, int(x.query_id)): x.value for x in ir_measures.iter_calc([nDCG @ K, AP(rel=2) @ K], qrels, run)}
+    theirs = {
+        (x.measure, int(x.query_id)): x.value for x in ir_measures.iter_calc([nDCG @ K, AP(rel=2) @ K], qrels, run)
+    }
     ours = m.ndcg(listed.astype(float), pool.astype(float))
     assert ours == pytest.approx([theirs[nDCG @ K, q] for q in range(25)])
     total = (pool >= 2).sum(-1)
@@ -68,7 +70,10 @@ def test_cascades_are_those_of_a_user_who_walks():
     assert m.pfound(R, 0.15) == pytest.approx([walk(r, 0.15, lambda i: 1.0) for r in R])
     swift = [walk(r, 0.15, lambda i, s=s: np.exp(-s[i] / 5)) for r, s in zip(R, spent, strict=True)]
     assert m.swift_success(R, kind, 0.15, 5.0) == pytest.approx(swift)
-    before = [walk(np.where(h, 0, r)[: np.argmax(h)] if h.any() else r, 0.15, lambda i: 1.0) for r, h in zip(R, harm, strict=True)]
+    before = [
+        walk(np.where(h, 0, r)[: np.argmax(h)] if h.any() else r, 0.15, lambda i: 1.0)
+        for r, h in zip(R, harm, strict=True)
+    ]
     assert m.unharmed_success(R, harm.astype(float), 0.15) == pytest.approx(before)  # it ends at the first harm
 
 
@@ -78,8 +83,10 @@ def test_our_metrics_at_their_limits():
     assert m.swift_success(R, kind, 0.15, 1e9) == pytest.approx(m.pfound(R, 0.15))  # with all patience it is pFound
     assert m.unharmed_success(R, np.zeros_like(R), 0.15) == pytest.approx(m.pfound(R, 0.15))
     assert (m.unharmed_success(R, harm * 1.0, 0.15) <= m.pfound(R, 0.15) + 1e-12).all()
-    plain, same = np.zeros_like(kind), np.zeros_like(intent)
-    assert m.block_coverage(R, plain, same, one, 0.5) == pytest.approx(1 - (1 - m.SEEN[0] * R).prod(-1))  # one block
+    links, images, same = np.zeros_like(kind), np.full_like(kind, 2), np.zeros_like(intent)
+    assert m.block_coverage(R, images, same, one, 0.5) == pytest.approx(1 - (1 - m.SEEN[2] * R).prod(-1))  # one block
+    ranks = 0.5 ** np.arange(R.shape[-1])
+    assert m.block_coverage(R, links, same, one, 0.5) == pytest.approx(1 - (1 - m.SEEN[0] * ranks * R).prod(-1))
     weights = np.random.default_rng(2).dirichlet(np.ones(3), len(grades))
     several = m.block_coverage(R, kind, intent, weights, 0.8)
     assert ((several >= 0) & (several <= 1)).all()
@@ -101,7 +108,9 @@ def test_satisfaction_is_that_of_users_drawn_one_by_one(model):
     for i in range(len(grade)):
         looks = there & (rng.random(users) < (i + 1) ** -0.7) if model == "position_based" else there
         clicked = looks & (rng.random(users) < click[i])
-        pleased = clicked & (rng.random(users) < np.where(means == intent[i], 1, OTHER_INTENT) * worth[i] * (not harm[i]))
+        pleased = clicked & (
+            rng.random(users) < np.where(means == intent[i], 1, OTHER_INTENT) * worth[i] * (not harm[i])
+        )
         satisfied |= pleased
         harmed |= clicked & harm[i]
         if model == "cascade":

@@ -1,0 +1,98 @@
+"""The tables of search_quality: which of its students a figure is about, what p-values say in words at a level that was chosen
+before, and how large a comparison would have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.core import tell
+from analysis.core.settings import select
+from analysis.core.statistics import LEVEL, holm
+
+MEASURES = {
+    "ndcg": "nDCG",
+    "err": "ERR",
+    "rbp": "RBP",
+    "ap": "AP",
+    "pfound": "pFound",
+    "swift_success": "own: swift success",
+    "block_coverage": "own: block coverage",
+    "unharmed_success": "own: unharmed success",
+}
+OWN = [name for name, words in MEASURES.items() if words.startswith("own")]
+TESTS = {
+    "permutation": "permutation",
+    "swap": "swap at each rank",
+    "bootstrap": "bootstrap",
+    "t": "t",
+    "wilcoxon": "Wilcoxon",
+    "sign": "sign",
+}
+MODELS = {"position_based": "position based", "cascade": "cascade", "dbn": "DBN", "federated": "federated"}
+USUAL: dict[str, dict[str, Any]] = {
+    "metrics": {"depth": 10, "page": "mixed", "click_model": "dbn", "noise": 0.5, "missing": 0.0},
+    "pvalue": {
+        "depth": 10, "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 3, "effect": 0.5, "gains": "even",
+    },
+}  # fmt: skip
+"""Where the grids of the default preset meet, by task."""
+
+ALPHA = 1 - LEVEL
+POWER = 0.8
+
+
+def usual(table: pd.DataFrame, task: str, *free: str, **fixed: Any) -> pd.DataFrame:
+    """The students of a task where every axis that is not free has its usual value (`USUAL`, unless `fixed` says another), or the first
+    one that is there; with columns of words, in their order: metric, procedure (the test), clicks, results, judges."""
+    lines = select(table, {"task": task})
+    for axis, value in {**USUAL[task], **fixed}.items():
+        if axis not in free and len(lines):
+            lines = lines[lines[axis] == (value if (lines[axis] == value).any() else lines[axis].iloc[0])]
+    numbers = {axis: sorted(set(lines[axis])) for axis in ("depth", "assessors")}
+    words = {
+        "metric": ("measure", MEASURES),
+        "procedure": ("test", TESTS),
+        "clicks": ("click_model", MODELS),
+        "results": ("depth", {n: tell.count(n, "result") for n in numbers["depth"]}),
+        "judges": ("assessors", {n: tell.count(n, "assessor") for n in numbers["assessors"]}),
+    }
+    named = {to: pd.Categorical(lines[axis].map(known), list(known.values())) for to, (axis, known) in words.items()}
+    return lines.assign(**named)
+
+
+def crossed(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """The lines with those values of a that were tried with as many values of b as any was: a whole grid."""
+    tried = table.groupby(a)[b].transform("nunique")
+    return table[tried == tried.max()]
+
+
+def verdict(p: float, level: float = ALPHA) -> str:
+    """`significantly better` or `not shown to be better`, of a one-sided p; what cannot be tested says so."""
+    if np.isnan(p):
+        return "cannot be tested so"
+    return "significantly better" if p <= level else "not shown to be better"
+
+
+def by_query(lines: pd.DataFrame) -> pd.DataFrame:
+    """One line for each query: google, yandex (pFound), difference, p, in the order of the judgements, each the mean over seeds (which
+    draw other rearrangements of the same judgements), and `holm`: p corrected for looking at all these queries."""
+    order = list(dict.fromkeys(lines["query"]))
+    means = lines.groupby("query")[["google", "yandex", "difference", "p", "results", "judges"]].mean().loc[order]
+    return means.assign(holm=holm(means["p"].to_numpy())).reset_index()
+
+
+def needed(table: pd.DataFrame, x: str, power: str, by: Sequence[str], goal: float = POWER) -> pd.DataFrame:
+    """For each value of `by` the least x from which on the mean power over seeds stays at `goal` or above, NaN where none that was
+    tried does; `most`: the largest x that was tried."""
+    found = []
+    for values, part in table.dropna(subset=[power]).groupby(list(by), observed=True):
+        means = part.groupby(x)[power].mean().sort_index()
+        below = means.index[means < goal]
+        enough = means.index[means.index > below.max()] if len(below) else means.index
+        line = dict(zip(by, values, strict=True))
+        found.append({**line, x: float(enough.min()) if len(enough) else np.nan, "most": float(means.index.max())})
+    return pd.DataFrame(found, columns=[*by, x, "most"])
