@@ -91,8 +91,7 @@ def settings_of(study: Study, folder: RunFolder) -> list[pd.DataFrame]:
     columns = [*study.axes, "student", "status", *study.all_metrics]
     table = pd.DataFrame(folder.read_rows(columns=columns), columns=columns)
     done = table[table["status"] == "done"].drop_duplicates(list(study.axes), keep="last")
-    own = [study.metric_of({str(k): v for k, v in line.items()}) for line in done.to_dict("records")]
-    value = pd.Series([done[metric].iloc[i] for i, metric in enumerate(own)], done.index, dtype=float)
+    value = pd.Series([line[study.metric_of(line)] for line in done.to_dict("records")], done.index, dtype=float)
     done = done.assign(value=value * (1 if study.mode == "max" else -1))
     return [part for _, part in done.groupby(study.others, sort=False)] if study.others else [done]
 
