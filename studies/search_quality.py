@@ -19,12 +19,12 @@ from trainables.search_quality.worlds import CLICK_MODELS, PAGES
 
 OF_TASK = {
     "metrics": ("depth", "page", "click_model", "noise", "missing", "measure"),
-    "labels": ("labels", "bad_share", "method"),
+    "labels": ("labels", "bad_share", "fault", "method"),
     "pvalue": ("depth", "judgements", "grading", "p_break", "queries", "assessors", "effect", "gains", "test"),
 }
 ASIDE = {
     "depth": 10, "page": "plain", "click_model": "cascade", "noise": 0.0, "missing": 0.0, "measure": "ndcg",
-    "labels": 1.0, "bad_share": 0.0, "method": "majority",
+    "labels": 1.0, "bad_share": 0.0, "fault": "mixed", "method": "majority",
     "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5,
     "gains": "even", "test": "sign",
 }  # fmt: skip
@@ -80,6 +80,11 @@ STUDY = Study(
         "missing": grid(0.0, limit=between(0, 1, "[)"), help="metrics: share of the results that nobody judged."),
         "labels": grid(3.0, limit=at_least(1), help="labels: labels per item in the mean."),
         "bad_share": grid(0.4, limit=between(0, 1), help="labels: share of the assessors who are bad."),
+        "fault": grid(
+            "mixed",
+            limit=one_of(*assessors.CREWS),
+            help="labels: what is wrong with the bad ones; mixed: with each something else.",
+        ),
         "judgements": grid(
             "example",
             help="pvalue: a CSV file of query,engine,rank,url,grade,assessor (see --form), or the made-up example.",
@@ -134,6 +139,7 @@ STUDY = Study(
                     "labels": (1.0, 2.0, 3.0, 5.0, 8.0, 12.0),
                     "bad_share": (0.0, 0.2, 0.4, 0.6),
                 },
+                {**LABELS, "worlds": (60,), "labels": (5.0,), "bad_share": (0.4,), "fault": assessors.CREWS},
                 {
                     **PVALUE,
                     "worlds": (200,),

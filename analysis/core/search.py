@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import tell
+from analysis.core.labels import WAYS
 from analysis.core.settings import select
 from analysis.core.statistics import LEVEL, holm
 
@@ -35,6 +36,7 @@ TESTS = {
 MODELS = {"position_based": "position based", "cascade": "cascade", "dbn": "DBN", "federated": "federated"}
 USUAL: dict[str, dict[str, Any]] = {
     "metrics": {"depth": 10, "page": "mixed", "click_model": "dbn", "noise": 0.5, "missing": 0.0},
+    "labels": {"labels": 5, "bad_share": 0.4, "fault": "mixed"},
     "pvalue": {
         "depth": 10, "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 3, "effect": 0.5, "gains": "even",
     },
@@ -47,7 +49,7 @@ POWER = 0.8
 
 def usual(table: pd.DataFrame, task: str, *free: str, **fixed: Any) -> pd.DataFrame:
     """The students of a task where every axis that is not free has its usual value (`USUAL`, unless `fixed` says another), or the first
-    one that is there; with columns of words, in their order: metric, procedure (the test), clicks, results, judges."""
+    one that is there; with columns of words, in their order: metric, procedure (the test), clicks, way (to make labels), results, judges."""
     lines = select(table, {"task": task})
     for axis, value in {**USUAL[task], **fixed}.items():
         if axis not in free and len(lines):
@@ -57,6 +59,7 @@ def usual(table: pd.DataFrame, task: str, *free: str, **fixed: Any) -> pd.DataFr
         "metric": ("measure", MEASURES),
         "procedure": ("test", TESTS),
         "clicks": ("click_model", MODELS),
+        "way": ("method", WAYS),
         "results": ("depth", {n: tell.count(n, "result") for n in numbers["depth"]}),
         "judges": ("assessors", {n: tell.count(n, "assessor") for n in numbers["assessors"]}),
     }

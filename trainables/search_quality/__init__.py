@@ -29,7 +29,7 @@ class Config:
     worlds: simulated worlds in each of validation and test. depth: results of an engine that are judged.
     metrics: page: what a results page has, click_model: how users look at it, noise: standard deviation of the judges' grades,
     missing: share of the results that nobody judged, measure: the metric.
-    labels: labels: of each item in the mean, bad_share: of the assessors, method: what makes labels of them.
+    labels: labels: of each item in the mean, bad_share: of the assessors, fault: theirs, method: what makes labels of them.
     pvalue: judgements: `example`, or a file as `judgements.stamped` names it, grading: what a grade is worth, p_break: chance that a
     user gives up after a result, queries and assessors: of a simulated comparison, effect: by how much google is better there in the
     mean, in grades, gains: on all queries or on few, test: the statistical test.
@@ -44,6 +44,7 @@ class Config:
     missing: Annotated[float, between(0, 1, "[)")]
     labels: Annotated[float, at_least(1)]
     bad_share: Annotated[float, between(0, 1)]
+    fault: Annotated[str, one_of(*assessors.CREWS)]
     judgements: str
     grading: Annotated[str, one_of(*GRADINGS)]
     p_break: Annotated[float, between(0, 1, "[)")]
@@ -116,7 +117,7 @@ class SearchQuality(Trainable):
             return metrics.evaluate([each.measure for each in self.configs], c)
         if c.task == "labels":
             methods = [each.method for each in self.configs]
-            return assessors.evaluate(methods, c.labels, c.bad_share, c.worlds, c.seed)
+            return assessors.evaluate(methods, c.labels, c.bad_share, c.worlds, c.seed, c.fault)
         return significance.evaluate([each.test for each in self.configs], c, self.answers)
 
     def state_dict(self) -> dict:

@@ -37,6 +37,7 @@ GRADES = 4
 CUTS = np.array([-0.13, 0.58, 1.28])
 """Where grades 1, 2, 3 begin on the scale of relevance, N(0, 1) over documents: shares of .45, .27, .18, .10."""
 FAULTS = ("careless", "biased", "lazy", "drifting", "spammer")
+CREWS = ("mixed", *FAULTS)
 ENGINES = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)  # the noise with which each of six search engines sees relevance
 
 

@@ -9,6 +9,7 @@ write the reference anew with
 
 import json
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -56,6 +57,12 @@ def compute():
         "transformers",
     ):
         unused(name)
+    with warnings.catch_warnings():  # of what crowd-kit asks of newer libraries
+        warnings.simplefilter("ignore")
+        return _computed()
+
+
+def _computed():
     from crowdkit.aggregation import GLAD, BradleyTerry, DawidSkene
 
     def table(name):

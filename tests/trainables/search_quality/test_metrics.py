@@ -13,7 +13,7 @@ from trainables.search_quality import metrics as m
 from trainables.search_quality.worlds import ATTRACTION, CLICK_MODELS, LEAVES, OTHER_INTENT, PERSISTENCE, draw
 
 CONFIG = Config(
-    task="metrics", worlds=4, depth=10, page="mixed", click_model="dbn", noise=0.5, missing=0.2, labels=1.0, bad_share=0.0,
+    task="metrics", worlds=4, depth=10, page="mixed", click_model="dbn", noise=0.5, missing=0.2, labels=1.0, bad_share=0.0, fault="mixed",
     judgements="example", grading="yandex", p_break=0.15, queries=1, assessors=1, effect=0.5, gains="even", measure="ndcg",
     method="majority", test="sign", seed=0,
 )  # fmt: skip

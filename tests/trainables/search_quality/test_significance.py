@@ -12,7 +12,7 @@ from trainables.search_quality import significance as s
 from trainables.search_quality.metrics import pfound
 
 CONFIG = Config(
-    task="pvalue", worlds=400, depth=10, page="plain", click_model="cascade", noise=0.0, missing=0.0, labels=1.0, bad_share=0.0,
+    task="pvalue", worlds=400, depth=10, page="plain", click_model="cascade", noise=0.0, missing=0.0, labels=1.0, bad_share=0.0, fault="mixed",
     judgements="example", grading="yandex", p_break=0.15, queries=1, assessors=3, effect=1.0, gains="even", measure="ndcg",
     method="majority", test="sign", seed=0,
 )  # fmt: skip
