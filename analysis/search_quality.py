@@ -180,9 +180,9 @@ GRID = ["labels", "bad_share"]
 told_labels = labels.told(labelled, GRID, "test_accuracy")
 if "labels" in tasks:
     blocks.plane(
-        run, labels.leads(labelled, GRID, "test_accuracy"), *GRID, "lead_accuracy", "Ahead (+) or behind (-), points of accuracy", rows=["way"],
-        columns=["base"], framed=told_labels[told_labels["told"] != "open"].to_dict("records"), framing="told from 0 (Holm)", surfaces=False,
-        name="labels_leads",
+        run, labels.leads(labelled, GRID, "test_accuracy"), "labels", "bad_share", "lead_accuracy", "Ahead (+) or behind (-), points of accuracy",
+        rows=["way"], columns=["base"], framed=[dict(line) for _, line in told_labels[told_labels["told"] != "open"].iterrows()],
+        framing="told from 0 (Holm)", surfaces=False, name="labels_leads",
     )  # fmt: skip
     faults = part("labels", "fault")
     blocks.forest(
@@ -392,6 +392,8 @@ def own_sentence(name):
 def labels_sentence():
     lines = part("labels")
     choice = choose(lines, ["way"], by="val_accuracy", report="test_accuracy", margin=run.margin)
+    if choice is None:
+        return ""
     worth = tell.choice(choice, lambda cell: cell["way"], most=9, lead=False)
     budget = f"{lines['labels'].iloc[0]:g} labels per document, {100 * lines['bad_share'].iloc[0]:.0f} % bad assessors"
     return f"**Labels** ({budget}): validation chooses {choice.best['way']}, {tell.percent(choice.by_seed())} true on test worlds. {worth}"
@@ -401,7 +403,7 @@ def device_sentence(name):
     """Where one of our methods is ahead and behind, over all budgets and shares of bad assessors."""
     mine, said = told_labels[told_labels["way"] == labels.WAYS[name]], []
     for base, lines in mine.groupby("base", sort=False):
-        ends = [lines.loc[at] for at in (lines["mean"].idxmin(), lines["mean"].idxmax())]
+        ends = lines.sort_values("mean").iloc[[0, -1]].to_dict("records")
         span = " to ".join(
             f"{100 * e['mean']:+.1f} (at {e['labels']:g} labels, {100 * e['bad_share']:.0f} % bad)" for e in ends
         )
@@ -449,7 +451,9 @@ def needed_sentence():
 
 def level_sentence():
     chosen = {
-        str(design): choose(lines, ["procedure"], by="val_detected_share", report="test_detected_share", margin=run.margin)
+        str(design): choose(
+            lines, ["procedure"], by="val_detected_share", report="test_detected_share", margin=run.margin
+        )
         for design, lines in levels.dropna(subset=["val_detected_share"]).groupby("design")
     }
     for design, choice in chosen.items():

@@ -38,8 +38,10 @@ class Labels:
 
     def __add__(self, more: Labels) -> Labels:
         """These labels and more of the same worlds."""
-        both = ((getattr(self, name), getattr(more, name)) for name in ("document", "assessor", "grade"))
-        return Labels(*map(np.concatenate, both), self.worlds, self.documents, self.assessors, self.grades)
+        document, assessor, grade = (
+            np.concatenate([getattr(self, name), getattr(more, name)]) for name in ("document", "assessor", "grade")
+        )
+        return Labels(document, assessor, grade, self.worlds, self.documents, self.assessors, self.grades)
 
     def votes(self) -> Floats:
         """How many assessors gave each grade, (worlds, documents, grades)."""
@@ -133,7 +135,7 @@ def glad(labels: Labels, most: int = 40, tolerance: float = 1e-3, inner: int = 1
     posterior, history, settle = np.zeros((W * N, K)), [], Settling(W, tolerance)
 
     def over(index: Ints, values: Floats, size: int) -> Floats:
-        return np.bincount(index, values, size)
+        return np.bincount(index, values, size).astype(float, copy=False)
 
     def log_sigmoid(x: Floats) -> Floats:
         return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))

@@ -218,8 +218,7 @@ def evenly(world: World, count: int, session: tuple[float, float] = (0, 1), queu
         raise ValueError(
             f"{count} labels, must be from 0 to {N * world.crew.assessors}: all assessors on all documents"
         )
-    place = np.arange(-(-count // N)).reshape(-1, 1, 1)
-    order = place * N + world.turn  # (places, W, N)
+    order = np.arange(-(-count // N)).reshape(-1, 1, 1) * N + world.turn  # (places, W, N)
     place, w, document = np.nonzero(order < count)
     time = session[0] + (session[1] - session[0]) * order[place, w, document] / max(count, 1)
     return asked(world, w, document, place, time, queue)
@@ -371,7 +370,7 @@ def heeded(
         p = 1 / (1 + np.exp(scores.ravel()[lost] - scores.ravel()[won]))
         meant = heed[who] * p / (heed[who] * p + (1 - heed[who]) / 2)
         heed = (np.bincount(who, meant, assessors) + 5 * HEED) / (np.bincount(who, minlength=assessors) + 5)
-        wins = np.bincount(won * n + lost % n, meant, size * n * n).reshape(size, n, n)
+        wins = np.bincount(won * n + lost % n, meant, size * n * n).astype(float, copy=False).reshape(size, n, n)
         scores, sd = bradley_terry(wins, *prior, start=scores, most=3)
     return scores, sd
 

@@ -339,4 +339,3 @@ def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, ho
         "query": query, "google": float(found[0]), "yandex": float(found[1]), "difference": float(found[0] - found[1]),
         "p": p, "results": results, "judges": judges, "how": how,
     }  # fmt: skip
-
