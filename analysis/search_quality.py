@@ -202,9 +202,9 @@ USES = {"error of nDCG, %": "test_ndcg_error", "engines ordered rightly, %": "te
 ALPHAS = {"α of the answers": "test_alpha", "α of two crews' labels": "test_crews_alpha"}
 if "labels" in tasks:
     for which, uses, value in (("uses", USES, "share"), ("alpha", ALPHAS, "alpha")):
-        lines = stacked(part("labels", "labels"), "of", value, uses).dropna(subset=[value])
+        worths = stacked(part("labels", "labels"), "of", value, uses).dropna(subset=[value])
         blocks.learning(
-            run, lines, "labels", value, "40 % bad assessors: what labels are worth", per="way", columns=["of"], name=f"labels_{which}",
+            run, worths, "labels", value, "40 % bad assessors: what labels are worth", per="way", columns=["of"], name=f"labels_{which}",
             legend="", xlabel="labels per document", ylabel=" ", limits=(None, None), share=False,
         )  # fmt: skip
 
