@@ -28,6 +28,7 @@ run = report.open(
         "page": {"plain": "plain pages: links alone", "mixed": "mixed pages: blocks, intents, harm"},
         "judgements": lambda name: EXAMPLE if name == "example" else name.replace("\\", "/").rpartition("/")[2],
         "effect": "better by {} grades",
+        "bad_share": lambda share: f"{100 * share:g} % bad assessors",
         "gains": {"even": "every query gains", "few": "one query in five gains"},
     },
 )  # fmt: skip
