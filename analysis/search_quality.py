@@ -477,6 +477,6 @@ answer = [
     *([labels_sentence()] if "labels" in tasks else []),
     *map(device_sentence, labels.OWN if len(told_labels) else ()),
     *map(claim_sentence, sources),
-    *([needed_sentence()] if len(designs) else []),
+    *([needed_sentence()] if designs["test_detected_share"].notna().any() else []),
 ]
 run.close(filter(None, answer), level_sentence())

@@ -257,6 +257,8 @@ def forest(
     gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
     """
     shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
+    if not shown:
+        return
     sides = {"less": (MORE, LESS), "more": (LESS, MORE)}.get(better, (TOLD, TOLD))
     tint = dict(zip(("more", "less"), sides, strict=True))
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)

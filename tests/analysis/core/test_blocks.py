@@ -176,6 +176,7 @@ def test_of_a_table_without_lines_nothing_is_drawn(run):
     blocks.learning(made, none, "temperature", "test_accuracy", "Nothing", per="kd_weight", **of)
     blocks.intervals(made, none, "temperature", "test_accuracy", "Nothing", per="kd_weight", **of)
     blocks.facets(made, none, lambda ax, panel: None, "Nothing", name="own", **of)
+    blocks.forest(made, none, "Nothing", y="view", xlabel="points", **of)
     assert not drawn and not turned
 
 
