@@ -164,7 +164,7 @@ crew = "".join(f"{100 * share:.0f} % bad assessors" for share in usually["bad_sh
 budget = "".join(f"{count:g} labels per document, {crew}" for count in usually["labels"])
 if "labels" in tasks:
     blocks.learning(
-        run, labelled, "labels", "test_accuracy", "Labels that are true, over the budget", per="way", columns=["people"], wrap=2,
+        run, labelled, "labels", "test_accuracy", "Labels that are true, over the budget", per="way", columns=["bad_share"], wrap=2,
         name="labels", limits=(40, 95), legend="", xlabel="labels per document",
     )  # fmt: skip
     blocks.plane(

@@ -49,18 +49,17 @@ POWER = 0.8
 
 def usual(table: pd.DataFrame, task: str, *free: str, **fixed: Any) -> pd.DataFrame:
     """The students of a task where every axis that is not free has its usual value (`USUAL`, unless `fixed` says another), or the first
-    one that is there; with columns of words, in their order: metric, procedure (the test), clicks, way (to make labels), people, results, judges."""
+    one that is there; with columns of words, in their order: metric, procedure (the test), clicks, way (to make labels), results, judges."""
     lines = select(table, {"task": task})
     for axis, value in {**USUAL[task], **fixed}.items():
         if axis not in free and len(lines):
             lines = lines[lines[axis] == (value if (lines[axis] == value).any() else lines[axis].iloc[0])]
-    numbers = {axis: sorted(set(lines[axis])) for axis in ("depth", "assessors", "bad_share")}
+    numbers = {axis: sorted(set(lines[axis])) for axis in ("depth", "assessors")}
     words = {
         "metric": ("measure", MEASURES),
         "procedure": ("test", TESTS),
         "clicks": ("click_model", MODELS),
         "way": ("method", WAYS),
-        "people": ("bad_share", {share: f"{100 * share:.0f} % bad assessors" for share in numbers["bad_share"]}),
         "results": ("depth", {n: tell.count(n, "result") for n in numbers["depth"]}),
         "judges": ("assessors", {n: tell.count(n, "assessor") for n in numbers["assessors"]}),
     }
