@@ -79,7 +79,7 @@ STUDY = Study(
         "noise": grid(0.5, limit=at_least(0), help="metrics: standard deviation of a judge's grade, in grades."),
         "missing": grid(0.0, limit=between(0, 1, "[)"), help="metrics: share of the results that nobody judged."),
         "labels": grid(3.0, limit=at_least(1), help="labels: labels per item in the mean."),
-        "bad_share": grid(0.4, limit=between(0, 1), help="labels: share of the assessors who are bad."),
+        "bad_share": grid(0.0, limit=between(0, 1), help="labels: share of the assessors who are bad."),
         "fault": grid(
             "mixed",
             limit=one_of(*assessors.CREWS),
@@ -145,7 +145,7 @@ STUDY = Study(
                     "worlds": (200,),
                     "depth": (3, 5, 10),
                     "grading": tuple(GRADINGS),
-                    "p_break": (0.05, 0.15, 0.3, 0.5),
+                    "p_break": (0.05, 0.15, 0.4),
                     "seed": (0, 1, 2),
                 },
                 {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 2.0), "assessors": (1, 3, 10)},

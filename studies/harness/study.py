@@ -147,7 +147,7 @@ class Study:
     goals: Mapping[str, str] = field(default_factory=dict)
     writes_form: Callable[[Path], str] | None = None
 
-    def metric_of(self, config: Mapping[str, Any]) -> str:
+    def metric_of(self, config: Mapping[Any, Any]) -> str:
         """What a student is chosen on."""
         return self.goals[config["task"]] if self.goals else self.metric
 

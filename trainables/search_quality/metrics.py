@@ -209,4 +209,3 @@ def told_apart(pairs: np.ndarray) -> np.ndarray:
     error = pairs.std(1, ddof=1) / np.sqrt(Q)
     t = np.divide(pairs.mean(1), error, out=np.zeros_like(error), where=error > 0)
     return 2 * stdtr(Q - 1, -np.abs(t)) < LEVEL
-

@@ -73,9 +73,10 @@ def randomisation(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndar
     n = d.shape[-1]
     flat = d.reshape(-1, n)
     slack = SLACK * np.abs(flat).sum(-1)
-    twice, count, ways = 2 * flat.T.astype(np.float32), 0, 0
+    twice = 2 * flat.T.astype(np.float32)
+    count, ways = np.zeros(len(flat), dtype=np.int64), 0
     for some in flips(n, most, rng, max(1, AT_A_TIME // max(n, len(flat)))):
-        count = count + (some.astype(np.float32) @ twice <= slack).sum(0)  # what flips take off the sum
+        count += (some.astype(np.float32) @ twice <= slack).sum(0)  # what flips take off the sum
         ways += len(some)
     p = count / ways if 2**n <= EXACT else (count + 1) / (ways + 1)
     return p.reshape(d.shape[:-1])
@@ -105,10 +106,11 @@ def bootstrap(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """Queries drawn anew with replacement, the mean shifted to 0: the share of means as large as the one seen. d: (..., n)"""
     n = d.shape[-1]
     flat = (d - d.mean(-1, keepdims=True)).reshape(-1, n).T
-    seen, count = d.mean(-1).reshape(-1), 0
+    seen = d.mean(-1).reshape(-1)
+    count = np.zeros(len(seen), dtype=np.int64)
     for size in _parts(most, max(n, flat.shape[1])):
         weights = rng.multinomial(n, np.full(n, 1 / n), size) / n
-        count = count + (weights @ flat >= seen - 1e-12).sum(0)
+        count += (weights @ flat >= seen - 1e-12).sum(0)
     return ((count + 1) / (most + 1)).reshape(d.shape[:-1])
 
 
@@ -134,28 +136,30 @@ def pooled(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -
     K = x.shape[-1]
     pages = x.reshape(len(x), 2 * K).T.astype(np.float32)  # (2K, W)
     exact = math.factorial(2 * K) <= EXACT
-    ways = math.factorial(2 * K) if exact else most
 
     def orders() -> Iterator[np.ndarray]:
         if exact:
             yield np.array(list(permutations(range(2 * K))))
             return
-        for size in _parts(ways, 2 * len(x)):
+        for size in _parts(most, 2 * len(x)):
             yield rng.random((size, 2 * K), dtype=np.float32).argsort(axis=-1)
 
-    parts = (arranged(lambda e, i, o=o: pages[o[:, e * K + i]], K, p_break) for o in orders())
-    return _p(parts, _difference(x, p_break), exact)
+    def in_order(order: np.ndarray) -> Dealt:
+        return lambda engine, rank: pages[order[:, engine * K + rank]]
+
+    return _p((arranged(in_order(o), K, p_break) for o in orders()), _difference(x, p_break), exact)
 
 
 def swap(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
     """At each rank the engines change places or not, in all 2^K ways where these are few. x: pRel (W, 2, K) -> p (W,)"""
     K = x.shape[-1]
     pages = x.transpose(1, 2, 0).astype(np.float32)  # (2, K, W)
+
+    def changed(places: np.ndarray) -> Dealt:
+        return lambda engine, rank: np.where(places[:, rank, None], pages[1 - engine, rank], pages[engine, rank])
+
     ways = flips(K, most, rng, max(1, AT_A_TIME // (2 * len(x))))
-    parts = (
-        arranged(lambda e, i, f=f: np.where(f[:, i, None], pages[1 - e, i], pages[e, i]), K, p_break) for f in ways
-    )
-    return _p(parts, _difference(x, p_break), 2**K <= EXACT)
+    return _p((arranged(changed(some), K, p_break) for some in ways), _difference(x, p_break), 2**K <= EXACT)
 
 
 def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -168,9 +172,12 @@ def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator
     if A < 2:
         return np.full(len(x), np.nan)
     pages = x.transpose(1, 2, 3, 0).astype(np.float32)  # (2, K, A, W)
+
+    def weighed(weights: np.ndarray) -> Dealt:
+        return lambda engine, rank: weights @ pages[engine, rank]
+
     draws = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
-    parts = (arranged(lambda e, i, d=d: d @ pages[e, i], K, p_break) for d in draws)
-    return _p(parts, 2 * _difference(x.mean(-1), p_break), False)
+    return _p((arranged(weighed(each), K, p_break) for each in draws), 2 * _difference(x.mean(-1), p_break), False)
 
 
 def _p(parts: Iterable[np.ndarray], seen: np.ndarray, exact: bool) -> np.ndarray:
@@ -332,4 +339,3 @@ def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, ho
         "query": query, "google": float(found[0]), "yandex": float(found[1]), "difference": float(found[0] - found[1]),
         "p": p, "results": results, "judges": judges, "how": how,
     }  # fmt: skip
-

@@ -38,6 +38,7 @@ def test_enough_is_where_power_stays_above_the_goal():
 def students():
     base = {
         "measure": "ndcg",
+        "method": "majority",
         "test": "sign",
         "click_model": "dbn",
         "assessors": 1,
