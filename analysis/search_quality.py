@@ -132,7 +132,8 @@ if "metrics" in tasks:
 # **Control**: all three methods of ours read labels by one Bayesian model, *trust by types*: an assessor is a reader of some bias and
 # noise (5 x 4 types), or says one grade always, or anything; types and grades are inferred together (Kim and Ghahramani 2012,
 # Venanzi et al. 2014). Fifteen grades of one person are too few for Dawid-Skene's twelve free numbers; they are enough to
-# tell 25 types apart. What the model gains is not our devices' merit: so it stands apart, and each of them is judged against it.
+# tell 25 types apart. What the model gains is not our devices' merit: so it stands apart, and each of them is judged against it. The simulated
+# assessors are of the same family as its readers, which Dawid-Skene is not told: on real people its lead will be smaller.
 
 # %% [markdown]
 # ## Three methods of ours
