@@ -8,7 +8,7 @@ what is true, save of documents whose grade is `known`: gold tasks.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,12 @@ class Labels:
 
     def __add__(self, more: Labels) -> Labels:
         """These labels and more of the same worlds."""
-        document, assessor, grade = (
-            np.concatenate([getattr(self, name), getattr(more, name)]) for name in ("document", "assessor", "grade")
+        return replace(
+            self,
+            document=np.concatenate([self.document, more.document]),
+            assessor=np.concatenate([self.assessor, more.assessor]),
+            grade=np.concatenate([self.grade, more.grade]),
         )
-        return Labels(document, assessor, grade, self.worlds, self.documents, self.assessors, self.grades)
 
     def votes(self) -> Floats:
         """How many assessors gave each grade, (worlds, documents, grades)."""
@@ -135,7 +137,7 @@ def glad(labels: Labels, most: int = 40, tolerance: float = 1e-3, inner: int = 1
     posterior, history, settle = np.zeros((W * N, K)), [], Settling(W, tolerance)
 
     def over(index: Ints, values: Floats, size: int) -> Floats:
-        return np.bincount(index, values, size).astype(float, copy=False)
+        return np.asarray(np.bincount(index, values, size), float)
 
     def log_sigmoid(x: Floats) -> Floats:
         return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))

@@ -196,11 +196,12 @@ def simulate(crew: Crew, worlds: int, seed: int) -> World:
 @dataclass(frozen=True)
 class Labelled:
     """What a method made of a world: grades (W, N); the grades that assessors gave on the way, of the documents in question; spent (W,)
-    on grades, gold answers and comparisons."""
+    on grades, gold answers and comparisons; of these what the device of the method took."""
 
     grades: Ints
     labels: Labels
     spent: Ints
+    device: int = 0
 
 
 def asked(world: World, w: Ints, document: Ints, place: Ints, time: Floats, queue: Ints | None = None) -> Labels:
@@ -286,7 +287,7 @@ def by_gold(world: World, budget: float, share: float) -> Labelled:
     both = work + replace(answers, document=w * (N + exam) + N + document, documents=N + exam)
     grades = np.concatenate([np.full((W, N), -1), known], 1)
     found = typed(both, grades, most=ROUNDS)
-    return _labelled(world, found.posterior[:, :N], labels, exam * A)
+    return _labelled(world, found.posterior[:, :N], labels, exam * A, exam * A)
 
 
 BATCH = 0.25  # of the documents are asked about at a time, at the most
@@ -314,7 +315,7 @@ def by_uncertainty(world: World, budget: float, share: float) -> Labelled:
         given[w, document] += 1
         spent += batch
         found = typed(labels, most=ROUNDS)
-    return _labelled(world, found.posterior, labels)
+    return _labelled(world, found.posterior, labels, device=total - first)
 
 
 STEEP = 3.0  # log odds that the better of two documents is called so, for each grade between them
@@ -353,7 +354,9 @@ def by_pairs(world: World, budget: float, share: float) -> Labelled:
         STEEP * scale - prior[0][..., None],
     )  # of each grade, from posterior and prior
     heard = (prior[1][..., None] * far[1] ** 2 - (far[0] / sd[..., None]) ** 2) / 2
-    return _labelled(world, np.log(np.maximum(found, 1e-12)) + heard.reshape(found.shape), labels, rounds * pairs)
+    return _labelled(
+        world, np.log(np.maximum(found, 1e-12)) + heard.reshape(found.shape), labels, rounds * pairs, rounds * pairs
+    )
 
 
 def heeded(
@@ -370,14 +373,14 @@ def heeded(
         p = 1 / (1 + np.exp(scores.ravel()[lost] - scores.ravel()[won]))
         meant = heed[who] * p / (heed[who] * p + (1 - heed[who]) / 2)
         heed = (np.bincount(who, meant, assessors) + 5 * HEED) / (np.bincount(who, minlength=assessors) + 5)
-        wins = np.bincount(won * n + lost % n, meant, size * n * n).astype(float, copy=False).reshape(size, n, n)
+        wins = np.asarray(np.bincount(won * n + lost % n, meant, size * n * n), float).reshape(size, n, n)
         scores, sd = bradley_terry(wins, *prior, start=scores, most=3)
     return scores, sd
 
 
-def _labelled(world: World, posterior: Floats, labels: Labels, besides: int = 0) -> Labelled:
+def _labelled(world: World, posterior: Floats, labels: Labels, besides: int = 0, device: int = 0) -> Labelled:
     spent = np.bincount(labels.document // labels.documents, minlength=len(world)) + besides
-    return Labelled(decide(posterior, world), labels, spent)
+    return Labelled(decide(posterior, world), labels, spent, device)
 
 
 LABELLERS: dict[str, Callable[[World, float, float], Labelled]] = {
@@ -390,7 +393,7 @@ LABELLERS: dict[str, Callable[[World, float, float], Labelled]] = {
     "pairwise": by_pairs,
 }
 METHODS = tuple(LABELLERS)
-SHARES = {"gold": (0.05, 0.1, 0.2), "adaptive": (0.2, 0.4), "pairwise": (0.1, 0.25, 0.5)}
+SHARES = {"gold": (0.05, 0.1, 0.2), "adaptive": (0.2, 0.4, 0.6), "pairwise": (0.1, 0.25, 0.5)}
 """Shares of the budget that the device of a method may have; the others have none, and theirs is 0."""
 
 
@@ -426,7 +429,8 @@ COLUMNS = (
 """Accuracy: share of documents with their true grade. ndcg_error, ndcg_bias: of an engine's nDCG for a query, absolute and signed.
 grade_error: distance from the truth, as a share of the scale. order_accuracy: share of the pairs of engines whose mean nDCG is ordered as
 by the truth. alpha: Krippendorff's, ordinal, of the grades that assessors gave; crews_alpha: of the labels that two crews came to for
-the same documents. labels_spent: paid for, by document. device_share: of the budget, chosen on validation worlds."""
+the same documents. labels_spent: paid for, by document. device_share: of the budget that the device took; which of SHARES it
+might take was chosen on validation worlds, and where the budget is too small for it, nothing is taken."""
 
 
 def evaluate(
@@ -449,7 +453,8 @@ def evaluate(
             for share in SHARES.get(name, (0.0,))
         }
         share = max(tried, key=lambda s: tried[s])
-        means = {k: float(v.mean()) for k, v in quality(test, label(test, budget, share)).items()}
+        result = label(test, budget, share)
+        means = {k: float(v.mean()) for k, v in quality(test, result).items()}
         row = {k if k == "labels_spent" else f"test_{k}": v for k, v in means.items() if not np.isnan(v)}
-        found.append({"val_accuracy": tried[share], **row, "device_share": share})
+        found.append({"val_accuracy": tried[share], **row, "device_share": result.device / _whole(test, budget)})
     return found

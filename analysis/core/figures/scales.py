@@ -44,6 +44,8 @@ LABELS = {
     "test_error": "test errors, %",
     "task_0": "test accuracy on 0 and 1, %",
     "task_last": "test accuracy on the last pair, %",
+    "bad_share": "share of bad assessors",
+    "lead_accuracy": "ahead, points",
     "change": "change, points",
     "log_soft_norm": "log₁₀ of the norm",
     "log_scaled_norm": "log₁₀ of T² × norm",

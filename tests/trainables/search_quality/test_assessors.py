@@ -172,11 +172,8 @@ def test_a_share_is_chosen_on_validation_worlds(monkeypatch):
 
     def device(world, budget, share):
         seen.append((share, world.truth))
-        return assessors.Labelled(
-            world.truth if share == 0.2 and len(seen) < 3 else 0 * world.truth,
-            evenly(world, 100),
-            np.full(len(world), 100),
-        )
+        grades = world.truth if share == 0.2 and len(seen) < 3 else 0 * world.truth
+        return assessors.Labelled(grades, evenly(world, 100), np.full(len(world), 100), round(100 * share))
 
     monkeypatch.setitem(assessors.LABELLERS, "adaptive", device)
     monkeypatch.setitem(assessors.SHARES, "adaptive", (0.1, 0.2))
