@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis.core import blocks, labels, report, search, tell
 from analysis.core.choice import choose
-from analysis.core.search import MEASURES, MODELS, OWN, TESTS
+from analysis.core.search import MEASURES, MODELS, OWN
 from analysis.core.settings import by_seed, select, stacked
 
 EXAMPLE = "the example (made up)"
@@ -230,41 +230,15 @@ if "labels" in tasks:
 
 
 # %%
-ENGINES, ALL = ("google", "yandex"), "all queries"
-ASKS = {
-    "permutation": ("places of these results", "engines within a query"), "swap": ("places within a rank", ""),
-    "bootstrap": ("other assessors, these pages", "queries drawn anew"), "t": ("mean over ranks", "mean over queries"),
-    "wilcoxon": ("ranks of differences", "ranks of differences"), "sign": ("signs of differences", "signs of differences"),
-}  # fmt: skip
-SEEN = {
-    "significantly better": "other assessors would see these pages so too",
-    "not shown to be better": "other assessors may not",
-}
+ALL = "all queries"
 asked = run.table("verdicts")
 found = asked[asked["student"].isin(part("pvalue")["student"])] if len(asked) else asked
-
-
-def test_lines(lines, many):
-    """What each test says of one query, or of all; of many queries to swap is to permute."""
-    for test, values in lines.groupby("test", sort=False):
-        p, words = values["p"].mean(), search.verdict(values["p"].mean())
-        if ASKS[test][many]:
-            yield {
-                "test": TESTS[test], "is about": ASKS[test][many], "p": "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p == p else "",
-                "counted over": values["how"].iloc[0], "at 5 %": SEEN.get(words, words) if test == "bootstrap" and not many else words,
-            }  # fmt: skip
-
-
-def query_line(line):
-    shown = {"query": line["query"], **{engine: f"{line[engine]:.3f}" for engine in ENGINES}}
-    shown |= {"difference": f"{line['difference']:+.3f}", "p": f"{line['p']:.4f}", "p, Holm": f"{line['holm']:.4f}"}
-    return shown | {"results": f"{line['results']:.0f}", "assessors": f"{line['judges']:.0f}"}
 
 
 def pages_of(stamp, query):
     """The judged results of both engines side by side, and their mean grades."""
     pages = select(run.table("judged"), {"judgements": stamp, "query": query}).set_index("rank")
-    sides = [select(pages, {"engine": e})[["url", "grade"]].add_prefix(f"{e}: ") for e in ENGINES]
+    sides = [select(pages, {"engine": e})[["url", "grade"]].add_prefix(f"{e}: ") for e in search.ENGINES]
     return pd.concat(sides, axis=1).round(2).reset_index()
 
 
@@ -275,12 +249,10 @@ for stamp, lines in found.groupby("judgements", sort=False) if len(found) else (
     single = lines[lines["query"] != ALL]
     sources[stamp] = search.by_query(single[single["test"] == "permutation"])
     run.show(pages_of(stamp, first), f"{whose}: what was judged for '{first}', mean grade")
-    run.show(list(test_lines(single[single["query"] == first], False)), f"{whose}: is google better for '{first}'?")
-    run.show(
-        [query_line(line) for _, line in sources[stamp].iterrows()], f"{whose}: pFound, and p by permutation, by query"
-    )
+    run.show(search.by_test(single[single["query"] == first], False), f"{whose}: is google better for '{first}'?")
+    run.show(search.query_lines(sources[stamp]), f"{whose}: pFound, and p by permutation, by query")
     several_queries = f"{whose}: is google better on queries like these {len(sources[stamp])}?"
-    run.show(list(test_lines(lines[lines["query"] == ALL], True)), several_queries)
+    run.show(search.by_test(lines[lines["query"] == ALL], True), several_queries)
 
 # %% [markdown]
 # ## The many ways to the same p

@@ -52,7 +52,11 @@ def test_trainables_do_not_import_each_other():
 
     def others(path, name):
         own = f"trainables.{path.relative_to(ROOT / 'trainables').parts[0].removesuffix('.py')}"
-        return top(name) == "trainables" and not f"{name}.".startswith(("trainables.core.", f"{own}.")) and name != "trainables"
+        return (
+            top(name) == "trainables"
+            and not f"{name}.".startswith(("trainables.core.", f"{own}."))
+            and name != "trainables"
+        )
 
     assert not offences("trainables", others)
     assert not offences("trainables/core", lambda p, n: top(n) == "trainables" and not n.startswith("trainables.core"))

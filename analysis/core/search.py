@@ -99,3 +99,46 @@ def needed(table: pd.DataFrame, x: str, power: str, by: Sequence[str], goal: flo
         line = dict(zip(by, values, strict=True))
         found.append({**line, x: float(enough.min()) if len(enough) else np.nan, "most": float(means.index.max())})
     return pd.DataFrame(found, columns=[*by, x, "most"])
+
+
+ENGINES = ("google", "yandex")
+ASKS = {
+    "permutation": ("places of these results", "engines within a query"),
+    "swap": ("places within a rank", ""),
+    "bootstrap": ("other assessors, these pages", "queries drawn anew"),
+    "t": ("mean over ranks", "mean over queries"),
+    "wilcoxon": ("ranks of differences", "ranks of differences"),
+    "sign": ("signs of differences", "signs of differences"),
+}
+"""What each test is about: of one query, and of many, where to swap is to permute."""
+
+
+def by_test(lines: pd.DataFrame, many: bool) -> list[dict[str, str]]:
+    """What each test says of one query, or of many, a line to show for each. lines: of the table `verdicts`. What a bootstrap of assessors
+    finds is no verdict on engines, and is not called one."""
+    found = []
+    for test, values in lines.groupby("test", sort=False):
+        p, about = float(values["p"].mean()), ASKS[str(test)][many]
+        said = verdict(p)
+        if test == "bootstrap" and not many and not np.isnan(p):
+            said = "other assessors " + ("would see these pages so too" if p <= ALPHA else "may not see these pages so")
+        shown = "" if np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+        how = values["how"].iloc[0]
+        found.append({"test": TESTS[str(test)], "is about": about, "p": shown, "counted over": how, "at 5 %": said})
+    return [line for line in found if line["is about"]]
+
+
+def query_lines(queries: pd.DataFrame) -> list[dict[str, str]]:
+    """The lines of `by_query`, to show."""
+    return [
+        {
+            "query": line["query"],
+            **{engine: f"{line[engine]:.3f}" for engine in ENGINES},
+            "difference": f"{line['difference']:+.3f}",
+            "p": f"{line['p']:.4f}",
+            "p, Holm": f"{line['holm']:.4f}",
+            "results": f"{line['results']:.0f}",
+            "assessors": f"{line['judges']:.0f}",
+        }
+        for _, line in queries.iterrows()
+    ]

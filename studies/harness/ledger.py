@@ -128,7 +128,9 @@ class Ledger:
         for name, lines in further.items():  # before the rows: a student with a row lacks nothing
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
-        self.progress.update(len(self.outcomes), work, spent, {metric: value for metric, (value, _) in self.best.items()})
+        self.progress.update(
+            len(self.outcomes), work, spent, {metric: value for metric, (value, _) in self.best.items()}
+        )
 
     def _best(self, metric: str, value: float, student: str) -> None:
         self.best[metric] = self.better((value, student), self.best.get(metric, (value, student)))

@@ -43,7 +43,9 @@ class Reporter:
         if self.bar:
             self.bar.update(self.task, total=total)
 
-    def update(self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: Mapping[str, float]) -> None:
+    def update(
+        self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: Mapping[str, float]
+    ) -> None:
         """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
         training, by kind; best: of all so far, by metric."""
         self.done = done

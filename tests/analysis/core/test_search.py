@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core.search import MODELS, USUAL, by_query, crossed, needed, usual, verdict
+from analysis.core.search import MODELS, USUAL, by_query, by_test, crossed, needed, usual, verdict
 
 
 def test_a_p_at_the_level_is_significant_and_one_above_it_is_not():
@@ -62,3 +62,13 @@ def test_only_whole_grids_are_drawn_as_grids():
     cells = [(3, "a"), (3, "b"), (5, "a"), (5, "b"), (20, "a")]
     found = crossed(pd.DataFrame(cells, columns=["depth", "grading"]), "depth", "grading")
     assert set(found["depth"]) == {3, 5}
+
+
+def test_a_bootstrap_of_assessors_gives_no_verdict_on_engines():
+    lines = pd.DataFrame(
+        [{"test": t, "p": 0.00001, "how": "20,000 drawn"} for t in ("permutation", "swap", "bootstrap")]
+    )
+    one, many = ({line["test"]: line for line in by_test(lines, of_many)} for of_many in (False, True))
+    assert one["permutation"]["at 5 %"] == "significantly better" and one["permutation"]["p"] == "< 0.0001"
+    assert "other assessors" in one["bootstrap"]["at 5 %"]
+    assert many["bootstrap"]["at 5 %"] == "significantly better" and "swap at each rank" not in many
