@@ -67,9 +67,9 @@ class Toy(Trainable):
     @classmethod
     def prepare(cls, artifact, datasets, device):
         cls.before()
-        if artifact in os.environ.get("TOY_WITHOUT", ""):
+        if str(artifact) in os.environ.get("TOY_WITHOUT", ""):
             raise ValueError("no teacher\nat all")
-        if artifact in os.environ.get("TOY_DEADLY", ""):
+        if str(artifact) in os.environ.get("TOY_DEADLY", ""):
             os.kill(os.getpid(), signal.SIGKILL)
         return None, {"teacher": artifact, "seconds": 0.0}
 

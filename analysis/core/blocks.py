@@ -109,7 +109,10 @@ def plane(
     shown = panels(run, table, rows, columns, wrap)
     if not shown:
         return
-    means = [statistics.summarise(panel.table, [x, y], z, holes=True) for panel in shown]
+    kinds = {
+        c: table[c].dtype for c in (x, y) if isinstance(table[c].dtype, pd.CategoricalDtype)
+    }  # words in their order
+    means = [statistics.summarise(panel.table, [x, y], z, holes=True).astype(kinds) for panel in shown]
     colors = colors or _round(pd.concat(means)[z], digits)
     frames = [
         [{k: cell[k] for k in (x, y, "state") if k in cell} for cell in framed if _belongs(cell, panel.values)]

@@ -56,7 +56,7 @@ INFO: dict = {
         **dict.fromkeys(("study", "run", "preset", "data", "search", "scheduler", "address", "start", "metric", "data_caveat"), WORD),
         **dict.fromkeys(("samples", "num_gpus", "per_gpu", "num_cpus", "pack", "budget", "workers"), COUNT),
         **dict.fromkeys(("decide", "core_seconds_per_student", "fixed_seconds"), POSITIVE),
-        **dict.fromkeys(("method", "networks", "axes_help", "versions"), WORDS),
+        **dict.fromkeys(("method", "networks", "axes_help", "versions", "goals"), WORDS),
         "axes": GRID, "overrides": GRID, "given": GRID, "grids": {"type": "array", "items": GRID, "minItems": 1},
         "mode": {"enum": ["max", "min"]}, **dict.fromkeys(("margin", "noise"), NOT_BELOW_0),
         "data_root": {"type": ["string", "null"]}, "keep_weights": {"type": "boolean"},

@@ -41,6 +41,7 @@ class Options:
     dashboard: bool
     dry_run: bool
     report: bool
+    form: Path | None
     axes: dict[str, tuple]
     given: frozenset[str]  # the flags, by name, that stand on the command line
 
@@ -83,6 +84,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory), look for weights that it needs, and stop."),
         "no_report": arg(bool, False, "Do not draw the figures and the report at the end."),
     }  # fmt: skip
+    if study.writes_form:
+        table["form"] = arg(Path | None, None, "Write an empty form for data of your own to FILE, and stop.", metavar="FILE", help_behavior_hint="")  # fmt: skip
     for name, axis in study.axes.items():
         if name == "seed":
             continue
@@ -133,7 +136,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     except RuntimeError:
         raise InputError(f"--data-root {given.data_root}: nobody has that home") from None
     options = Options(
-        **{k: v for k, v in values.items() if k not in ("no_report", "data_root") and k not in study.axes},
+        **{k: v for k, v in values.items() if k not in ("no_report", "data_root", "form") and k not in study.axes},
+        form=values.get("form"),
         data_root=data_root,
         report=not values["no_report"],
         axes=axes,

@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from studies.harness.arguments import parse
@@ -29,6 +30,8 @@ def run(study: Study, words: Sequence[str]) -> int:
     with interruptible():
         try:
             options = parse(study, words)
+            if study.writes_form and options.form:
+                return written(study.writes_form, options.form)
             return Run(study, options, words).go()
         except InputError as error:
             say(f"{study.name}: {error}")
@@ -36,6 +39,15 @@ def run(study: Study, words: Sequence[str]) -> int:
         except KeyboardInterrupt:
             say(f"{study.name}: interrupted before any training")
             return INTERRUPTED
+
+
+def written(write: Callable[[Path], str], path: Path) -> int:
+    """Writes an empty form; the exit code."""
+    try:
+        say(write(path.expanduser()))
+        return 0
+    except (ValueError, RuntimeError) as error:
+        raise InputError(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -25,14 +25,14 @@ class Earlier:
     """What is known of the run that goes on; all empty for a new one.
 
     info: run.json. statuses: the best that is known of each student: done, stopped, failed or running; trials: the trial
-    that this is known from; scores: the study's metric of those that are done. cells, students (canonical configs): as the run's tables name them; a run from before these
+    that this is known from; scores: of those that are done, the metric that they are chosen on and its value. cells, students (canonical configs): as the run's tables name them; a run from before these
     tables has none.
     """
 
     info: Mapping[str, Any] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
     trials: Mapping[str, str] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     cells: Sequence[Cell] = ()
     students: Mapping[str, Config] = field(default_factory=dict)
 
@@ -128,13 +128,14 @@ def _read(study: Study, folder: RunFolder, info: Mapping[str, Any]) -> Earlier:
 
     statuses: dict[str, str] = {}
     trials: dict[str, str] = {}
-    scores: dict[str, float] = {}
-    for row in folder.read_rows(columns=["student", "status", "trial", study.metric]):
+    scores: dict[str, tuple[str, float]] = {}
+    for row in folder.read_rows(columns=["student", "status", "trial", *study.told_by]):
         student, status = row["student"], row["status"]
         if STATUSES.index(status) >= STATUSES.index(statuses.get(student, STATUSES[0])):
             statuses[student], trials[student] = status, row["trial"]
-        if status == "done" and row[study.metric] is not None:
-            scores[student] = row[study.metric]
+        metric = study.metric_of(row)
+        if status == "done" and row[metric] is not None:
+            scores[student] = metric, row[metric]
     students = dict(_lines(study, folder, "students"))
     for student, config in students.items():
         if student_hash(config) != student:

@@ -18,8 +18,8 @@ from studies.harness.study import Config
 
 
 class Ledger:
-    """outcomes: how each student ended (done, stopped, failed) as far as it has; best: the metric and its student, of
-    all that are done; trained: of each student of this session, the fraction of its training and its seconds."""
+    """outcomes: how each student ended (done, stopped, failed) as far as it has; best: of each metric that students are chosen on, its
+    best value and the student, of all that are done; trained: of each student of this session, the fraction of its training and its seconds."""
 
     def __init__(self, plan: Plan, folder: RunFolder, earlier: Earlier) -> None:
         from analysis.core.records import plan_schemas, schema
@@ -33,11 +33,13 @@ class Ledger:
         self.outcomes: dict[str, str] = {student: "done" for student in plan.done()}
         self.errors: dict[str, str] = {}  # of the students that failed in this session
         self.better = max if study.mode == "max" else min
-        self.best = self.better(((value, student) for student, value in earlier.scores.items()), default=None)
+        self.best: dict[str, tuple[float, str]] = {}
+        for student, (metric, value) in earlier.scores.items():
+            self._best(metric, value, student)
         self.trained: dict[str, tuple[float, float]] = {}
         self.named = set(earlier.students)  # the students and cells that the tables have
         self.points = {tuple(cell.config.values()) for cell in earlier.cells}
-        self.progress = Reporter(plan.total, len(self.outcomes), self._to_do(), study.metric)
+        self.progress = Reporter(plan.total, len(self.outcomes), self._to_do())
 
     def _to_do(self) -> Counter:
         planned = [config for trial in self.plan.trials for config in trial.students]
@@ -98,7 +100,7 @@ class Ledger:
         tables once for each student."""
         configs = {student_hash(c): c for c in trial.students}
         fixed = {"study": self.study.name, "run": self.folder.run, "trial": trial.name, **self.made}
-        table, best = [], []
+        table = []
         work: Counter = Counter()
         spent: Counter = Counter()
         further: dict[str, list[dict]] = {}
@@ -114,9 +116,9 @@ class Ledger:
             now = self.trained[student] = fraction, row.get("seconds", before[1])
             work[kind] += now[0] - before[0]
             spent[kind] += now[1] - before[1]
-            value = row.get(self.study.metric)
-            if value is not None and row["status"] == "done":
-                best.append((value, student))
+            metric = self.study.metric_of(configs[student])
+            if row.get(metric) is not None and row["status"] == "done":
+                self._best(metric, row[metric], student)
             for name, lines in row.get("tables", {}).items():
                 known = {**fixed, **configs[student], "student": student, "step": row["step"]}
                 further.setdefault(name, []).extend({**known, **line} for line in lines)
@@ -127,8 +129,12 @@ class Ledger:
         for name, lines in further.items():  # before the rows: a student with a row lacks nothing
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
-        self.best = self.better([*best, self.best] if self.best else best, default=None)
-        self.progress.update(len(self.outcomes), work, spent, self.best[0] if self.best else None)
+        self.progress.update(
+            len(self.outcomes), work, spent, {metric: value for metric, (value, _) in self.best.items()}
+        )
+
+    def _best(self, metric: str, value: float, student: str) -> None:
+        self.best[metric] = self.better((value, student), self.best.get(metric, (value, student)))
 
     def record_artifact(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.plan.data}

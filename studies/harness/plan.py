@@ -141,6 +141,10 @@ class Plan:
             raise InputError(
                 f"this grid has {cells:,} cells, and a run may have at most {MOST_CELLS:,}; give fewer values or seeds"
             )
+        if o.scheduler == "asha" and self.study.goals and len(self.values["task"]) > 1:
+            raise InputError(
+                "--scheduler asha compares students by one metric, and each task has its own: give one --task"
+            )
         if o.search != "grid" and not self.ranges:
             raise InputError(f"--search {o.search}: no axis is left to search; give at most the ends of its range")
         if o.search == "optuna":

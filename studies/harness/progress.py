@@ -18,9 +18,9 @@ class Reporter:
     to_do: how many students of each kind are to be trained; kinds differ in what a student costs.
     """
 
-    def __init__(self, total: int, done: int, to_do: Mapping[Any, int], metric: str, every: float = 15.0) -> None:
-        self.total, self.done, self.to_do, self.metric = total, done, to_do, metric
-        self.best: float | None = None
+    def __init__(self, total: int, done: int, to_do: Mapping[Any, int], every: float = 15.0) -> None:
+        self.total, self.done, self.to_do = total, done, to_do
+        self.best: Mapping[str, float] = {}
         self.work: Counter = Counter()  # by kind: students' worth of training since the start, finished or not
         self.spent: Counter = Counter()  # by kind: seconds of training
         self.start = self.last = time.monotonic()
@@ -43,9 +43,11 @@ class Reporter:
         if self.bar:
             self.bar.update(self.task, total=total)
 
-    def update(self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: float | None) -> None:
+    def update(
+        self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: Mapping[str, float]
+    ) -> None:
         """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
-        training, by kind; best: of all so far."""
+        training, by kind; best: of all so far, by metric."""
         self.done = done
         self.work.update(work)
         self.spent.update(spent)
@@ -57,7 +59,7 @@ class Reporter:
             self.say(f"students {done}/{self.total}  {self.note()}")
 
     def note(self) -> str:
-        parts = [] if self.best is None else [f"best {self.metric} {self.best:.4f}"]
+        parts = [f"best {metric} {value:.4f}" for metric, value in self.best.items()]
         left = self.left()
         if left:
             parts.append(f"about {duration((time.monotonic() - self.start) * left)} left")

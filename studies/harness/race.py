@@ -85,23 +85,27 @@ class Race:
 
 
 def settings_of(study: Study, folder: RunFolder) -> list[pd.DataFrame]:
-    """Of each setting the cells that are done: axes, student, and `value`, the study's metric as more is better."""
+    """Of each setting the cells that are done: axes, student, and `value`, the metric of their task as more is better."""
     import pandas as pd
 
-    columns = [*study.axes, "student", "status", study.metric]
+    columns = [*study.axes, "student", "status", *study.all_metrics]
     table = pd.DataFrame(folder.read_rows(columns=columns), columns=columns)
     done = table[table["status"] == "done"].drop_duplicates(list(study.axes), keep="last")
-    done = done.assign(value=done[study.metric] * (1 if study.mode == "max" else -1))
+    value = pd.Series([line[study.metric_of(line)] for line in done.to_dict("records")], done.index, dtype=float)
+    done = done.assign(value=value * (1 if study.mode == "max" else -1))
     return [part for _, part in done.groupby(study.others, sort=False)] if study.others else [done]
 
 
 def noise(study: Study, folder: RunFolder) -> float | None:
     """Standard deviation of the metric from seed to seed, beside what a seed does to all cells of a setting alike: the median over
-    cells; None where no setting has several cells on several seeds."""
+    cells; None where no setting has several cells on several seeds, or where tasks have metrics of their own, whose noise is no one
+    number."""
     import numpy as np
 
     from analysis.core.contrasts import adjusted
 
+    if study.goals:
+        return None
     found: list[float] = []
     for table in settings_of(study, folder):
         cells = [part.dropna(subset=["value"]) for _, part in table.groupby(list(study.compared))]

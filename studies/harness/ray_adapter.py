@@ -99,7 +99,7 @@ class StudyTrial(tune.Trainable):
     def result(self, rows: list[dict], evaluation: int, finished: bool) -> dict:
         """What Tune gets. A searcher sees the mean over seeds; a failed student counts as the worst there and stays a
         hole in the rows."""
-        metric, mode = self.shared.study.metric, self.shared.study.mode
+        metric, mode = self.shared.study.metric_of(self.plan.students[0]), self.shared.study.mode
         worst, best = (0.0, max) if mode == "max" else (1e9, min)
         values = [row.get(metric, worst) for row in rows]
         said, self.said = self.said, []
@@ -375,6 +375,7 @@ class Tuning:
         plan_of, name_of = _naming(study, named, searched)
         recorder = Recorder(self.ledger, plan_of, searched is not None)
         chosen = searched is not None or asha
+        metric = study.metric_of(searched.fixed if searched else next(iter(named.values())).students[0])
         searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
         if samples == 0:
             return False
@@ -383,7 +384,7 @@ class Tuning:
             tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu)),
             param_space=None if searched else {"trial": tune.grid_search(list(named))},
             tune_config=tune.TuneConfig(
-                metric=study.metric if chosen else None,
+                metric=metric if chosen else None,
                 mode=study.mode if chosen else None,
                 search_alg=searcher,
                 num_samples=samples,
@@ -466,7 +467,7 @@ def _optuna(study: Study, searched: Search, folder: RunFolder):
     }
     searcher = OptunaSearch(
         space,
-        metric=study.metric,
+        metric=study.metric_of(searched.fixed),
         mode=study.mode,
         # a resumed search must not draw the points of its first session again
         sampler=optuna.samplers.TPESampler(seed=asked, multivariate=True, constant_liar=True),

@@ -58,7 +58,7 @@ class Run:
             say(f"NOTE      {line}")
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
-        if not o.dry_run or o.keep_weights or "weights" in self.study.axes:
+        if not o.dry_run or o.keep_weights or {"weights", "judgements"} & set(self.study.axes):
             needs.require(self.study, o, self.plan, self.data)  # imports torch, which other dry runs do without
         if o.dry_run:
             self.folder.check()
@@ -126,7 +126,7 @@ class Run:
             **{name: getattr(o, name) for name in (*KEPT, *WHERE)}, "pack": plan.pack,
             "data_root": o.data_root and str(o.data_root.absolute()), **self.data.about(),
             "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
-            "student_axes": list(study.students), "metric": study.metric, "mode": study.mode, "margin": study.margin_of(o.decide),
+            "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": study.margin_of(o.decide),
             "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan, self.data.own),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             "sessions": [*self.info.get("sessions", []), session],
@@ -239,8 +239,8 @@ class Run:
         if self.options.keep_weights:
             start_from = f"to start from one: --weights run:{self.folder.run}/STUDENT"
             say(f"weights   {self.folder.uri}/weights, one file for each student; {start_from}")
-            if ledger.best:
-                say(f"          best {self.study.metric} so far: run:{self.folder.run}/{ledger.best[1]}")
+            for metric, (_, student) in ledger.best.items():
+                say(f"          best {metric} so far: run:{self.folder.run}/{student}")
         drawn = self._draw() if outcomes else 0
         if missing or failed:
             say(self._resume_hint())

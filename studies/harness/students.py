@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from studies.harness.study import Config, Study
+from studies.harness.study import Config, InputError, Study
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,13 @@ def student_hash(config: Config) -> str:
 
 
 def cell_of(study: Study, config: Config) -> Cell:
-    """A grid point, its axes in the study's order, and the student that answers it."""
+    """A grid point, its axes in the study's order, and the student that answers it. InputError where a file that it names is
+    none that the study can use."""
     config = {name: config[name] for name in study.axes}
-    return Cell(config, student_hash(study.canonical(config)))
+    try:
+        return Cell(config, student_hash(study.canonical(config)))
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def trial_of(packs: tuple[tuple[Config, ...], ...]) -> Trial:

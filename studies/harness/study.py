@@ -6,6 +6,7 @@ import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from trainables.core.limits import Limit
@@ -121,7 +122,9 @@ class Study:
     teacher) is kept. among: the axes whose values compete, of which validation chooses; all student axes but the seed unless
     named. margin: the difference in the metric that does not matter, half a point of a share unless named. noise: standard deviation of the
     metric from seed to seed, beside what a seed does to all cells alike, on the full data. tables: further tables, each with the columns
-    that tell its rows apart beside the student and the step.
+    that tell its rows apart beside the student and the step. goals: where the study has several tasks, the metric of each by its value of the trial
+    axis `task`, all of the same mode and unit; `metric` is that of the first. writes_form: writes an empty form for the user's own data, and says
+    what to do with it; the study has a flag --form then.
     """
 
     name: str
@@ -142,6 +145,22 @@ class Study:
     margin: float | None = None
     noise: float | None = None
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    goals: Mapping[str, str] = field(default_factory=dict)
+    writes_form: Callable[[Path], str] | None = None
+
+    def metric_of(self, config: Mapping[Any, Any]) -> str:
+        """What a student is chosen on."""
+        return self.goals[config["task"]] if self.goals else self.metric
+
+    @property
+    def all_metrics(self) -> list[str]:
+        """What students are chosen on: one metric, or one for each task."""
+        return list(dict.fromkeys([self.metric, *self.goals.values()]))
+
+    @property
+    def told_by(self) -> list[str]:
+        """The columns that say of a row what it is chosen on, and what that is worth."""
+        return [*["task"] * bool(self.goals), *self.all_metrics]
 
     @property
     def axes(self) -> dict[str, Axis]:

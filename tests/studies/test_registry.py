@@ -28,11 +28,11 @@ STUDENTS = {
     "pairwise_logreg": "f16283d9d5010671",
     "pseudo_labels": "d07113e52e82d1b3",
     "repeat_copy": "237e9dd65e3bbe46",
+    "search_quality": "e95ce6bce83ea8b5",
     "two_teachers_kd": "5324334104dc63d4",
 }
 
-
-UNTRAINED = {"metric_imbalance"}  # whose students train nothing: they judge
+UNTRAINED = {"metric_imbalance", "search_quality"}  # whose students train nothing: they judge
 
 
 def study_of(name):
@@ -45,7 +45,7 @@ def test_an_axis_has_the_very_limit_of_its_field(name):
     stated = limits(study.load().config_type)
     assert {axis: a.limit for axis, a in study.axes.items() if a.limit} == stated
     free = set(study.axes) - set(stated)
-    assert free <= {"seed", "weights"}, "a seed is any whole number; weights are a path or a name that is looked up"
+    assert free <= {"seed", "weights", "judgements"}, "a seed is any whole number; the others are a path or a name"
 
 
 @pytest.mark.parametrize("name", STUDIES)

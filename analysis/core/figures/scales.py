@@ -16,7 +16,7 @@ from scipy.stats import t as student_t
 from analysis.core.records import is_share
 from analysis.core.statistics import LEVEL
 
-LOG2 = frozenset({"prevalence", "temperature", "probe_temperature", "l2", "lr", "strength", "labels"})
+LOG2 = frozenset({"prevalence", "temperature", "probe_temperature", "l2", "lr", "strength", "labels", "queries", "assessors"})
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
 
 LOG2_FROM_0 = frozenset({"training_step"})
@@ -44,10 +44,17 @@ LABELS = {
     "test_error": "test errors, %",
     "task_0": "test accuracy on 0 and 1, %",
     "task_last": "test accuracy on the last pair, %",
+    "bad_share": "share of bad assessors",
+    "lead_accuracy": "ahead, points",
     "change": "change, points",
     "log_soft_norm": "log₁₀ of the norm",
     "log_scaled_norm": "log₁₀ of T² × norm",
     "source_accuracy": "accuracy on clean MNIST, %",
+    "test_users_agreement": "pairs of pages ordered as by users, %",
+    "test_detected_share": "true differences found, %",
+    "test_false_share": "found where there is no difference, %",
+    "p_break": "pBreak",
+    "p_value": "p of google is better",
     "val_agreement": "agreement of seeds, Cohen's κ, on validation images (no label read)",
     "val_information": "information of the answers, nats, on validation images (no label read)",
 }

@@ -99,6 +99,15 @@ def test_a_plane_over_words_has_no_surface(run):
     assert [t.get_text() for t in panels_of(drawn["numbers"])[0].get_yticklabels()] == ["source", "target"]
 
 
+def test_words_of_a_plane_stand_in_the_order_of_their_categories(run):
+    made, drawn, _ = run
+    order = ["target", "source"]  # not that of the alphabet
+    words = made.cells.assign(view=pd.Categorical(made.cells["view"], order))
+    blocks.plane(made, words, "view", "labels", "test_accuracy", "Words")
+    ax = drawn["heatmaps"].axes[0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == order
+
+
 def test_learning_draws_the_means_of_each_line_and_the_levels_of_each_panel(run):
     made, drawn, _ = run
     levels = lambda values: [Reference("level", 42.0)] if values["view"] == "target" else []  # noqa: E731
@@ -168,6 +177,7 @@ def test_of_a_table_without_lines_nothing_is_drawn(run):
     blocks.learning(made, none, "temperature", "test_accuracy", "Nothing", per="kd_weight", **of)
     blocks.intervals(made, none, "temperature", "test_accuracy", "Nothing", per="kd_weight", **of)
     blocks.facets(made, none, lambda ax, panel: None, "Nothing", name="own", **of)
+    blocks.forest(made, none, "Nothing", y="view", xlabel="points", **of)
     assert not drawn and not turned
 
 

@@ -1,0 +1,49 @@
+"""The tables of search_quality's labels: which method is better than which, in worlds that both saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.core.settings import by_seed, select
+from analysis.core.statistics import compare
+
+WAYS = {
+    "majority": "majority vote",
+    "dawid_skene": "Dawid-Skene",
+    "glad": "GLAD",
+    "types": "trust by types (control)",
+    "gold": "own: gold tasks",
+    "adaptive": "own: adaptive labels",
+    "pairwise": "own: comparisons",
+}
+OWN = ("gold", "adaptive", "pairwise")
+BASES = ("majority", "dawid_skene", "types")
+
+
+def leads(
+    table: pd.DataFrame, by: Sequence[str], metric: str, own: Sequence[str] = OWN, bases: Sequence[str] = BASES
+) -> pd.DataFrame:
+    """A line for each seed, own method, base and values of `by`: `lead_accuracy`, the metric of the method less that of the base in the
+    same worlds; `way` and `base` say both in words. table: one line for each student, with its `method`."""
+    wide = table.pivot_table(index=[*by, "seed"], columns="method", values=metric)
+    found = [
+        (wide[a] - wide[b]).rename("lead_accuracy").dropna().reset_index().assign(way=WAYS[a], base=f"less {WAYS[b]}")
+        for a in own
+        for b in bases
+        if {a, b} <= set(wide)
+    ]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def told(table: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """The same paired by seed and judged together (see `statistics.compare`): a line for each way, base and values of `by`."""
+    pairs = {}
+    for values, part in table.groupby(list(by), observed=True):
+        scores = {m: by_seed(select(part, {"method": m}), metric) for m in set(part["method"])}
+        for a in OWN:
+            for b in BASES:
+                if {a, b} <= set(scores):
+                    pairs[(WAYS[a], f"less {WAYS[b]}", *values)] = (scores[a], scores[b])
+    return compare(pairs, ["way", "base", *by])

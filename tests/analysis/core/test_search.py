@@ -1,0 +1,74 @@
+"""Which students a figure is about, what p-values say in words, and how much must be judged."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.core.search import MODELS, USUAL, by_query, by_test, crossed, needed, usual, verdict
+
+
+def test_a_p_at_the_level_is_significant_and_one_above_it_is_not():
+    assert verdict(0.05) == "significantly better" and verdict(0.0501) == "not shown to be better"
+    assert verdict(0.01, level=0.001) == "not shown to be better" and "cannot" in verdict(np.nan)
+
+
+def test_queries_keep_their_order_and_pay_for_being_many():
+    lines = [
+        {"query": q, "google": 0.5, "yandex": 0.4, "difference": 0.1, "p": p + shift, "results": 10, "judges": 3}
+        for q, p in (("b", 0.02), ("a", 0.3), ("c", 0.04))
+        for shift in (-0.01, 0.01)
+    ]
+    found = by_query(pd.DataFrame(lines))
+    assert found["query"].tolist() == ["b", "a", "c"] and found["p"].tolist() == pytest.approx([0.02, 0.3, 0.04])
+    assert found["holm"].tolist() == pytest.approx([0.06, 0.3, 0.08])
+
+
+def test_enough_is_where_power_stays_above_the_goal():
+    power = {0.2: [0.1, 0.85, 0.7, 0.9], 0.4: [0.8, 0.9, 0.95, 1.0], 0.1: [0.1, 0.2, 0.3, 0.4]}
+    lines = [
+        {"effect": e, "queries": n, "power": p, "seed": 0}
+        for e, row in power.items()
+        for n, p in zip((5, 10, 25, 50), row, strict=True)
+    ]
+    found = needed(pd.DataFrame(lines), "queries", "power", ["effect"]).set_index("effect")
+    assert found.loc[0.2, "queries"] == 50 and found.loc[0.4, "queries"] == 5  # a lucky 10 is not enough
+    assert np.isnan(found.loc[0.1, "queries"]) and (found["most"] == 50).all()
+
+
+def students():
+    base = {
+        "measure": "ndcg",
+        "method": "majority",
+        "test": "sign",
+        "click_model": "dbn",
+        "assessors": 1,
+        "task": "metrics",
+        **USUAL["metrics"],
+    }
+    return pd.DataFrame([{**base, "noise": n, "click_model": m} for n in (0.0, 0.5) for m in MODELS])
+
+
+def test_a_figure_is_about_the_usual_values_of_what_it_does_not_show():
+    found = usual(students(), "metrics", "click_model")
+    assert set(found["noise"]) == {0.5} and list(found["clicks"].cat.categories) == list(MODELS.values())
+    assert len(usual(students(), "metrics")) == 1 and len(usual(students(), "metrics", "noise", "click_model")) == 8
+    assert set(usual(students(), "metrics", noise=0.0)["click_model"]) == {"dbn"}
+    there = students().query("noise == 0.0")
+    assert len(usual(there, "metrics")) == 1  # of a run that has no usual value the first is taken
+    assert usual(students(), "pvalue").empty
+
+
+def test_only_whole_grids_are_drawn_as_grids():
+    cells = [(3, "a"), (3, "b"), (5, "a"), (5, "b"), (20, "a")]
+    found = crossed(pd.DataFrame(cells, columns=["depth", "grading"]), "depth", "grading")
+    assert set(found["depth"]) == {3, 5}
+
+
+def test_a_bootstrap_of_assessors_gives_no_verdict_on_engines():
+    lines = pd.DataFrame(
+        [{"test": t, "p": 0.00001, "how": "20,000 drawn"} for t in ("permutation", "swap", "bootstrap")]
+    )
+    one, many = ({line["test"]: line for line in by_test(lines, of_many)} for of_many in (False, True))
+    assert one["permutation"]["at 5 %"] == "significantly better" and one["permutation"]["p"] == "< 0.0001"
+    assert "other assessors" in one["bootstrap"]["at 5 %"]
+    assert many["bootstrap"]["at 5 %"] == "significantly better" and "swap at each rank" not in many

@@ -1,0 +1,82 @@
+"""A study of several tasks: each is chosen on its own metric, by progress, race, search and all that a later session reads."""
+
+import dataclasses
+
+import pytest
+import toys
+
+from studies.harness import Preset, grid, one_of
+from studies.harness.command import run
+from studies.harness.earlier import Earlier
+from studies.harness.folder import RunFolder, runs
+from studies.harness.race import noise, settings_of
+
+STUDY = dataclasses.replace(
+    toys.study(),
+    trials={"task": grid("a", "b", limit=one_of("a", "b"))},
+    trainable="test_goals_toy:Tasks",
+    metric="val_accuracy",
+    goals={"a": "val_accuracy", "b": "val_quality_share"},
+    metrics=("val_accuracy", "val_quality_share"),
+    presets={"course": Preset("all")},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    task: str
+    temperature: float
+    kd_weight: float
+    seed: int
+
+
+class Tasks(toys.Toy):
+    config_type = Config
+    evaluations = 1
+
+    @staticmethod
+    def artifact(config):
+        return None
+
+    def step(self):
+        self.steps += 1
+        metric = STUDY.goals[self.pack[0].task]
+        low = {"a": 0.0, "b": 0.5}[self.pack[0].task]
+        return [
+            {"step": 1, "status": "done", "seconds": 0.0, metric: low + c.kd_weight / 10} for c in self.pack
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(type(STUDY), "load", lambda self: Tasks)
+    monkeypatch.chdir(tmp_path)
+    assert run(STUDY, ["--address", "inline", "--no-report"]) == 0
+    folder = RunFolder("results", "toy", runs("results", "toy")[-1])
+    return folder, capsys.readouterr().err
+
+
+def test_progress_names_the_best_of_each_task(ran):
+    assert "best val_accuracy 0.1000  best val_quality_share 0.6000" in ran[1]
+
+
+def test_each_setting_is_raced_on_its_own_metric(ran):
+    tables = settings_of(STUDY, ran[0])
+    assert [table["value"].max() for table in tables] == [0.1, 0.6] and all(t["value"].notna().all() for t in tables)
+    assert noise(STUDY, ran[0]) is None  # of two metrics there is no one noise
+
+
+def test_a_later_session_knows_what_each_student_was_worth(ran, tmp_path):
+    from studies.harness.arguments import parse
+    from studies.harness.earlier import take_up
+
+    _, _, earlier = take_up(STUDY, parse(STUDY, ["--extend", "latest", "--seeds", "3"]))
+    assert isinstance(earlier, Earlier)
+    assert {metric for metric, _ in earlier.scores.values()} == {"val_accuracy", "val_quality_share"}
+    assert run(STUDY, ["--extend", "latest", "--seeds", "3", "--address", "inline", "--no-report"]) == 0
+
+
+def test_one_scheduler_does_not_weigh_two_metrics(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(STUDY, ["--scheduler", "asha", "--dry-run"]) == 2
+    assert "give one --task" in capsys.readouterr().err
