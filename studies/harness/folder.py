@@ -113,6 +113,22 @@ class RunFolder:
             content = content.replace_schema_metadata({"axes": json.dumps(list(keys))})
         self._write_table(table, name, content)
 
+    def write_columns(self, table: str, name: str, columns: Mapping[str, Any]) -> None:
+        """A table of many numbers at once. columns: arrays (N,) or (N, D), which become lists of D; what is no array is the value of
+        every line."""
+        import pyarrow as pa
+
+        n = next(len(values) for values in columns.values() if hasattr(values, "shape"))
+
+        def column(values: Any) -> pa.Array:
+            if not hasattr(values, "shape"):
+                return pa.repeat(values, n)
+            if values.ndim == 1:
+                return pa.array(values)
+            return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+        self._write_table(table, name, pa.table({key: column(values) for key, values in columns.items()}))
+
     def _write_table(self, table: str, name: str, content: pa.Table) -> None:
         import pyarrow.parquet as pq
 
@@ -140,7 +156,9 @@ class RunFolder:
             name = f"all-{records.digest(whole)[:10]}"
             old = [file for file in files if not file.endswith(f"/{name}.parquet")]
             replaces = json.dumps([file.rsplit("/", 1)[-1] for file in old]).encode()
-            self._write_table(table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces}))
+            self._write_table(
+                table, name, whole.replace_schema_metadata({**whole.schema.metadata, b"replaces": replaces})
+            )
             with contextlib.suppress(OSError):  # what is left is passed over
                 for file in old:
                     self.fs.delete_file(file)
@@ -275,7 +293,9 @@ def _patience() -> float:
     try:
         return float(os.environ.get("STILLROOM_PATIENCE", PATIENCE))
     except ValueError:
-        raise InputError(f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds") from None
+        raise InputError(
+            f"STILLROOM_PATIENCE={os.environ['STILLROOM_PATIENCE']}: must be a number of seconds"
+        ) from None
 
 
 def flush_name(trial: str, evaluation: int) -> str:

@@ -67,6 +67,8 @@ def parameters(pack):
     pack = getattr(pack, "pack", pack)
     if hasattr(pack, "weights") and hasattr(pack, "newton_steps"):
         return pack.weights.shape[-1]  # of one of 45 models
+    if hasattr(pack, "database"):
+        return pack.codebook(pack.configs[0]).levels.size
     students = pack.students
     if hasattr(students, "nets"):
         return sum(p.numel() for p in students.trained[0])
