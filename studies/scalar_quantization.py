@@ -14,7 +14,7 @@ from studies.harness import Preset, Study, between, grid, main, one_of
 METHODS = ("uniform", "quantile", "lloyd", "exact", "allocated", "faiss_sq", "faiss_pq")
 BITS = between(1, 8)
 OWN: dict[str, tuple] = {"method": METHODS[:5], "rotation": ("none",), "bits": tuple(range(1, 9))}
-TURNED: dict[str, tuple] = {"method": ("exact", "allocated"), "rotation": ("pca",), "bits": (1, 2, 3, 4, 6)}
+TURNED: dict[str, tuple] = {"method": ("exact", "allocated"), "rotation": ("pca",), "bits": (1, 2, 4)}
 FAISS: dict[str, tuple] = {"rotation": ("none",)}
 
 STUDY = Study(
@@ -71,8 +71,8 @@ STUDY = Study(
                 OWN,
                 TURNED,
                 {**FAISS, "method": ("faiss_sq",), "bits": (4, 6, 8)},
-                {**FAISS, "method": ("faiss_pq",), "bits": (1, 2, 3, 4)},
-                {"method": ("faiss_pq",), "rotation": ("opq",), "bits": (1, 2, 3, 4)},
+                {**FAISS, "method": ("faiss_pq",), "bits": (1, 2, 4)},
+                {"method": ("faiss_pq",), "rotation": ("opq",), "bits": (1, 2, 4)},
             ),
             pack=80,
             worker_mib=2500,
