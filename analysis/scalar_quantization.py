@@ -95,8 +95,7 @@ def line(key, part):
     }  # fmt: skip
 
 
-SHOWN = [1, 2, 4, 8]
-even = students[students["bits"].isin(SHOWN)].groupby(["dataset", "bytes", "way"], observed=True, sort=True)
+even = students[students["bits"].isin((1, 2, 4, 8))].groupby(["dataset", "bytes", "way"], observed=True, sort=True)
 run.show([line(*each) for each in even], "At equal bytes: test queries, mean over seeds and half of its 95 % interval")
 
 # %% [markdown]
@@ -121,11 +120,10 @@ if len(cut):
 # may come out below 1. At 3 bits.
 
 # %%
-AT = 3
+AT, PLAIN = 3, ["uniform", "quantile", "lloyd", "exact"]
 single = components.each(run.table("components"))
 plain = select(single, {"rotation": "none", "bits": AT})
-paid = named(components.against_exact(plain, ["dataset", "seed", "bits"]))
-paid = paid[paid["way"].isin(GROUPS[THRESHOLDS])]
+paid = named(components.against_exact(plain[plain["method"].isin(PLAIN)], ["dataset", "seed", "bits"]))
 if len(paid):
     own = {way: COLORS[way] for way in paid["way"].cat.categories}
     blocks.facets(
@@ -139,8 +137,10 @@ if len(paid):
 # rate-distortion theory gives a bit more for each doubling of the deviation (Gersho, Gray 1992, section 8.3).
 
 # %%
-dealt = select(single, {"method": "allocated", "bits": 2, "seed": run.axes["seed"][0]})
-dealt = dealt.assign(axes=dealt["rotation"].map({"none": "components as they are", "pca": "principal axes"}))
+AXES = {"none": "components as they are", "pca": "principal axes"}
+dealt = select(
+    single.assign(axes=single["rotation"].map(AXES)), {"method": "allocated", "bits": 2, "seed": run.axes["seed"][0]}
+)
 blocks.facets(
     run, dealt, blocks.drawn(figures.deserved), "Bits that each component gets, 2 in the mean", name="allocation",
     rows=["dataset"], columns=["axes"],
@@ -166,7 +166,6 @@ run.show([cost_line(*each) for each in timed], "Costs at 4 bits, medians over se
 # %% [markdown]
 # ## What came out
 # Computed from the rows.
-
 
 # %%
 TURNED = "exact, bits allocated after PCA"
@@ -201,6 +200,7 @@ def exact_sentence(dataset):
             yield f"{other} {tell.number(ratio, 2 if ratio.mean > 1.1 else 3, n=True)} at {bits} bits"
 
 
+# %%
 def product_sentence(dataset):
     """Allocated bits after PCA against product quantisation of as many bytes."""
     for bits in (1, 2, 4):

@@ -27,6 +27,7 @@ STUDENTS = {
     "pairwise_logreg": "f16283d9d5010671",
     "pseudo_labels": "d07113e52e82d1b3",
     "repeat_copy": "237e9dd65e3bbe46",
+    "scalar_quantization": "a8e05adadc4c4955",
     "two_teachers_kd": "5324334104dc63d4",
 }
 

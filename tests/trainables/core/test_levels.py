@@ -1,6 +1,6 @@
 """Scalar quantisers: the exact ones are exact, codes survive, tables measure what decoding does."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import ckwrap
 import kmeans1d
@@ -32,7 +32,7 @@ def by_brute_force(values, cells):
     """The least summed squared error of all ways to cut sorted values into so many cells."""
     values, n = np.sort(values.astype(float)), len(values)
     cuts = ((0, *inner, n) for inner in combinations(range(1, n), min(cells, n) - 1))
-    return min(sum(((v := values[a:b]) - v.mean()) @ (v - v.mean()) for a, b in zip(c, c[1:], strict=False)) for c in cuts)
+    return min(sum(((v := values[a:b]) - v.mean()) @ (v - v.mean()) for a, b in pairwise(c)) for c in cuts)
 
 
 def test_exact_is_the_best_of_all_partitions():
@@ -67,7 +67,9 @@ def test_exact_is_never_worse_in_any_component():
 def test_a_bit_more_is_never_worse_and_few_values_cost_nothing():
     _, errors = exact(samples(700))
     assert (np.diff(errors, axis=1) <= 1e-12).all()
-    assert errors[4, 3] == pytest.approx(0, abs=1e-9) and errors[5, 0] == pytest.approx(0, abs=1e-9)  # 5 values; 1 value
+    assert errors[4, 3] == pytest.approx(0, abs=1e-9) and errors[5, 0] == pytest.approx(
+        0, abs=1e-9
+    )  # 5 values; 1 value
 
 
 def test_the_normal_distribution_has_its_published_distortion():
