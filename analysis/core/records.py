@@ -38,7 +38,7 @@ BASE_COLUMNS: Mapping[str, type] = {
 
 
 SHARE = re.compile(
-    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
+    r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change|recall)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
 )
 
 
@@ -222,7 +222,19 @@ def digest(table: pa.Table) -> str:
     for name, column in zip(table.column_names, table.columns, strict=True):
         # what a list holds is called otherwise once it was in Parquet
         kind = str(column.type).replace("<item:", "<element:")
-        found.update(repr((name, kind, column.to_pylist())).encode())
+        found.update(repr((name, kind, _plain(column))).encode())
+    return found.hexdigest()
+
+
+def _plain(column: pa.ChunkedArray) -> Any:
+    """What a column holds, as Python's repr can tell; of vectors, millions of numbers, the digest of their bytes."""
+    import pyarrow as pa
+
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_pylist()
+    found = hashlib.sha256()
+    for chunk in column.chunks:
+        found.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
     return found.hexdigest()
 
 
@@ -364,6 +376,8 @@ def together(parts: Sequence[pa.Table], where: str) -> pa.Table:
 
 def _read(run: str | Path, table: str) -> pd.DataFrame | None:
     """A table without repetitions; None where it has no files."""
+    import pyarrow as pa
+
     parts = load(*open_folder(run), table)
     if not parts:
         return None
@@ -372,7 +386,8 @@ def _read(run: str | Path, table: str) -> pd.DataFrame | None:
     frame = whole.replace_schema_metadata().to_pandas()
     key = [name for name in ("student", *axes, "step") if name in frame]
     if "student" not in frame:  # a table without students: whole rows repeat, but for the clock
-        key = [name for name in frame if name != "seconds"]
+        nested = [field.name for field in whole.schema if pa.types.is_nested(field.type)]
+        key = [name for name in frame if name != "seconds" and name not in nested]
     if "status" in frame:
         frame = frame.sort_values("status", key=ranks, kind="stable")
     frame = frame.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)

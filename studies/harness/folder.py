@@ -113,6 +113,22 @@ class RunFolder:
             content = content.replace_schema_metadata({"axes": json.dumps(list(keys))})
         self._write_table(table, name, content)
 
+    def write_columns(self, table: str, name: str, columns: Mapping[str, Any]) -> None:
+        """A table of many numbers at once. columns: arrays (N,) or (N, D), which become lists of D; what is no array is the value of
+        every line."""
+        import pyarrow as pa
+
+        n = next(len(values) for values in columns.values() if hasattr(values, "shape"))
+
+        def column(values: Any) -> pa.Array:
+            if not hasattr(values, "shape"):
+                return pa.repeat(values, n)
+            if values.ndim == 1:
+                return pa.array(values)
+            return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+        self._write_table(table, name, pa.table({key: column(values) for key, values in columns.items()}))
+
     def _write_table(self, table: str, name: str, content: pa.Table) -> None:
         import pyarrow.parquet as pq
 

@@ -141,4 +141,7 @@ class Ledger:
         name = file_name("-".join(str(v) for v in row.values() if isinstance(v, str | int)))
         tables = {self.study.artifact_table: [{k: v for k, v in row.items() if k != "tables"}], **row.get("tables", {})}
         for table, lines in tables.items():
-            self.folder.write_rows(table, name, [{**known, **line} for line in lines])
+            if isinstance(lines, Mapping):
+                self.folder.write_columns(table, name, {**known, **lines})
+            else:
+                self.folder.write_rows(table, name, [{**known, **line} for line in lines])

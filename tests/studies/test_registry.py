@@ -28,6 +28,7 @@ STUDENTS = {
     "pairwise_logreg": "f16283d9d5010671",
     "pseudo_labels": "d07113e52e82d1b3",
     "repeat_copy": "237e9dd65e3bbe46",
+    "scalar_quantization": "a8e05adadc4c4955",
     "search_quality": "e95ce6bce83ea8b5",
     "two_teachers_kd": "5324334104dc63d4",
 }
@@ -71,6 +72,8 @@ def parameters(pack):
     pack = getattr(pack, "pack", pack)
     if hasattr(pack, "weights") and hasattr(pack, "newton_steps"):
         return pack.weights.shape[-1]  # of one of 45 models
+    if hasattr(pack, "database"):
+        return pack.codebook(pack.configs[0]).levels.size
     students = pack.students
     if hasattr(students, "nets"):
         return sum(p.numel() for p in students.trained[0])

@@ -46,7 +46,8 @@ class Trainable(ABC):
     @classmethod
     @abstractmethod
     def prepare(cls, artifact: Any, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
-        """An artifact's arrays, and its row for the study's `artifact_table`, rows of others under `tables`."""
+        """An artifact's arrays, and its row for the study's `artifact_table`, rows of others under `tables`; there, of a table of
+        many numbers, its columns as arrays (N,) or (N, D)."""
 
     @classmethod
     def require(cls, configs: Iterable[Any], images: int | None = None) -> None:

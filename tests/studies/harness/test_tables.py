@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from toys import Toy, canonical, students_of, study
 
 from analysis.core import records
 from studies.harness.command import run
+from studies.harness.folder import RunFolder
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash
 
@@ -264,3 +266,20 @@ def test_artifacts_with_very_long_or_odd_names_have_files(go, monkeypatch, start
     monkeypatch.setattr(Toy, "prepare", made)
     folder = go()
     assert set(records.read(folder, "teachers")["teacher"]) == {f"{start}{view}.pt" for view in "ab"}
+
+
+def test_vectors_come_back_as_lists_of_fixed_size_and_a_changed_number_shows(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float16)
+    folder = RunFolder(str(tmp_path), "toy", "r")
+    folder.write_columns("embeddings", "one", {"data": "sample", "id": np.arange(50), "vector": vectors})
+    path = tmp_path / "toy" / "r"
+    (file,) = (path / "embeddings").iterdir()
+    assert pq.read_schema(file).field("vector").type == pa.list_(pa.float16(), 7)
+    found = records.read(path, "embeddings")
+    assert np.array_equal(np.stack(found["vector"]), vectors) and set(found["data"]) == {"sample"}
+    whole = pq.read_table(file)
+    vectors[3, 4] += 1
+    other = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 7)
+    pq.write_table(whole.set_column(2, whole.field("vector"), other), file)
+    with pytest.raises(records.RecordsError, match="damaged"):
+        records.read(path, "embeddings")

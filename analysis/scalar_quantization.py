@@ -1,0 +1,248 @@
+# %% [markdown]
+# # How few bits per component do vectors need?
+#
+# Vectors of a network's penultimate layer are kept in few bits, each component apart from the others: product quantisation in the extreme
+# case M = D. There instead of clusters a component has thresholds, and those with the least squared error can be found exactly, by dynamic
+# programming over its sorted values. Beside them stand thresholds that are easier to find, bits dealt to the components that deserve them,
+# the same after a turn onto principal axes (PCA), and faiss's quantisers at equal bytes.
+#
+# A third of the vectors of training images teaches the quantisers, the others are the database; held-out images are the queries that choose,
+# test images those that report. Queries are not quantised (asymmetric distances). recall@R is the share of the R true nearest
+# neighbours that are among the R found; accuracy is that of the majority of ten neighbours. Seeds say which vectors teach.
+
+# %%
+import numpy as np
+import pandas as pd
+
+from analysis.core import blocks, components, report, statistics, tell
+from analysis.core.choice import choices
+from analysis.core.figures import levels as figures
+from analysis.core.settings import by_seed, select
+
+METHODS = {
+    "uniform": "uniform", "quantile": "quantiles", "lloyd": "Lloyd-Max", "exact": "exact", "allocated": "exact, bits allocated",
+    "faiss_sq": "faiss SQ", "faiss_pq": "faiss PQ",
+}  # fmt: skip
+TURNS = {"none": "", "pca": " after PCA", "opq": " after OPQ"}
+COLORS = {
+    "uniform": "#E69F00", "quantiles": "#56B4E9", "Lloyd-Max": "#009E73", "exact": "#0072B2", "exact, bits allocated": "#D55E00",
+    "faiss SQ": "#7A5195", "faiss PQ": "#CC79A7", "faiss PQ after OPQ": "#000000", "exact after PCA": "#88AACC",
+    "exact, bits allocated after PCA": "#A02C00",
+}  # fmt: skip
+run = report.open(
+    "scalar_quantization", words={"dataset": {"mnist": "MNIST", "cifar10": "CIFAR-10"}, "bits": "{} bits"}
+)
+
+
+def named(table):
+    """The lines with the column `way`: how they quantise, in words."""
+    ways = table["method"].map(METHODS) + table["rotation"].map(TURNS)
+    return table.assign(way=pd.Categorical(ways, [way for way in COLORS if (ways == way).any()], ordered=True))
+
+
+students = named(run.students)
+settings = run.settings(but=["method", "rotation"], first=["dataset", "bits"], canonical=True)
+chosen = choices(settings, ["method", "rotation"], by="val_recall_10", report="test_recall_10", margin=run.margin)
+
+# %% [markdown]
+# ## Error over bytes
+# The mean squared error of database vectors, which taught nothing, over their variance. Above, how thresholds are found; below, what else
+# can be done with as many bytes.
+
+# %%
+THRESHOLDS, BYTES = "how thresholds are found", "at equal bytes"
+GROUPS = {
+    THRESHOLDS: ["uniform", "quantiles", "Lloyd-Max", "exact", "faiss SQ"],
+    BYTES: ["exact", "exact, bits allocated", "exact after PCA", "exact, bits allocated after PCA", "faiss PQ", "faiss PQ after OPQ"],
+}  # fmt: skip
+grouped = pd.concat([students[students["way"].isin(ways)].assign(group=group) for group, ways in GROUPS.items()])
+over: dict = {
+    "per": "way", "rows": ["group"], "columns": ["dataset"], "colors": COLORS, "log": True, "legend": "", "share": False,
+    "xlabel": "bytes per vector", "note": "Lloyd-Max lies under exact",
+}  # fmt: skip
+blocks.learning(
+    run, grouped, "bytes", "distortion", "Squared error over bytes", name="distortion", ylabel="squared error / variance",
+    also=blocks.drawn(figures.sized, True), **over,
+)  # fmt: skip
+
+# %% [markdown]
+# ## Neighbours over bytes
+# What the error costs a search: recall@10 of test queries, then all three recalls at equal bytes.
+
+# %%
+RECALL = "test_recall_10"
+blocks.learning(
+    run, grouped, "bytes", RECALL, "Recall@10 of the exact neighbours over bytes, test queries", name="recall",
+    ylabel="recall@10, %", limits=(0, 101), also=blocks.drawn(figures.sized, False), **over,
+)  # fmt: skip
+
+
+# %%
+def cell(part, metric, digits=1):
+    """The mean over seeds and half of its interval."""
+    i = statistics.interval(100 * by_seed(part, metric))
+    return f"{i.mean:.{digits}f} ± {i.high - i.mean:.{digits}f}" if i.n > 1 else f"{i.mean:.{digits}f}"
+
+
+def line(key, part):
+    """A line of the table at equal bytes."""
+    dataset, size, way = key
+    recalls = {f"recall@{r}, %": cell(part, f"test_recall_{r}") for r in (1, 10, 100)}
+    last = part.iloc[0]
+    return {
+        "data": run.word("dataset", dataset), "bytes": f"{size:g}", "bits": last["bits"], "quantiser": way,
+        "error / variance, %": cell(part, "distortion", 2), **recalls, "kNN accuracy, %": cell(part, "test_accuracy"),
+    }  # fmt: skip
+
+
+even = students[students["bits"].isin((1, 2, 4, 8))].groupby(["dataset", "bytes", "way"], observed=True, sort=True)
+run.show([line(*each) for each in even], "At equal bytes: test queries, mean over seeds and half of its 95 % interval")
+
+# %% [markdown]
+# ## Thresholds over the components that they cut
+# Components of the first seed by variance: the largest, the upper quarter, the median, one of the smallest; counts are linear to 10, then
+# logarithmic. Lines are thresholds, ticks at the foot are levels; the error is that of the teaching vectors over the component's variance.
+
+# %%
+cut = run.table("thresholds")
+if len(cut):
+    drawn = named(select(cut, {"seed": min(cut["seed"]), "bits": 2 if (cut["bits"] == 2).any() else cut["bits"].max()}))
+    for dataset, part in drawn.groupby("dataset"):
+        tints = {way: COLORS[way] for way in drawn["way"].cat.categories}
+        figure = figures.cuts(part, tints)
+        heading = f"Thresholds of {part['bits'].iloc[0]} bits on {run.word('dataset', dataset)} vectors, seed {part['seed'].iloc[0]}"
+        figure.suptitle(run.title(heading), fontsize=11)
+        run.figure(figure, f"thresholds_{dataset}")
+
+# %% [markdown]
+# ## What other thresholds cost each component
+# The error of a component in the database over that of exact thresholds, which are the best for the vectors that taught; on others a component
+# may come out below 1. At 3 bits.
+
+# %%
+AT, PLAIN = 3, ["uniform", "quantile", "lloyd", "exact"]
+single = components.each(run.table("components"))
+plain = select(single, {"rotation": "none", "bits": AT})
+paid = named(components.against_exact(plain[plain["method"].isin(PLAIN)], ["dataset", "seed", "bits"]))
+if len(paid):
+    own = {way: COLORS[way] for way in paid["way"].cat.categories}
+    blocks.facets(
+        run, paid, lambda ax, panel: figures.costs(panel.table, own, ax), f"What a component pays for other thresholds, {AT} bits",
+        name="components", columns=["dataset"],
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Which components deserve bits
+# Of two bits per component in the mean, each gets what lowers the summed error most; the sum of bytes is the same. For Gaussian components
+# rate-distortion theory gives a bit more for each doubling of the deviation (Gersho, Gray 1992, section 8.3).
+
+# %%
+AXES = {"none": "components as they are", "pca": "principal axes"}
+dealt = select(
+    single.assign(axes=single["rotation"].map(AXES)), {"method": "allocated", "bits": 2, "seed": run.axes["seed"][0]}
+)
+blocks.facets(
+    run, dealt, blocks.drawn(figures.deserved), "Bits that each component gets, 2 in the mean", name="allocation",
+    rows=["dataset"], columns=["axes"],
+)  # fmt: skip
+
+# %% [markdown]
+# ## What it takes
+# Seconds of one core and of all components; for exact thresholds one pass gives those of 1 to 8 bits. Timings are of the machine as it was: its load
+# per core stands beside them, and above 1 they say little.
+
+# %%
+COST = {"train_seconds": "training, s", "encode_ms": "encoding a vector, ms", "search_ms": "a query, ms", "load": "load per core"}  # fmt: skip
+
+
+def cost_line(key, part):
+    medians = {text: f"{part[metric].median():.3g}" for metric, text in COST.items()}
+    return {"data": run.word("dataset", key[0]), "quantiser": key[1], **medians}
+
+
+timed = select(students, {"bits": 4}).groupby(["dataset", "way"], observed=True)
+run.show([cost_line(*each) for each in timed], "Costs at 4 bits, medians over seeds")
+
+# %% [markdown]
+# ## What came out
+# Computed from the rows.
+
+# %%
+TURNED = "exact, bits allocated after PCA"
+
+
+def way(cell):
+    return METHODS[cell["method"]] + TURNS[cell["rotation"]]
+
+
+def values(dataset, name, bits, metric=RECALL):
+    return by_seed(select(students, {"dataset": dataset, "way": name, "bits": bits}), metric)
+
+
+def best_sentence(dataset):
+    """What validation chooses at few bits."""
+    for setting in settings:
+        choice, bits = chosen.get(setting), setting.axes["bits"]
+        if setting.axes["dataset"] == dataset and choice and bits in (1, 2, 4):
+            plain, best = values(dataset, "exact", bits), way(choice.best)
+            gain = f" ({tell.difference(choice.by_seed(), plain)} against exact alone)" * (
+                len(plain) > 0 and best != "exact"
+            )
+            yield f"{bits} bits {best}, {tell.percent(choice.by_seed())}{gain}"
+
+
+def exact_sentence(dataset):
+    """The error of other thresholds as a multiple of that of exact ones."""
+    for other, bits in {"Lloyd-Max": AT, "quantiles": AT, "uniform": AT, "faiss SQ": 4}.items():
+        least, more = (values(dataset, name, bits, "distortion") for name in ("exact", other))
+        if len(least) and len(more):
+            ratio = statistics.interval(more / least)
+            yield f"{other} {tell.number(ratio, 2 if ratio.mean > 1.1 else 3, n=True)} at {bits} bits"
+
+
+# %%
+def product_sentence(dataset):
+    """Allocated bits after PCA against product quantisation of as many bytes."""
+    for bits in (1, 2, 4):
+        for other in ("faiss PQ", "faiss PQ after OPQ"):
+            ours, theirs = (values(dataset, name, bits) for name in (TURNED, other))
+            if len(ours) and len(theirs):
+                yield f"{tell.difference(ours, theirs)} over {other} at {bits} bits"
+
+
+def votes_sentence(dataset):
+    """From how many bytes on the neighbours' vote is as good as with exact vectors."""
+    part = select(students, {"dataset": dataset})
+    goal = by_seed(part, "exact_test_accuracy")
+    yield f"exact vectors have {tell.percent(goal)}"
+    for name in ("uniform", "exact", "exact, bits allocated", TURNED, "faiss PQ"):
+        means = statistics.summarise(select(part, {"way": name}), ["bytes"], "test_accuracy")
+        least = components.enough(means, "test_accuracy", 100 * goal.mean() - 0.5)
+        if np.isfinite(least):
+            yield f"{name} comes within half a point from {least:g} bytes on"
+
+
+# %%
+def vectors_sentence(dataset):
+    made = select(run.table("vectors"), {"dataset": dataset}).iloc[0]
+    still = (
+        select(single, {"dataset": dataset, "method": "exact", "rotation": "none"})
+        .groupby("component")["variance"]
+        .max()
+        == 0
+    ).sum()
+    yield f"{made['dimension']} components, {4 * made['dimension']:,} bytes as float32, of which {still} never vary in the database"
+
+
+SENTENCES = {
+    "recall@10 of what validation chooses": best_sentence,
+    "squared error in multiples of that of exact thresholds": exact_sentence,
+    "recall@10 of allocated bits after PCA at equal bytes": product_sentence,
+    "accuracy of ten neighbours": votes_sentence,
+}  # fmt: skip
+found = [(d, what, "; ".join(of(d))) for d in dict.fromkeys(students["dataset"]) for what, of in SENTENCES.items()]
+answer = [f"**{run.word('dataset', dataset)}, {what}**: {said}." for dataset, what, said in found if said]
+details = [f"{run.word('dataset', d)}: {'; '.join(vectors_sentence(d))}." for d in dict.fromkeys(students["dataset"])]
+load = students["load"].median()
+busy = f"The machine's load per core was {load:.1f} in the median, so the timings are of a busy machine."
+run.close(answer, [*details, *[busy] * bool(load > 1.2)])
