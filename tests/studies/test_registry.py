@@ -26,7 +26,7 @@ STUDENTS = {
     "mnist_kd": "f74c654dba59ff07",
     "mnistm_kd": "273cccd53375831b",
     "pairwise_logreg": "f16283d9d5010671",
-    "pseudo_labels": "d07113e52e82d1b3",
+    "pseudo_labels": "6498bdf0def33c13",
     "repeat_copy": "237e9dd65e3bbe46",
     "scalar_quantization": "a8e05adadc4c4955",
     "search_quality": "e95ce6bce83ea8b5",

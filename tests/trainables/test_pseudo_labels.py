@@ -13,13 +13,13 @@ from trainables.pseudo_labels import (
     METHODS,
     Config,
     Method,
-    PseudoLabels,
+    Stacked,
     calibration_error,
     pseudo_cross_entropy,
     reliability,
 )
 
-TRAINABLES = (PseudoLabels,)
+TRAINABLES = (Stacked,)
 PLAIN = Config(
     dataset="mnist", network="cnn_small_norm", method="pseudo_label", labels=40, rounds=2, precision="fp32", steps=9,
     batch_size=20, ratio=2, threshold=0.0, target_temperature=0.0, weight=1.0, ramp=0.0, lr=3e-3, seed=0,
@@ -66,13 +66,13 @@ def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(r
 
 @pytest.mark.parametrize("method", TAUGHT)
 def test_hidden_labels_change_no_weight(method, datasets):
-    answers = PseudoLabels.prepare(PseudoLabels.artifact(PLAIN), datasets, "cpu")[0]
+    answers = Stacked.prepare(Stacked.artifact(PLAIN), datasets, "cpu")[0]
     hidden = np.setdiff1d(np.arange(600), answers["labelled"])
     labels = datasets["mnist"]["train_labels"].copy()
     labels[hidden] = np.random.default_rng(0).permutation(9 - labels[hidden])
     trained = []
     for given in (datasets, {"mnist": {**datasets["mnist"], "train_labels": labels}}):
-        students = PseudoLabels([replace(PLAIN, method=method)], given, answers, "cpu")
+        students = Stacked([replace(PLAIN, method=method)], given, answers, "cpu")
         while not students.finished:
             students.step()
         trained.append(students)
