@@ -33,7 +33,7 @@ STUDY = Study(
     metric="val_accuracy",
     mode="max",
     among=("augmentation", "unfreezing", "rate", "discrimination", "lr"),
-    metrics=("train_loss", "val_loss", "val_accuracy", "test_accuracy", "train_images", "val_images", "test_images"),
+    metrics=("train_loss", "val_loss", "val_accuracy", "test_accuracy", "train_images", "val_images", "test_images", "image_ms"),
     artifact_table="networks",
     tables={"schedules": ("at", "depth")},
     trials={
@@ -109,6 +109,26 @@ STUDY = Study(
         ),
         "course": Preset(
             "what the assignment asks, on few labels: an estimated 25 minutes on two cores", core_seconds=40.0, pack=1
+        ),
+        "architectures": Preset(
+            "which network to fine-tune: heads on frozen features of EfficientNet-lite0, 1 and 2, and an own CNN",
+            core_seconds=20.0,
+            pack=1,
+            axes={"augmentation": ("none",), "rate": ("one_cycle",)},
+            grids=(
+                {
+                    "network": ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+                    "unfreezing": ("head",),
+                    "lr": (3e-3, 1e-2),
+                },
+                {
+                    "network": ("airbench",),
+                    "weights": ("random",),
+                    "unfreezing": ("all",),
+                    "statistics": ("batch",),
+                    "lr": (3e-3, 1e-2),
+                },
+            ),
         ),
         "paper": Preset(
             "all labels at 128 pixels, for GPUs",

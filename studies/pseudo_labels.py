@@ -37,11 +37,10 @@ def canonical(config):
     weights are of pretrained networks, whose labelled images the recipe shows."""
     c = dict(config)
     if whole(c):
-        c["method"] = {**dict.fromkeys(METHODS[:3], "supervised")}.get(c["method"], c["method"])
+        c["method"] = c["method"] if c["method"] in WITHOUT and c["weight"] else "supervised"
     else:
         c |= dict.fromkeys(OF_PRETRAINED)
-    if c["weight"] == 0:
-        c["method"] = "supervised" if whole(c) else WITHOUT.get(c["method"], c["method"])
+        c["method"] = c["method"] if c["weight"] else WITHOUT.get(c["method"], c["method"])
     if c["method"] not in WITHOUT:
         c |= {"threshold": 0.95, "target_temperature": 0.0, "weight": 0.0, "ratio": 1}
     c["rounds"] = c["rounds"] if c["method"] == "self_training" else 1
@@ -79,7 +78,7 @@ STUDY = Study(
         "network": grid(
             "mlp_300",
             limit=one_of("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm", *PRETRAINED),
-            help="The network; those after the fourth have pretrained weights and are fine-tuned as in finetuning.",
+            help="The network: small, from random weights; or pretrained (from the fifth on), fine-tuned by a recipe.",
         ),
         "method": grid(*METHODS, limit=one_of(*METHODS), help="Who labels what, when, and how images are shown."),
         "labels": grid(

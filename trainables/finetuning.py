@@ -9,6 +9,7 @@ stalls. All of them are functions of the fraction of the training, save the last
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, ClassVar
@@ -38,6 +39,7 @@ from trainables.core.tuned import (
 )
 
 EVALUATIONS = 6
+TIMED, TIMES = 100, 5  # images in a batch, and how often it is timed
 RECORDED = 50  # moments of a training at which its schedules are recorded
 
 
@@ -78,10 +80,11 @@ class Config:
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to start from."""
+    """Weights to start from, and the side of the images, which says how much work one is."""
 
     network: str
     weights: str
+    resolution: int
 
 
 class FineTuning(Tuned):
@@ -111,7 +114,8 @@ class FineTuning(Tuned):
             f"saturation changed by up to {COLOUR:.0%}, a square of {PATCH:g} of the side covered. iterative: strength "
             "0, 1/3, 2/3 and 1 in four equal parts of the training; full: 1; none: 0."
         ),
-        "evaluation": f"{EVALUATIONS} times, evenly spaced: val_loss, val_accuracy. At the end: test_accuracy.",
+        "evaluation": f"{EVALUATIONS} times, evenly spaced: val_loss, val_accuracy. At the end: test_accuracy, and "
+        f"image_ms, the least time of {TIMES} for a batch of {TIMED} test images, by image, on what trained the student.",
         "split": (
             "1/12 of the training images is held out (of CIFAR-10 4,167 of 50,000). Of the other 11/12 train_size "
             "images train, drawn from the seed; of the held-out ones val_size choose (val_accuracy; their loss steers "
@@ -127,12 +131,13 @@ class FineTuning(Tuned):
 
     @staticmethod
     def artifact(config: Config) -> Source:
-        return Source(config.network, config.weights)
+        return Source(config.network, config.weights, config.resolution)
 
     @staticmethod
     def prepare(artifact: Source, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
         """The weights, see `weights_of`, and their row for `networks`."""
-        arrays, about = weights_of(artifact.network, artifact.weights, classes(next(iter(datasets.values()))))
+        images = images_at(datasets, artifact.resolution)
+        arrays, about = weights_of(artifact.network, artifact.weights, classes(images), artifact.resolution)
         return arrays, asdict(artifact) | about
 
     @staticmethod
@@ -171,8 +176,19 @@ class FineTuning(Tuned):
         metrics = {"val_loss": loss, "val_accuracy": (z.argmax(-1) == labels).float().mean(1)}
         if self.finished:
             metrics["test_accuracy"] = students.accuracy(sets.test_images[self.test], sets.test_labels[self.test])
+            metrics["image_ms"] = torch.tensor([self._image_ms(sets.test_images[self.test[:TIMED]])])
         counts = {"train_images": self.labelled, "val_images": self.val, "test_images": self.test}
         return metrics | {name: torch.tensor([float(len(index))]) for name, index in counts.items()}
+
+    def _image_ms(self, images: Tensor) -> float:
+        """Milliseconds that the network takes for one of these images, asked all at once: the least of TIMES, which what else
+        the machine does can only lengthen."""
+        taken = []
+        for _ in range(TIMES):
+            start = time.perf_counter()
+            self.students.answers(images).cpu()
+            taken.append(time.perf_counter() - start)
+        return 1000 * min(taken) / len(images)
 
     def tables(self) -> list[dict[str, list[dict]]]:
         """What was trained at what rate since the last evaluation, stage by stage, as the optimiser had it."""

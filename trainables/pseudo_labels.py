@@ -179,6 +179,7 @@ class Draw:
     seed: int
     network: str = ""
     weights: str = ""
+    resolution: int = 0
     val_size: int = 0
     test_size: int = 0
 
@@ -416,7 +417,8 @@ class Whole(Taught, Tuned):
     @staticmethod
     def artifact(config: Config) -> Draw:
         c = config
-        return Draw(c.dataset, c.labels, c.seed, c.network, c.weights or "", c.val_size or 0, c.test_size or 0)
+        sizes = c.resolution or 0, c.val_size or 0, c.test_size or 0
+        return Draw(c.dataset, c.labels, c.seed, c.network, c.weights or "", *sizes)
 
     @classmethod
     def prepare(cls, artifact: Draw, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
@@ -425,7 +427,7 @@ class Whole(Taught, Tuned):
         sets = Splits(arrays, "cpu")
         labelled = balanced(sets.labels, sets.train, artifact.labels, artifact.seed, TRAINING)
         val, test = min(artifact.val_size, len(sets.val)), min(artifact.test_size, len(sets.test_labels))
-        weights, _ = weights_of(artifact.network, artifact.weights, classes(arrays))
+        weights, _ = weights_of(artifact.network, artifact.weights, classes(arrays), artifact.resolution)
         return weights, _row(artifact, sets, len(labelled), val, test)
 
     @staticmethod

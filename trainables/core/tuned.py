@@ -14,7 +14,7 @@ from trainables.core.augment import photographed_otherwise
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.losses import cross_entropy
 from trainables.core.network import Network, NetworkPack
-from trainables.core.pretrained import build, resized, stages
+from trainables.core.pretrained import architecture, build, resized, stages
 from trainables.core.schedules import Plateau, one_cycle, stairs
 from trainables.core.splits import Splits
 
@@ -85,13 +85,17 @@ class Tuned(NetworkPack):
         self.plateau = Plateau(**state["plateau"])
 
 
-def weights_of(network: str, weights: str, classes: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+def weights_of(
+    network: str, weights: str, classes: int, resolution: int
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The weights by the names of their parameters and buffers, read once, without the head; and how many parameters the network
-    and its stages have."""
+    and its stages have, and how many multiplications an image of that side takes."""
     model = build(network, classes, weights, seed=0)
     count = {name: float(sum(p.numel() for p in stage.parameters())) for name, stage in stages(model).items()}
     arrays = {name: t.numpy() for name, t in model.state_dict().items() if not name.startswith("head.")}
-    return arrays, {"parameters": sum(count.values()), **{f"parameters_{name}": n for name, n in count.items()}}
+    about = {"parameters": sum(count.values()), **{f"parameters_{name}": n for name, n in count.items()}}
+    top = [layer for layer in architecture(model, resolution) if layer["depth"] == 1]
+    return arrays, about | {"multiplications": float(sum(layer["multiplications"] for layer in top))}
 
 
 def tuned_bytes(resolution: int, batch: int) -> int:
