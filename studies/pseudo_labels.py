@@ -189,7 +189,7 @@ STUDY = Study(
                 "steps": (80,),
                 "batch_size": (50,),
                 "ratio": (1,),
-                "threshold": (0.95,),
+                "threshold": (0.8,),
                 "seed": (0, 1, 2),
             },
             # each recipe at the rate that validation chose for it in finetuning
