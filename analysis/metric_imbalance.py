@@ -80,7 +80,10 @@ def sensitivity(part):
     for (rule, metric), each in part.groupby(["rule", "metric"], sort=False, observed=True):
         first, last = (select(each, {"prevalence": pi}).groupby("seed")["value"].mean() for pi in ends)
         ratio = statistics.interval(first / last)
-        inside, outside = WITHIN[0] < ratio.low and ratio.high < WITHIN[1], ratio.low > WITHIN[1] or ratio.high < WITHIN[0]
+        inside, outside = (
+            WITHIN[0] < ratio.low and ratio.high < WITHIN[1],
+            ratio.low > WITHIN[1] or ratio.high < WITHIN[0],
+        )
         verdict = "insensitive" if inside else "sensitive" if outside else "open"
         values = {"mean": ratio.mean, "low": ratio.low, "high": ratio.high, "n": ratio.n, "verdict": verdict}
         lines.append({"rule": rule, "metric": metric, **values, "at_low": first.mean(), "at_high": last.mean()})
@@ -115,11 +118,16 @@ def term_line(name, formula):
     for source, ratios in sensitive.items():
         for _, found in select(ratios, {"metric": name}).iterrows():
             values = f"{found['at_high']:.3f} to {found['at_low']:.3f}, " * (found["rule"] == "fixed")
-            line[f"{SOURCES[source]}: {RULES[found['rule']]}"] = f"{values}x {found['mean']:.3g}{MARKS[found['verdict']]}"
+            line[f"{SOURCES[source]}: {RULES[found['rule']]}"] = (
+                f"{values}x {found['mean']:.3g}{MARKS[found['verdict']]}"
+            )
     return line
 
 
-run.show([term_line(*term) for term in TERMS.values()], "x: value at the lowest prevalence over that at balance; =: insensitive, ?: open")
+run.show(
+    [term_line(*term) for term in TERMS.values()],
+    "x: value at the lowest prevalence over that at balance; =: insensitive, ?: open",
+)
 
 # %% [markdown]
 # ## Thresholds that follow the prevalence
@@ -165,9 +173,13 @@ blocks.learning(
 # see the lowest prevalence in the first figure, above its theory.
 
 # %%
-spreads = {name: f"spread_{metric_of[name]}" for name in ("recall (TPR)", "specificity (TNR)", *MIXED, "ROC-AUC", "accuracy")}
+spreads = {
+    name: f"spread_{metric_of[name]}" for name in ("recall (TPR)", "specificity (TNR)", *MIXED, "ROC-AUC", "accuracy")
+}
 per = "size" if simulated["size"].nunique() > 1 else "metric"
-spread = stacked(select(students, {"source": "simulation", "rule": "fixed", "separability": middle}), "metric", "deviation", spreads)
+spread = stacked(
+    select(students, {"source": "simulation", "rule": "fixed", "separability": middle}), "metric", "deviation", spreads
+)
 blocks.learning(
     run, spread, "prevalence", "deviation", "Simulation, fixed threshold: deviation of a metric from one test set to the next", per=per,
     columns=["metric"] if per == "size" else [], limits=(0, None), name="spread", xlabel="prevalence π",
@@ -205,11 +217,19 @@ def example_line(name, pi, miss, alarm):
     """Expected cost of 1,000 cases at the best threshold by each F_β, and at the best of all."""
     found = {f"F{b:g}": imbalance.cost(2.0, pi, imbalance.best_threshold(2.0, pi, b), miss, alarm) for b in BETAS}
     least = imbalance.cost(2.0, pi, (np.log(alarm / miss) - np.log(pi / (1 - pi))) / 2.0, miss, alarm)
-    return {"example": name, **{k: f"{v:.1f}" for k, v in found.items()}, "least possible": f"{least:.1f}", "best β": min(found, key=lambda b: found[b])}
+    return {
+        "example": name,
+        **{k: f"{v:.1f}" for k, v in found.items()},
+        "least possible": f"{least:.1f}",
+        "best β": min(found, key=lambda b: found[b]),
+    }
 
 
 examples = [example_line(name, *how) for name, how in EXAMPLES.items()]
-run.show(examples, "Cost of 1,000 cases (in the cheaper error) with the threshold that is best by each F_β; classifier with d' = 2, theory")
+run.show(
+    examples,
+    "Cost of 1,000 cases (in the cheaper error) with the threshold that is best by each F_β; classifier with d' = 2, theory",
+)
 
 # %% [markdown]
 # ## 3. ROC-AUC by hand
@@ -221,7 +241,13 @@ run.show(examples, "Cost of 1,000 cases (in the cheaper error) with the threshol
 SCORES, LABELS = (0.9, 0.8, 0.7, 0.6, 0.6, 0.4, 0.3, 0.1), (1, 1, 0, 1, 0, 0, 1, 0)
 pairs, steps = imbalance.pairs(SCORES, LABELS), imbalance.staircase(SCORES, LABELS)
 auc, area = pairs["counts"].mean(), np.trapezoid(steps["tpr"], steps["fpr"])
-run.show(pairs.pivot_table(index="positive", columns="negative", values="counts").sort_index(ascending=False).reset_index().rename(columns={"positive": "positive \\ negative"}), "What each pair counts")
+run.show(
+    pairs.pivot_table(index="positive", columns="negative", values="counts")
+    .sort_index(ascending=False)
+    .reset_index()
+    .rename(columns={"positive": "positive \\ negative"}),
+    "What each pair counts",
+)
 run.show(steps.round(3), "The staircase, threshold by threshold")
 figure_by_hand, ax_by_hand = plt.subplots(figsize=(6, 5), layout="constrained")
 figures.stairs(steps, ax_by_hand)
@@ -239,7 +265,10 @@ run.figure(figure_by_hand, "roc_by_hand")
 MATRIX = np.array([[72, 6, 2], [3, 10, 2], [1, 2, 2]])
 accuracy = np.trace(MATRIX) / MATRIX.sum()
 of_all, of_rare = imbalance.averages(MATRIX), imbalance.averages(MATRIX, classes=[1, 2])
-run.show([{"truth": f"class {k}", **{f"called {j}": n for j, n in enumerate(line)}} for k, line in enumerate(MATRIX)], "The confusion matrix")
+run.show(
+    [{"truth": f"class {k}", **{f"called {j}": n for j, n in enumerate(line)}} for k, line in enumerate(MATRIX)],
+    "The confusion matrix",
+)
 run.show(
     [{"average": how, **{k: f"{v:.3f}" for k, v in of_all[how].items()}, **{f"{k}, of classes 1 and 2": f"{v:.3f}" for k, v in of_rare[how].items()}} for how in of_all],
     f"Averages; accuracy is {accuracy:.3f}",
@@ -256,7 +285,9 @@ def sensitivity_sentence(source, ratios):
     found = select(ratios, {"rule": "fixed"})
     ends = select(table, {"source": source})["prevalence"].agg(["min", "max"])
     stay = ", ".join(found.loc[found["verdict"] == "insensitive", "metric"])
-    move = ", ".join(f"{line['metric']} x {line['mean']:.2g}" for _, line in found[found["verdict"] == "sensitive"].iterrows())
+    move = ", ".join(
+        f"{line['metric']} x {line['mean']:.2g}" for _, line in found[found["verdict"] == "sensitive"].iterrows()
+    )
     unsure = ", ".join(found.loc[found["verdict"] == "open", "metric"])
     head = f"**{SOURCES[source]}, fixed threshold, prevalence {ends['max']:g} to {ends['min']:g}** (n = {tell.span(found['n'])})"
     return f"{head}: insensitive: {stay or 'none'}. Sensitive: {move or 'none'}." + f" Open: {unsure}." * bool(unsure)
@@ -264,7 +295,9 @@ def sensitivity_sentence(source, ratios):
 
 def rule_sentence():
     """What a threshold that follows the prevalence does to what was insensitive."""
-    values = {rule: select(sensitive["simulation"], {"rule": rule}).set_index("metric") for rule in ("fixed", "calibrated")}
+    values = {
+        rule: select(sensitive["simulation"], {"rule": rule}).set_index("metric") for rule in ("fixed", "calibrated")
+    }
     recall, auc = (values["calibrated"].loc[name] for name in ("recall (TPR)", "ROC-AUC"))
     right = values["calibrated"].loc["accuracy"]
     return (

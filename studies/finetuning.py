@@ -11,6 +11,7 @@ plain 59.8 % (56.4 to 63.2), unfreezing + adaptive rate 62.3 % (a tie), augmenta
 unfreezing and one cycle saves it. About 25 minutes on two cores.
 
     python studies/finetuning.py
+    python studies/finetuning.py --preset architectures       # which network to fine-tune
     python studies/finetuning.py --data-root photos           # images of your own: photos/train/<class>/*
     python studies/finetuning.py --rate constant one_cycle plateau --unfreezing all --train-size 500 2000
 """
@@ -33,7 +34,16 @@ STUDY = Study(
     metric="val_accuracy",
     mode="max",
     among=("augmentation", "unfreezing", "rate", "discrimination", "lr"),
-    metrics=("train_loss", "val_loss", "val_accuracy", "test_accuracy", "train_images", "val_images", "test_images", "image_ms"),
+    metrics=(
+        "train_loss",
+        "val_loss",
+        "val_accuracy",
+        "test_accuracy",
+        "train_images",
+        "val_images",
+        "test_images",
+        "image_ms",
+    ),
     artifact_table="networks",
     tables={"schedules": ("at", "depth")},
     trials={
@@ -126,7 +136,8 @@ STUDY = Study(
                     "weights": ("random",),
                     "unfreezing": ("all",),
                     "statistics": ("batch",),
-                    "lr": (3e-3, 1e-2),
+                    "resolution": (32,),
+                    "lr": (1e-3, 3e-3),
                 },
             ),
         ),

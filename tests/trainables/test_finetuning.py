@@ -201,3 +201,14 @@ def test_given_weights_are_those_that_are_fine_tuned(rig, tmp_path):
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
         replace(PLAIN, **change)
+
+
+def test_what_an_image_takes_is_counted_and_timed(datasets):
+    """A convolutional network multiplies by each place, so four times as often at twice the side, whatever its weights."""
+    made = [FineTuning.prepare(FineTuning.artifact(replace(PLAIN, resolution=side)), datasets, "cpu")[1] for side in (32, 64)]  # fmt: skip
+    assert made[0]["parameters"] == made[1]["parameters"] > 1e4
+    assert 3.9 < made[1]["multiplications"] / made[0]["multiplications"] < 4.7
+    answers, _ = FineTuning.prepare(FineTuning.artifact(PLAIN), datasets, "cpu")
+    student = FineTuning([PLAIN], datasets, answers, "cpu")
+    rows = [student.step()[0] for _ in range(finetuning.EVALUATIONS)]
+    assert ["image_ms" in row for row in rows] == [False] * 5 + [True] and rows[-1]["image_ms"] > 0
