@@ -33,8 +33,10 @@ def whole(config):
 
 
 def canonical(config):
-    """Without a weight the labelled images are left; only self-training has rounds, and only Lee's weight rises. Recipes and
-    weights are of pretrained networks, whose labelled images the recipe shows."""
+    """Without a weight the labelled images are left; only self-training has rounds, and only Lee's weight rises.
+
+    Recipes and weights are of pretrained networks, whose labelled images the recipe shows.
+    """
     c = dict(config)
     if whole(c):
         c["method"] = c["method"] if c["method"] in WITHOUT and c["weight"] else "supervised"

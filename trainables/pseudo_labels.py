@@ -223,12 +223,8 @@ class Taught(Pack):
         """The labelled images' term of the loss, (S,)."""
 
     @abstractmethod
-    def learnt(self, index: Tensor, step: int) -> Tensor:
-        """Logits of unlabelled images as they are learnt from, (S, B, classes)."""
-
-    @abstractmethod
-    def asked(self, index: Tensor, step: int) -> Tensor:
-        """Logits of the same images as they are asked about: of the students, or as they were when the round began."""
+    def pseudo(self, index: Tensor, step: int) -> Tensor:
+        """The unlabelled images' term of the loss before its weight, (S,). index: these images, (B,)."""
 
     @abstractmethod
     def remember(self) -> None:
@@ -254,9 +250,9 @@ class Taught(Pack):
         if not weight.any():
             return loss
         index = batch_index(self.unlabelled, c.ratio * c.batch_size, step, c.seed, stream=self.others)
-        learnt = self.learnt(index, step)
-        answers = self.answers(index, step) if way.asked else learnt.detach()
-        return loss + weight * pseudo_cross_entropy(learnt, answers, self.threshold, self.target_temperature)
+        if way.rounds and self.round(step) > self.round(step - 1):
+            self.remember()
+        return loss + weight * self.pseudo(index, step)
 
     def weights(self, step: int) -> Tensor:
         """Weight of the pseudo-labels' term in a step, (S,)."""
@@ -264,13 +260,6 @@ class Taught(Pack):
             return torch.zeros_like(self.weight)
         risen = [rise(step / self.common.steps, RISE_FROM * each.ramp, each.ramp) for each in self.configs]
         return self.weight * torch.tensor(risen, device=self.device)
-
-    @torch.no_grad()
-    def answers(self, index: Tensor, step: int) -> Tensor:
-        """Logits that become pseudo-labels, (S, B, classes)."""
-        if self.way.rounds and self.round(step) > self.round(step - 1):
-            self.remember()
-        return self.asked(index, step)
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:
@@ -374,18 +363,22 @@ class Stacked(Taught):
         z = self.students.logits(self.shown(index, self.way.labelled, LABELLED, step))
         return cross_entropy(z, self.sets.labels[index])
 
-    def learnt(self, index: Tensor, step: int) -> Tensor:
-        return by_batch(self.students, self.shown(index, self.way.learnt, LEARNT, step))
+    def pseudo(self, index: Tensor, step: int) -> Tensor:
+        learnt = by_batch(self.students, self.shown(index, self.way.learnt, LEARNT, step))
+        answers = self.asked(index, step) if self.way.asked else learnt.detach()
+        return pseudo_cross_entropy(learnt, answers, self.threshold, self.target_temperature)
 
+    @torch.no_grad()
     def asked(self, index: Tensor, step: int) -> Tensor:
-        """Of the students, normalising by the batch as they learn, or as they were when the round began, by their gathered
-        statistics."""
+        """Logits of the students, normalising by the batch as they learn, or as they were when the round began, by their gathered
+        statistics; (S, B, classes)."""
         x = self.shown(index, self.way.asked, ASKED, step)
         return self.before.logits(x, training=False) if self.way.rounds else by_batch(self.students, x)
 
     def remember(self) -> None:
-        for p, now in zip(_kept(self.before), _kept(self.students), strict=True):
-            p.copy_(now)
+        with torch.no_grad():
+            for p, now in zip(_kept(self.before), _kept(self.students), strict=True):
+                p.copy_(now)
 
     def look(self, images: Tensor) -> Tensor:
         return self.students.answers(images, to_float)
@@ -448,13 +441,23 @@ class Whole(Taught, Tuned):
         return resized(VIEWS[view](to_float(self.sets.images[index]), g) / 2 + 0.5, self.common.resolution or 0)
 
     def learnt(self, index: Tensor, step: int) -> Tensor:
+        """Images as they are learnt from: as the recipe shows them, or in the view of the method."""
         if self.way.learnt == "none":
-            return self.students.logits(self.shown(self.sets.images[index], step, LEARNT))
-        return self.students.logits(self.viewed(index, self.way.learnt, LEARNT, step))
+            return self.shown(self.sets.images[index], step, LEARNT)
+        return self.viewed(index, self.way.learnt, LEARNT, step)
 
-    def asked(self, index: Tensor, step: int) -> Tensor:
-        x = self.viewed(index, self.way.asked, ASKED, step)
-        return self.students.logits(x, self.before)
+    def pseudo(self, index: Tensor, step: int) -> Tensor:
+        """No image knows of another here, for batch normalisation keeps its statistics: only those that pass have a backward pass."""
+        x = self.learnt(index, step)
+        with torch.no_grad():
+            asked = self.viewed(index, self.way.asked, ASKED, step) if self.way.asked else x
+            answers = self.students.logits(asked, self.before)
+        passing = (answers.softmax(-1).max(-1).values >= self.threshold[:, None])[0]
+        if not passing.any():
+            return torch.zeros_like(self.weight)
+        z = self.students.logits(x[passing])
+        term = pseudo_cross_entropy(z, answers[:, passing], self.threshold, self.target_temperature)
+        return term * passing.float().mean()
 
     def remember(self) -> None:
         self.before.load_state_dict(self.students.model.state_dict())

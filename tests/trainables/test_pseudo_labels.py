@@ -272,9 +272,8 @@ def test_a_whole_network_learns_from_unlabelled_images_alone_beside_its_labels(m
     assert [len(p) for p in parts] == [60, 160, 20] and len(set.union(*parts)) == 240
     assert set(pack.val.tolist()) <= parts[2] and set(pack.watched.tolist()) <= parts[1]
     begun, seen = pack.state_dict(), []
-    for name in ("learnt", "asked"):
-        ask = getattr(pack, name)
-        setattr(pack, name, lambda index, step, ask=ask: (seen.extend(index.tolist()), ask(index, step))[1])
+    term = pack.pseudo
+    pack.pseudo = lambda index, step: (seen.extend(index.tolist()), term(index, step))[1]
     while not pack.finished:
         pack.step()
     assert set(seen) <= parts[1] and len(set(seen)) > 20
@@ -288,6 +287,26 @@ def test_a_whole_network_learns_from_unlabelled_images_alone_beside_its_labels(m
         other.step()
     a, b = (p.networks()[0] for p in (pack, other))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("method", TAUGHT)
+@pytest.mark.parametrize("threshold", [0.0, 0.1118, 0.999])
+def test_images_that_do_not_pass_need_no_backward_pass(method, threshold):
+    """Loss and gradients are those of the formula over all images of the batch."""
+    c = replace(WHOLE, method=method, threshold=threshold, recipe="augmentation", steps=1, rounds=1, ratio=3)
+    pack = PseudoLabels([c], {"cifar10": PHOTOS}, prepared(c), "cpu").pack
+    pack.thaw(0)
+    pack.students.model.eval()
+    index, weights = pack.unlabelled[:30], [p for p in pack.students.model.parameters() if p.requires_grad]
+    asked = pack.viewed(index, pack.way.asked, pseudo_labels.ASKED, 0) if pack.way.asked else pack.learnt(index, 0)
+    answers = pack.students.logits(asked, pack.before).detach()
+    assert (answers.softmax(-1).max(-1).values >= threshold).any() == (threshold < 0.9)
+    whole_batch = pseudo_cross_entropy(pack.students.logits(pack.learnt(index, 0)), answers, pack.threshold, pack.target_temperature)  # fmt: skip
+    ours = pack.pseudo(index, 0)
+    torch.testing.assert_close(ours, whole_batch, rtol=1e-5, atol=1e-6)
+    if ours.requires_grad:
+        for a, b in zip(*(torch.autograd.grad(loss.sum(), weights) for loss in (ours, whole_batch)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_a_round_of_a_whole_network_is_labelled_by_the_network_that_began_it():
