@@ -22,7 +22,7 @@ import pandas as pd
 from analysis.core import blocks, calibration, report, statistics, tell
 from analysis.core.choice import choices, choose, choose_each, chosen_by_each_seed, framed
 from analysis.core.figures.scales import logarithmic
-from analysis.core.settings import by_seed, changed, each_against, each_further, select, stacked
+from analysis.core.settings import changed, each_against, each_further, select, stacked
 
 COLORS = {
     "supervised": "0.3", "supervised_weak": "0.65", "supervised_strong": "#9E4F80",
@@ -99,15 +99,8 @@ def publish(ax, panel):
     ax.set_ylim(0, None)
 
 
-where = "over the number of labels" if across == "labels" else "by recipe of fine-tuning"
 reached = pd.concat(choice.students for _, choice in picked)
-draw_over(
-    reached,
-    METRIC,
-    f"Test errors {where}, mean and 95 % interval",
-    also=publish,
-    name="labels" if across == "labels" else "recipes",
-)
+draw_over(reached, METRIC, "Test errors, mean and 95 % interval", also=publish, name=f"{across.removesuffix('s')}s")
 
 # %%
 draws, winners = run.table("draws"), choices(cases, CELL, margin=run.margin)  # of all methods
@@ -278,23 +271,22 @@ def answer(case, choice):
 
 
 def homework(setting):
-    """Of all recipes: which classifier validation chooses on labels alone, and what pseudo-labels add to it."""
-    learns_alone = setting.students["method"].isin(ALONE)
-    how: dict = {"margin": run.margin}
-    base, best = (choose(table, [across, *CELL], **how) for table in (setting.students[learns_alone], setting.students))
+    """Of all recipes: which classifier validation chooses on labels alone, and what pseudo-labels change of its errors."""
+    students, within, words = setting.students, [across, *CELL], {"more": "more errors", "less": "fewer errors"}
+    learns_alone = students["method"].isin(ALONE)
+    base, best = (choose(table, within, margin=run.margin) for table in (students[learns_alone], students))
     if base and best:
-        reached_by = base.by_seed(METRIC)
-        recipe = base.best[across]
-        same = select(setting.students[~learns_alone], {across: recipe})
-        each = {named(dict(zip(CELL, cell, strict=True))): by_seed(part, METRIC) for cell, part in same.groupby(CELL)}
-        words: dict = {"more": "more errors", "less": "fewer errors", "digits": 2}
-        added = "; ".join(f"{name} {change}" for name, change in tell.against(each, reached_by, **words).items())
-        yield (
-            f"**The classifier of homework 1** that validation chooses is {recipe}: {tell.percent(reached_by, 2)} test errors. "
-            f"To it pseudo-labels add, p by Holm over {len(each)}: {added}."
+        errors, same = base.by_seed(METRIC), select(students[~learns_alone], {across: base.best[across]})
+        chosen_for = choose_each(same, "method", CELL, margin=run.margin)
+        others = {method: choice.by_seed(METRIC) for method, choice in chosen_for.items()}
+        each = "; ".join(
+            f"{method} by {change}" for method, change in tell.against(others, errors, digits=2, **words).items()
         )
-        called = lambda cell: f"{cell[across]}, {named(cell)}"  # noqa: E731
-        yield tell.answer("of everything", best, "test errors", metric=METRIC, name=called, most=3, **words)
+        told = tell.percent(errors, 2)
+        yield f"**{setting.title}**: of the classifiers on labels alone validation chooses {base.best[across]}: {told} test errors."
+        yield f"Pseudo-labels change its errors, p by Holm over {len(others)}: {each}." * bool(others)
+        how: dict = {"metric": METRIC, "digits": 2, "name": lambda cell: f"{cell[across]}, {named(cell)}", "most": 3}
+        yield tell.answer("with and without pseudo-labels", best, "test errors", **how)
 
 
 def hurt(table, what, against):
@@ -305,7 +297,5 @@ def hurt(table, what, against):
 
 hurts = [sentence for s, lines in compared.items() for sentence in hurt(lines, s.title, "supervised")]
 differ = hurt(further, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
-answers = (
-    [answer(*each) for each in winners.items()] if across == "labels" else [a for s in settings for a in homework(s)]
-)
-run.close([*answers, *hurts, *differ])
+each_case = [answer(*each) for each in winners.items()] if across == "labels" else []
+run.close([*each_case, *(told for s in settings if across == "recipe" for told in homework(s)), *hurts, *differ])
