@@ -13,6 +13,7 @@ supervised; with 4,000 it ties with weak views. 10 minutes on two cores.
     python studies/pseudo_labels.py --num-gpus 4
     python studies/pseudo_labels.py --preset cnn         # the same with a small convolutional network
     python studies/pseudo_labels.py --preset cifar10     # and on CIFAR-10 at a small budget
+    python studies/pseudo_labels.py --preset transfer    # fine-tuned EfficientNet-lite0, the solution of homework 1
     python studies/pseudo_labels.py --data-root photos   # images of your own: photos/train/<class>/*
     python studies/pseudo_labels.py --preset targets     # hard or soft labels, with and without the ramp
 """
