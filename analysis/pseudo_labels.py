@@ -161,6 +161,7 @@ for setting in settings:
 
 # %%
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
+at = f"threshold {common:g}" + ", supervised at 0.95" * (common != 0.95)
 at_common = select(planned, {"threshold": common})
 ended = select(at_common, {"status": "done"})
 bins = select(run.table("calibration"), {"split": "unlabelled"})
@@ -196,7 +197,7 @@ for one in settings:
     watched = run.history.drop(columns=["method", across]).merge(asked, on="student")
     answered = watched[watched["method"].isin(["supervised", *TAUGHT])]
     measured = stacked(answered, "measure", "share", {name: metric for metric, name in MEASURES.items()})
-    heading = f"Pseudo-labels at threshold {common:g}: {one.title}"
+    heading = f"Pseudo-labels at {at}: {one.title}"
     blocks.learning(run, measured, "step", "share", heading, also=begin_rounds, name=f"quality{ends[one]}", **look)
     if len(bins):
         sure = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {one.title}"
@@ -213,7 +214,7 @@ END = {**MEASURES, "kept_errors": "early errors that are kept"}
 text = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
 draw_over(ended, "kept_errors", text, ylabel="early errors that are kept, %", name="confirmation")
 means = ended.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
-run.show(means.rename(columns=END).reset_index(), f"At the end, at threshold {common:g}, in per cent")
+run.show(means.rename(columns=END).reset_index(), f"At the end, at {at}, in per cent")
 
 # %% [markdown]
 # ## When it helps, and when it hurts
