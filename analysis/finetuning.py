@@ -126,8 +126,8 @@ def candidate(choice):
 run.show([candidate(choice) for choice in preferred.values()])
 if several and len(candidates):
     steps = [(name, part.set_index("seed")[METRIC], "candidates") for name, part in candidates.groupby("network")]
-    text = "Test accuracy of the candidates, mean and 95 % interval"
-    blocks.ladder(run, steps, METRIC, text, {"candidates": BLUE}, descending=True, name="candidates")
+    ranked = "Test accuracy of the candidates, mean and 95 % interval"
+    blocks.ladder(run, steps, METRIC, ranked, {"candidates": BLUE}, descending=True, name="candidates")
 
 # %% [markdown]
 # ## What each thing does, and what they do together
