@@ -230,7 +230,7 @@ if "labels" in tasks:
 
 
 # %%
-ALL = "all queries"
+ALL = ""  # in the place of a query: all together
 asked = run.table("verdicts")
 found = asked[asked["student"].isin(part("pvalue")["student"])] if len(asked) else asked
 
@@ -351,11 +351,12 @@ def metric_sentence(page):
         report="test_users_agreement",
         margin=run.margin,
     )
-    if choice is None or page not in set(run.asked["page"]):
+    if choice is None:
         return ""
+    users = part("metrics", page=page)["clicks"].iloc[0]
     worth = tell.choice(choice, lambda cell: cell["metric"], most=9, lead=False)
     return (
-        f"**Metric, {run.word('page', page)}** (DBN users): validation chooses {choice.best['metric']}, which orders "
+        f"**Metric, {run.word('page', page)}** ({users} users): validation chooses {choice.best['metric']}, which orders "
         f"{tell.percent(choice.by_seed())} of pairs of test pages as users do. {worth}"
     )
 
@@ -398,7 +399,8 @@ def device_sentence(name):
 # %%
 def claim_sentence(stamp):
     first, lines = sources[stamp].iloc[0], many[(many["judgements"] == stamp) & (many["test"] == "permutation")]
-    ways = lines.dropna(subset=["p_value"]).groupby(["depth", "grading", "p_break"])["p_value"].mean()
+    tried = search.crossed(lines.dropna(subset=["p_value"]), "depth", "grading")
+    ways = tried.groupby(["depth", "grading", "p_break"])["p_value"].mean()
     together = select(found, {"judgements": stamp, "test": "permutation", "query": ALL})["p"].mean()
     said = [
         f"pFound {first['google']:.3f} of google, {first['yandex']:.3f} of yandex, by permutation p = {first['p']:.4f}: google is "
@@ -427,7 +429,7 @@ def needed_sentence():
         f"{line['effect']:g} grades: " + (f"{line['queries']:.0f} queries" if line["queries"] == line["queries"] else f"more than {line['most']:.0f}")
         for _, line in enough.iterrows()
     ]  # fmt: skip
-    return f"**How many queries** find a difference of the engines four times in five ({search.USUAL['pvalue']['assessors']} assessors): {'; '.join(said)}."
+    return f"**How many queries** find a difference of the engines four times in five ({tell.listing([*dict.fromkeys(designs['judges'].astype(str))])}): {'; '.join(said)}."
 
 
 def level_sentence():
