@@ -59,13 +59,13 @@ tasks = set(run.asked["task"])
 # many mean it, the share that the page serves. Neighbouring images, and neighbouring ads, are one block and seen at one glance; each
 # link and each answer is a block of its own; rank counts blocks. *Why a main one*: it is the only one here that reads the page as
 # blocks and rewards the first good result for each intent more than the third for the same. *Limits*: intents and their weights
-# must be known, and how far each kind of block is seen; it takes looks to be independent, so a result that ends the search takes
+# must be known (here it is told the true ones), and how far each kind of block is seen (a guess here: half overlook ads); it takes looks to be independent, so a result that ends the search takes
 # nothing from those below. It is kin to the intent-aware metrics (Agrawal et al. 2009).
 #
 # **Unharmed success**: Σ pLook_i (1 - h_i) R_i, where a harmful element (broken, stale, misleading) that is looked at ends the
 # walk: the share of visits that end in success before any harm, so harm counts by the chance that it is seen. *Why a main one*: a page
 # that misleads loses a user, and no other metric here takes anything off for it. *Limits*: harm must be judged beside relevance,
-# which costs labels; a judge who misses it turns the metric into pFound.
+# which costs labels; a judge who misses it turns the metric into pFound. Here judges notice nine tenths of it.
 
 # %% [markdown]
 # ## Does a metric agree with users?
