@@ -35,16 +35,14 @@ ASIDE = {
 
 def canonical(config):
     """Axes of other tasks are set aside. A plain page draws no looks to its blocks; of many queries to swap is to
-    permute. A file of judgements is named by its content."""
+    permute."""
     c = {**config, **{name: value for name, value in ASIDE.items() if name not in OF_TASK[config["task"]]}}
     if c["task"] == "metrics" and c["page"] == "plain" and c["click_model"] == "federated":
         c["click_model"] = "position_based"
-    if c["task"] == "pvalue":
-        c["judgements"] = judgements.stamped(c["judgements"])
-        if c["queries"] == 1:
-            c["gains"] = "even"
-        elif c["test"] == "swap":
-            c["test"] = "permutation"
+    if c["task"] == "pvalue" and c["queries"] == 1:
+        c["gains"] = "even"
+    elif c["task"] == "pvalue" and c["test"] == "swap":
+        c["test"] = "permutation"
     return c
 
 
@@ -68,7 +66,11 @@ STUDY = Study(
     writes_form=judgements.write_form,
     trials={
         "task": grid(*TASKS, limit=one_of(*TASKS), help="Metrics of search quality, labels of assessors, or p-values."),
-        "worlds": grid(50, limit=at_least(2), help="Simulated worlds, in each of validation and test."),
+        "worlds": grid(
+            50,
+            limit=at_least(2),
+            help="Simulated worlds, in each of validation and test (labels: in pairs, an odd number is one more).",
+        ),
         "depth": grid(10, limit=between(1, 20), help="Results of an engine that are judged (metrics, pvalue)."),
         "page": grid(
             "mixed",
@@ -81,7 +83,7 @@ STUDY = Study(
         "click_model": grid("dbn", limit=one_of(*CLICK_MODELS), help="metrics: how users look at a page and click."),
         "noise": grid(0.5, limit=at_least(0), help="metrics: standard deviation of a judge's grade, in grades."),
         "missing": grid(0.0, limit=between(0, 1, "[)"), help="metrics: share of the results that nobody judged."),
-        "labels": grid(3.0, limit=at_least(1), help="labels: labels per item in the mean."),
+        "labels": grid(3.0, limit=between(1, assessors.ASSESSORS), help="labels: labels per item in the mean."),
         "bad_share": grid(0.0, limit=between(0, 1), help="labels: share of the assessors who are bad."),
         "fault": grid(
             "mixed",
@@ -90,6 +92,7 @@ STUDY = Study(
         ),
         "judgements": grid(
             "example",
+            stamp=judgements.stamped,
             help="pvalue: a CSV file of query,engine,rank,url,grade,assessor (see --form), or the made-up example.",
         ),
         "grading": grid("yandex", limit=one_of(*GRADINGS), help="pvalue: what a grade is worth, as pRel."),

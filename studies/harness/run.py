@@ -58,7 +58,7 @@ class Run:
             say(f"NOTE      {line}")
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
-        if not o.dry_run or o.keep_weights or {"weights", "judgements"} & set(self.study.axes):
+        if not o.dry_run or o.keep_weights or "weights" in self.study.axes:
             needs.require(self.study, o, self.plan, self.data)  # imports torch, which other dry runs do without
         if o.dry_run:
             self.folder.check()
