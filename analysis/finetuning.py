@@ -24,7 +24,7 @@ from analysis.core.choice import choose, choose_each
 from analysis.core.factorial import TIMES, effects, factorials, in_pairs, judged
 from analysis.core.figures.crossing import crossing
 from analysis.core.figures.schedules import frozen
-from analysis.core.settings import select
+from analysis.core.settings import by_seed, select
 
 run = report.open("finetuning")
 METRIC = "test_accuracy"
@@ -125,7 +125,7 @@ def candidate(choice):
 
 run.show([candidate(choice) for choice in preferred.values()])
 if several and len(candidates):
-    steps = [(name, part.set_index("seed")[METRIC], "candidates") for name, part in candidates.groupby("network")]
+    steps = [(str(name), by_seed(part, METRIC), "candidates") for name, part in candidates.groupby("network")]
     ranked = "Test accuracy of the candidates, mean and 95 % interval"
     blocks.ladder(run, steps, METRIC, ranked, {"candidates": BLUE}, descending=True, name="candidates")
 
