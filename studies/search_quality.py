@@ -12,7 +12,7 @@ hardly any. Under five minutes on two quiet cores, by processor time.
 
     python studies/search_quality.py
     python studies/search_quality.py --form mine.csv          # an empty form, for judgements of your own
-    python studies/search_quality.py --task pvalue --judgements mine.csv
+    python studies/search_quality.py --preset judgements --judgements mine.csv
 """
 
 from studies.harness import Preset, Study, above, at_least, between, grid, main, one_of
@@ -49,6 +49,9 @@ def canonical(config):
 METRICS = {"task": ("metrics",), "method": ("majority",), "test": ("sign",)}
 LABELS = {"task": ("labels",), "measure": ("ndcg",), "test": ("sign",)}
 PVALUE = {"task": ("pvalue",), "measure": ("ndcg",), "method": ("majority",)}
+MULTIVERSE = {
+    **PVALUE, "worlds": (200,), "depth": (3, 5, 10), "grading": tuple(GRADINGS), "p_break": (0.05, 0.15, 0.4),
+}  # fmt: skip
 MANY = {**PVALUE, "worlds": (200,), "test": ("permutation", "bootstrap", "t", "wilcoxon", "sign")}
 
 STUDY = Study(
@@ -130,6 +133,14 @@ STUDY = Study(
                 {**PVALUE, "queries": (10, 20)},
             ),
         ),
+        "judgements": Preset(
+            "p-values of a file of judgements alone, for every choice of depth, grading and p_break: a minute",
+            core_seconds=0.2,
+            pack=8,
+            worker_mib=500,
+            grids=(MULTIVERSE,),
+            axes={"seed": (0,)},
+        ),
         "course": Preset(
             "what the assignment asks: five minutes on two cores",
             core_seconds=0.1,
@@ -146,14 +157,7 @@ STUDY = Study(
                     "bad_share": (0.0, 0.2, 0.4, 0.6),
                 },
                 {**LABELS, "worlds": (60,), "labels": (5.0,), "bad_share": (0.4,), "fault": assessors.CREWS},
-                {
-                    **PVALUE,
-                    "worlds": (200,),
-                    "depth": (3, 5, 10),
-                    "grading": tuple(GRADINGS),
-                    "p_break": (0.05, 0.15, 0.4),
-                    "seed": (0, 1, 2),
-                },
+                {**MULTIVERSE, "seed": (0, 1, 2)},
                 {**PVALUE, "worlds": (200,), "depth": (5, 10, 20), "effect": (0.5, 1.0, 2.0), "assessors": (1, 3, 10)},
                 {**MANY, "queries": (5, 10, 25, 50, 100), "effect": (0.1, 0.2, 0.4)},
                 {**MANY, "queries": (50,), "effect": (0.2, 0.4), "gains": significance.GAINS},

@@ -255,6 +255,7 @@ class Run:
         page = importlib.util.find_spec(f"analysis.{self.study.name}")
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
         command = [sys.executable, page.origin, self.folder.path]
+        say("drawing   figures and report")
         try:
             return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:

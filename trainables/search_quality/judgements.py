@@ -112,7 +112,8 @@ def blank_form(ranks: int = 10) -> str:
     """An empty form for one query of the user's own: the lines of both engines, to be filled in and, for a second assessor, copied."""
     head = [
         "# One line: one grade that one assessor gave one result. Fill in query, url, grade and assessor; copy the lines for",
-        "# each further assessor and query. grade: 0 useless, 1 a little, 2 relevant, 3 useful, 4 just what was looked for.",
+        "# each further assessor and query, and delete those that you do not fill in. Five results an engine are enough to begin with.",
+        "# grade: 0 useless, 1 a little, 2 relevant, 3 useful, 4 just what was looked for.",
         ",".join(COLUMNS),
     ]
     return "\n".join([*head, *(f",{engine},{rank},,," for engine in ENGINES for rank in range(1, ranks + 1))]) + "\n"
@@ -127,7 +128,7 @@ def write_form(path: Path) -> str:
         raise JudgementsError(f"--form {path}: there is a file already") from None
     except OSError as error:
         raise JudgementsError(f"--form {path}: cannot be written ({error.strerror})") from None
-    return f"an empty form is in {path}; fill it in, then: python studies/search_quality.py --task pvalue --judgements {shlex.quote(str(path))}"
+    return f"an empty form is in {path}; fill it in, then: python studies/search_quality.py --preset judgements --judgements {shlex.quote(str(path))}"
 
 
 def _content(place: str, called: str = "") -> bytes:
