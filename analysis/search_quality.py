@@ -437,6 +437,8 @@ def needed_sentence():
         f"{line['effect']:g} grades: " + (f"{line['queries']:.0f} queries" if line["queries"] == line["queries"] else f"more than {line['most']:.0f}")
         for _, line in enough.iterrows()
     ]  # fmt: skip
+    if not said:
+        return ""
     return f"**How many queries** find a difference of the engines four times in five ({tell.listing([*dict.fromkeys(designs['judges'].astype(str))])}): {'; '.join(said)}."
 
 

@@ -29,7 +29,7 @@ STUDENTS = {
     "pseudo_labels": "1be55b02a949642a",
     "repeat_copy": "237e9dd65e3bbe46",
     "scalar_quantization": "a8e05adadc4c4955",
-    "search_quality": "e95ce6bce83ea8b5",
+    "search_quality": "6802b3d9391c8790",
     "two_teachers_kd": "5324334104dc63d4",
 }
 
