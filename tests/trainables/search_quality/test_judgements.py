@@ -110,7 +110,7 @@ def test_the_form_is_empty_and_once_filled_in_is_read(tmp_path, capsys):
     assert run(STUDY, ["--form", str(path)]) == 2  # what is there is not written over
     capsys.readouterr()
     text = path.read_text()
-    with pytest.raises(j.JudgementsError, match="line 4: query is blank"):
+    with pytest.raises(j.JudgementsError, match="line 5: query is blank"):
         j.read(str(path))
     filled = [
         f"cats{line[:-2]}https://{n}.example,{n % 5},ann" if line.startswith(",") else line
