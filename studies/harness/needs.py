@@ -176,7 +176,7 @@ def require(study: Study, o: Options, plan: Plan, found: Data) -> None:
         if o.keep_weights and not all(map(cls.keeps, students)):
             some = "some students" if any(map(cls.keeps, students)) else "the students"
             raise InputError(
-                f"--keep-weights: {some} of {study.name} are numbers of a population, not networks to keep"
+                f"--keep-weights: {some} of {study.name} are trained side by side in one population, so there is no network of one alone to keep"
             )
         if students:
             with data.offline() if o.dry_run else contextlib.nullcontext():
