@@ -42,7 +42,6 @@ STUDY = Study(
         "train_images",
         "val_images",
         "test_images",
-        "image_ms",
     ),
     artifact_table="networks",
     tables={"schedules": ("at", "depth")},

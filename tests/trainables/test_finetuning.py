@@ -208,7 +208,4 @@ def test_what_an_image_takes_is_counted_and_timed(datasets):
     made = [FineTuning.prepare(FineTuning.artifact(replace(PLAIN, resolution=side)), datasets, "cpu")[1] for side in (32, 64)]  # fmt: skip
     assert made[0]["parameters"] == made[1]["parameters"] > 1e4
     assert 3.9 < made[1]["multiplications"] / made[0]["multiplications"] < 4.7
-    answers, _ = FineTuning.prepare(FineTuning.artifact(PLAIN), datasets, "cpu")
-    student = FineTuning([PLAIN], datasets, answers, "cpu")
-    rows = [student.step()[0] for _ in range(finetuning.EVALUATIONS)]
-    assert ["image_ms" in row for row in rows] == [False] * 5 + [True] and rows[-1]["image_ms"] > 0
+    assert made[0]["image_ms"] > 0 and made[1]["image_ms"] > 0
