@@ -122,14 +122,15 @@ def test_there_is_no_drawer_for_odds_and_ends():
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_has_its_page_its_cards_its_row_and_its_figure(name):
     assert (ROOT / "analysis" / f"{name}.py").exists()
-    readme = (ROOT / "README.md").read_text()
-    assert f"studies/{name}.py" in readme and f"docs/{name}" in readme
+    assert f"studies/{name}.py" in (ROOT / "README.md").read_text()
+    pictures = re.findall(rf"\]\(({name}_\w+\.png)\)", (ROOT / "docs" / "gallery.md").read_text())
+    assert len(pictures) == 1 and (ROOT / "docs" / pictures[0]).exists()
+    assert f"../studies/{name}.py" in (ROOT / "docs" / "teaching.md").read_text()
     for language in ("en", "ru"):
         card = (ROOT / "problems" / f"{name}.{language}.md").read_text()
         assert card.count("\n## ") == 8, (
             "title, then problem, data, reference, baseline, solution, novelty, result, authors"
         )
-    assert list((ROOT / "docs").glob(f"{name}*.png"))
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -150,7 +151,23 @@ def test_a_study_does_not_shadow_a_module(name):
     assert found is None or Path(found.origin or "").is_relative_to(ROOT)
 
 
-@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md"])
+def test_the_readme_is_short():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    cells = [cell for line in lines if line.startswith("|") for cell in line.strip("|").split("|")]
+    long = [cell for cell in cells if len(re.sub(r"\]\([^)]*\)", "]", cell).split()) > 15]
+    assert not long
+
+
+def test_no_picture_is_left_that_no_page_shows():
+    pages = (ROOT / "README.md").read_text() + "".join(p.read_text() for p in (ROOT / "docs").glob("*.md"))
+    assert not [p.name for p in (ROOT / "docs").glob("*.png") if f"{p.name})" not in pages]
+
+
+DOCS = [f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md", "CONTRIBUTING.md", *DOCS])
 def test_links_lead_to_files(page):
     text = (ROOT / page).read_text()
     targets = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
