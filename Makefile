@@ -6,7 +6,9 @@ FLAGS ?=
 TORCH_INDEX ?=
 BIN := .venv/bin
 
-.PHONY: run known test faults lint clean
+RUN ?= latest
+
+.PHONY: run handin known test faults lint clean
 
 run: known .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
@@ -16,6 +18,10 @@ ifeq ($(filter --dry-run --help -h --no-report,$(FLAGS)),)
 	@echo "         $(BIN)/python studies/$(STUDY).py --help"
 	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
 endif
+
+# One file to hand in, of the latest run or of RUN=...
+handin: known .venv/installed
+	$(BIN)/python analysis/$(STUDY).py $(RUN) --zip
 
 known:
 	@test -f studies/$(STUDY).py || { echo "There is no study $(STUDY). There are:" $(filter-out __init__,$(basename $(notdir $(wildcard studies/*.py)))); exit 2; }

@@ -23,6 +23,7 @@ import secrets
 import sys
 import tempfile
 import textwrap
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -423,6 +424,7 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python analysis/{file.name}", description=f"Draws a run of {study}.")
     parser.add_argument("run", nargs="?", default="latest", help="name or folder of the run (default: the latest)")
     parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
+    parser.add_argument("--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without a letter still gets the sentence
@@ -443,7 +445,33 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     print(f"\nFigures in {path / 'figures'}:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
     print(f"Report: {path / 'report.html'} (notebook: report.ipynb)")
+    if given.zip:
+        try:
+            print(f"To hand in: {handin(path, marked(notebook, 'figure'))}")
+        except OSError as problem:
+            print(printable(f"{file.stem}: {problem}"), file=sys.stderr)
+            return 2
     return 0
+
+
+def handin(run: Path, figures: Iterable[str]) -> Path:
+    """<study>_<run>.zip beside the run's files: all that a page needs to be drawn again, and what it drew, in one folder; a table
+    that is one file, as all are once a run is done, is `rows/rows.parquet`. Checkpoints, weights and what else lies there stay behind."""
+    study = str(records.info(run).get("study", "study"))
+    name = records.file_name(f"{study}_{run.absolute().name}")
+    paths = {file: run / file for file in ("run.json", "report.html", "report.ipynb")}
+    paths |= {f"figures/{figure}": run / "figures" / figure for figure in figures}
+    fs, folder = records.open_folder(run)
+    for table in sorted(entry.name for entry in run.iterdir() if entry.is_dir() and not entry.is_symlink()):
+        files = [Path(file) for file in records.files(fs, folder, table)]
+        paths |= {f"{table}/{table if len(files) == 1 else file.stem}.parquet": file for file in files}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for inside, file in paths.items():
+            if not file.is_symlink():
+                archive.write(file, f"{name}/{inside}")
+    put(run / f"{name}.zip", packed.getvalue())
+    return run / f"{name}.zip"
 
 
 def render(file: Path, run: Path) -> tuple[NotebookNode, str]:

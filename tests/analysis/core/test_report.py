@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from itertools import count
 from pathlib import Path
 
@@ -156,6 +157,21 @@ def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
     assert guarded.returncode == 0 and guarded.stdout.strip()
     assert "shadowed" in bare.stderr or "FileExistsError" in bare.stderr
     (run.parents[2] / "PWNED").rmdir()
+
+
+def test_what_is_handed_in_is_the_run_and_what_was_drawn_of_it_and_nothing_beside_it(drawn, tmp_path):
+    run, _, _ = drawn
+    (run / "figures" / "older.png").symlink_to(run / "run.json")
+    packed = report.handin(run, ["heatmaps.png", "older.png"])
+    assert packed.parent == run
+    with zipfile.ZipFile(packed) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path)
+    (folder,) = {name.split("/")[0] for name in names}
+    beside = {"run.json", "report.html", "report.ipynb", "figures/heatmaps.png"}
+    assert beside == {n.split("/", 1)[1] for n in names if not n.endswith(".parquet")}
+    ours, theirs = report.open_run(run), report.open_run(tmp_path / folder)
+    assert ours.rows.equals(theirs.rows) and ours.cells.equals(theirs.cells) and ours.students.equals(theirs.students)
 
 
 def test_names_of_files_are_safe_and_differ():
