@@ -1,0 +1,130 @@
+"""What the page of inference_speed alone draws. Functions of tidy tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.core.figures.scales import PALETTE, logarithmic
+
+KINDS = {
+    "convolution": PALETTE[0], "matrix product": PALETTE[5], "batch normalisation": PALETTE[1], "activation": PALETTE[4], "padding": PALETTE[6],
+    "copies between layouts": PALETTE[3], "quantise, dequantise": PALETTE[7], "sum": "0.45", "pooling": "0.6", "compiled kernel": PALETTE[2],
+    "other": "0.8",
+}  # fmt: skip
+"""Colours of the kinds of operators."""
+GAIN, LOSS = PALETTE[2], PALETTE[1]
+
+
+def pareto(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
+    """Accuracy over latency, a point for each line, named by `name`, coloured by `family`; those that nothing beats in both are joined.
+
+    table: name, family, latency_ms, test_accuracy (a fraction), best (bool). Names are set where they find room.
+    """
+    x, y = table["latency_ms"].to_numpy(), 100 * table["test_accuracy"].to_numpy()
+    for family, color in colors.items():
+        part = (table["family"] == family).to_numpy()
+        if part.any():
+            ax.plot(x[part], y[part], "o", color=color, markersize=6, label=family)
+    front = table[table["best"]].sort_values("latency_ms")
+    ax.step(front["latency_ms"], 100 * front["test_accuracy"], where="post", color="0.4", linewidth=1, zorder=0, label="nothing is both faster and better")
+    logarithmic(ax, "x")
+    span = max(np.ptp(y), 1.0)
+    ax.set(ylim=(y.min() - 0.12 * span, y.max() + 0.3 * span), xlim=(x.min() / 1.35, x.max() * 1.9))
+    _named(list(table["name"]), x, y, ax)
+    ax.set(xlabel="latency of a call, ms (median)", ylabel="test accuracy, %")
+    ax.grid(linewidth=0.3)
+
+
+def _named(names: Sequence[str], x: np.ndarray, y: np.ndarray, ax: Axes) -> None:
+    """Sets each name beside its point, moved up or down until it lies on no other name."""
+    figure = ax.get_figure()
+    assert figure is not None
+    figure.canvas.draw()
+    boxes: list = []
+    points = ax.transData.transform(np.column_stack([x, y]))
+    marks = [(px - 5, py - 5, px + 5, py + 5) for px, py in points]
+    for i in np.argsort(-y, kind="stable"):
+        for shift, side in _places():
+            text = ax.annotate(
+                names[i], (x[i], y[i]), (7 * side, shift), textcoords="offset points", fontsize=7.5, va="center",
+                ha="left" if side > 0 else "right",
+                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if abs(shift) > 8 else None,
+            )  # fmt: skip
+            b = text.get_window_extent()
+            box = (b.x0, b.y0, b.x1, b.y1)
+            inside = ax.bbox.x0 <= box[0] and box[2] <= ax.bbox.x1 and ax.bbox.y0 <= box[1] and box[3] <= ax.bbox.y1
+            if inside and not any(_overlap(box, other) for other in [*boxes, *marks]):
+                break
+            text.remove()
+        else:
+            ax.add_artist(text)
+        boxes.append(box)
+
+
+def _places() -> list[tuple[float, int]]:
+    """Shifts in points and sides that are tried, near ones first."""
+    return [(shift, side) for step in range(9) for shift in ((0,) if not step else (10 * step, -10 * step)) for side in (1, -1)]
+
+
+def _overlap(a: tuple, b: tuple) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def ratios(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
+    """How often a technique answers while the baseline does once: bars from 1 with intervals, in the order of the lines, the first on top.
+
+    table: name, family, speedup, low, high (NaN without an interval).
+    """
+    at = -np.arange(len(table))
+    value = table["speedup"].to_numpy(dtype=float)
+    ax.barh(at, value - 1, left=1, color=table["family"].map(colors), height=0.72)
+    low, high = (table[end].fillna(table["speedup"]).to_numpy(dtype=float) for end in ("low", "high"))
+    ax.errorbar(value, at, xerr=[value - low, high - value], fmt="none", ecolor="black", capsize=2, linewidth=1)
+    for y, v, lower, upper in zip(at, value, low, high, strict=True):
+        outside = upper if v >= 1 else lower
+        ax.annotate(f"{v:.2g}" if v < 10 else f"{v:.0f}", (outside, y), (4 if v >= 1 else -4, 0), textcoords="offset points", fontsize=8, va="center", ha="left" if v >= 1 else "right")  # fmt: skip
+    ax.axvline(1, color="0.2", linewidth=1)
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlim(min(low.min(), 1) / 1.7, max(high.max(), 1) * 1.6)
+    ax.set_yticks(at, list(table["name"]), fontsize=8.5)
+    ax.set(ylim=(at.min() - 0.6, 0.6), xlabel="times as fast as eager")
+    ax.grid(axis="x", linewidth=0.3)
+    for family, color in colors.items():
+        if (table["family"] == family).any():
+            ax.plot([], [], "s", color=color, label=family)
+
+
+def steps(table: pd.DataFrame, ax: Axes) -> None:
+    """A waterfall: the latency that is left after each technique, and what it took off or added.
+
+    table: name, latency_ms, before, factor, see `speed.waterfall`; the first line is the baseline.
+    """
+    at = np.arange(len(table))
+    after, before = table["latency_ms"].to_numpy(), table["before"].to_numpy()
+    ax.bar(at, after, color="0.75", width=0.62)
+    for x, a, b, factor in zip(at[1:], after[1:], before[1:], table["factor"].iloc[1:], strict=True):
+        ax.bar(x, abs(b - a), bottom=min(a, b), color=GAIN if a < b else LOSS, alpha=0.55, width=0.62)
+        ax.plot([x - 1 + 0.31, x + 0.31], [b, b], color="0.4", linewidth=0.7)
+        ax.annotate(f"÷ {factor:.2f}" if factor >= 1 else f"× {1 / factor:.2f}", (x, max(a, b)), (0, 3), textcoords="offset points", ha="center", fontsize=8.5)  # fmt: skip
+    for x, a in zip(at, after, strict=True):
+        ax.annotate(f"{a:.3g}", (x, a), (0, -3), textcoords="offset points", ha="center", va="top", fontsize=8.5)
+    ax.set_xticks(at, [str(name).replace(" + ", "\n+ ") for name in table["name"]], fontsize=8.5)
+    ax.set(ylabel="latency of a call, ms (median)", ylim=(0, 1.12 * max(after.max(), before.max())))
+
+
+def operators(table: pd.DataFrame, ax: Axes) -> None:
+    """Milliseconds of a call by kind of operator, stacked, a bar for each technique, the first on top. table: name, kind, ms."""
+    names = list(dict.fromkeys(table["name"]))
+    left = np.zeros(len(names))
+    for kind, color in KINDS.items():
+        ms = table[table["kind"] == kind].set_index("name")["ms"].reindex(names).fillna(0).to_numpy()
+        if ms.any():
+            ax.barh(-np.arange(len(names)), ms, left=left, color=color, label=kind, height=0.72)
+            left += ms
+    ax.set_yticks(-np.arange(len(names)), names, fontsize=8.5)
+    ax.set(xlabel="ms of a call, under the profiler", ylim=(0.4 - len(names), 0.6))
