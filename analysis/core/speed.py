@@ -33,19 +33,21 @@ def lossless(table: pd.DataFrame, margin: float, accuracy: str = "val_accuracy",
 
 
 def fastest(table: pd.DataFrame, among: Sequence[str]) -> str:
-    """The technique with the least geometric mean of latency, of those `among`."""
+    """The technique with the greatest geometric mean of `speedup`, of those `among`: rounds in which all were slow do not decide."""
     part = table[table["technique"].isin(among)]
-    return str(np.log(part["latency_ms"]).groupby(part["technique"]).mean().idxmin())
+    return str(np.log(part["speedup"]).groupby(part["technique"]).mean().idxmax())
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A line for each technique in the order of the table: geometric mean of `speedup` with low, high and n; medians of all else that
-    is a number."""
+    """A line for each technique in the order of the table: geometric mean of `speedup` with low, high and n; `least` and `most`, between
+    which it is drawn (of two seeds their values, whose interval says little); medians of all else that is a number."""
     lines = []
     for name, part in table.groupby("technique", sort=False):
         i = ratio(part["speedup"])
         medians = part.select_dtypes("number").drop(columns=["speedup", "seed"], errors="ignore").median()
-        lines.append({"technique": name, **medians, "speedup": i.mean, "low": i.low, "high": i.high, "n": i.n})
+        ends = (i.low, i.high) if i.n > 2 else (part["speedup"].min(), part["speedup"].max())
+        drawn = dict(zip(("least", "most"), ends, strict=True))
+        lines.append({"technique": name, **medians, "speedup": i.mean, "low": i.low, "high": i.high, "n": i.n, **drawn})
     return pd.DataFrame(lines)
 
 

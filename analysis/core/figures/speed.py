@@ -77,12 +77,12 @@ def _overlap(a: tuple, b: tuple) -> bool:
 def ratios(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
     """How often a technique answers while the baseline does once: bars from 1 with intervals, in the order of the lines, the first on top.
 
-    table: name, family, speedup, low, high (NaN without an interval).
+    table: name, family, speedup, and `least` and `most`, between which a whisker is drawn.
     """
     at = -np.arange(len(table))
     value = table["speedup"].to_numpy(dtype=float)
     ax.barh(at, value - 1, left=1, color=table["family"].map(colors), height=0.72)
-    low, high = (table[end].fillna(table["speedup"]).to_numpy(dtype=float) for end in ("low", "high"))
+    low, high = (table[end].to_numpy(dtype=float) for end in ("least", "most"))
     ax.errorbar(value, at, xerr=[value - low, high - value], fmt="none", ecolor="black", capsize=2, linewidth=1)
     for y, v, lower, upper in zip(at, value, low, high, strict=True):
         outside = upper if v >= 1 else lower
