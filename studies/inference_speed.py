@@ -16,6 +16,10 @@ from trainables.core.nets import PRETRAINED
 from trainables.inference_speed import TECHNIQUES
 
 CPU = tuple(name for name, technique in TECHNIQUES.items() if not technique.gpu)
+FEW = (
+    *("eager", "channels_last", "fused", "bf16", "pruned", "small"),
+    *("onnx", "onnx_int8", "openvino", "openvino_default", "openvino_int8", "pruned_onnx", "pruned_onnx_int8"),
+)
 
 STUDY = Study(
     name="inference_speed",
@@ -43,12 +47,12 @@ STUDY = Study(
             ),
         ),
         "resolution": grid(64, limit=at_least(32), help="Side of the images as the network sees them, in pixels."),
-        "train_size": grid(12000, limit=above(0), help="Images that fine-tune, prune, distil and calibrate."),
+        "train_size": grid(8000, limit=above(0), help="Images that fine-tune, prune, distil and calibrate."),
         "val_size": grid(500, limit=above(0), help="Images to choose by."),
         "test_size": grid(1000, limit=above(0), help="Images to report; 10000 are all."),
         "passes": grid(2, limit=above(0), help="Over the training images, of each training."),
         "kept": grid(0.5, limit=between(0, 1, "(]"), help="Share of the channels that pruning leaves."),
-        "threads": grid(1, 2, limit=above(0), help="Of each technique's process."),
+        "threads": grid(1, limit=above(0), help="Of each technique's process."),
         "rounds": grid(5, limit=above(0), help="In each of which every technique has a turn."),
     },
     students={
@@ -81,6 +85,7 @@ STUDY = Study(
             core_seconds=2.0,
             prepare_seconds=300.0,
             worker_mib=9000,
+            grids=({}, {"threads": (2,), "technique": FEW}),
         ),
         "gpu": Preset(
             "the same on an NVIDIA GPU (--num-gpus 1); TensorRT and onnxruntime-gpu are installed apart",

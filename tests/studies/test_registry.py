@@ -11,6 +11,7 @@ from studies.harness.plan import cells_of
 from trainables.core import data as sources
 from trainables.core.contract import Trainable
 from trainables.core.limits import limits
+from trainables.inference_speed.networks import rebuilt
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
@@ -72,6 +73,8 @@ def parameters(pack):
     pack = getattr(pack, "pack", pack)
     if hasattr(pack, "weights") and hasattr(pack, "newton_steps"):
         return pack.weights.shape[-1]  # of one of 45 models
+    if hasattr(pack, "techniques"):
+        return sum(p.numel() for p in rebuilt(pack.common.network, pack.state).parameters())
     if hasattr(pack, "database"):
         return pack.codebook(pack.configs[0]).levels.size
     students = pack.students

@@ -26,7 +26,8 @@ EXTRA = "inference"
 class Technique:
     """How a network answers. runtime: who computes. network: "whole", "pruned" or "small", see `networks`. memory_format: of its
     weights and images. fused: batch normalisation folded into convolutions. needs: packages beside torch, by the names of their
-    modules. compiles: whether it calls a C++ compiler. gpu: whether it needs an NVIDIA GPU. made: whether it has files to make."""
+    modules. compiles: whether it calls a C++ compiler. gpu: whether it needs an NVIDIA GPU. made: whether it has files to make; made_from: the
+    technique whose files they are made from."""
 
     words: str
     runtime: str
@@ -38,6 +39,7 @@ class Technique:
     compiles: bool = False
     gpu: bool = False
     made: bool = False
+    made_from: str = ""
 
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -56,27 +58,27 @@ TECHNIQUES: dict[str, Technique] = {
     ),
     "small": Technique("small distilled network", "torch", "small", channels_last=True),
     "onnx": Technique("ONNX Runtime", "onnx", needs=ONNX, made=True),
-    "onnx_int8": Technique("ONNX Runtime int8", "onnx", precision="int8", needs=ONNX, made=True),
+    "onnx_int8": Technique("ONNX Runtime int8", "onnx", precision="int8", needs=ONNX, made=True, made_from="onnx"),
     "openvino": Technique("OpenVINO fp32", "openvino", needs=OPENVINO, made=True),
     "openvino_default": Technique(
-        "OpenVINO default", "openvino", precision="default", needs=OPENVINO, made=True
+        "OpenVINO default", "openvino", precision="default", needs=OPENVINO, made=True, made_from="openvino"
     ),
     "openvino_int8": Technique(
-        "OpenVINO int8", "openvino", precision="int8", needs=(*OPENVINO, "nncf"), made=True
+        "OpenVINO int8", "openvino", precision="int8", needs=(*OPENVINO, "nncf"), made=True, made_from="openvino"
     ),
     "pruned_onnx": Technique(
         "pruned + ONNX Runtime", "onnx", "pruned", needs=(*ONNX, "torch_pruning"), made=True
     ),
     "pruned_onnx_int8": Technique(
-        "pruned + ONNX Runtime int8", "onnx", "pruned", precision="int8", needs=(*ONNX, "torch_pruning"), made=True
+        "pruned + ONNX Runtime int8", "onnx", "pruned", precision="int8", needs=(*ONNX, "torch_pruning"), made=True, made_from="pruned_onnx"
     ),
     "fp16": Technique("fp16 + fused + channels last", "torch", channels_last=True, fused=True, precision="fp16"),
     "dynamic_int8": Technique("PyTorch dynamic int8", "dynamic"),
     "fx_int8": Technique("PyTorch FX static int8", "fx", precision="int8", made=True),
-    "onnx_dynamic_int8": Technique("ONNX Runtime dynamic int8", "onnx", precision="dynamic", needs=ONNX, made=True),
-    "onnx_cuda": Technique("ONNX Runtime CUDA", "onnx_cuda", needs=ONNX, gpu=True, made=True),
+    "onnx_dynamic_int8": Technique("ONNX Runtime dynamic int8", "onnx", precision="dynamic", needs=ONNX, made=True, made_from="onnx"),
+    "onnx_cuda": Technique("ONNX Runtime CUDA", "onnx_cuda", needs=ONNX, gpu=True, made=True, made_from="onnx"),
     "tensorrt": Technique(
-        "TensorRT fp16", "tensorrt", precision="fp16", needs=("onnx", "onnxscript", "tensorrt"), gpu=True, made=True
+        "TensorRT fp16", "tensorrt", precision="fp16", needs=("onnx", "onnxscript", "tensorrt"), gpu=True, made=True, made_from="onnx"
     ),
 }
 BASELINE = "eager"

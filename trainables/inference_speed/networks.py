@@ -16,7 +16,7 @@ from trainables.core.augment import flipped, shifted
 from trainables.core.batches import batch_index, substream
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.network import Network
-from trainables.core.pretrained import Whitened, build, chunk_of, features, resized
+from trainables.core.pretrained import Normalised, Whitened, build, chunk_of, features, resized
 from trainables.core.schedules import one_cycle, warmup_linear
 
 ORDER, VIEW, HEAD = range(3)  # purposes that draw random numbers
@@ -166,10 +166,10 @@ def rebuilt(network: str, state: Arrays) -> nn.Sequential:
 
 
 class _Layers(fx.Tracer):
-    """Traces down to layers; those that look at the size of their input stay whole."""
+    """Traces down to layers; those that look at the size or the type of their input stay whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d | Normalised) or super().is_leaf_module(m, module_qualified_name)
 
 
 def fused(model: nn.Module) -> fx.GraphModule:

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,7 +44,7 @@ from trainables.inference_speed.runtimes import CALIBRATION, Task
 from trainables.inference_speed.server import Failed, Server
 
 TRAINING, VALIDATION, TEST, TURNS = range(4)  # purposes that draw random numbers
-TURN = 0.15  # seconds of a turn, or one call where that takes longer
+TURN = 0.1  # seconds of a turn, or one call where that takes longer
 PROFILED = 0  # the seed whose techniques are profiled
 OPERATORS = 12  # of a profile that have a line of their own
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorrt")
@@ -355,8 +355,9 @@ def _recipe(task: Task) -> dict[str, Any]:
             continue
     about = TECHNIQUES[task.technique]
     mine = {name: v for name, v in versions.items() if name == "torch" or name.replace("-", "_") in about.needs}
+    how = {name: getattr(about, name) for name in ("runtime", "network", "channels_last", "fused", "precision")}
     return {
-        "recipe": 1, "technique": asdict(about), "network": task.network, "resolution": task.resolution, "device": task.device, "versions": mine,
+        "recipe": 1, **how, "name": task.network, "resolution": task.resolution, "device": task.device, "versions": mine,
         "processor": _processor() if about.compiles or about.gpu else "",
     }  # fmt: skip
 
@@ -369,20 +370,22 @@ def _processor() -> str:
 
 
 def _made(task: Task, state: Arrays, calibration: np.ndarray) -> float:
-    """Leaves the technique's files in the task's folder; the seconds that it took to make them, when they were made."""
+    """Leaves the technique's files in the task's folder; the seconds that it took to make them and those that they are made from, when they
+    were made."""
     about = TECHNIQUES[task.technique]
     if not about.made and about.runtime != "compile":
         return 0.0
+    before = _made(replace(task, technique=about.made_from), state, calibration) if about.made_from else 0.0
     recipe = _recipe(task)
-    if about.runtime == "compile":  # inductor keeps what it compiled itself
-        recipe |= {"threads": task.threads, "batches": task.batch_sizes}
-    if about.gpu:
+    if about.compiles:  # for so many threads
+        recipe |= {"threads": task.threads}
+    if about.runtime in ("compile", "tensorrt"):
         recipe |= {"batches": task.batch_sizes}
 
     def work() -> dict[str, np.ndarray]:
         np.save(task.file("calibration.npy"), calibration)
-        server = Server(task if about.runtime == "compile" else _alone(task))
-        try:
+        server = Server(task if about.compiles else replace(task, threads=cores()))
+        try:  # what torch.compile makes lies in inductor's own cache
             done = server.ask("compile" if about.runtime == "compile" else "make")
         finally:
             server.close()
@@ -394,12 +397,7 @@ def _made(task: Task, state: Arrays, calibration: np.ndarray) -> float:
     for name, content in made.items():
         if name != "seconds":
             content.tofile(task.file(name))
-    return float(made["seconds"])
-
-
-def _alone(task: Task) -> Task:
-    """The same on all cores."""
-    return Task(**{**asdict(task), "threads": cores()})
+    return before + float(made["seconds"])
 
 
 def _trained(what: str, source: Source, state: Arrays, images: np.ndarray, labels: np.ndarray, **how: Any) -> dict[str, np.ndarray]:

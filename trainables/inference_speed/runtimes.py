@@ -56,11 +56,14 @@ def task(text: str) -> Task:
 
 
 def make(t: Task) -> list[str]:
-    """Makes the technique's files in the task's folder; their names."""
-    return {
-        "aot": _make_aot, "fx": _make_fx, "onnx": _make_onnx, "onnx_cuda": _make_onnx, "tensorrt": _make_tensorrt,
-        "openvino": _make_openvino,
-    }[t.about.runtime](t)  # fmt: skip
+    """Makes the technique's files in the task's folder, where those lie that they are made from; their names."""
+    about = t.about
+    if about.runtime == "onnx" and about.made_from:
+        return _quantise_onnx(t)
+    if about.runtime == "openvino" and about.made_from:
+        return _quantise_openvino(t) if about.precision == "int8" else ["model.xml", "model.bin"]
+    makers = {"aot": _make_aot, "fx": _make_fx, "onnx": _make_onnx, "tensorrt": _make_tensorrt, "openvino": _make_openvino}
+    return makers[about.runtime](t) if about.runtime in makers else ["model.onnx"]
 
 
 def load(t: Task, profiled: str = "") -> Runner:
@@ -195,17 +198,19 @@ def _make_onnx(t: Task) -> list[str]:
     import torch
 
     x = torch.zeros(2, 3, t.resolution, t.resolution)
-    path, before = t.file("model.onnx"), t.file("plain.onnx")
     size = torch.export.Dim("b", min=1, max=MOST)
     torch.onnx.export(
-        _network(t), (x,), str(path), dynamo=True, input_names=["x"], output_names=["y"], dynamic_shapes=({0: size},),
+        _network(t), (x,), str(t.file("model.onnx")), dynamo=True, input_names=["x"], output_names=["y"], dynamic_shapes=({0: size},),
         external_data=False, verbose=False,
     )  # fmt: skip
-    if t.about.precision not in ("int8", "dynamic"):
-        return ["model.onnx"]
+    return ["model.onnx"]
+
+
+def _quantise_onnx(t: Task) -> list[str]:
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    path, before = t.file("model.onnx"), t.file("plain.onnx")
     quant_pre_process(str(path), str(before), skip_symbolic_shape=False)
     if t.about.precision == "dynamic":
         q.quantize_dynamic(str(before), str(path))
@@ -251,7 +256,6 @@ def _onnx(t: Task, profiled: str) -> Runner:
 def _make_tensorrt(t: Task) -> list[str]:
     import tensorrt as trt
 
-    _make_onnx(t)
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
@@ -302,15 +306,23 @@ def _make_openvino(t: Task) -> list[str]:
 
     x = torch.zeros(1, 3, t.resolution, t.resolution)
     model = ov.convert_model(_network(t), example_input=x, input=[-1, 3, t.resolution, t.resolution])
-    if t.about.precision == "int8":
-        import nncf
-
-        images = np.load(t.file("calibration.npy"))
-        batches = [images[i : i + QUANTISED_BATCH] for i in range(0, len(images), QUANTISED_BATCH)]
-        # sums and linear bottlenecks are of both signs: ranges of activations with one zero point at 0 lose three times as much
-        preset = nncf.QuantizationPreset.MIXED
-        model = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), preset=preset)
     ov.save_model(model, str(t.file("model.xml")), compress_to_fp16=False)
+    return ["model.xml", "model.bin"]
+
+
+def _quantise_openvino(t: Task) -> list[str]:
+    import nncf
+    import openvino as ov
+
+    images = np.load(t.file("calibration.npy"))
+    batches = [images[i : i + QUANTISED_BATCH] for i in range(0, len(images), QUANTISED_BATCH)]
+    # sums and linear bottlenecks are of both signs: activations without a zero point of their own lose three times as much
+    preset = nncf.QuantizationPreset.MIXED
+    model = ov.Core().read_model(str(t.file("model.xml")))
+    model = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), preset=preset)
+    ov.save_model(model, str(t.file("int8.xml")), compress_to_fp16=False)  # the first is read while it is in use
+    for end in ("xml", "bin"):
+        t.file(f"int8.{end}").replace(t.file(f"model.{end}"))
     return ["model.xml", "model.bin"]
 
 

@@ -83,7 +83,7 @@ def ratios(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
     value = table["speedup"].to_numpy(dtype=float)
     ax.barh(at, value - 1, left=1, color=table["family"].map(colors), height=0.72)
     low, high = (table[end].to_numpy(dtype=float) for end in ("least", "most"))
-    ax.errorbar(value, at, xerr=[value - low, high - value], fmt="none", ecolor="black", capsize=2, linewidth=1)
+    ax.errorbar(value, at, xerr=[(value - low).clip(0), (high - value).clip(0)], fmt="none", ecolor="black", capsize=2, linewidth=1)
     for y, v, lower, upper in zip(at, value, low, high, strict=True):
         outside = upper if v >= 1 else lower
         ax.annotate(f"{v:.2g}" if v < 10 else f"{v:.0f}", (outside, y), (4 if v >= 1 else -4, 0), textcoords="offset points", fontsize=8, va="center", ha="left" if v >= 1 else "right")  # fmt: skip
