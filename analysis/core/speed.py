@@ -18,10 +18,12 @@ BASELINE = "eager"
 def ratio(values: pd.Series) -> Interval:
     """The geometric mean of ratios by seed, and its interval, exp of Student's interval of the logarithms; NaN for one seed."""
     i = interval(np.log(values.dropna().astype(float)))
-    return Interval(*(float(np.exp(v)) for v in (i.mean, i.low, i.high)), i.n)
+    return Interval(float(np.exp(i.mean)), float(np.exp(i.low)), float(np.exp(i.high)), i.n)
 
 
-def lossless(table: pd.DataFrame, margin: float, accuracy: str = "val_accuracy", least: str = "val_agreement", floor: float = 0.0) -> list[str]:
+def lossless(
+    table: pd.DataFrame, margin: float, accuracy: str = "val_accuracy", least: str = "val_agreement", floor: float = 0.0
+) -> list[str]:
     """The techniques whose `accuracy` is no more than `margin` below the baseline's in any line's seed and setting, and whose `least` is not
     below `floor`. Of a table without the baseline none."""
     base = table.loc[table["technique"] == BASELINE, accuracy]
@@ -59,12 +61,18 @@ def frontier(table: pd.DataFrame, cost: str, value: str) -> pd.Series:
 
 
 def waterfall(table: pd.DataFrame, chain: Sequence[str]) -> pd.DataFrame:
-    """What each technique of a chain, which has all those before it, takes off the latency: `latency_ms`, `before` (that of the one before
-    it), `factor` (before over after). table: a line for each technique; of the chain what is missing is left out."""
-    known = table.set_index("technique")["latency_ms"]
-    found = pd.DataFrame({"technique": there, "latency_ms": [known[t] for t in there]}) if (there := [t for t in chain if t in known]) else pd.DataFrame(columns=["technique", "latency_ms"])
-    before = found["latency_ms"].shift(fill_value=found["latency_ms"].iloc[0] if len(found) else 0.0)
-    return found.assign(before=before, factor=before / found["latency_ms"])
+    """What each technique of a chain, which has all those before it, takes off the baseline's latency: `ms`, that of the baseline over the
+    technique's `speedup`; `before`, of the one before it; `factor`, before over after.
+
+    table: a line for each technique, as of `summary`; those of the chain that it has not are left out.
+    """
+    known = table.set_index("technique")
+    there = [technique for technique in chain if technique in known.index]
+    if BASELINE not in there:
+        return pd.DataFrame(columns=["technique", "ms", "before", "factor"])
+    ms = pd.Series([known["latency_ms"][BASELINE] / known["speedup"][technique] for technique in there])
+    before = ms.shift(fill_value=ms.iloc[0])
+    return pd.DataFrame({"technique": there, "ms": ms, "before": before, "factor": before / ms})
 
 
 def kinds(operator: str) -> str:
@@ -80,7 +88,7 @@ KINDS = {
     "quantise, dequantise": ("quantizelinear", "dequantize", "quantize_per", "fakequantize"),
     "copies between layouts": ("reorder", "copy_", "contiguous", "clone", "to_copy", "transpose", "convert", "cast"),
     "convolution": ("conv",),
-    "matrix product": ("mm", "linear", "gemm", "matmul", "fullyconnected"),
+    "matrix product": ("mm", "::linear", "_linear", "gemm", "matmul", "fullyconnected"),
     "batch normalisation": ("norm",),
     "padding": ("pad",),
     "activation": ("relu", "hardtanh", "clip", "clamp", "gelu", "sigmoid", "swish", "silu"),
@@ -94,4 +102,4 @@ KINDS = {
 def profile(operators: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Milliseconds of a call by kind of operator: a line for each value of `by` and kind."""
     named = operators.assign(kind=operators["operator"].map(kinds))
-    return named.groupby([*by, "kind"], sort=False, as_index=False)["ms"].sum()
+    return named.groupby([*by, "kind"], sort=False)["ms"].sum().reset_index()

@@ -126,7 +126,9 @@ class Plan:
         """Workers at a time; InputError where more is asked for than this machine has."""
         o, have = self.options, machine.available_cores()
         if o.address not in ("local", "inline"):
-            return 1 if self.study.timed else o.num_gpus * o.per_gpu or o.num_cpus or 10_000  # the cluster's resources are the limit
+            return (
+                1 if self.study.timed else o.num_gpus * o.per_gpu or o.num_cpus or 10_000
+            )  # the cluster's resources are the limit
         if (o.num_cpus or 0) > have:
             raise InputError(f"--num-cpus {o.num_cpus}: this machine has {have} for this process")
         if o.num_gpus:

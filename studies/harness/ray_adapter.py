@@ -381,9 +381,13 @@ class Tuning:
         searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
         if samples == 0:
             return False
-        shared = Shared(study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights, self.plan.cores)
+        shared = Shared(
+            study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights, self.plan.cores
+        )
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu, self.plan.cores)),
+            tune.with_resources(
+                tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu, self.plan.cores)
+            ),
             param_space=None if searched else {"trial": tune.grid_search(list(named))},
             tune_config=tune.TuneConfig(
                 metric=metric if chosen else None,

@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import json
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -84,7 +85,18 @@ def images(n=6, side=SIDE, seed=1):
 def task(name, folder, model, **other):
     np.savez(folder / "state.npz", **networks.state_of(model))
     np.save(folder / "calibration.npy", images(32, seed=2))
-    return Task(**{"technique": name, "network": "tiny", "resolution": SIDE, "batch_sizes": (6,), "threads": 1, "device": "cpu", "folder": str(folder), **other})
+    return Task(
+        **{
+            "technique": name,
+            "network": "tiny",
+            "resolution": SIDE,
+            "batch_sizes": (6,),
+            "threads": 1,
+            "device": "cpu",
+            "folder": str(folder),
+            **other,
+        }
+    )
 
 
 # The answers
@@ -150,7 +162,9 @@ def test_padding_is_settled_as_it_was_worked_out():
 def test_a_state_is_the_network_again(network):
     model, x = build(network, 7, "random", 3), torch.from_numpy(images())
     with torch.no_grad():
-        assert torch.equal(networks.rebuilt(network, networks.state_of(model))(x), model.to(memory_format=torch.contiguous_format)(x))
+        assert torch.equal(
+            networks.rebuilt(network, networks.state_of(model))(x), model.to(memory_format=torch.contiguous_format)(x)
+        )
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.75])
@@ -160,7 +174,11 @@ def test_pruning_removes_channels_and_its_state_is_the_pruned_network_again(kept
     networks._cut(own, kept, SIDE)
     again = networks.rebuilt("", networks.state_of(own))
     assert again[1][0].deep.groups == again[1][0].deep.out_channels == again[0][1].out_channels == 16 * kept
-    assert sum(p.numel() for p in again.parameters()) == sum(p.numel() for p in own.parameters()) < sum(p.numel() for p in tiny().parameters())
+    assert (
+        sum(p.numel() for p in again.parameters())
+        == sum(p.numel() for p in own.parameters())
+        < sum(p.numel() for p in tiny().parameters())
+    )
     x = torch.from_numpy(images())
     with torch.no_grad():
         assert torch.allclose(again(x), own(x), atol=1e-6)
@@ -177,7 +195,9 @@ def test_what_is_trained_learns(own):
 
     whole = networks.fine_tuned("", "random", SIDE, 100, shown, labels, 10)
     assert right(networks.rebuilt("", whole)) > 0.9 > right(tiny())
-    cut = networks.pruned("", whole, 0.5, SIDE, 30, shown, labels) if importlib.util.find_spec("torch_pruning") else whole
+    cut = (
+        networks.pruned("", whole, 0.5, SIDE, 30, shown, labels) if importlib.util.find_spec("torch_pruning") else whole
+    )
     assert right(networks.rebuilt("", cut)) > 0.9
 
 
@@ -187,7 +207,7 @@ def test_what_is_trained_learns(own):
 class Fake:
     """A process that takes no time and remembers who asked."""
 
-    asked: list = []
+    asked: ClassVar[list] = []
 
     def __init__(self, task):
         self.task = task
@@ -246,7 +266,9 @@ def test_a_resumed_pack_has_the_turns_that_were_taken(monkeypatch):
     rest.load_state_dict(state)
     rest.step()
     (last,) = rest.step()
-    assert rest.finished and {k: last[k] for k in ("calls", "speedup", "latency_ms")} == {k: rows[-1][k] for k in ("calls", "speedup", "latency_ms")}
+    assert rest.finished and {k: last[k] for k in ("calls", "speedup", "latency_ms")} == {
+        k: rows[-1][k] for k in ("calls", "speedup", "latency_ms")
+    }
 
 
 def test_a_ratio_is_of_turns_in_the_same_round():
@@ -296,13 +318,18 @@ def test_a_process_answers_says_what_went_wrong_and_is_asked_again(tmp_path, mon
 
 
 def test_without_a_gpu_a_line_says_so():
-    with pytest.raises(DataError, match=r"onnx_cuda and tensorrt need an NVIDIA GPU, and torch sees none here; or --technique eager$"):
+    with pytest.raises(
+        DataError, match=r"onnx_cuda and tensorrt need an NVIDIA GPU, and torch sees none here; or --technique eager$"
+    ):
         check([config(technique=n) for n in ("eager", "onnx_cuda", "tensorrt")], gpu=False)
 
 
 def test_without_an_extra_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"onnx needs an extra \(onnx, onnxscript, onnxruntime\): pip install 'stillroom\[inference\]'; or --technique eager$"):
+    with pytest.raises(
+        DataError,
+        match=r"onnx needs an extra \(onnx, onnxscript, onnxruntime\): pip install 'stillroom\[inference\]'; or --technique eager$",
+    ):
         check([config(technique=n) for n in ("eager", "onnx")], gpu=False)
     check([config(technique=n) for n in ("eager", "channels_last", "fused", "jit", "bf16")], gpu=False)
 

@@ -1,9 +1,11 @@
 """One trained network, answered with by many techniques: how fast, how large, how right. Needs no torch.
 
-networks  what is trained: the network itself, a pruned one, a smaller distilled one
-runtimes  how a technique makes its files of a network, and answers with them
-server    a process of one technique that is kept alive and answers when it is its turn
-pack      the study's trainable: lets the techniques take turns
+networks   what is trained: the network itself, a pruned one, a smaller distilled one
+runtimes   how a technique makes its files of a network, and answers with them
+profiling  what a call is made of
+server     a process of one technique that is kept alive and answers when it is its turn
+making     what is made once, and kept by content
+pack       the study's trainable: lets the techniques take turns
 """
 
 from __future__ import annotations
@@ -66,19 +68,31 @@ TECHNIQUES: dict[str, Technique] = {
     "openvino_int8": Technique(
         "OpenVINO int8", "openvino", precision="int8", needs=(*OPENVINO, "nncf"), made=True, made_from="openvino"
     ),
-    "pruned_onnx": Technique(
-        "pruned + ONNX Runtime", "onnx", "pruned", needs=(*ONNX, "torch_pruning"), made=True
-    ),
+    "pruned_onnx": Technique("pruned + ONNX Runtime", "onnx", "pruned", needs=(*ONNX, "torch_pruning"), made=True),
     "pruned_onnx_int8": Technique(
-        "pruned + ONNX Runtime int8", "onnx", "pruned", precision="int8", needs=(*ONNX, "torch_pruning"), made=True, made_from="pruned_onnx"
+        "pruned + ONNX Runtime int8",
+        "onnx",
+        "pruned",
+        precision="int8",
+        needs=(*ONNX, "torch_pruning"),
+        made=True,
+        made_from="pruned_onnx",
     ),
     "fp16": Technique("fp16 + fused + channels last", "torch", channels_last=True, fused=True, precision="fp16"),
     "dynamic_int8": Technique("PyTorch dynamic int8", "dynamic"),
     "fx_int8": Technique("PyTorch FX static int8", "fx", precision="int8", made=True),
-    "onnx_dynamic_int8": Technique("ONNX Runtime dynamic int8", "onnx", precision="dynamic", needs=ONNX, made=True, made_from="onnx"),
+    "onnx_dynamic_int8": Technique(
+        "ONNX Runtime dynamic int8", "onnx", precision="dynamic", needs=ONNX, made=True, made_from="onnx"
+    ),
     "onnx_cuda": Technique("ONNX Runtime CUDA", "onnx_cuda", needs=ONNX, gpu=True, made=True, made_from="onnx"),
     "tensorrt": Technique(
-        "TensorRT fp16", "tensorrt", precision="fp16", needs=("onnx", "onnxscript", "tensorrt"), gpu=True, made=True, made_from="onnx"
+        "TensorRT fp16",
+        "tensorrt",
+        precision="fp16",
+        needs=("onnx", "onnxscript", "tensorrt"),
+        gpu=True,
+        made=True,
+        made_from="onnx",
     ),
 }
 BASELINE = "eager"
@@ -143,14 +157,22 @@ def check(configs: Iterable[Config], gpu: bool) -> None:
     if lacking := [name for name in asked if absent[name]]:
         packages = ", ".join(dict.fromkeys(p for name in lacking for p in absent[name]))
         left = [name for name in asked if name not in lacking]
-        extra = f"pip install 'stillroom[{EXTRA}]'" if any(p != "tensorrt" for n in lacking for p in absent[n]) else "pip install tensorrt"
+        extra = (
+            f"pip install 'stillroom[{EXTRA}]'"
+            if any(p != "tensorrt" for n in lacking for p in absent[n])
+            else "pip install tensorrt"
+        )
         raise DataError(f"{_both(lacking)} an extra ({packages}): {extra}{_without(left)}")
     if compiled and compiler() is None:
         left = [name for name in asked if name not in compiled]
-        raise DataError(f"{_both(compiled)} a C++ compiler, and there is neither g++ nor clang++: install one{_without(left)}")
+        raise DataError(
+            f"{_both(compiled)} a C++ compiler, and there is neither g++ nor clang++: install one{_without(left)}"
+        )
     most = max((c.threads for c in configs), default=1)
     if most > cores():
-        raise DataError(f"threads {most}: this machine has {cores()} for this process; give --threads {cores()} or less")
+        raise DataError(
+            f"threads {most}: this machine has {cores()} for this process; give --threads {cores()} or less"
+        )
 
 
 def _both(names: list[str]) -> str:

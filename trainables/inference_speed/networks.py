@@ -33,7 +33,9 @@ State = dict[str, np.ndarray]
 # What is trained
 
 
-def fine_tuned(network: str, weights: str, resolution: int, passes: int, images: Tensor, labels: Tensor, classes: int) -> State:
+def fine_tuned(
+    network: str, weights: str, resolution: int, passes: int, images: Tensor, labels: Tensor, classes: int
+) -> State:
     """The network of the study where no trained one is named: the recipe that may be exchanged for another.
 
     A new head on frozen features, then all layers, by AdamW with one cycle; batch normalisation keeps the statistics of its weights,
@@ -169,7 +171,9 @@ class _Layers(fx.Tracer):
     """Traces down to layers; those that look at the size or the type of their input stay whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d | Normalised) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d | Normalised) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def fused(model: nn.Module) -> fx.GraphModule:

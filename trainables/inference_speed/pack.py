@@ -4,16 +4,13 @@ falls on all of them alike.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
-import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +24,8 @@ from trainables.core.network import ADAMW
 from trainables.core.pretrained import INITIALISATION, build, check_weights, described, load, resized
 from trainables.core.splits import CLASSES, SPLIT, Splits
 from trainables.core.teachers import once
-from trainables.inference_speed import BASELINE, TECHNIQUES, Config, check, cores, needs_cpu
+from trainables.inference_speed import BASELINE, TECHNIQUES, Config, check, cores, making, needs_cpu
+from trainables.inference_speed.making import Source
 from trainables.inference_speed.networks import (
     BATCH,
     HEAD_STEPS,
@@ -47,20 +45,8 @@ TRAINING, VALIDATION, TEST, TURNS = range(4)  # purposes that draw random number
 TURN = 0.1  # seconds of a turn, or one call where that takes longer
 PROFILED = 0  # the seed whose techniques are profiled
 OPERATORS = 12  # of a profile that have a line of their own
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorrt")
 
 Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Source:
-    """The network that is answered with, and the images of which it, and what is made of it, is trained."""
-
-    network: str
-    weights: str
-    resolution: int
-    train_size: int
-    passes: int
 
 
 class InferenceSpeed(Trainable):
@@ -121,7 +107,9 @@ class InferenceSpeed(Trainable):
         return Source(c.network, c.weights, c.resolution, c.train_size, c.passes)
 
     @classmethod
-    def prepare(cls, artifact: Source, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
+    def prepare(
+        cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
+    ) -> tuple[dict[str, np.ndarray], dict]:
         """The state of the network by the names of its parameters and buffers, and its row for `models`: parameters, seconds."""
         a = artifact
         if a.weights.startswith("run:"):
@@ -130,7 +118,9 @@ class InferenceSpeed(Trainable):
             made: dict[str, np.ndarray] = state_of(model)
         else:
             images, labels = _training(datasets, a.train_size)
-            made = _trained("fine_tuned", a, {}, images, labels, weights=a.weights, passes=a.passes, classes=CLASSES)
+            made = making.trained(
+                "fine_tuned", a, {}, images, labels, weights=a.weights, passes=a.passes, classes=CLASSES
+            )
         seconds = float(made.pop("seconds", 0.0))
         model = build(a.network, CLASSES, "random", 0)
         row = {**asdict(a), "parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
@@ -193,16 +183,27 @@ class InferenceSpeed(Trainable):
             wall, ours = time.perf_counter() - before[1], turn.pop("cpu_seconds") + time.process_time() - before[2]
             others = _busy_seconds() - before[0] - ours
             self.turns.setdefault(_key(name, batch), []).append({**turn, "wall": wall, "others": others})
-            lines[name, batch] = {"round": self.round, "position": position, "round_ms": float(np.median(turn["ms"])), "calls": len(turn["ms"])}
+            lines[name, batch] = {
+                "round": self.round,
+                "position": position,
+                "round_ms": float(np.median(turn["ms"])),
+                "calls": len(turn["ms"]),
+            }
         if BASELINE in self.failures:
             raise RuntimeError(f"the baseline {BASELINE} failed: {self.failures[BASELINE]}")
         return lines
 
     def _row(self, c: Config, lines: Mapping[tuple[str, int], dict]) -> dict[str, Any]:
-        row: dict[str, Any] = {"step": self.round, "fraction": self.round / c.rounds, "status": "done" if self.finished else "running"}
+        row: dict[str, Any] = {
+            "step": self.round,
+            "fraction": self.round / c.rounds,
+            "status": "done" if self.finished else "running",
+        }
         if c.technique in self.failures:
             return row | {"status": "failed", "error": self.failures[c.technique]}
-        row |= measured(self.turns[_key(c.technique, c.batch_size)], self.turns[_key(BASELINE, c.batch_size)], c.batch_size)
+        row |= measured(
+            self.turns[_key(c.technique, c.batch_size)], self.turns[_key(BASELINE, c.batch_size)], c.batch_size
+        )
         tables: dict[str, list[dict]] = {"rounds": [lines[c.technique, c.batch_size]]}
         if self.finished and c.seed == PROFILED:
             tables |= self._profile(c)
@@ -212,7 +213,9 @@ class InferenceSpeed(Trainable):
         found = self.servers[c.technique].ask("profile", batch=c.batch_size)
         lines, rest = found["operators"][:OPERATORS], found["operators"][OPERATORS:]
         if rest:
-            lines.append({"operator": "all others", "calls": sum(r["calls"] for r in rest), "ms": sum(r["ms"] for r in rest)})
+            lines.append(
+                {"operator": "all others", "calls": sum(r["calls"] for r in rest), "ms": sum(r["ms"] for r in rest)}
+            )
         traces = [{"trace": Path(found["trace"]).read_bytes()}] if found["trace"] else []
         return {name: table for name, table in (("operators", lines), ("traces", traces)) if table}
 
@@ -237,9 +240,9 @@ class InferenceSpeed(Trainable):
             try:
                 place = Path(folder.name, name)
                 place.mkdir()
-                np.savez(place / "state.npz", **networks[about.network])
+                np.savez(place / "state.npz", **dict(networks[about.network]))  # type: ignore[arg-type]
                 task = self._task(name, place)
-                seconds[name] = spent[about.network] + _made(task, networks[about.network], calibration)
+                seconds[name] = spent[about.network] + making.files(task, networks[about.network], calibration)
                 self.servers[name] = Server(task)
             except (Failed, KeyError) as error:
                 self.failures[name] = str(error)
@@ -259,10 +262,12 @@ class InferenceSpeed(Trainable):
 
     def _networks(self, images: np.ndarray, labels: np.ndarray) -> tuple[dict[str, Arrays], dict[str, float]]:
         """The states of the networks that the techniques need, and the seconds that each took beside the whole one."""
-        c, found, spent = self.common, {"whole": self.state}, {"whole": 0.0}
-        for what, how in {"pruned": {"kept": c.kept, "passes": c.passes}, "small": {"passes": c.passes}}.items():
+        c, spent = self.common, {"whole": 0.0}
+        found: dict[str, Arrays] = {"whole": self.state}
+        recipes: dict[str, dict] = {"pruned": {"kept": c.kept, "passes": c.passes}, "small": {"passes": c.passes}}
+        for what, how in recipes.items():
             if any(TECHNIQUES[name].network == what for name in self.techniques):
-                made = _trained(what, self.artifact(c), self.state, images, labels, **how)
+                made = making.trained(what, self.artifact(c), self.state, images, labels, **how)
                 spent[what] = float(made.pop("seconds"))
                 found[what] = made
         return found, spent
@@ -272,7 +277,9 @@ class InferenceSpeed(Trainable):
         side = SMALL_RESOLUTION if TECHNIQUES[name].network == "small" else c.resolution
         return Task(name, c.network, side, self.batches, c.threads, self.device, str(place))
 
-    def _answers(self, name: str, networks: Mapping[str, Arrays], shown: Arrays, paths: Mapping[int, Path]) -> dict[str, np.ndarray]:
+    def _answers(
+        self, name: str, networks: Mapping[str, Arrays], shown: Arrays, paths: Mapping[int, Path]
+    ) -> dict[str, np.ndarray]:
         """The process of a technique is ready then; its logits on all images that choose or report."""
         server = self.servers[name]
         task = server.task
@@ -283,8 +290,10 @@ class InferenceSpeed(Trainable):
             server.ask("answers", batch=max(self.batches))
             return {"logits": np.load(task.file("answers.npy")), "bytes": np.asarray(ready["bytes"])}
 
-        recipe = {**_recipe(task), "batch": max(self.batches), "threads": task.threads}
-        return once("inference-answers", recipe, {"images": shown["images"], **networks[TECHNIQUES[name].network]}, answered)
+        recipe = {**making.recipe_of(task), "batch": max(self.batches), "threads": task.threads}
+        return once(
+            "inference-answers", recipe, {"images": shown["images"], **networks[TECHNIQUES[name].network]}, answered
+        )
 
     def state_dict(self) -> dict:
         return {"round": self.round, "seconds": self.seconds, "turns": self.turns, "failures": self.failures}
@@ -342,86 +351,6 @@ def _busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-# What is made once, and kept by content
-
-
-def _recipe(task: Task) -> dict[str, Any]:
-    """All that a technique's files depend on beside the network: versions, the processor that they are compiled for."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    about = TECHNIQUES[task.technique]
-    mine = {name: v for name, v in versions.items() if name == "torch" or name.replace("-", "_") in about.needs}
-    how = {name: getattr(about, name) for name in ("runtime", "network", "channels_last", "fused", "precision")}
-    return {
-        "recipe": 1, **how, "name": task.network, "resolution": task.resolution, "device": task.device, "versions": mine,
-        "processor": _processor() if about.compiles or about.gpu else "",
-    }  # fmt: skip
-
-
-def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    with open("/proc/cpuinfo") if Path("/proc/cpuinfo").exists() else tempfile.TemporaryFile("w+") as lines:  # noqa: SIM115, PTH123
-        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _made(task: Task, state: Arrays, calibration: np.ndarray) -> float:
-    """Leaves the technique's files in the task's folder; the seconds that it took to make them and those that they are made from, when they
-    were made."""
-    about = TECHNIQUES[task.technique]
-    if not about.made and about.runtime != "compile":
-        return 0.0
-    before = _made(replace(task, technique=about.made_from), state, calibration) if about.made_from else 0.0
-    recipe = _recipe(task)
-    if about.compiles:  # for so many threads
-        recipe |= {"threads": task.threads}
-    if about.runtime in ("compile", "tensorrt"):
-        recipe |= {"batches": task.batch_sizes}
-
-    def work() -> dict[str, np.ndarray]:
-        np.save(task.file("calibration.npy"), calibration)
-        server = Server(task if about.compiles else replace(task, threads=cores()))
-        try:  # what torch.compile makes lies in inductor's own cache
-            done = server.ask("compile" if about.runtime == "compile" else "make")
-        finally:
-            server.close()
-            task.file("calibration.npy").unlink()
-        files = {name: np.fromfile(task.file(name), np.uint8) for name in done["files"]}
-        return {"seconds": np.asarray(done["seconds"]), **files}
-
-    made = once("inference-files", recipe, {**state, "calibration": calibration}, work)
-    for name, content in made.items():
-        if name != "seconds":
-            content.tofile(task.file(name))
-    return before + float(made["seconds"])
-
-
-def _trained(what: str, source: Source, state: Arrays, images: np.ndarray, labels: np.ndarray, **how: Any) -> dict[str, np.ndarray]:
-    """A network that `networks` trains, and the seconds of that. state: of the network that it starts from, or nothing."""
-    recipe = {"recipe": 1, "what": what, "network": source.network, "resolution": source.resolution, **how}
-
-    def work() -> dict[str, np.ndarray]:
-        place = Path(tempfile.mkdtemp(prefix="stillroom-"))
-        try:
-            np.savez(place / "images.npz", images=images, labels=labels)
-            np.savez(place / "state.npz", **state)
-            server = Server(Task(BASELINE, source.network, source.resolution, (1,), cores(), "cpu", str(place)))
-            try:
-                seconds = server.ask("train", network=what, how=how)["seconds"]
-            finally:
-                server.close()
-            with np.load(place / "made.npz") as made:
-                return {**made, "seconds": np.asarray(seconds)}
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-
-    return once("inference-network", recipe, {"images": images, "labels": labels, **state}, work)
-
-
 # Images
 
 
@@ -441,4 +370,3 @@ def _shown(datasets: Mapping[str, Arrays], c: Config) -> dict[str, np.ndarray]:
         "images": torch.cat([sets.images[val], sets.test_images[test]]).numpy(),
         "labels": torch.cat([sets.labels[val], sets.test_labels[test]]).numpy(), "val": np.asarray(len(val)),
     }  # fmt: skip
-

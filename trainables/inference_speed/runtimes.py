@@ -62,12 +62,18 @@ def make(t: Task) -> list[str]:
         return _quantise_onnx(t)
     if about.runtime == "openvino" and about.made_from:
         return _quantise_openvino(t) if about.precision == "int8" else ["model.xml", "model.bin"]
-    makers = {"aot": _make_aot, "fx": _make_fx, "onnx": _make_onnx, "tensorrt": _make_tensorrt, "openvino": _make_openvino}
+    makers = {
+        "aot": _make_aot,
+        "fx": _make_fx,
+        "onnx": _make_onnx,
+        "tensorrt": _make_tensorrt,
+        "openvino": _make_openvino,
+    }
     return makers[about.runtime](t) if about.runtime in makers else ["model.onnx"]
 
 
 def load(t: Task, profiled: str = "") -> Runner:
-    """A runner ready for its first call. profiled: where a runtime that profiles itself leaves what it found; see `operators`."""
+    """A runner ready for its first call. profiled: where a runtime that profiles itself leaves what it found; see `profiling`."""
     makers: dict[str, Callable[..., Runner]] = {
         "torch": _eager, "dynamic": _dynamic, "jit": _jit, "compile": _compiled, "aot": _aot, "fx": _fx,
         "onnx": _onnx, "onnx_cuda": _onnx, "openvino": _openvino, "tensorrt": _tensorrt,
@@ -86,13 +92,15 @@ def _network(t: Task, settle: bool = False) -> Any:
     from trainables.inference_speed import networks
 
     with np.load(t.file("state.npz")) as state:
-        model = networks.rebuilt(networks.SMALL if t.about.network == "small" else t.network, state)
+        model: Any = networks.rebuilt(networks.SMALL if t.about.network == "small" else t.network, state)
     about = t.about
     if about.fused or settle:
         model = networks.settled(model, t.resolution)
     if about.fused:
         model = networks.fused(model)
-    return model.requires_grad_(False).to(memory_format=torch.channels_last if about.channels_last else torch.contiguous_format)
+    return model.requires_grad_(False).to(
+        memory_format=torch.channels_last if about.channels_last else torch.contiguous_format
+    )
 
 
 def _runner(t: Task, model: Callable[[Any], Any], dtype: str = "float32") -> Runner:
@@ -181,7 +189,9 @@ def _quantised(t: Task, calibrate: bool) -> Any:
 def _make_fx(t: Task) -> list[str]:
     import torch
 
-    torch.jit.save(torch.jit.trace(_quantised(t, True), torch.zeros(1, 3, t.resolution, t.resolution)), str(t.file("model.ts")))
+    torch.jit.save(
+        torch.jit.trace(_quantised(t, True), torch.zeros(1, 3, t.resolution, t.resolution)), str(t.file("model.ts"))
+    )
     return ["model.ts"]
 
 
@@ -215,7 +225,9 @@ def _quantise_onnx(t: Task) -> list[str]:
     if t.about.precision == "dynamic":
         q.quantize_dynamic(str(before), str(path))
         return ["model.onnx"]
-    batches = np.split(images := np.load(t.file("calibration.npy")), range(QUANTISED_BATCH, len(images), QUANTISED_BATCH))
+    batches = np.split(
+        images := np.load(t.file("calibration.npy")), range(QUANTISED_BATCH, len(images), QUANTISED_BATCH)
+    )
 
     class Reader(q.CalibrationDataReader):
         def __init__(self) -> None:
@@ -344,73 +356,16 @@ def _openvino(t: Task, profiled: str) -> Runner:
     return run
 
 
-# What a call is made of
-
-
-def operators(t: Task, run: Runner, images: np.ndarray, calls: int = 3) -> tuple[list[dict], bytes]:
-    """The operators of a call: name, calls and ms of each, in ms of one call; and a trace that Perfetto opens, as gzip, empty where the
-    runtime leaves none."""
-    runtime = t.about.runtime
-    if runtime == "openvino":
-        return _openvino_operators(load(t, "profiled"), images, calls), b""
-    if runtime in ("onnx", "onnx_cuda"):
-        return _onnx_operators(t, images, calls)
-    if runtime == "tensorrt":
-        return [], b""
-    return _torch_operators(t, run, images, calls)
-
-
-def _torch_operators(t: Task, run: Runner, images: np.ndarray, calls: int) -> tuple[list[dict], bytes]:
-    from torch.profiler import ProfilerActivity, profile
-
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (t.device == "cuda")
-    with profile(activities=activities) as profiler:
-        for _ in range(calls):
-            run(images)
-    path = t.file("trace.json.gz")
-    profiler.export_chrome_trace(str(path))
-    on_gpu = t.device == "cuda"
-    lines = [
-        {
-            "operator": event.key, "calls": event.count / calls,
-            "ms": (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3 / calls,
-        }
-        for event in profiler.key_averages()
-    ]  # fmt: skip
-    return [line for line in lines if line["ms"] > 0], path.read_bytes()
-
-
-def _onnx_operators(t: Task, images: np.ndarray, calls: int) -> tuple[list[dict], bytes]:
-    import gzip
-
-    run = load(t, str(t.file("profile")))
-    for _ in range(calls):
-        run(images)
-    text = Path(run.close()).read_bytes()  # type: ignore[attr-defined]
-    found: dict[str, list[float]] = {}
-    for event in json.loads(text):
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            found.setdefault(event["args"]["op_name"], []).append(event["dur"] / 1e3)
-    lines = [{"operator": name, "calls": len(ms) / calls, "ms": sum(ms) / calls} for name, ms in found.items()]
-    return lines, gzip.compress(text)
-
-
-def _openvino_operators(run: Runner, images: np.ndarray, calls: int) -> list[dict]:
-    found: dict[str, list[float]] = {}
-    for _ in range(calls):
-        run(images)
-        for node in run.request.get_profiling_info():  # type: ignore[attr-defined]
-            if node.real_time.total_seconds() > 0:
-                found.setdefault(node.node_type, []).append(1e3 * node.real_time.total_seconds())
-    return [{"operator": name, "calls": len(ms) / calls, "ms": sum(ms) / calls} for name, ms in found.items()]
-
-
 # What a file weighs
 
 
 def size(t: Task) -> int:
     """Bytes of what has to be kept to answer: the technique's files, or the weights as it holds them."""
-    made = [p for name in ("model.onnx", "model.xml", "model.bin", "model.pt2", "model.ts", "model.plan") if (p := t.file(name)).exists()]
+    made = [
+        p
+        for name in ("model.onnx", "model.xml", "model.bin", "model.pt2", "model.ts", "model.plan")
+        if (p := t.file(name)).exists()
+    ]
     if t.about.runtime == "tensorrt":
         made = [t.file("model.plan")]
     if made:

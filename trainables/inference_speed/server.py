@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from trainables.core.cache import cache_root
-from trainables.inference_speed import runtimes
+from trainables.inference_speed import profiling, runtimes
 from trainables.inference_speed.runtimes import Task
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +40,12 @@ class Failed(RuntimeError):
 class Server:
     """Starts a process of a task and asks it. log: what its libraries print."""
 
-    def __init__(self, task: Task, environment: Mapping[str, str] = {}) -> None:
+    def __init__(self, task: Task) -> None:
         self.task, self.log = task, task.file(f"log-{time.monotonic_ns()}.txt")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "trainables.inference_speed.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                env=_environment(task) | environment, cwd=task.folder,
+                env=_environment(task), cwd=task.folder,
             )  # fmt: skip
         self._send({"task": task.text()})
 
@@ -95,7 +95,9 @@ class Server:
 
 def _environment(task: Task) -> dict[str, str]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "OMP_", "KMP_", "GOMP_"))}
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "OMP_", "KMP_", "GOMP_"))
+    }
     return own | {
         "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(task.threads), "OMP_WAIT_POLICY": "PASSIVE",
         "TORCHINDUCTOR_CACHE_DIR": str(cache_root() / "inductor"), "STILLROOM_CACHE": str(cache_root()),
@@ -139,7 +141,9 @@ class Process:
         if network != "fine_tuned":
             with np.load(self.task.file("state.npz")) as arrays:
                 how["state"] = dict(arrays)
-        state = getattr(networks, network)(**how, network=self.task.network, resolution=self.task.resolution, images=images, labels=labels)
+        state = getattr(networks, network)(
+            **how, network=self.task.network, resolution=self.task.resolution, images=images, labels=labels
+        )
         np.savez(self.task.file("made.npz"), **state)
         return {"seconds": time.perf_counter() - start}
 
@@ -168,11 +172,16 @@ class Process:
             spent.append(self._timed(batches[len(spent) % BATCHES]))
         self.last[batch] = spent[-1]
         used = time.process_time() - used
-        return {"ms": [1e3 * s for s in spent], "cpu_ms": 1e3 * used / len(spent), "cpu_seconds": used, "memory_mib": _peak()}
+        return {
+            "ms": [1e3 * s for s in spent],
+            "cpu_ms": 1e3 * used / len(spent),
+            "cpu_seconds": used,
+            "memory_mib": _peak(),
+        }
 
     def profile(self, batch: int) -> dict[str, Any]:
         """The operators of a call, the slowest first, and the file of its trace, if there is one."""
-        lines, trace = runtimes.operators(self.task, self.run, self._batch(0, batch))
+        lines, trace = profiling.operators(self.task, self.run, self._batch(0, batch))
         path = self.task.file(f"trace-{batch}.gz")
         path.write_bytes(trace)
         return {"operators": sorted(lines, key=lambda line: -line["ms"]), "trace": str(path) if trace else ""}
