@@ -1,4 +1,4 @@
-"""A process of one technique: `python -m trainables.inference_speed.server`. It is kept alive, and answers when it is its turn.
+"""A process of one technique: `python -m trainables.inference_speed.server PARENT`, PARENT the id of the one that starts it. It is kept alive, and answers when it is its turn.
 
 It is told what to do by lines of JSON on its standard input and answers each by a line on its standard output. `Server` is the other
 end. Threads wait without spinning: where other work shares the machine, those that spin keep their own partners from running (20
@@ -8,9 +8,11 @@ times slower, measured). What the technique's libraries print goes to a file, wh
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -44,7 +46,7 @@ class Server:
         self.task, self.log = task, task.file(f"log-{time.monotonic_ns()}.txt")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trainables.inference_speed.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                [sys.executable, "-m", "trainables.inference_speed.server", str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 env=_environment(task), cwd=task.folder,
             )  # fmt: skip
         self._send({"task": task.text()})
@@ -212,7 +214,17 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent ends, also in the middle of a training, where the system can."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        raise SystemExit
+
+
 def main() -> None:
+    _end_with(int(sys.argv[1]))
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     process: Process | None = None
