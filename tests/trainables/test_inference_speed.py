@@ -126,16 +126,6 @@ def test_a_technique_answers_as_pytorch_does(name, tmp_path, own):
     assert runtimes.size(t) > 1000
 
 
-def test_onnx_runtime_answers_as_a_network_of_the_study_does(tmp_path):
-    if lacking := absent("onnx"):
-        pytest.skip(f"needs {', '.join(lacking)}")
-    model = build("mobilenet_v3_small", 10, "random", 0)
-    t, x = task("onnx", tmp_path, model, network="mobilenet_v3_small"), images()
-    with runtimes.quiet(), torch.no_grad():
-        runtimes.make(t)
-        assert np.abs(runtimes.load(t)(x) - model(torch.from_numpy(x)).numpy()).max() < 1e-4
-
-
 # The networks
 
 
@@ -352,9 +342,11 @@ def test_more_threads_than_cores_are_refused():
         check([config(threads=4096)], gpu=False)
 
 
-def test_on_a_gpu_techniques_of_cpus_are_refused():
+def test_techniques_of_cpus_are_refused_on_a_gpu_and_those_of_gpus_without():
     with pytest.raises(ValueError, match="onnx is a technique of CPUs"):
         InferenceSpeed([config(technique="onnx")], {}, {}, "cuda")
+    with pytest.raises(ValueError, match="tensorrt is a technique of GPUs: give --num-gpus 1"):
+        InferenceSpeed([config(technique="tensorrt")], {}, {}, "cpu")
 
 
 @pytest.mark.parametrize("values, words", [({"kept": 0.0}, r"kept must be in \(0, 1\]"), ({"technique": "magic"}, "technique must be one of eager"), ({"threads": 0}, "threads must be above 0")])  # fmt: skip

@@ -71,7 +71,7 @@ class InferenceSpeed(Trainable):
             "devices. Each technique is a process that is kept alive; in a round each has one turn, in an order drawn anew: a call to warm up, then calls "
             f"for {TURN:g} s or one. latency_ms, p95_ms: median and 95th percentile of all calls; cpu_ms: processor time of a call; speedup: "
             "eager's median in a round over the technique's, median over rounds; memory_mib: the most resident memory of the process during its turns, "
-            "libraries included; busy_share: what other work took of the machine's cores meanwhile. Threads wait without spinning."
+            "libraries included, a GPU's not; busy_share: what other work took of the machine's cores meanwhile. Threads wait without spinning."
         ),
         "making": (
             f"int8 ranges are found on {CALIBRATION} training images. make_seconds: of compiling, exporting, calibrating, pruning and distilling, once, on all "
@@ -135,6 +135,8 @@ class InferenceSpeed(Trainable):
         self.common, self.datasets = configs[0], datasets
         if device == "cuda" and (wrong := [c.technique for c in configs if needs_cpu(c.technique)]):
             raise ValueError(f"{wrong[0]} is a technique of CPUs: leave out --num-gpus, or it with --technique")
+        if device == "cpu" and (wrong := [c.technique for c in configs if TECHNIQUES[c.technique].gpu]):
+            raise ValueError(f"{wrong[0]} is a technique of GPUs: give --num-gpus 1")
         self.techniques = list(dict.fromkeys([BASELINE, *(c.technique for c in configs)]))
         self.batches = tuple(sorted({c.batch_size for c in configs}))
         self.round, self.seconds = 0, 0.0
