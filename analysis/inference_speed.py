@@ -175,7 +175,8 @@ for setting in kept:
 
 # %%
 REASONS = {
-    "fp16": "this kind of processor computes fp16 by converting every product's factors, or one by one",
+    "fp16": "without instructions for it the processor converts every factor, or computes one by one",
+    "bf16": "without instructions for it (AVX-512 BF16, AMX) every factor is converted",
     "dynamic_int8": "only linear layers are quantised, and a network of convolutions has one small one",
     "fx_int8": "its depthwise convolutions have no fast int8 kernel here, and one range for all channels of an activation loses small ones",
     "onnx_dynamic_int8": "every convolution measures the range of its input at each call, and its integer kernel is slow",
@@ -248,7 +249,7 @@ if len(exact):
 made = run.table("models").iloc[0]
 details.append(
     f"The network: {made['network']} at {made['resolution']} pixels, {made['parameters']:,} parameters, from {made['weights']}; "
-    f"fine-tuning took {made['seconds']:.0f} s once."
+    f"fine-tuning took {made['seconds']:.0f} s once. The processor: {made['processor']}, {made['vectors']}."
 )
 busy = run.students["busy_share"].median()
 details.append(f"Other work took {100 * busy:.0f} % of the machine's cores while this was timed (median)" + ("." if busy < 0.1 else ": a busy machine. Ratios between techniques are better founded than milliseconds, and the processor's ms than the clock's."))  # fmt: skip

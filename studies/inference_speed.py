@@ -17,7 +17,7 @@ from trainables.inference_speed import TECHNIQUES
 
 CPU = tuple(name for name, technique in TECHNIQUES.items() if not technique.gpu)
 FEW = (
-    *("eager", "channels_last", "fused", "bf16", "pruned", "small"),
+    *("eager", "channels_last", "fused", "pruned", "small"),
     *("onnx", "onnx_int8", "openvino", "openvino_default", "openvino_int8", "pruned_onnx", "pruned_onnx_int8"),
 )
 
@@ -47,13 +47,13 @@ STUDY = Study(
             ),
         ),
         "resolution": grid(64, limit=at_least(32), help="Side of the images as the network sees them, in pixels."),
-        "train_size": grid(8000, limit=above(0), help="Images that fine-tune, prune, distil and calibrate."),
-        "val_size": grid(500, limit=above(0), help="Images to choose by."),
-        "test_size": grid(1000, limit=above(0), help="Images to report; 10000 are all."),
+        "train_size": grid(6000, limit=above(0), help="Images that fine-tune, prune, distil and calibrate."),
+        "val_size": grid(400, limit=above(0), help="Images to choose by."),
+        "test_size": grid(800, limit=above(0), help="Images to report; 10000 are all."),
         "passes": grid(2, limit=above(0), help="Over the training images, of each training."),
         "kept": grid(0.5, limit=between(0, 1, "(]"), help="Share of the channels that pruning leaves."),
         "threads": grid(1, limit=above(0), help="Of each technique's process."),
-        "rounds": grid(5, limit=above(0), help="In each of which every technique has a turn."),
+        "rounds": grid(4, limit=above(0), help="In each of which every technique has a turn."),
     },
     students={
         "technique": grid(*CPU, limit=one_of(*TECHNIQUES), help="How the network answers."),

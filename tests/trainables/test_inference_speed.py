@@ -102,7 +102,14 @@ def task(name, folder, model, **other):
 # The answers
 
 
-@pytest.mark.parametrize("name", [name for name, t in TECHNIQUES.items() if not t.gpu and t.network == "whole"])
+OF_A_CPU = [
+    pytest.param(name, marks=[pytest.mark.faults] if t.compiles else [])  # a compiler takes its time
+    for name, t in TECHNIQUES.items()
+    if not t.gpu and t.network == "whole"
+]
+
+
+@pytest.mark.parametrize("name", OF_A_CPU)
 def test_a_technique_answers_as_pytorch_does(name, tmp_path, own):
     if lacking := absent(name):
         pytest.skip(f"{name} needs {', '.join(lacking)}")

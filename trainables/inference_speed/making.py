@@ -51,11 +51,11 @@ def recipe_of(task: Task) -> dict[str, Any]:
     how = {name: getattr(about, name) for name in ("runtime", "network", "channels_last", "fused", "precision")}
     return {
         "recipe": 1, **how, "name": task.network, "resolution": task.resolution, "device": task.device, "versions": mine,
-        "processor": _processor() if about.compiles or about.gpu else "",
+        "processor": processor(),  # int8 and bf16 are rounded otherwise on another
     }  # fmt: skip
 
 
-def _processor() -> str:
+def processor() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     known = Path("/proc/cpuinfo")

@@ -43,7 +43,7 @@ def fine_tuned(
     """
     model = build(network, classes, weights, substream(0, HEAD), images)
     if weights != "random":
-        _head(model, features(model, images, resolution, "bf16"), labels)
+        _head(model, features(model, images, resolution, "fp32"), labels)
     _trained(model, resolution, passes, images, lambda z, index: cross_entropy(z, labels[index]), weights == "random")
     return state_of(model)
 

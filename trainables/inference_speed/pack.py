@@ -110,7 +110,8 @@ class InferenceSpeed(Trainable):
     def prepare(
         cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
-        """The state of the network by the names of its parameters and buffers, and its row for `models`: parameters, seconds."""
+        """The state of the network by the names of its parameters and buffers, and its row for `models`: parameters, seconds, the
+        processor and the vector instructions that PyTorch uses."""
         a = artifact
         if a.weights.startswith("run:"):
             model = build(a.network, CLASSES, a.weights, 0)
@@ -123,7 +124,8 @@ class InferenceSpeed(Trainable):
             )
         seconds = float(made.pop("seconds", 0.0))
         model = build(a.network, CLASSES, "random", 0)
-        row = {**asdict(a), "parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
+        machine = {"processor": making.processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
+        row = {**asdict(a), **machine, "parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
         return made, row
 
     @staticmethod
@@ -212,7 +214,10 @@ class InferenceSpeed(Trainable):
         return row | self.about[c.technique] | {"tables": tables}
 
     def _profile(self, c: Config) -> dict[str, list[dict]]:
-        found = self.servers[c.technique].ask("profile", batch=c.batch_size)
+        try:
+            found = self.servers[c.technique].ask("profile", batch=c.batch_size)
+        except Failed:  # its times stand all the same
+            return {}
         lines, rest = found["operators"][:OPERATORS], found["operators"][OPERATORS:]
         if rest:
             lines.append(
@@ -238,6 +243,8 @@ class InferenceSpeed(Trainable):
         calibration = resized(torch.from_numpy(images[:CALIBRATION]), c.resolution).contiguous().numpy()
         seconds: dict[str, float] = {}
         for name in self.techniques:
+            if name in self.failures:
+                continue
             about = TECHNIQUES[name]
             try:
                 place = Path(folder.name, name)
@@ -246,7 +253,7 @@ class InferenceSpeed(Trainable):
                 task = self._task(name, place)
                 seconds[name] = spent[about.network] + making.files(task, networks[about.network], calibration)
                 self.servers[name] = Server(task)
-            except (Failed, KeyError) as error:
+            except Failed as error:
                 self.failures[name] = str(error)
         with ThreadPoolExecutor(cores()) as several:  # nothing of this is timed
             found = {name: several.submit(self._answers, name, networks, shown, paths) for name in self.servers}
@@ -256,6 +263,7 @@ class InferenceSpeed(Trainable):
                 answers[name] = future.result()
             except Failed as error:
                 self.failures[name] = str(error)
+                self.servers.pop(name).close()
         if BASELINE not in answers:
             raise RuntimeError(f"the baseline {BASELINE} failed: {self.failures[BASELINE]}")
         for name, own in answers.items():
@@ -268,10 +276,14 @@ class InferenceSpeed(Trainable):
         found: dict[str, Arrays] = {"whole": self.state}
         recipes: dict[str, dict] = {"pruned": {"kept": c.kept, "passes": c.passes}, "small": {"passes": c.passes}}
         for what, how in recipes.items():
-            if any(TECHNIQUES[name].network == what for name in self.techniques):
-                made = making.trained(what, self.artifact(c), self.state, images, labels, **how)
-                spent[what] = float(made.pop("seconds"))
-                found[what] = made
+            names = [name for name in self.techniques if TECHNIQUES[name].network == what]
+            try:
+                if names:
+                    made = making.trained(what, self.artifact(c), self.state, images, labels, **how)
+                    spent[what] = float(made.pop("seconds"))
+                    found[what] = made
+            except Failed as error:
+                self.failures |= dict.fromkeys(names, str(error))
         return found, spent
 
     def _task(self, name: str, place: Path) -> Task:
@@ -292,10 +304,8 @@ class InferenceSpeed(Trainable):
             server.ask("answers", batch=max(self.batches))
             return {"logits": np.load(task.file("answers.npy")), "bytes": np.asarray(ready["bytes"])}
 
-        recipe = {**making.recipe_of(task), "batch": max(self.batches), "threads": task.threads}
-        return once(
-            "inference-answers", recipe, {"images": shown["images"], **networks[TECHNIQUES[name].network]}, answered
-        )
+        asked = {"images": shown["images"], **networks[TECHNIQUES[name].network]}
+        return once("inference-answers", making.recipe_of(task), asked, answered)
 
     def state_dict(self) -> dict:
         return {"round": self.round, "seconds": self.seconds, "turns": self.turns, "failures": self.failures}
