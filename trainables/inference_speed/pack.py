@@ -242,6 +242,7 @@ class InferenceSpeed(Trainable):
             np.save(paths[side], resized(torch.from_numpy(shown["images"]), side).contiguous().numpy())
         calibration = resized(torch.from_numpy(images[:CALIBRATION]), c.resolution).contiguous().numpy()
         seconds: dict[str, float] = {}
+        tasks: dict[str, Task] = {}
         for name in self.techniques:
             if name in self.failures:
                 continue
@@ -252,9 +253,11 @@ class InferenceSpeed(Trainable):
                 np.savez(place / "state.npz", **dict(networks[about.network]))  # type: ignore[arg-type]
                 task = self._task(name, place)
                 seconds[name] = spent[about.network] + making.files(task, networks[about.network], calibration)
-                self.servers[name] = Server(task)
+                tasks[name] = task
             except Failed as error:
                 self.failures[name] = str(error)
+        for name, task in tasks.items():  # now that nothing is made any more, which is timed
+            self.servers[name] = Server(task)
         with ThreadPoolExecutor(cores()) as several:  # nothing of this is timed
             found = {name: several.submit(self._answers, name, networks, shown, paths) for name in self.servers}
         answers: dict[str, dict[str, np.ndarray]] = {}
