@@ -66,7 +66,7 @@ STUDY = Study(
             core_seconds=1.0,
             prepare_seconds=10.0,
             axes={
-                "network": ("resnet18",),
+                "network": ("mobilenet_v3_small",),
                 "weights": ("random",),
                 "resolution": (32,),
                 "train_size": (128,),
@@ -77,7 +77,7 @@ STUDY = Study(
                 "rounds": (2,),
                 "technique": ("eager", "channels_last", "fused", "jit"),
                 "batch_size": (1, 4),
-                "seed": (0, 1),
+                "seed": (0,),
             },
         ),
         "course": Preset(
