@@ -249,7 +249,7 @@ if len(exact):
 made = run.table("models").iloc[0]
 details.append(
     f"The network: {made['network']} at {made['resolution']} pixels, {made['parameters']:,} parameters, from {made['weights']}; "
-    f"fine-tuning took {made['seconds']:.0f} s once. The processor: {made['processor']}, {made['vectors']}."
+    f"fine-tuning took {made['seconds']:.0f} s once. The processor: {made['processor']}."
 )
 busy = run.students["busy_share"].median()
 details.append(f"Other work took {100 * busy:.0f} % of the machine's cores while this was timed (median)" + ("." if busy < 0.1 else ": a busy machine. Ratios between techniques are better founded than milliseconds, and the processor's ms than the clock's."))  # fmt: skip

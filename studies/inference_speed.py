@@ -51,7 +51,7 @@ STUDY = Study(
         "val_size": grid(400, limit=above(0), help="Images to choose by."),
         "test_size": grid(800, limit=above(0), help="Images to report; 10000 are all."),
         "passes": grid(2, limit=above(0), help="Over the training images, of each training."),
-        "kept": grid(0.5, limit=between(0, 1, "(]"), help="Share of the channels that pruning leaves."),
+        "kept": grid(0.7, limit=between(0, 1, "(]"), help="Share of the channels that pruning leaves."),
         "threads": grid(1, limit=above(0), help="Of each technique's process."),
         "rounds": grid(4, limit=above(0), help="In each of which every technique has a turn."),
     },

@@ -21,7 +21,7 @@ STUDENTS = {
     "cifar10_transfer": "e63bfc1d0f55a43a",
     "finetuning": "64dc7401b021b5fd",
     "forgetting": "8ede016f58b83f3d",
-    "inference_speed": "eb61a8608b7d4078",
+    "inference_speed": "825a734251180135",
     "kd_gradients": "d60048e841c4aaa3",
     "metric_imbalance": "f4f259026119f6cd",
     "missing_digit": "78aab2a8651d1424",

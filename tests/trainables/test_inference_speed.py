@@ -133,6 +133,21 @@ def test_a_technique_answers_as_pytorch_does(name, tmp_path, own):
     assert runtimes.size(t) > 1000
 
 
+@pytest.mark.parametrize("dots, most", [(False, 64), (True, 128)])
+def test_where_sums_of_products_may_overflow_weights_have_seven_bits(dots, most, tmp_path, own, monkeypatch):
+    if lacking := absent("onnx_int8"):
+        pytest.skip(f"needs {', '.join(lacking)}")
+    import onnx
+
+    monkeypatch.setattr(runtimes, "dot_products", lambda: dots)
+    with runtimes.quiet():
+        runtimes.make(task("onnx", tmp_path, own))
+        runtimes.make(task("onnx_int8", tmp_path, own))
+    held = [onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "model.onnx").graph.initializer]
+    largest = max(int(np.abs(a.astype(int)).max()) for a in held if a.dtype == np.int8)
+    assert most / 2 < largest <= most
+
+
 # The networks
 
 

@@ -19,7 +19,7 @@ import torch
 
 from trainables.core.teachers import once
 from trainables.inference_speed import TECHNIQUES, cores
-from trainables.inference_speed.runtimes import Task
+from trainables.inference_speed.runtimes import Task, dot_products
 from trainables.inference_speed.server import Server
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "torch-pruning", "tensorrt")
@@ -56,12 +56,14 @@ def recipe_of(task: Task) -> dict[str, Any]:
 
 
 def processor() -> str:
+    """The GPU, or the processor and the vector instructions that PyTorch finds: of one name there are many."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     known = Path("/proc/cpuinfo")
     lines = known.read_text().splitlines() if known.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    vectors = f"{torch.backends.cpu.get_cpu_capability()}{', VNNI' if dot_products() else ''}"
+    return f"{next(names, platform.machine())}, {vectors}"
 
 
 def files(task: Task, state: Arrays, calibration: np.ndarray) -> float:

@@ -24,6 +24,7 @@ BATCH, LR, WEIGHT_DECAY, SHIFT = 64, 1e-3, 0.05, 16  # of fine-tuning; moved by 
 HEAD_STEPS, HEAD_BATCH, HEAD_LR = 400, 256, 3e-3  # of the new head on frozen features
 SMALL, SMALL_RESOLUTION, SMALL_PASSES, SMALL_LR = "airbench_small", 32, 5, 0.25  # passes: times those of fine-tuning
 TEMPERATURE, KD_WEIGHT = 4.0, 0.9  # of all distillation
+PRUNED_PASSES = 2  # times those of fine-tuning
 ROUND_TO = 8  # channels that pruning leaves are a multiple of this: vector instructions take so many
 
 Arrays = Mapping[str, np.ndarray]
@@ -57,7 +58,7 @@ def pruned(
     answers = answered(model, images, resolution)
     _cut(model, kept, resolution)
     loss = _taught(answers, labels)
-    _trained(model, resolution, passes, images, loss, True)
+    _trained(model, resolution, PRUNED_PASSES * passes, images, loss, True)
     return state_of(model)
 
 

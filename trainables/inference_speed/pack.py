@@ -31,6 +31,7 @@ from trainables.inference_speed.networks import (
     HEAD_STEPS,
     KD_WEIGHT,
     LR,
+    PRUNED_PASSES,
     SMALL,
     SMALL_PASSES,
     SMALL_RESOLUTION,
@@ -63,7 +64,7 @@ class InferenceSpeed(Trainable):
         "optimiser": (
             f"The head first, on frozen features ({HEAD_STEPS} steps), then all layers: {ADAMW}, peak rate {LR:g}, weight decay "
             f"{WEIGHT_DECAY:g}, batches of {BATCH}, one cycle, images mirrored and moved; batch normalisation keeps its statistics. Pruning: the same "
-            "after the channels with the smallest norms are cut (DepGraph), statistics of the batch. "
+            f"after the channels with the smallest norms are cut (DepGraph), statistics of the batch, {PRUNED_PASSES} times the passes. "
             f"small: {SMALL} at {SMALL_RESOLUTION} pixels, SGD with Nesterov momentum, {SMALL_PASSES} times the passes."
         ),
         "timing": (
@@ -111,7 +112,7 @@ class InferenceSpeed(Trainable):
         cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
         """The state of the network by the names of its parameters and buffers, and its row for `models`: parameters, seconds, the
-        processor and the vector instructions that PyTorch uses."""
+        processor."""
         a = artifact
         if a.weights.startswith("run:"):
             model = build(a.network, CLASSES, a.weights, 0)
@@ -124,8 +125,12 @@ class InferenceSpeed(Trainable):
             )
         seconds = float(made.pop("seconds", 0.0))
         model = build(a.network, CLASSES, "random", 0)
-        machine = {"processor": making.processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
-        row = {**asdict(a), **machine, "parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
+        row = {
+            **asdict(a),
+            "processor": making.processor(),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "seconds": seconds,
+        }
         return made, row
 
     @staticmethod

@@ -26,6 +26,14 @@ CALIBRATION = 256  # images that int8 ranges are found on
 QUANTISED_BATCH = 16
 
 
+def dot_products() -> bool:
+    """Whether the processor sums products of 8 bits in 32 (VNNI). Without it an x86 sums two of them in 16 bits, where they may overflow
+    unless one factor has 7 bits. True of other processors."""
+    known = Path("/proc/cpuinfo")
+    flags = known.read_text() if known.exists() else ""
+    return "vnni" in flags or "avx" not in flags
+
+
 @dataclass(frozen=True)
 class Task:
     """What a process is for. network: its name; the state lies in folder/state.npz, images to calibrate on in
@@ -238,7 +246,7 @@ def _quantise_onnx(t: Task) -> list[str]:
 
     q.quantize_static(  # activations without a sign: with one they are two to three times slower on x86
         str(before), str(path), Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True,
-        activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
+        activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8, reduce_range=not dot_products(),
     )  # fmt: skip
     return ["model.onnx"]
 
@@ -331,7 +339,11 @@ def _quantise_openvino(t: Task) -> list[str]:
     # sums and linear bottlenecks are of both signs: activations without a zero point of their own lose three times as much
     preset = nncf.QuantizationPreset.MIXED
     model = ov.Core().read_model(str(t.file("model.xml")))
-    model = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), preset=preset)
+    narrow = nncf.OverflowFix.FIRST_LAYER if dot_products() else nncf.OverflowFix.ENABLE
+    how = nncf.AdvancedQuantizationParameters(overflow_fix=narrow)
+    model = nncf.quantize(
+        model, nncf.Dataset(batches), subset_size=len(batches), preset=preset, advanced_parameters=how
+    )
     ov.save_model(model, str(t.file("int8.xml")), compress_to_fp16=False)  # the first is read while it is in use
     for end in ("xml", "bin"):
         t.file(f"int8.{end}").replace(t.file(f"model.{end}"))
