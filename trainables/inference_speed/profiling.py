@@ -11,7 +11,7 @@ import numpy as np
 from trainables.inference_speed.runtimes import Runner, Task, load
 
 
-def operators(t: Task, run: Runner, images: np.ndarray, calls: int = 3) -> tuple[list[dict], bytes]:
+def operators(t: Task, run: Runner, images: np.ndarray, calls: int) -> tuple[list[dict], bytes]:
     """The operators of a call: name, calls and ms of each, in ms of one call; and a trace that Perfetto opens, as gzip, empty where the
     runtime leaves none."""
     runtime = t.about.runtime

@@ -32,6 +32,11 @@ PATIENCE = 900.0  # seconds that an answer is waited for; compiling takes minute
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2147483647", "MALLOC_TOP_PAD_": "67108864"}
 """glibc keeps freed memory for the next call instead of giving it back to the kernel: the technique `allocator`."""
 SLOW = 0.2  # seconds of a call from which on a turn needs no call before it to warm up
+LONG, CALLS, MOST_TRACED = (
+    0.8,
+    3,
+    2**20,
+)  # seconds of a call that is not profiled; calls of a profile; bytes of a trace that is kept
 BATCHES = 4  # different ones that a turn goes through
 
 
@@ -182,8 +187,13 @@ class Process:
         }
 
     def profile(self, batch: int) -> dict[str, Any]:
-        """The operators of a call, the slowest first, and the file of its trace, if there is one."""
-        lines, trace = profiling.operators(self.task, self.run, self._batch(0, batch))
+        """The operators of a call, the slowest first, and the file of its trace, if there is one; of a long call nothing: what is computed
+        one by one makes millions of events, which take minutes to sort."""
+        if self.last.get(batch, 0.0) > LONG:
+            return {"operators": [], "trace": ""}
+        calls = 1 if self.last.get(batch, 0.0) > SLOW else CALLS
+        lines, trace = profiling.operators(self.task, self.run, self._batch(0, batch), calls)
+        trace = trace if len(trace) <= MOST_TRACED else b""
         path = self.task.file(f"trace-{batch}.gz")
         path.write_bytes(trace)
         return {"operators": sorted(lines, key=lambda line: -line["ms"]), "trace": str(path) if trace else ""}
