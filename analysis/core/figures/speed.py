@@ -111,8 +111,7 @@ def ratios(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
         text = f"{v:.2g}" if v < 10 else f"{v:.0f}"
         ax.annotate(text, (outside, y), (shift, 0), textcoords="offset points", fontsize=8, va="center", ha=side)
     ax.axvline(1, color="0.2", linewidth=1)
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter("{x:g}")
+    logarithmic(ax, "x", base=2)
     ax.set_xlim(min(low.min(), 1) / 1.7, max(high.max(), 1) * 1.6)
     ax.set_yticks(at, list(table["name"]), fontsize=8.5)
     ax.set(ylim=(at.min() - 0.6, 0.6), xlabel="times as fast as eager")
