@@ -12,7 +12,6 @@ run: known .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
 ifeq ($(filter --dry-run --help -h --no-report,$(FLAGS)),)
 	@echo
-	@echo "Figures: results/$(STUDY)/<run>/figures, the report: report.html beside them, the rows: rows/*.parquet"
 	@echo "Next:    make run STUDY=$(STUDY) DATA=full  the whole data set, downloaded once"
 	@echo "         $(BIN)/python studies/$(STUDY).py --help"
 	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"

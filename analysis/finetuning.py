@@ -24,6 +24,7 @@ from analysis.core.choice import choose, choose_each
 from analysis.core.factorial import TIMES, effects, factorials, in_pairs, judged
 from analysis.core.figures.crossing import crossing
 from analysis.core.figures.schedules import frozen
+from analysis.core.settings import by_seed, select
 
 run = report.open("finetuning")
 METRIC = "test_accuracy"
@@ -83,6 +84,8 @@ def line_of(setting, combination, choice):
 
 
 for setting, each in chosen.items():
+    if len(each) < 2:
+        continue  # candidates for the architecture, below
     asked, rest = KINDS
     bars = [(name, choice.by_seed(), asked if name in ASKED else rest) for name, choice in each.items()]
     text = heading("Test accuracy, mean and 95 % interval", setting)
@@ -90,6 +93,41 @@ for setting, each in chosen.items():
 tried = " and ".join(f"{axis} of {', '.join(f'{v:g}' for v in sorted(run.axes[axis]))}" for axis in tuned)
 about = f"Chosen for each combination: {tried}" if tuned else "All share one peak learning rate, not tuned for each"
 run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[s].items()], about)
+
+# %% [markdown]
+# ## Which network
+# Candidates for the architecture: what each takes, and what it reaches on test with what validation chose for it. The preset
+# `architectures` compares them at equal labels and steps: heads on frozen features of pretrained networks, and an own network from random
+# weights, all of it trained. Multiplications are of one image. Its time is the least of five batches of 100 images, on one core
+# (or GPU) of the machine of the run, while others of its cores trained.
+
+# %%
+networks = run.table("networks")
+preferred = {s: choice for s in settings if (choice := choose(finals[s], ["combination"], margin=run.margin))}
+several = run.cells["network"].nunique() > 1
+candidates = pd.concat([c.students for c in preferred.values()]) if several and preferred else pd.DataFrame()
+
+
+def candidate(choice):
+    """A network, what it takes and what it reaches."""
+    one, known = choice.students.iloc[0], ("network", "weights", "resolution")
+    source = select(networks, {axis: one[axis] for axis in known})
+    takes = {
+        f"million {what}": f"{source[what].iloc[0] / 1e6:.2f}"
+        for what in ("parameters", "multiplications")
+        if what in source
+    }
+    if "image_ms" in choice.students:
+        takes["ms per image"] = tell.number(choice.by_seed("image_ms"), 2, least=0)
+    reached = {"trained": choice.best["combination"], "test accuracy": tell.percent(choice.by_seed())}
+    return {axis: one[axis] for axis in known} | takes | reached
+
+
+run.show([candidate(choice) for choice in preferred.values()])
+if several and len(candidates):
+    steps = [(str(name), by_seed(part, METRIC), "candidates") for name, part in candidates.groupby("network")]
+    ranked = "Test accuracy of the candidates, mean and 95 % interval"
+    blocks.ladder(run, steps, METRIC, ranked, {"candidates": BLUE}, descending=True, name="candidates")
 
 # %% [markdown]
 # ## What each thing does, and what they do together
@@ -184,6 +222,8 @@ def thaw(ax, panel):
 
 
 for s, final in finals.items():
+    if len(chosen[s]) < 2:
+        continue
     history = run.history[run.history["student"].isin(final["student"])]
     blocks.learning(
         run, history.assign(share=100 * history["step"] / history["steps"]), "share", "val_accuracy",
@@ -209,8 +249,8 @@ def answers(setting):
         each = tell.listing([f"{c} {gain}" for c, gain in tell.against(others, plain).items()])
         where = f"**{tell.capital(setting.title)}**: " * bool(setting.axes)
         yield f"{where}Plain fine-tuning reaches {tell.percent(plain)} on test. Against it, p by Holm over {len(others)}: {each}."
-    if best := choose(finals[setting], ["combination"], margin=run.margin):
-        yield tell.answer(setting.title, best, name=lambda cell: cell["combination"], most=7)
+    if setting in preferred and len(chosen[setting]) > 1:
+        yield tell.answer(setting.title, preferred[setting], name=lambda cell: cell["combination"], most=7)
 
 
 def conclusions(found, unusual):
@@ -242,4 +282,7 @@ size = (
     f"Test accuracy is that of {counts} test images, the same for all students: their own sampling "
     "error is common to all combinations and not in the intervals."
 )
+architecture = choose(candidates, ["network"], margin=run.margin) if several and len(candidates) else None
+if architecture:
+    concluded.insert(0, tell.answer("architecture", architecture, name=lambda cell: cell["network"]))
 run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], [*costs, size])

@@ -11,13 +11,16 @@
 #
 # All have the same labels, initial weights, number of steps and order of the labelled images, so differences are paired by seed.
 # The true labels of the other training images only judge the pseudo-labels. The threshold is chosen on held-out validation images.
+#
+# With the preset `transfer` the classifier is the solution of homework 1: a pretrained network, fine-tuned by a `recipe` of the study
+# finetuning (plain; augmentation; unfreezing and an adaptive rate; all). Then recipes stand where numbers of labels stand otherwise.
 
 # %%
 import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, calibration, report, statistics, tell
-from analysis.core.choice import choices, choose_each, chosen_by_each_seed, framed
+from analysis.core.choice import choices, choose, choose_each, chosen_by_each_seed, framed
 from analysis.core.figures.scales import logarithmic
 from analysis.core.settings import changed, each_against, each_further, select, stacked
 
@@ -27,22 +30,27 @@ COLORS = {
 }  # fmt: skip
 ALONE, TAUGHT = [*COLORS][:3], [*COLORS][3:]  # by labels alone; by their own answers
 METRIC, CELL = "test_error", ["method", "threshold"]
+PUBLISHED_AT = ("dataset", "labels", "method")
 VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
-WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "labels": "{:,} labels"}
+WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "labels": "{:,} labels", "recipe": "{}"}
 run = report.open("pseudo_labels", words={**WORDS, **VARIANTS})
+TINTS = {method: color for method, color in COLORS.items() if method in set(run.cells["method"])}
 
 # %%
 # figures at one threshold have the nearest to 0.95, and the methods without one, whatever a search has drawn for these
 thresholds = run.cells["threshold"].where(run.cells["method"].isin(TAUGHT))
 common = min(thresholds.dropna(), key=lambda threshold: abs(threshold - 0.95), default=0.95)
 ranked = run.cells.assign(threshold=thresholds.fillna(common), rank=run.cells["method"].map([*COLORS].index))
-by = ["labels", "rank", "threshold", "status"]  # of cells that are now one, that which is done comes first
+across = "recipe" if "recipe" in run.varied() else "labels"  # what cases of a setting differ in
+own_rate = across == "recipe" and run.cells.groupby("recipe")["lr"].nunique().max() == 1
+tied = ["lr"] if own_rate else []  # which then is no axis of its own
+by = [across, "rank", "threshold", "status"]  # of cells that are now one, that which is done comes first
 plan = ranked.sort_values(by, kind="stable").drop_duplicates([*run.axes])
 alike = [axis for axis in run.axes if axis not in CELL]  # the change against supervised, all else and the seed alike
 planned = plan.assign(change=changed(plan, {"method": "supervised"}, alike, METRIC))
-# a setting has figures of its own; in each of its cases, of one number of labels, validation chooses
-settings = run.settings(but=[*CELL, "labels"], first=["dataset", "network"], cells=planned)
-cases = run.settings(but=CELL, first=["dataset", "network", "labels"], cells=planned)
+# a setting has figures of its own; in each of its cases, of one number of labels or recipe, validation chooses
+settings = run.settings(but=[*CELL, across, *tied], first=["dataset", "network"], cells=planned)
+cases = run.settings(but=[*CELL, *tied], first=["dataset", "network", across], cells=planned)
 ends = {s: f"_{s.name}" * (len(settings) > 1) for s in settings}  # of the names of their files
 run.show_classes()
 
@@ -51,9 +59,19 @@ def named(cell):
     return f"{cell['method']}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else cell["method"]
 
 
+def draw_over(table, metric, heading, **how):
+    """Means over the numbers of labels, or beside each other for each recipe."""
+    how |= {"per": "method", "columns": [*settings[0].axes], "colors": TINTS, "limits": (0, None), "share": False}
+    if across == "labels":
+        blocks.learning(run, table, across, metric, heading, legend="", **how)
+    else:
+        kinds = pd.CategoricalDtype(run.axes[across])
+        blocks.intervals(run, table.astype({across: kinds}), across, metric, heading, **how | {"also": None})
+
+
 # %% [markdown]
-# ## Test errors over the number of labels
-# Each method at the threshold that validation chose for it at each number of labels. Diamonds: published, with other networks and
+# ## Test errors over the number of labels, or by recipe
+# Each method at the threshold that validation chose for it at each number of labels or recipe. Diamonds: published, with other networks and
 # far longer training; Lee's 3.46 % come after a denoising autoencoder saw all images. In the table changes are paired by seed and
 # not corrected. The validation images are more labels than a user with few of them has: its last column says what it would cost that
 # each seed chooses for itself by one image for five labels.
@@ -81,11 +99,8 @@ def publish(ax, panel):
     ax.set_ylim(0, None)
 
 
-blocks.learning(
-    run, pd.concat(choice.students for _, choice in picked), "labels", METRIC,
-    "Test errors over the number of labels, mean and 95 % interval", per="method", colors=COLORS, columns=[*settings[0].axes],
-    limits=(0, None), share=False, also=publish, name="labels", legend="",
-)  # fmt: skip
+reached = pd.concat(choice.students for _, choice in picked)
+draw_over(reached, METRIC, "Test errors, mean and 95 % interval", also=publish, name=f"{across.removesuffix('s')}s")
 
 # %%
 draws, winners = run.table("draws"), choices(cases, CELL, margin=run.margin)  # of all methods
@@ -94,7 +109,7 @@ alone = choices(cases, ["method"], heard=lambda students: students[students["met
 
 def own_choice(case):
     """How the errors change where each seed chooses for itself, on few images."""
-    sizes = select(draws, {axis: case.axes[axis] for axis in ("dataset", "labels")})
+    sizes = select(draws, {axis: case.students[axis].iloc[0] for axis in ("dataset", "labels")})
     few, many = (" or ".join(map(str, sizes[name].unique())) for name in ("own_val", "val"))
     own = chosen_by_each_seed(case.students, "own_val_accuracy", METRIC)
     return f"{tell.points(statistics.paired(own, winners[case].by_seed(METRIC)), 2)}, by {few} images, not {many}"
@@ -103,7 +118,7 @@ def own_choice(case):
 def line_of(case, choice):
     """What a choice is worth."""
     errors, change = choice.by_seed(METRIC), choice.by_seed("change")
-    known = select(PUBLISHED, {**case.axes, "method": choice.best["method"]})
+    known = select(PUBLISHED, {axis: choice.students[axis].iloc[0] for axis in PUBLISHED_AT})
     line = {**case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2)}
     if len(change) and choice.best["method"] != "supervised":
         line["less supervised"] = tell.points(statistics.interval(change), 2)
@@ -122,10 +137,10 @@ run.show(line_of(*each) for each in picked)
 # the same numbers, then the difference from `supervised` with the same labels (below zero: fewer errors).
 
 # %%
-OVER = ("threshold", "labels")
+OVER = ("threshold", across)
 for setting in settings:
     taught = setting.cells[setting.cells["method"].isin(TAUGHT)]
-    if min(taught["threshold"].nunique(), taught["labels"].nunique()) > 1:
+    if min(taught["threshold"].nunique(), taught[across].nunique()) > 1:
         here = framed((case, choice) for case, choice in picked if setting.axes.items() <= case.axes.items())
         how: dict = {"columns": ["method"], "suffix": ends[setting], "digits": 2, "framed": here}
         blocks.plane(run, taught, *OVER, METRIC, f"Test errors: {setting.title}", limits=(0, None), **how)
@@ -146,6 +161,7 @@ for setting in settings:
 
 # %%
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
+at = f"threshold {common:g}" + ", supervised at 0.95" * (common != 0.95)
 at_common = select(planned, {"threshold": common})
 ended = select(at_common, {"status": "done"})
 bins = select(run.table("calibration"), {"split": "unlabelled"})
@@ -173,19 +189,19 @@ def diagonal(ax, panel):
 
 # %%
 look: dict = {
-    "per": "method", "rows": ["measure"], "columns": ["labels"], "colors": COLORS, "limits": (None, None),
+    "per": "method", "rows": ["measure"], "columns": [across], "colors": TINTS, "limits": (None, None),
     "share": "row", "legend": "", "ylabel": "%", "size": (4.3, 3.1),
 }  # fmt: skip
 for one in settings:
-    asked = select(at_common, one.axes)[["student", "method", "labels"]]
-    watched = run.history.drop(columns=["method", "labels"]).merge(asked, on="student")
+    asked = select(at_common, one.axes)[["student", "method", across]]
+    watched = run.history.drop(columns=["method", across]).merge(asked, on="student")
     answered = watched[watched["method"].isin(["supervised", *TAUGHT])]
     measured = stacked(answered, "measure", "share", {name: metric for metric, name in MEASURES.items()})
-    heading = f"Pseudo-labels at threshold {common:g}: {one.title}"
+    heading = f"Pseudo-labels at {at}: {one.title}"
     blocks.learning(run, measured, "step", "share", heading, also=begin_rounds, name=f"quality{ends[one]}", **look)
     if len(bins):
         sure = f"Reliability of the answers to unlabelled images, at threshold {common:g}: {one.title}"
-        points = calibration.reliability(bins, select(ended, one.axes), ["labels", "method"], least=10)
+        points = calibration.reliability(bins, select(ended, one.axes), [across, "method"], least=10)
         sides: dict = {"also": diagonal, "name": f"calibration{ends[one]}", "xlabel": "confidence, %", **look}
         blocks.learning(run, points, "confidence", "value", sure, **sides)
 
@@ -196,12 +212,9 @@ for one in settings:
 # %%
 END = {**MEASURES, "kept_errors": "early errors that are kept"}
 text = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
-blocks.learning(
-    run, ended, "labels", "kept_errors", text, per="method", columns=[*settings[0].axes], colors=COLORS, limits=(0, None), share=False,
-    ylabel="early errors that are kept, %", name="confirmation", legend="",
-)  # fmt: skip
+draw_over(ended, "kept_errors", text, ylabel="early errors that are kept, %", name="confirmation")
 means = ended.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
-run.show(means.rename(columns=END).reset_index(), f"At the end, at threshold {common:g}, in per cent")
+run.show(means.rename(columns=END).reset_index(), f"At the end, at {at}, in per cent")
 
 # %% [markdown]
 # ## When it helps, and when it hurts
@@ -210,19 +223,19 @@ run.show(means.rename(columns=END).reset_index(), f"At the end, at threshold {co
 # rounds, each further value less the first, all else alike; the table has the largest first.
 
 # %%
-CHANGE: dict = {"y": "which", "columns": ["labels"], "wrap": 5, "xlabel": "change of errors, points", "better": "less"}
+CHANGE: dict = {"y": "which", "columns": [across], "wrap": 5, "xlabel": "change of errors, points", "better": "less"}
 
 
 def against_supervised(setting):
-    """Every other method and threshold against supervised, by the number of labels."""
+    """Every other method and threshold against supervised, in each case."""
     students = setting.students.sort_values(["rank", "threshold"], kind="stable")
-    pairs = each_against(students, {"method": "supervised"}, CELL, ["labels"], METRIC)
-    return statistics.compare({(cell["labels"], named(cell)): pair for cell, pair in pairs}, ["labels", "which"])
+    pairs = each_against(students, {"method": "supervised"}, CELL, [across], METRIC)
+    return statistics.compare({(cell[across], named(cell)): pair for cell, pair in pairs}, [across, "which"])
 
 
 compared = {s: against_supervised(s) for s in settings}
 for of, table in compared.items():
-    said = f"Against supervised with the same labels: {of.title}"
+    said = f"Against supervised with the same labels{', by recipe' * (across == 'recipe')}: {of.title}"
     blocks.forest(run, table, said, name=f"differences{ends[of]}", **CHANGE)
 
 
@@ -232,15 +245,15 @@ def against_first():
     students = run.students[run.students["method"].isin(TAUGHT)].sort_values(CELL, kind="stable")
     firsts, pairs = {axis: run.axes[axis][0] for axis in run.varied() if axis in VARIANTS}, {}
     for axis, value, rest, pair in each_further(students, firsts, [a for a in run.axes if a != "seed"], METRIC):
-        all_else = run.named({name: rest[name] for name in run.varied(["labels", axis])})
-        pairs[f"{all_else}: {run.word(axis, value)} for {firsts[axis]:g}", rest["labels"]] = pair
-    return statistics.compare(pairs, ["which", "labels"])
+        all_else = run.named({name: rest[name] for name in run.varied([across, axis])})
+        pairs[f"{all_else}: {run.word(axis, value)} for {firsts[axis]:g}", rest[across]] = pair
+    return statistics.compare(pairs, ["which", across])
 
 
 further = against_first()
 largest = further.sort_values("mean", key=abs, ascending=False)
 blocks.forest(run, further, "Against the first value, all else alike", name="variants", **CHANGE)
-run.show(largest[["which", "labels", "told"]].assign(change=[tell.points(d, 2) for d in largest["difference"]]))
+run.show(largest[["which", across, "told"]].assign(change=[tell.points(d, 2) for d in largest["difference"]]))
 
 # %% [markdown]
 # ## What came out
@@ -258,12 +271,32 @@ def answer(case, choice):
     return tell.answer(case.title, choice, "test errors", **how)
 
 
+def homework(setting):
+    """Of all recipes: which classifier validation chooses on labels alone, and what pseudo-labels change of its errors."""
+    students, within, words = setting.students, [across, *CELL], {"more": "more errors", "less": "fewer errors"}
+    learns_alone = students["method"].isin(ALONE)
+    base, best = (choose(table, within, margin=run.margin) for table in (students[learns_alone], students))
+    if base and best:
+        errors, same = base.by_seed(METRIC), select(students[~learns_alone], {across: base.best[across]})
+        chosen_for = choose_each(same, "method", CELL, margin=run.margin)
+        others = {method: choice.by_seed(METRIC) for method, choice in chosen_for.items()}
+        each = "; ".join(
+            f"{method} by {change}" for method, change in tell.against(others, errors, digits=2, **words).items()
+        )
+        told = tell.percent(errors, 2)
+        yield f"**{setting.title}**: of the classifiers on labels alone validation chooses {base.best[across]}: {told} test errors."
+        yield f"Pseudo-labels change its errors, p by Holm over {len(others)}: {each}." * bool(others)
+        how: dict = {"metric": METRIC, "digits": 2, "name": lambda cell: f"{cell[across]}, {named(cell)}", "most": 3}
+        yield tell.answer("with and without pseudo-labels", best, "test errors", **how)
+
+
 def hurt(table, what, against):
     if len(table) and table["n"].max() > 1:
-        told = tell.comparisons(table, lambda line: f"{line['which']} at {line['labels']:,} labels", against)
+        told = tell.comparisons(table, lambda line: f"{line['which']}, {run.word(across, line[across])}", against)
         yield f"{what}: {told}"
 
 
 hurts = [sentence for s, lines in compared.items() for sentence in hurt(lines, s.title, "supervised")]
 differ = hurt(further, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
-run.close([*(answer(*each) for each in winners.items()), *hurts, *differ])
+each_case = [answer(*each) for each in winners.items()] if across == "labels" else []
+run.close([*each_case, *(told for s in settings if across == "recipe" for told in homework(s)), *hurts, *differ])

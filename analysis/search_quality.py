@@ -59,13 +59,13 @@ tasks = set(run.asked["task"])
 # many mean it, the share that the page serves. Neighbouring images, and neighbouring ads, are one block and seen at one glance; each
 # link and each answer is a block of its own; rank counts blocks. *Why a main one*: it is the only one here that reads the page as
 # blocks and rewards the first good result for each intent more than the third for the same. *Limits*: intents and their weights
-# must be known, and how far each kind of block is seen; it takes looks to be independent, so a result that ends the search takes
+# must be known (here it is told the true ones), and how far each kind of block is seen (a guess here: half overlook ads); it takes looks to be independent, so a result that ends the search takes
 # nothing from those below. It is kin to the intent-aware metrics (Agrawal et al. 2009).
 #
 # **Unharmed success**: Σ pLook_i (1 - h_i) R_i, where a harmful element (broken, stale, misleading) that is looked at ends the
 # walk: the share of visits that end in success before any harm, so harm counts by the chance that it is seen. *Why a main one*: a page
 # that misleads loses a user, and no other metric here takes anything off for it. *Limits*: harm must be judged beside relevance,
-# which costs labels; a judge who misses it turns the metric into pFound.
+# which costs labels; a judge who misses it turns the metric into pFound. Here judges notice nine tenths of it.
 
 # %% [markdown]
 # ## Does a metric agree with users?
@@ -230,7 +230,7 @@ if "labels" in tasks:
 
 
 # %%
-ALL = "all queries"
+ALL = ""  # in the place of a query: all together
 asked = run.table("verdicts")
 found = asked[asked["student"].isin(part("pvalue")["student"])] if len(asked) else asked
 
@@ -261,10 +261,20 @@ for stamp, lines in found.groupby("judgements", sort=False) if len(found) else (
 
 # %%
 many = part("pvalue", "depth", "grading", "p_break")
+
+
+def tried(stamp):
+    """The choices under which p of a file's first query was computed, a whole grid; depths beyond the file's results are no choices."""
+    lines = many[(many["judgements"] == stamp) & (many["test"] == "permutation")].dropna(subset=["p_value"])
+    judged = select(asked, {"judgements": stamp, "query": sources[stamp]["query"].iloc[0]})["results"].max()
+    reached = lines["depth"] <= max(judged, lines["depth"].min())
+    return search.crossed(lines[reached], "depth", "grading")
+
+
 for number, source in enumerate(sources, 1):
-    universe = many[(many["judgements"] == source) & (many["test"] == "permutation")].dropna(subset=["p_value"])
+    universe = tried(source)
     blocks.plane(
-        run, search.crossed(universe, "depth", "grading"), "p_break", "grading", "p_value",
+        run, universe, "p_break", "grading", "p_value",
         f"{run.word('judgements', source)}: p of '{sources[source]['query'].iloc[0]}', by permutation", columns=["results"],
         colors=(0, 1), digits=3, name="multiverse", suffix=f"_{number}",
     )  # fmt: skip
@@ -351,11 +361,12 @@ def metric_sentence(page):
         report="test_users_agreement",
         margin=run.margin,
     )
-    if choice is None or page not in set(run.asked["page"]):
+    if choice is None:
         return ""
+    users = part("metrics", page=page)["clicks"].iloc[0]
     worth = tell.choice(choice, lambda cell: cell["metric"], most=9, lead=False)
     return (
-        f"**Metric, {run.word('page', page)}** (DBN users): validation chooses {choice.best['metric']}, which orders "
+        f"**Metric, {run.word('page', page)}** ({users} users): validation chooses {choice.best['metric']}, which orders "
         f"{tell.percent(choice.by_seed())} of pairs of test pages as users do. {worth}"
     )
 
@@ -397,12 +408,11 @@ def device_sentence(name):
 
 # %%
 def claim_sentence(stamp):
-    first, lines = sources[stamp].iloc[0], many[(many["judgements"] == stamp) & (many["test"] == "permutation")]
-    ways = lines.dropna(subset=["p_value"]).groupby(["depth", "grading", "p_break"])["p_value"].mean()
+    first, ways = sources[stamp].iloc[0], tried(stamp).groupby(["depth", "grading", "p_break"])["p_value"].mean()
     together = select(found, {"judgements": stamp, "test": "permutation", "query": ALL})["p"].mean()
     said = [
         f"pFound {first['google']:.3f} of google, {first['yandex']:.3f} of yandex, by permutation p = {first['p']:.4f}: google is "
-        f"{search.verdict(first['p'])} at the level of 5 %"
+        f"{search.verdict(first['p'])} at the level of 5 % (one-sided: whether yandex is better is asked by exchanging the names in the file)"
     ]
     if len(ways) > 1:
         few = f"p is at most .05 in {(ways <= 0.05).sum()} of {len(ways)} choices of depth, grading and pBreak"
@@ -427,7 +437,9 @@ def needed_sentence():
         f"{line['effect']:g} grades: " + (f"{line['queries']:.0f} queries" if line["queries"] == line["queries"] else f"more than {line['most']:.0f}")
         for _, line in enough.iterrows()
     ]  # fmt: skip
-    return f"**How many queries** find a difference of the engines four times in five ({search.USUAL['pvalue']['assessors']} assessors): {'; '.join(said)}."
+    if not said:
+        return ""
+    return f"**How many queries** find a difference of the engines four times in five ({tell.listing([*dict.fromkeys(designs['judges'].astype(str))])}): {'; '.join(said)}."
 
 
 def level_sentence():

@@ -11,15 +11,16 @@ loosest of several with which it keeps the same gap: in fp64, with one pair per 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import side_by_side
 import torch
+from side_by_side import clocked, said
 from torch import Tensor
 
 from studies.harness.engine import prepare_process
@@ -47,6 +48,11 @@ class Arguments:
     """of each"""
 
 
+def best(problems: Problems, gap: float) -> Tensor:
+    """Our weights, from 0."""
+    return solve(problems, torch.zeros_like(problems.penalty), gap)[0]
+
+
 def main(a: Arguments) -> None:
     prepare_process(a.threads)
     sets = PairwiseSplits({**data.load("mnist", a.data, a.data_root)}, "cpu")
@@ -63,11 +69,11 @@ def main(a: Arguments) -> None:
     for l2 in a.l2:
         problems = Problems(xs, few.pairs, few.l2 * l2)
         excess = judge(problems)
-        w, ours = timed(lambda p: solve(p, torch.zeros_like(p.penalty), a.gap)[0], problems)
+        w, ours = clocked(partial(best, problems, a.gap))
         print(f"l2 {l2:g}: ours {said(ours)} s, excess {excess(w):.0e}; scikit-learn:", flush=True)
 
         def compared(what: str, *how: Any, excess: Callable = excess, ours: np.ndarray = ours) -> float:
-            w, seconds = timed(fits, *how)
+            w, seconds = clocked(partial(fits, *how))
             reached = excess(w)
             print(f"    {what:27} {said(seconds)} s, excess {reached:.0e}, ratio {said(seconds / ours)}", flush=True)
             return reached
@@ -103,16 +109,6 @@ def fits(arrays: list[tuple[np.ndarray, np.ndarray]], l2: float, tol: float, a: 
     with threadpool_limits(a.threads // jobs):
         found = Parallel(jobs, prefer="threads")(delayed(fit)(x, y) for x, y in arrays)
     return torch.from_numpy(np.stack(found))
-
-
-def timed(f: Callable[..., Tensor], *arguments: Any) -> tuple[Tensor, np.ndarray]:
-    """What f returns, and its seconds: by the clock, and of the processor."""
-    start = np.array([time.perf_counter(), time.process_time()])
-    return f(*arguments), np.array([time.perf_counter(), time.process_time()]) - start
-
-
-def said(values: np.ndarray) -> str:
-    return "{:.1f} ({:.1f})".format(*values)
 
 
 if __name__ == "__main__":

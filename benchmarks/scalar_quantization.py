@@ -10,14 +10,13 @@ table in one expression for each last point, as it is without a compiled loop.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import side_by_side
+from side_by_side import clocked, said
 
 from studies.harness.engine import prepare_process
 from trainables.core.levels import exact
@@ -76,15 +75,6 @@ def summed(method: Callable[[np.ndarray, int], float], columns: list[np.ndarray]
     return sum(method(column, k) for column in columns)
 
 
-def timed(f: Callable[[], Any]) -> tuple[Any, np.ndarray]:
-    start = np.array([time.perf_counter(), time.process_time()])
-    return f(), np.array([time.perf_counter(), time.process_time()]) - start
-
-
-def said(seconds: np.ndarray) -> str:
-    return "{:.4g} ({:.4g})".format(*seconds)
-
-
 def main(a: Arguments) -> None:
     prepare_process(1)
     rng = np.random.default_rng(0)
@@ -94,7 +84,7 @@ def main(a: Arguments) -> None:
     columns = [x[:, d].astype(np.float64) for d in range(a.few)]
     print(f"{a.vectors:,} x {a.components} vectors, one core", flush=True)
     for bits in a.bits:
-        found, ours = timed(partial(exact, x, bits))
+        found, ours = clocked(partial(exact, x, bits))
         least = found[1][: a.few, bits].sum() * a.vectors
         print(f"{bits} bits, {2**bits} levels: ours {said(ours)} s", flush=True)
         rivals: dict[str, Callable[[np.ndarray, int], float]] = {
@@ -103,7 +93,7 @@ def main(a: Arguments) -> None:
         if bits == 1:
             rivals["numpy"] = by_numpy
         for name, rival in rivals.items():
-            errors, seconds = timed(partial(summed, rival, columns, 2**bits))
+            errors, seconds = clocked(partial(summed, rival, columns, 2**bits))
             all_of_them = seconds * a.components / a.few
             print(
                 f"    {name:17} {said(all_of_them)} s, ratio {said(all_of_them / ours)}, error {errors / least:.6f}",

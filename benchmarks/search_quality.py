@@ -9,13 +9,12 @@ permutations and its time multiplied. In brackets: processor time, which a busy 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import side_by_side
 from scipy.stats import permutation_test
+from side_by_side import clocked, said
 
 from trainables.search_quality.significance import randomisation
 
@@ -49,28 +48,18 @@ def library(d: np.ndarray, permutations: int, seed: int) -> float:
     return float(found.pvalue)
 
 
-def timed(f: Callable[[], float], repeats: int = 1) -> tuple[float, np.ndarray]:
-    """What f returns, and its least seconds: by the clock, and of the processor."""
-    best = np.full(2, np.inf)
-    for _ in range(repeats):
-        start = np.array([time.perf_counter(), time.process_time()])
-        value = f()
-        best = np.minimum(best, np.array([time.perf_counter(), time.process_time()]) - start)
-    return value, best
-
-
 def main(a: Arguments) -> None:
     d = np.random.default_rng(0).normal(0.01, 0.2, a.queries)
     few = max(1, a.permutations // SHARE)
     randomisation(d, 100, np.random.default_rng(0)), library(d, 100, 0)  # both warm
-    ours, least = timed(lambda: float(randomisation(d, a.permutations, np.random.default_rng(1))), a.repeats)
+    ours, least = clocked(lambda: float(randomisation(d, a.permutations, np.random.default_rng(1))), a.repeats)
     print(f"{a.permutations:,} permutations of {a.queries:,} queries")
     print(f"    {'ours':24} p {ours:.4f}  {said(least)} s")
     for name, value, seconds in (
-        ("scipy.permutation_test", *timed(lambda: library(d, a.permutations, 2), a.repeats)),
+        ("scipy.permutation_test", *clocked(lambda: library(d, a.permutations, 2), a.repeats)),
         (
             f"plain loop, {few:,} x {a.permutations / few:g}",
-            *scaled(timed(lambda: plain(d, few, 3)), a.permutations / few),
+            *scaled(clocked(lambda: plain(d, few, 3)), a.permutations / few),
         ),
     ):
         print(f"    {name:24} p {value:.4f}  {said(seconds)} s, ratio {said(seconds / least)}", flush=True)
@@ -78,10 +67,6 @@ def main(a: Arguments) -> None:
 
 def scaled(found: tuple[float, np.ndarray], times: float) -> tuple[float, np.ndarray]:
     return found[0], found[1] * times
-
-
-def said(values: np.ndarray) -> str:
-    return "{:.2f} ({:.2f})".format(*values)
 
 
 if __name__ == "__main__":

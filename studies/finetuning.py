@@ -11,6 +11,7 @@ plain 59.8 % (56.4 to 63.2), unfreezing + adaptive rate 62.3 % (a tie), augmenta
 unfreezing and one cycle saves it. About 25 minutes on two cores.
 
     python studies/finetuning.py
+    python studies/finetuning.py --preset architectures       # which network to fine-tune
     python studies/finetuning.py --data-root photos           # images of your own: photos/train/<class>/*
     python studies/finetuning.py --rate constant one_cycle plateau --unfreezing all --train-size 500 2000
 """
@@ -33,7 +34,16 @@ STUDY = Study(
     metric="val_accuracy",
     mode="max",
     among=("augmentation", "unfreezing", "rate", "discrimination", "lr"),
-    metrics=("train_loss", "val_loss", "val_accuracy", "test_accuracy", "train_images", "val_images", "test_images"),
+    metrics=(
+        "train_loss",
+        "val_loss",
+        "val_accuracy",
+        "test_accuracy",
+        "train_images",
+        "val_images",
+        "test_images",
+        "image_ms",
+    ),
     artifact_table="networks",
     tables={"schedules": ("at", "depth")},
     trials={
@@ -109,6 +119,27 @@ STUDY = Study(
         ),
         "course": Preset(
             "what the assignment asks, on few labels: an estimated 25 minutes on two cores", core_seconds=40.0, pack=1
+        ),
+        "architectures": Preset(
+            "which network to fine-tune: heads on frozen features of EfficientNet-lite0, 1 and 2, and an own CNN",
+            core_seconds=20.0,
+            pack=1,
+            axes={"augmentation": ("none",), "rate": ("one_cycle",)},
+            grids=(
+                {
+                    "network": ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+                    "unfreezing": ("head",),
+                    "lr": (3e-3, 1e-2),
+                },
+                {
+                    "network": ("airbench",),
+                    "weights": ("random",),
+                    "unfreezing": ("all",),
+                    "statistics": ("batch",),
+                    "resolution": (32,),
+                    "lr": (1e-3, 3e-3),
+                },
+            ),
         ),
         "paper": Preset(
             "all labels at 128 pixels, for GPUs",

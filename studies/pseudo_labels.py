@@ -13,21 +13,37 @@ supervised; with 4,000 it ties with weak views. 10 minutes on two cores.
     python studies/pseudo_labels.py --num-gpus 4
     python studies/pseudo_labels.py --preset cnn         # the same with a small convolutional network
     python studies/pseudo_labels.py --preset cifar10     # and on CIFAR-10 at a small budget
+    python studies/pseudo_labels.py --preset transfer    # fine-tuned EfficientNet-lite0, the solution of homework 1
     python studies/pseudo_labels.py --data-root photos   # images of your own: photos/train/<class>/*
     python studies/pseudo_labels.py --preset targets     # hard or soft labels, with and without the ramp
 """
 
 from studies.harness import Preset, Study, above, at_least, between, grid, loguniform, main, one_of, uniform
+from trainables.core.nets import PRETRAINED
 
 METHODS = ("supervised", "supervised_weak", "supervised_strong", "pseudo_label", "self_training", "fixmatch")
 WITHOUT = {"pseudo_label": "supervised", "self_training": "supervised", "fixmatch": "supervised_weak"}
 
+RECIPES = ("plain", "augmentation", "unfreezing", "rate", "unfreezing_rate", "all")
+OF_PRETRAINED = ("recipe", "weights", "resolution", "val_size", "test_size")
+
+
+def whole(config):
+    """Whether the network has pretrained weights and trains alone."""
+    return config["network"] in PRETRAINED
+
 
 def canonical(config):
-    """Without a weight the labelled images are left; only self-training has rounds, and only Lee's weight rises."""
+    """Without a weight the labelled images are left; only self-training has rounds, and only Lee's weight rises.
+
+    Recipes and weights are of pretrained networks, whose labelled images the recipe shows.
+    """
     c = dict(config)
-    if c["weight"] == 0:
-        c["method"] = WITHOUT.get(c["method"], c["method"])
+    if whole(c):
+        c["method"] = c["method"] if c["method"] in WITHOUT and c["weight"] else "supervised"
+    else:
+        c |= dict.fromkeys(OF_PRETRAINED)
+        c["method"] = c["method"] if c["weight"] else WITHOUT.get(c["method"], c["method"])
     if c["method"] not in WITHOUT:
         c |= {"threshold": 0.95, "target_temperature": 0.0, "weight": 0.0, "ratio": 1}
     c["rounds"] = c["rounds"] if c["method"] == "self_training" else 1
@@ -63,7 +79,9 @@ STUDY = Study(
     trials={
         "dataset": grid("mnist", limit=one_of("mnist", "cifar10", *OWN_IMAGES), help=WHAT),
         "network": grid(
-            "mlp_300", limit=one_of("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm"), help="The network."
+            "mlp_300",
+            limit=one_of("mlp_300", "mlp_600", "cnn_small_norm", "cnn_norm", *PRETRAINED),
+            help="The network: small, from random weights; or pretrained (from the fifth on), fine-tuned by a recipe.",
         ),
         "method": grid(*METHODS, limit=one_of(*METHODS), help="Who labels what, when, and how images are shown."),
         "labels": grid(
@@ -77,6 +95,21 @@ STUDY = Study(
         "steps": grid(500, limit=above(0), help="Length of the training, in batches."),
         "batch_size": grid(64, limit=above(1), help="Labelled images per batch."),
         "ratio": grid(2, limit=above(0), help="Unlabelled images per labelled one in a batch (7 in FixMatch)."),
+        "recipe": grid(
+            "plain",
+            limit=one_of(*RECIPES),
+            help="Of pretrained networks: how they are fine-tuned, see finetuning: plainly, or with what is named.",
+        ),
+        "weights": grid(
+            "imagenet",
+            help=(
+                "Of pretrained networks: imagenet, random, the path of a checkpoint, or run:RUN/STUDENT of a run with "
+                "--keep-weights."
+            ),
+        ),
+        "resolution": grid(48, limit=at_least(32), help="Of pretrained networks: side of the images, in pixels."),
+        "val_size": grid(400, limit=above(0), help="Of pretrained networks: images to choose by, the same for all."),
+        "test_size": grid(2000, limit=above(0), help="Of pretrained networks: images to report, the same for all."),
     },
     students={
         "threshold": grid(
@@ -146,6 +179,28 @@ STUDY = Study(
             },
             sample={"labels": (100, 1000)},
         ),
+        "transfer": Preset(
+            "the solution of homework 1, fine-tuned EfficientNet-lite0 on CIFAR-10, with and without pseudo-labels",
+            core_seconds=45.0,
+            pack=1,
+            axes={
+                "dataset": ("cifar10",),
+                "network": ("efficientnet_lite0",),
+                "method": ("supervised", "pseudo_label", "self_training"),
+                "labels": (1000,),
+                "rounds": (1,),
+                "steps": (80,),
+                "batch_size": (50,),
+                "ratio": (1,),
+                "threshold": (0.8,),
+                "seed": (0, 1, 2),
+            },
+            # each recipe at the rate that validation chose for it in finetuning
+            grids=(
+                {"recipe": ("plain", "augmentation"), "lr": (1e-4,)},
+                {"recipe": ("unfreezing_rate", "all"), "lr": (1e-3,)},
+            ),
+        ),
         "paper": Preset(
             "longer training, larger networks, FixMatch's counts of labels: for GPUs",
             core_seconds=2000.0,
@@ -162,6 +217,7 @@ STUDY = Study(
         ),
     },
     canonical=canonical,
+    trains_alone=whole,
 )
 
 if __name__ == "__main__":

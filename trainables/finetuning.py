@@ -9,6 +9,7 @@ stalls. All of them are functions of the fraction of the training, save the last
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, ClassVar
@@ -17,24 +18,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.core.augment import COLOUR, MOVE, PATCH, photographed_otherwise
-from trainables.core.batches import balanced, batch_index, substream
+from trainables.core.augment import COLOUR, MOVE, PATCH
 from trainables.core.limits import above, at_least, checked, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import PRETRAINED
-from trainables.core.network import ADAMW, DECAYED, Network, NetworkPack
+from trainables.core.network import ADAMW, DECAYED
 from trainables.core.population import PRECISIONS
-from trainables.core.pretrained import INITIALISATION, build, described, resized, stages
-from trainables.core.schedules import THAWED_BY, Plateau, one_cycle, stairs
-from trainables.core.splits import CLASSES, Splits, classes, images_at
+from trainables.core.pretrained import INITIALISATION, described, stages
+from trainables.core.schedules import THAWED_BY, Plateau
+from trainables.core.splits import CLASSES, classes, images_at
+from trainables.core.tuned import (
+    AUGMENTATIONS,
+    RATES,
+    STATISTICS,
+    UNFREEZINGS,
+    WEIGHT_DECAY,
+    Tuned,
+    tuned_bytes,
+    weights_of,
+)
 
-HEAD, TRAINING, VALIDATION, TEST, AUGMENTATION, ORDER = range(6)  # purposes that draw random numbers
-WEIGHT_DECAY = 0.01  # of AdamW, torch's default
 EVALUATIONS = 6
-FLIGHTS = 4  # of iterative augmentation: strength 0, 1/3, 2/3, 1
+TIMED, TIMES = 100, 5  # images in a batch, and how often it is timed
 RECORDED = 50  # moments of a training at which its schedules are recorded
-AUGMENTATIONS, UNFREEZINGS = ("none", "iterative", "full"), ("all", "gradual", "head")
-RATES, STATISTICS = ("constant", "one_cycle", "plateau"), ("kept", "batch")
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,14 @@ class Config:
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to start from."""
+    """Weights to start from, and the side of the images, which says how much work one is."""
 
     network: str
     weights: str
+    resolution: int
 
 
-class FineTuning(NetworkPack):
+class FineTuning(Tuned):
     """One network that is fine-tuned. datasets: {"cifar10": its arrays}, or {"images_64": those of the user's own
     images at 64 pixels, ...}."""
 
@@ -107,7 +114,8 @@ class FineTuning(NetworkPack):
             f"saturation changed by up to {COLOUR:.0%}, a square of {PATCH:g} of the side covered. iterative: strength "
             "0, 1/3, 2/3 and 1 in four equal parts of the training; full: 1; none: 0."
         ),
-        "evaluation": f"{EVALUATIONS} times, evenly spaced: val_loss, val_accuracy. At the end: test_accuracy.",
+        "evaluation": f"{EVALUATIONS} times, evenly spaced: val_loss, val_accuracy. At the end: test_accuracy, and "
+        f"image_ms, the least time of {TIMES} for a batch of {TIMED} test images, by image, on what trained the student.",
         "split": (
             "1/12 of the training images is held out (of CIFAR-10 4,167 of 50,000). Of the other 11/12 train_size "
             "images train, drawn from the seed; of the held-out ones val_size choose (val_accuracy; their loss steers "
@@ -123,74 +131,26 @@ class FineTuning(NetworkPack):
 
     @staticmethod
     def artifact(config: Config) -> Source:
-        return Source(config.network, config.weights)
+        return Source(config.network, config.weights, config.resolution)
 
     @staticmethod
     def prepare(artifact: Source, datasets: Mapping, device: str) -> tuple[dict[str, np.ndarray], dict]:
-        """The weights by the names of their parameters and buffers, read once, without the head; and their row for `networks`."""
-        model = build(artifact.network, classes(next(iter(datasets.values()))), artifact.weights, seed=0)
-        parts = stages(model)
-        count = {name: float(sum(p.numel() for p in stage.parameters())) for name, stage in parts.items()}
-        arrays = {name: t.numpy() for name, t in model.state_dict().items() if not name.startswith("head.")}
-        about = {"parameters": sum(count.values()), **{f"parameters_{name}": n for name, n in count.items()}}
+        """The weights, see `weights_of`, and their row for `networks`."""
+        images = images_at(datasets, artifact.resolution)
+        arrays, about = weights_of(artifact.network, artifact.weights, classes(images), artifact.resolution)
         return arrays, asdict(artifact) | about
 
     @staticmethod
     def student_bytes(config: Config) -> int:
-        """Memory that one more student takes on the device, in bytes: about 400 kept activations per pixel, and 25 M
-        parameters with their gradients and Adam's moments."""
-        return 4 * (400 * config.resolution**2 * max(config.batch_size, 64) + 4 * 25_000_000)
+        """Memory that one more student takes on the device, in bytes."""
+        return tuned_bytes(config.resolution, config.batch_size)
 
     def __init__(self, configs: Sequence[Config], datasets: Mapping, answers: Mapping, device: str) -> None:
-        super().__init__(configs, datasets, answers, device)
-        c = self.common
-        sets = Splits(images_at(datasets, c.resolution), self.device)
-        tests = torch.arange(len(sets.test_labels), device=self.device)
-        self.sets = {  # images and labels by purpose
-            "train": _some(sets.images, sets.labels, sets.train, c.train_size, c.seed, TRAINING),
-            "val": _some(sets.images, sets.labels, sets.val, c.val_size, 0, VALIDATION),
-            "test": _some(sets.test_images, sets.test_labels, tests, c.test_size, 0, TEST),
-        }
-        images, _ = self.sets["train"]
-        model = build(c.network, sets.classes, "random", substream(c.seed, HEAD), images)
-        if c.weights != "random":  # random ones are the seed's
-            weights = {name: torch.from_numpy(np.array(a)) for name, a in answers.items()}
-            model.load_state_dict({**model.state_dict(), **weights})
-        lower = c.discrimination if c.unfreezing == "gradual" else 1.0
-        rates = [lower**-depth for depth in range(len(model))]
-        self.students = Network(model, c.resolution, "adamw", c.lr, WEIGHT_DECAY, self.device, c.precision, rates)
-        self.plateau = Plateau()
+        super().__init__(configs, images_at(datasets, configs[0].resolution), answers, device)
         self.lines: list[dict] = []  # of the table of schedules, since the last evaluation
 
     def evaluations(self) -> list[int]:
         return sorted({max(1, round(self.total_steps * (i + 1) / EVALUATIONS)) for i in range(EVALUATIONS)})
-
-    def strength(self, fraction: float) -> float:
-        """Of the augmentation, in [0, 1]."""
-        kind = self.common.augmentation
-        return stairs(fraction, FLIGHTS) if kind == "iterative" else float(kind == "full")
-
-    def rate(self, fraction: float) -> float:
-        kind = self.common.rate
-        return one_cycle(fraction) if kind == "one_cycle" else self.plateau.scale if kind == "plateau" else 1.0
-
-    def shown(self, images: Tensor, step: int) -> Tensor:
-        """Training images as the network sees them in a step, (B, 3, resolution, resolution) in [0, 1]. images: (B, 3, H, W) uint8."""
-        c, strength = self.common, self.strength(step / self.total_steps)
-        x = images.float() / 255
-        if strength > 0:
-            g = torch.Generator().manual_seed(substream(c.seed, AUGMENTATION, step))
-            x = photographed_otherwise(x, strength, g)
-        return resized(x, c.resolution)
-
-    def loss(self, step: int) -> Tensor:
-        images, labels = self.sets["train"]
-        students, c = self.students, self.common
-        index = batch_index(torch.arange(len(labels)), c.batch_size, step, c.seed, stream=ORDER)
-        self.thaw(step)
-        if c.statistics == "kept":
-            students.model.eval()  # batch normalisation alone differs: these networks have no dropout
-        return cross_entropy(students.logits(self.shown(images[index], step)), labels[index])
 
     def update(self, loss: Tensor, rate: float) -> None:
         super().update(loss, rate)
@@ -208,30 +168,29 @@ class FineTuning(NetworkPack):
             self.lines.append({"at": step, "depth": depth, "strength": strength, **line})
 
     def measure(self) -> dict[str, Tensor]:
-        images, labels = self.sets["val"]
-        z = self.students.answers(images)
+        sets, students = self.sets, self.students
+        labels = sets.labels[self.val]
+        z = students.answers(sets.images[self.val])
         loss = cross_entropy(z, labels)
         self.plateau.look(float(loss))
         metrics = {"val_loss": loss, "val_accuracy": (z.argmax(-1) == labels).float().mean(1)}
         if self.finished:
-            metrics["test_accuracy"] = self.students.accuracy(*self.sets["test"])
-        counts = {f"{name}_images": torch.tensor([float(len(labels))]) for name, (_, labels) in self.sets.items()}
-        return metrics | counts
+            metrics["test_accuracy"] = students.accuracy(sets.test_images[self.test], sets.test_labels[self.test])
+            metrics["image_ms"] = torch.tensor([self._image_ms(sets.test_images[self.test[:TIMED]])])
+        counts = {"train_images": self.labelled, "val_images": self.val, "test_images": self.test}
+        return metrics | {name: torch.tensor([float(len(index))]) for name, index in counts.items()}
+
+    def _image_ms(self, images: Tensor) -> float:
+        """Milliseconds that the network takes for one of these images, asked all at once: the least of TIMES, which what else
+        the machine does can only lengthen."""
+        taken = []
+        for _ in range(TIMES):
+            start = time.perf_counter()
+            self.students.answers(images).cpu()
+            taken.append(time.perf_counter() - start)
+        return 1000 * min(taken) / len(images)
 
     def tables(self) -> list[dict[str, list[dict]]]:
         """What was trained at what rate since the last evaluation, stage by stage, as the optimiser had it."""
         lines, self.lines = self.lines, []
         return [{"schedules": lines}] if lines else [{}]
-
-    def state_dict(self) -> dict:
-        return {**super().state_dict(), "plateau": asdict(self.plateau)}
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.plateau = Plateau(**state["plateau"])
-
-
-def _some(images: Tensor, labels: Tensor, pool: Tensor, count: int, seed: int, stream: int) -> tuple[Tensor, Tensor]:
-    """Images (uint8) and labels of `count` members of a pool, as many of each class; all of it where it has fewer."""
-    index = balanced(labels, pool, count, seed, stream)
-    return images[index], labels[index]

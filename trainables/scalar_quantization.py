@@ -47,11 +47,9 @@ ROTATIONS = ("none", "pca", "opq")
 FAISS_SQ_BITS = (4, 6, 8)
 NEIGHBOURS, VOTERS = (1, 10, 100), 10
 TIMED = 16  # queries of a timing
-SHOWN, BINS, FEW = (
-    (0.0, 0.25, 0.5, 0.9),
-    80,
-    3,
-)  # components drawn, by rank of variance; bins of their histograms; most bits
+SHOWN = (0.0, 0.25, 0.5, 0.9)  # components drawn, by rank of variance
+BINS = 80  # of their histograms
+FEW = 3  # bits, the most of which thresholds are drawn
 
 Arrays = Mapping[str, np.ndarray]
 

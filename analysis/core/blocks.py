@@ -246,9 +246,8 @@ def ladder(
     else:
         means = means.sort_values(metric, ascending=not descending, ignore_index=True)
     means["color"] = means["kind"].map(kinds)
-    end = limit or (
-        100 if ends(metric) and metric.endswith("accuracy") else 1.25 * float(means["high"].fillna(means[metric]).max())
-    )
+    longest = float((means[metric] + reach(means, metric)[1]).max())
+    end = limit or (100 if ends(metric) and metric.endswith("accuracy") else 1.25 * longest)
     heights = means["name"].str.count("\n") + 1
     figure, ax = plt.subplots(figsize=(10, 0.34 * heights.sum() + 0.16 * len(means) + 1.6), layout="constrained")
     horizontal(means, "name", metric, hue="color", limit=end, ax=ax, digits=digits)

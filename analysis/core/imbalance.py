@@ -120,6 +120,20 @@ def theory(rule: str, d: float, pi: float) -> dict[str, float]:
     return {**of_rates(*rates(d, threshold(rule, d, pi)), pi), **of_scores(d, pi, shift)}
 
 
+def against_theory(lines: pd.DataFrame) -> pd.DataFrame:
+    """Mean simulated values beside the theory of the same rule. lines: rule, separability, prevalence, metric (a name of `TERMS`), value, for
+    each seed. A line for each point: these, `theory`, and `ratio`, the mean over the theory."""
+    points = ["rule", "separability", "prevalence", "metric"]
+    means = lines.groupby(points, observed=True, as_index=False)["value"].mean()
+    metric_of = {term[0]: metric for metric, term in TERMS.items()}
+    known = {point: theory(*point) for point in means[points[:3]].itertuples(index=False, name=None)}
+    found = [
+        known[rule, d, pi][metric_of[metric]]
+        for rule, d, pi, metric in means[points].itertuples(index=False, name=None)
+    ]
+    return means.assign(theory=found, ratio=means["value"] / found)
+
+
 def best_threshold(d: float, pi: float, beta: float) -> float:
     """Where F_beta is largest."""
 

@@ -29,7 +29,7 @@ def leads(
     same worlds; `way` and `base` say both in words. table: one line for each student, with its `method`."""
     wide = table.pivot_table(index=[*by, "seed"], columns="method", values=metric)
     found = [
-        (wide[a] - wide[b]).rename("lead_accuracy").dropna().reset_index().assign(way=WAYS[a], base=f"less {WAYS[b]}")
+        (wide[a] - wide[b]).rename("lead_accuracy").dropna().reset_index().assign(way=WAYS[a], base=f"against {WAYS[b]}")
         for a in own
         for b in bases
         if {a, b} <= set(wide)
@@ -45,5 +45,5 @@ def told(table: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
         for a in OWN:
             for b in BASES:
                 if {a, b} <= set(scores):
-                    pairs[(WAYS[a], f"less {WAYS[b]}", *values)] = (scores[a], scores[b])
+                    pairs[(WAYS[a], f"against {WAYS[b]}", *values)] = (scores[a], scores[b])
     return compare(pairs, ["way", "base", *by])

@@ -197,8 +197,8 @@ class Run:
             yield "**Preset smoke only shows that everything works: its numbers say nothing.**"
 
     def caveats(self) -> Iterator[str]:
-        """What every page says at its end: a small data set, students without a result, a run that has not ended, and files that
-        are not checked."""
+        """What every page says at its end: a small data set, students without a result, a run that has not ended, a race, and
+        files that are not checked."""
         rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
         asked = self.info.get("students", rows["student"].nunique())
         if self.info.get("data") == "sample" and self.info.get("datasets"):
@@ -217,6 +217,8 @@ class Run:
             yield f"{tell.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
         if self.info.get("status") not in ("done", None):
             yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
+        if self.info.get("decide"):
+            yield "After the grid, seeds were added to the cells that validation left undecided. No test result had a part in that, so on test a cell may still be open."
         if names := records.unchecked(self.path):
             yield f"Without a digest, as in runs of older versions: {tell.listing(names)}. Whether that is what the run wrote is not checked."
 

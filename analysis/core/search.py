@@ -48,11 +48,13 @@ POWER = 0.8
 
 
 def usual(table: pd.DataFrame, task: str, *free: str, **fixed: Any) -> pd.DataFrame:
-    """The students of a task where every axis that is not free has its usual value (`USUAL`, unless `fixed` says another), or the first
-    one that is there; with columns of words, in their order: metric, procedure (the test), clicks, way (to make labels), results, judges."""
-    lines = select(table, {"task": task})
-    for axis, value in {**USUAL[task], **fixed}.items():
-        if axis not in free and len(lines):
+    """The students of a task that have the values `fixed` and, of every other axis that is not free, its usual value (`USUAL`) or, where
+    that is not there, the first; in the most worlds that they have. With columns of words, in their order: metric, procedure (the
+    test), clicks, way (to make labels), results, judges."""
+    lines = select(table, {"task": task, **fixed})
+    lines = lines[lines["worlds"] == lines["worlds"].max()]
+    for axis, value in USUAL[task].items():
+        if axis not in (*free, *fixed) and len(lines):
             lines = lines[lines[axis] == (value if (lines[axis] == value).any() else lines[axis].iloc[0])]
     numbers = {axis: sorted(set(lines[axis])) for axis in ("depth", "assessors")}
     words = {

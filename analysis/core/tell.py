@@ -135,7 +135,7 @@ def answer(
     against: Mapping[str, pd.Series] = MappingProxyType({}), more: str = "a gain", less: str = "a loss", most: int = 5,
     lead: bool = True, then: str = "",
 ) -> str:  # fmt: skip
-    """`**500 labels**: validation chooses T = 4, kd_weight = 0.5: 81.7 % (...) on test; less the baseline, +4.1 points (...): a gain.
+    """`**500 labels**: validation chooses T = 4, kd_weight = 0.5: 81.7 % (...) on test; against the baseline, +4.1 points (...): a gain.
     Of its 20 rivals: ...`
 
     title: of the setting, or nothing. what: what `metric` is, the reported one unless named. against: by seed, what the chosen cell is
@@ -144,7 +144,7 @@ def answer(
     reached = value.by_seed(metric)
     said = [f"alidation chooses {name(value.best)}: {percent(reached, digits)} {what}"]
     for base, values in against.items():
-        said += [f"less {base}, {difference(reached, values, digits, more, less)}"] * bool(len(values))
+        said += [f"against {base}, {difference(reached, values, digits, more, less)}"] * bool(len(values))
     head = f"**{capital(title)}**: v" if title else "V"
     return f"{head}{'; '.join(said)}. {choice(value, name, most, lead)} {then}".strip()
 

@@ -42,12 +42,11 @@ def interpreter() -> str:
 
 def commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
-    git = ["git", "-C", str(root)]
+    git, ours = ["git", "-C", str(root)], ["studies", "trainables", "analysis", "pyproject.toml"]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
+        status = [*git, "status", "--porcelain", "--", *ours]  # files that git does not know, too
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changed.strip() else "")

@@ -171,12 +171,13 @@ def require(study: Study, o: Options, plan: Plan, found: Data) -> None:
     configs = [config for trial in plan.trials for config in trial.students]
     configs += [search.config({name: r.low for name, r in search.ranges.items()}) for search in plan.searches()]
     cls = study.load()
-    if o.keep_weights and not cls.keeps_networks:
-        raise InputError(
-            f"--keep-weights: the students of {study.name} are numbers of a population, not networks to keep"
-        )
     try:
         students = [cls.config_type(**config) for config in configs]
+        if o.keep_weights and not all(map(cls.keeps, students)):
+            some = "some students" if any(map(cls.keeps, students)) else "the students"
+            raise InputError(
+                f"--keep-weights: {some} of {study.name} are trained side by side in one population, so there is no network of one alone to keep"
+            )
         if students:
             with data.offline() if o.dry_run else contextlib.nullcontext():
                 cls.require(students, len(found.own.files["train"]) if found.own else None)

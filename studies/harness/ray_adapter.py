@@ -405,7 +405,9 @@ class Tuning:
                 storage_path=folder.path,
                 storage_filesystem=None if folder.local else folder.fs,
                 callbacks=[recorder, TBXLoggerCallback()],
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1, checkpoint_at_end=False),
+                # Ray writes the state of all trials anew as often as one has `num_to_keep` new checkpoints: with 1 after every
+                # evaluation, which took most of the time of a run of many short trials.
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 verbose=0,
             ),

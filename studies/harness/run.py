@@ -58,7 +58,7 @@ class Run:
             say(f"NOTE      {line}")
         if self.folder.local:  # where weights=run:RUN/STUDENT are looked for, by workers too
             os.environ["STILLROOM_RESULTS"] = str(Path(o.storage).expanduser().absolute())
-        if not o.dry_run or o.keep_weights or {"weights", "judgements"} & set(self.study.axes):
+        if not o.dry_run or o.keep_weights or "weights" in self.study.axes:
             needs.require(self.study, o, self.plan, self.data)  # imports torch, which other dry runs do without
         if o.dry_run:
             self.folder.check()
@@ -257,6 +257,7 @@ class Run:
         page = importlib.util.find_spec(f"analysis.{self.study.name}")
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
         command = [sys.executable, page.origin, self.folder.path]
+        say("drawing   figures and report")
         try:
             return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:

@@ -30,8 +30,10 @@ class Trial:
 
 
 def student_hash(config: Config) -> str:
-    """A student's name: 12 hex digits of its canonical config."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    """A student's name: 12 hex digits of its canonical config. Axes that are set aside (None) are not in it, so that a study may
+    gain axes for new students and the others keep their names."""
+    named = {axis: value for axis, value in config.items() if value is not None}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def cell_of(study: Study, config: Config) -> Cell:

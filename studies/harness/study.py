@@ -42,7 +42,8 @@ class Axis:
 
     values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
     stays on its grid). limit: what a value may be, the very one of the trainable's Config (none: whatever the type has).
-    images: whether it counts images to train on, of which the data may have fewer.
+    images: whether it counts images to train on, of which the data may have fewer. stamp: of an axis of files, what the run calls
+    one, with a digest of its content; a ValueError says in one line what is wrong in it.
     """
 
     values: tuple
@@ -50,6 +51,7 @@ class Axis:
     search: Range | None = None
     limit: Limit | None = None
     images: bool = False
+    stamp: Callable[[str], str] | None = None
 
     @property
     def choices(self) -> tuple:
@@ -75,6 +77,10 @@ class Axis:
                 raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{must and ', ' + must}") from None
             if not self.holds(value):
                 raise InputError(f"{flag(name)} {word}: must be {must or 'finite'}")
+            try:
+                value = self.stamp(value) if self.stamp else value
+            except ValueError as error:
+                raise InputError(str(error)) from None
             if value not in values:
                 values.append(value)
         if not values:
@@ -82,11 +88,9 @@ class Axis:
         return tuple(values)
 
 
-def grid(
-    *values: Any, limit: Limit | None = None, help: str = "", search: Range | None = None, images: bool = False
-) -> Axis:
-    """An axis from its grid points."""
-    return Axis(values, help, search, limit, images)
+def grid(*values: Any, **about: Any) -> Axis:
+    """An axis from its grid points; about: the other fields of `Axis`."""
+    return Axis(values, **about)
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ class Study:
 
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. canonical: maps a config to the one that
-    stands for all configs with the same mathematics. trains_alone: whether a student trains in a pack of one. timed: whether trials time what they do:
-    then one runs at a time, has all cores, and has all students of its trial axes and seed in one pack. metric: chosen on,
+    stands for all configs with the same mathematics; an axis that plays no part for a kind of student may be None there. trains_alone: whether a student trains in a pack of one.
+    timed: whether trials time what they do: then one runs at a time, has all cores, and has all students of its trial axes and seed in one pack. metric: chosen on,
     never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
     where the study has an axis `dataset`, its values are the names. own_images: what stands for them where --data-root has
     images of the user's own (`trainables.core.images`), in terms of an axis or as a value of the axis `dataset`. artifact_table: where a row per prepared artifact (a
@@ -193,11 +197,16 @@ class Study:
 
     def grids(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> list[dict[str, tuple]]:
         """The values of every axis in each grid of the preset: the study's, the preset's, the grid's own, the sample's, then
-        the command line's."""
+        the command line's. Where it names tasks, grids of other tasks are left out."""
         p = self.presets[preset]
         values = {name: axis.values for name, axis in self.axes.items()} | dict(p.axes)
         sample = p.sample if data == "sample" else {}
-        return [{**values, **own, **sample, **overrides} for own in p.grids]
+        grids = [{**values, **own, **sample, **overrides} for own in p.grids]
+        if not self.goals:
+            return grids
+        for own, grid in zip(p.grids, grids, strict=True):
+            grid["task"] = tuple(task for task in grid["task"] if task in own.get("task", grid["task"]))
+        return [grid for grid in grids if grid["task"]]
 
     def chosen(self, preset: str, data: str, overrides: Mapping[str, tuple]) -> dict[str, tuple]:
         """All values that each axis has in the grids of a preset."""

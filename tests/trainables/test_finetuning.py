@@ -43,6 +43,14 @@ def weights(student):
     }
 
 
+def images_of(student):
+    """By what they serve."""
+    s = student.sets
+    return {
+        "train": s.images[student.labelled], "val": s.images[student.val], "test": s.test_images[student.test]
+    }  # fmt: skip
+
+
 def one_step(student):
     """What a step of training changes: {stage: largest change of its parameters}."""
     before = weights(student)
@@ -125,16 +133,17 @@ def test_every_combination_starts_from_the_same_weights_and_sees_the_same_images
         other = rig.build(replace(PLAIN, **changes))
         assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
         for name in ("train", "val", "test"):
-            assert torch.equal(first.sets[name][0], other.sets[name][0])
-    assert not torch.equal(first.sets["train"][0], rig.build(replace(PLAIN, seed=1)).sets["train"][0])
-    assert torch.equal(first.sets["val"][0], rig.build(replace(PLAIN, seed=1)).sets["val"][0])
+            assert torch.equal(images_of(first)[name], images_of(other)[name])
+    another = images_of(rig.build(replace(PLAIN, seed=1)))
+    assert not torch.equal(images_of(first)["train"], another["train"])
+    assert torch.equal(images_of(first)["val"], another["val"])
 
 
 def test_no_image_serves_two_purposes_and_classes_are_balanced(rig):
     student = rig.build(PLAIN)
-    seen = {name: {x.numpy().tobytes() for x in images} for name, (images, _) in student.sets.items()}
+    seen = {name: {x.numpy().tobytes() for x in images} for name, images in images_of(student).items()}
     assert not seen["train"] & seen["val"] and not seen["train"] & seen["test"] and not seen["val"] & seen["test"]
-    assert student.sets["train"][1].bincount(minlength=10).tolist() == [6] * 10
+    assert student.sets.labels[student.labelled].bincount(minlength=10).tolist() == [6] * 10
 
 
 def test_without_augmentation_the_network_sees_the_images_as_they_are(rig):
@@ -192,3 +201,14 @@ def test_given_weights_are_those_that_are_fine_tuned(rig, tmp_path):
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
         replace(PLAIN, **change)
+
+
+def test_what_an_image_takes_is_counted_and_timed(datasets):
+    """A convolutional network multiplies by each place, so four times as often at twice the side, whatever its weights."""
+    made = [FineTuning.prepare(FineTuning.artifact(replace(PLAIN, resolution=side)), datasets, "cpu")[1] for side in (32, 64)]  # fmt: skip
+    assert made[0]["parameters"] == made[1]["parameters"] > 1e4
+    assert 3.9 < made[1]["multiplications"] / made[0]["multiplications"] < 4.7
+    answers, _ = FineTuning.prepare(FineTuning.artifact(PLAIN), datasets, "cpu")
+    student = FineTuning([PLAIN], datasets, answers, "cpu")
+    rows = [student.step()[0] for _ in range(finetuning.EVALUATIONS)]
+    assert ["image_ms" in row for row in rows] == [False] * 5 + [True] and rows[-1]["image_ms"] > 0

@@ -1,3 +1,4 @@
+import io
 import math
 from dataclasses import asdict, replace
 
@@ -6,20 +7,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from studies.harness.command import run
 from studies.pseudo_labels import STUDY
-from trainables import pseudo_labels
+from trainables import finetuning, pseudo_labels
 from trainables.core import data
+from trainables.core.pretrained import build
 from trainables.pseudo_labels import (
     METHODS,
     Config,
     Method,
     PseudoLabels,
+    Stacked,
     calibration_error,
     pseudo_cross_entropy,
     reliability,
 )
 
-TRAINABLES = (PseudoLabels,)
+TRAINABLES = (Stacked,)
 PLAIN = Config(
     dataset="mnist", network="cnn_small_norm", method="pseudo_label", labels=40, rounds=2, precision="fp32", steps=9,
     batch_size=20, ratio=2, threshold=0.0, target_temperature=0.0, weight=1.0, ramp=0.0, lr=3e-3, seed=0,
@@ -66,13 +70,13 @@ def test_without_weight_or_above_every_confidence_it_is_the_supervised_student(r
 
 @pytest.mark.parametrize("method", TAUGHT)
 def test_hidden_labels_change_no_weight(method, datasets):
-    answers = PseudoLabels.prepare(PseudoLabels.artifact(PLAIN), datasets, "cpu")[0]
+    answers = Stacked.prepare(Stacked.artifact(PLAIN), datasets, "cpu")[0]
     hidden = np.setdiff1d(np.arange(600), answers["labelled"])
     labels = datasets["mnist"]["train_labels"].copy()
     labels[hidden] = np.random.default_rng(0).permutation(9 - labels[hidden])
     trained = []
     for given in (datasets, {"mnist": {**datasets["mnist"], "train_labels": labels}}):
-        students = PseudoLabels([replace(PLAIN, method=method)], given, answers, "cpu")
+        students = Stacked([replace(PLAIN, method=method)], given, answers, "cpu")
         while not students.finished:
             students.step()
         trained.append(students)
@@ -208,3 +212,144 @@ def test_views_show_the_same_thing_otherwise():
 def test_a_config_that_makes_no_sense_names_its_field(change, word):
     with pytest.raises(ValueError, match=word):
         replace(PLAIN, **change)
+
+
+# A network with pretrained weights, fine-tuned by a recipe; what real weights add is a matter of these
+
+PHOTOS = {
+    f"{part}_{what}": np.random.default_rng(0).integers(
+        256 if what == "images" else 10, size=(n, *size), dtype=np.uint8
+    )
+    for part, n in (("train", 240), ("test", 40))
+    for what, size in (("images", (3, 32, 32)), ("labels", ()))
+}
+WHOLE = replace(
+    PLAIN, dataset="cifar10", network="airbench_small", labels=60, rounds=1, steps=8, batch_size=10, ratio=1, lr=1e-3,
+    threshold=0.1, recipe="all", weights="random", resolution=32, val_size=20, test_size=20,
+)  # fmt: skip
+
+
+def whole(config, until=None, state=None):
+    """A student after `until` evaluations, or all, and its rows without the clock."""
+    student = PseudoLabels([config], {"cifar10": PHOTOS}, prepared(config), "cpu")
+    if state:
+        student.load_state_dict(state)
+    rows = []
+    while not student.finished and until != len(rows):
+        rows += [{k: v for k, v in row.items() if k != "seconds"} for row in student.step()]
+    return student, rows
+
+
+def prepared(config):
+    return PseudoLabels.prepare(PseudoLabels.artifact(config), {"cifar10": PHOTOS}, "cpu")[0]
+
+
+@pytest.mark.parametrize("recipe", ["plain", "augmentation", "unfreezing_rate", "all"])
+@pytest.mark.parametrize("method", TAUGHT)
+def test_without_weight_a_recipe_is_the_student_of_finetuning_to_the_bit(method, recipe):
+    c = replace(WHOLE, method=method, recipe=recipe, weight=0.0)
+    names = ("network", "weights", "resolution", "train_size", "val_size", "test_size", "augmentation", "unfreezing", "rate", "discrimination", "statistics", "precision", "steps", "batch_size", "lr", "seed")  # fmt: skip
+    tuned = finetuning.Config(**{name: getattr(c, name) for name in names})
+    answers, _ = finetuning.FineTuning.prepare(finetuning.FineTuning.artifact(tuned), {"cifar10": PHOTOS}, "cpu")
+    reference = finetuning.FineTuning([tuned], {"cifar10": PHOTOS}, answers, "cpu")
+    while not reference.finished:
+        last = reference.step()[0]
+    student, rows = whole(c)
+    ours, theirs = student.networks()[0], reference.networks()[0]
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert all(rows[-1][name] == last[name] for name in ("val_accuracy", "test_accuracy"))
+    assert STUDY.canonical(asdict(c))["method"] == "supervised"
+    taught = whole(replace(c, weight=1.0))[0].networks()[0]
+    assert not all(torch.equal(taught[k], theirs[k]) for k in theirs)
+
+
+@pytest.mark.parametrize("method", TAUGHT)
+def test_a_whole_network_learns_from_unlabelled_images_alone_beside_its_labels(method):
+    """Neither from validation nor from test images, nor by a hidden label."""
+    c = replace(WHOLE, method=method)
+    pack = PseudoLabels([c], {"cifar10": PHOTOS}, prepared(c), "cpu").pack
+    parts = [set(p.tolist()) for p in (pack.labelled, pack.unlabelled, pack.sets.val)]
+    assert [len(p) for p in parts] == [60, 160, 20] and len(set.union(*parts)) == 240
+    assert set(pack.val.tolist()) <= parts[2] and set(pack.watched.tolist()) <= parts[1]
+    begun, seen = pack.state_dict(), []
+    term = pack.pseudo
+    pack.pseudo = lambda index, step: (seen.extend(index.tolist()), term(index, step))[1]
+    while not pack.finished:
+        pack.step()
+    assert set(seen) <= parts[1] and len(set(seen)) > 20
+    labels = PHOTOS["train_labels"].copy()
+    hidden = sorted(parts[1])
+    labels[hidden] = np.random.default_rng(1).permutation(labels[hidden])
+    other = PseudoLabels([c], {"cifar10": {**PHOTOS, "train_labels": labels}}, prepared(c), "cpu").pack
+    other.load_state_dict(begun)
+    other.labelled, other.unlabelled, other.val = pack.labelled, pack.unlabelled, pack.val  # balanced by all labels
+    while not other.finished:
+        other.step()
+    a, b = (p.networks()[0] for p in (pack, other))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("method", TAUGHT)
+@pytest.mark.parametrize("threshold", [0.0, 0.1118, 0.999])
+def test_images_that_do_not_pass_need_no_backward_pass(method, threshold):
+    """Loss and gradients are those of the formula over all images of the batch."""
+    c = replace(WHOLE, method=method, threshold=threshold, recipe="augmentation", steps=1, rounds=1, ratio=3)
+    pack = PseudoLabels([c], {"cifar10": PHOTOS}, prepared(c), "cpu").pack
+    pack.thaw(0)
+    pack.students.model.eval()
+    index, weights = pack.unlabelled[:30], [p for p in pack.students.model.parameters() if p.requires_grad]
+    asked = pack.viewed(index, pack.way.asked, pseudo_labels.ASKED, 0) if pack.way.asked else pack.learnt(index, 0)
+    answers = pack.students.logits(asked, pack.before).detach()
+    assert (answers.softmax(-1).max(-1).values >= threshold).any() == (threshold < 0.9)
+    whole_batch = pseudo_cross_entropy(pack.students.logits(pack.learnt(index, 0)), answers, pack.threshold, pack.target_temperature)  # fmt: skip
+    ours = pack.pseudo(index, 0)
+    torch.testing.assert_close(ours, whole_batch, rtol=1e-5, atol=1e-6)
+    if ours.requires_grad:
+        for a, b in zip(*(torch.autograd.grad(loss.sum(), weights) for loss in (ours, whole_batch)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_round_of_a_whole_network_is_labelled_by_the_network_that_began_it():
+    c = replace(WHOLE, method="self_training", recipe="plain")
+    pack = PseudoLabels([c], {"cifar10": PHOTOS}, prepared(c), "cpu").pack
+    start = None
+    for step in range(c.steps):
+        if pack.round(step) and start is None:
+            start = {k: v.clone() for k, v in pack.networks()[0].items()}
+        pack.update(pack.loss(step), 1.0)
+        pack.done_steps += 1
+    assert all(torch.equal(v, start[k]) for k, v in pack.before.state_dict().items())
+    assert not torch.equal(pack.networks()[0]["head.weight"], start["head.weight"])
+
+
+@pytest.mark.parametrize("method", TAUGHT)
+def test_a_resumed_whole_network_is_the_same_student(method):
+    c = replace(WHOLE, method=method)
+    rows = whole(c)[1]
+    for until in (1, 2, 3):
+        first, before = whole(c, until)
+        file = io.BytesIO()
+        torch.save(first.state_dict(), file)
+        file.seek(0)
+        assert repr(before + whole(c, state=torch.load(file, weights_only=True))[1]) == repr(rows)
+
+
+def test_kept_weights_are_those_that_another_study_starts_from(tmp_path, monkeypatch):
+    words = ["--preset", "transfer", "--network", "airbench_small", "--weights", "random", "--resolution", "32", "--labels", "20", "--steps", "2", "--batch-size", "10", "--val-size", "10", "--test-size", "10", "--seeds", "1", "--recipe", "plain", "--method", "self_training", "--lr", "0.001"]  # fmt: skip
+    run_words = [*words, "--data", "sample", "--storage", str(tmp_path), "--address", "inline", "--no-report"]
+    assert run(STUDY, [*run_words, "--keep-weights"]) == 0
+    (file,) = tmp_path.glob("pseudo_labels/*/weights/*.pt")
+    name = f"run:{file.parents[1].name}/{file.stem}"
+    monkeypatch.setenv("STILLROOM_RESULTS", str(tmp_path))
+    kept, started = torch.load(file, weights_only=True), build("airbench_small", 10, name, 0).state_dict()
+    assert all(torch.equal(kept[k], started[k]) for k in started if not k.startswith("head."))
+    again = replace(WHOLE, weights=name)
+    assert all(np.array_equal(prepared(again)[k], kept[k].numpy()) for k in prepared(again))
+
+
+def test_weights_of_populations_are_not_kept_and_digits_are_no_photographs(capsys, tmp_path):
+    where = ["--storage", str(tmp_path), "--data", "sample", "--address", "inline", "--no-report"]
+    assert run(STUDY, ["--preset", "smoke", "--keep-weights", *where]) == 2
+    assert "--keep-weights" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert run(STUDY, ["--preset", "smoke", "--network", "airbench_small", "--weights", "random", *where]) == 2
+    assert "photographs" in capsys.readouterr().err.strip().splitlines()[-1]

@@ -55,6 +55,11 @@ class Trainable(ABC):
         images are too few: images: how many train, None where the data are no one's own."""
         return None
 
+    @classmethod
+    def keeps(cls, config: Any) -> bool:
+        """Whether a student of this config is a network that can be kept."""
+        return cls.keeps_networks
+
     @staticmethod
     @abstractmethod
     def student_bytes(config: Any) -> int:

@@ -78,7 +78,7 @@ def uniform(x: np.ndarray, bits: int) -> Codebook:
 def quantile(x: np.ndarray, bits: int) -> Codebook:
     """Cells of as many values each, their means as levels. x: (n, D)."""
     values, k = _sorted(x), 2**bits
-    at = np.arange(1, k) * values.shape[1] // k
+    at = np.maximum(np.arange(1, k) * values.shape[1] // k, 1)
     thresholds = (values[:, at - 1] + values[:, at]) / 2
     return _codebook(_means(values, thresholds), thresholds, bits)
 

@@ -67,11 +67,11 @@ class Network:
             self.thawed = count
             thaw(self.model, count)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """x: images in [0, 1], (B, 3, H, W) -> logits (1, B, classes) fp32."""
+    def logits(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
+        """x: images in [0, 1], (B, 3, H, W) -> logits (1, B, classes) fp32. model: who is asked in place of the network, of its kind."""
         x = x.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.cast, enabled=self.cast != torch.float32):
-            return self.model(x).float()[None]
+            return (model or self.model)(x).float()[None]
 
     def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
         """One step of the optimiser. loss: (1,); lr_scale multiplies every learning rate."""

@@ -42,7 +42,7 @@ class Config:
     click_model: Annotated[str, one_of(*CLICK_MODELS)]
     noise: Annotated[float, at_least(0)]
     missing: Annotated[float, between(0, 1, "[)")]
-    labels: Annotated[float, at_least(1)]
+    labels: Annotated[float, between(1, assessors.ASSESSORS)]
     bad_share: Annotated[float, between(0, 1)]
     fault: Annotated[str, one_of(*assessors.CREWS)]
     judgements: str

@@ -34,6 +34,7 @@ from trainables.search_quality.aggregation import (
 from trainables.search_quality.metrics import ndcg
 
 GRADES = 4
+ASSESSORS = 15  # of a world, and the most labels that a document can have
 CUTS = np.array([-0.13, 0.58, 1.28])
 """Where grades 1, 2, 3 begin on the scale of relevance, N(0, 1) over documents: shares of .45, .27, .18, .10."""
 FAULTS = ("careless", "biased", "lazy", "drifting", "spammer")
@@ -45,15 +46,14 @@ ENGINES = (0.5, 0.7, 0.9, 1.1, 1.3, 1.5)  # the noise with which each of six sea
 class Crew:
     """How worlds are drawn. bad_share: of the assessors, to the nearest person; fault: theirs, or "mixed", each one of FAULTS by chance.
 
-    queries, documents: results judged are queries x documents per query. assessors: of each world, and the most labels that a
-    document can have.
+    queries, documents: results judged are queries x documents per query. assessors: of each world.
     """
 
     bad_share: float
     fault: str = "mixed"
     queries: int = 10
     documents: int = 10
-    assessors: int = 15
+    assessors: int = ASSESSORS
 
     @property
     def items(self) -> int:
@@ -303,7 +303,8 @@ def by_uncertainty(world: World, budget: float, share: float) -> Labelled:
     given = np.bincount(labels.document, minlength=W * N).reshape(W, N)
     found, spent = typed(labels, most=ROUNDS), first
     while spent < total:
-        batch = min(total - spent, max(1, round(BATCH * N)))
+        room = int((given < A).sum(1).min())  # documents that somebody has not seen yet
+        batch = min(total - spent, max(1, round(BATCH * N)), room)
         q = found.posterior
         doubt = -(q * np.log(np.maximum(q, 1e-12))).sum(-1) + 1e-9 * world.tie[..., 0]
         doubt = np.where(given < A, doubt, -1)

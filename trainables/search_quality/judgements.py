@@ -12,6 +12,9 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import os
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -19,14 +22,18 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.cache import cache_root
+from trainables.search_quality.worlds import HIGHEST, exponential
+
 COLUMNS = ("query", "engine", "rank", "url", "grade", "assessor")
 ENGINES = ("google", "yandex")
 EXAMPLE = "example"
-HIGHEST = 4
 MOST_BYTES, MOST_RANKS = 20_000_000, 50
+MOST_CELLS = 20_000_000  # of the table queries x 2 x ranks x assessors
+STAMP = re.compile(r"@([0-9a-f]{12})$")
 GRADINGS: Mapping[str, tuple[float, ...]] = {
     "yandex": (0.0, 0.07, 0.14, 0.41, 0.61),  # irrelevant, relevant -, relevant +, useful, vital
-    "exponential": (0.0, 1 / 16, 3 / 16, 7 / 16, 15 / 16),  # ERR's (2^g - 1) / 2^4
+    "exponential": tuple(exponential(np.arange(HIGHEST + 1)).tolist()),  # ERR's (2^g - 1) / 2^4
     "linear": (0.0, 0.2, 0.4, 0.6, 0.8),
     "binary": (0.0, 0.0, 0.4, 0.4, 0.4),  # ROMIP: a relevant page has pRel .4
 }
@@ -65,34 +72,48 @@ class Judgements:
         return found
 
 
-def stamped(name: str) -> str:
-    """`example`, or the path with a digest of the file's content, which a student is named by. JudgementsError as `read`."""
-    read(name)
-    return name if name == EXAMPLE else f"{Path(name).expanduser().absolute()}@{_digest(_content(name))}"
+def stamped(path: str) -> str:
+    """What a file is called in a run: `example`, or the file's name and a digest of its content, `mine.csv@0123456789ab`. The
+    content is kept in the cache under the digest, so a run goes on with what it began with. JudgementsError as `read`."""
+    if path == EXAMPLE or STAMP.search(path):
+        read(path)
+        return path
+    content = _content(path)
+    _parsed(path, content)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    kept = _kept(digest)
+    try:
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            half = kept.with_suffix(f".{os.getpid()}")
+            half.write_bytes(content)
+            half.replace(kept)
+    except OSError as error:
+        raise JudgementsError(f"--judgements {path}: {kept} cannot be written ({error.strerror})") from None
+    return f"{Path(path).name}@{digest}"
 
 
 def read(name: str) -> Judgements:
-    """The judgements of `example`, of a path, or of what `stamped` gave. JudgementsError names the first wrong line, or says that
-    the content is no longer that of the stamp."""
-    path, _, digest = name.rpartition("@")
-    if path and len(digest) == 12 and not Path(name).expanduser().exists():
-        content = _content(path)
-        if _digest(content) != digest:
-            raise JudgementsError(f"--judgements {path}: the file has changed since the run began")
-        return _parsed(path, content)
-    return _parsed(name, _content(name))
+    """The judgements of `example`, of a path, or of what `stamped` gave. JudgementsError names the first wrong line."""
+    stamp = STAMP.search(name)
+    if not stamp:
+        return _parsed(name, _content(name))
+    content = _content(str(_kept(stamp[1])), name)
+    if not hashlib.sha256(content).hexdigest().startswith(stamp[1]):
+        raise JudgementsError(f"--judgements {name}: {_kept(stamp[1])} is damaged; delete it, and give the file again")
+    return _parsed(name, content)
 
 
-def called(name: str) -> str:
-    """A stamped name without its folder: `mine.csv@0123456789ab`."""
-    return name.replace("\\", "/").rpartition("/")[2]
+def _kept(digest: str) -> Path:
+    return cache_root() / "judgements" / f"{digest}.csv"
 
 
 def blank_form(ranks: int = 10) -> str:
     """An empty form for one query of the user's own: the lines of both engines, to be filled in and, for a second assessor, copied."""
     head = [
         "# One line: one grade that one assessor gave one result. Fill in query, url, grade and assessor; copy the lines for",
-        "# each further assessor and query. grade: 0 useless, 1 a little, 2 relevant, 3 useful, 4 just what was looked for.",
+        "# each further assessor and query, and delete those that you do not fill in. Five results an engine are enough to begin with.",
+        "# grade: 0 useless, 1 a little, 2 relevant, 3 useful, 4 just what was looked for.",
         ",".join(COLUMNS),
     ]
     return "\n".join([*head, *(f",{engine},{rank},,," for engine in ENGINES for rank in range(1, ranks + 1))]) + "\n"
@@ -107,28 +128,27 @@ def write_form(path: Path) -> str:
         raise JudgementsError(f"--form {path}: there is a file already") from None
     except OSError as error:
         raise JudgementsError(f"--form {path}: cannot be written ({error.strerror})") from None
-    return f"an empty form is in {path}; fill it in, then: python studies/search_quality.py --judgements {path}"
+    return f"an empty form is in {path}; fill it in, then: python studies/search_quality.py --preset judgements --judgements {shlex.quote(str(path))}"
 
 
-def _content(name: str) -> bytes:
+def _content(place: str, called: str = "") -> bytes:
+    """What lies in a place, which messages call otherwise where it is none of the user's."""
+    name = called or place
     if name == EXAMPLE:
         return resources.files("trainables.search_quality").joinpath("example.csv").read_bytes()
-    path = Path(name).expanduser()
     try:
+        path = Path(place).expanduser()
         if path.stat().st_size > MOST_BYTES:
             raise JudgementsError(f"--judgements {name}: larger than {MOST_BYTES // 10**6} MB")
         if not path.is_file():
             raise JudgementsError(f"--judgements {name}: is no file")
         return path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, JudgementsError):
-            raise
+    except JudgementsError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # a home that nobody has is a RuntimeError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such path"
+        reason = "not in the cache any more: begin a run with the file" if called else reason
         raise JudgementsError(f"--judgements {name}: cannot be read ({reason}); give {EXAMPLE} or a CSV file") from None
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=4)
@@ -183,12 +203,18 @@ def _parsed(name: str, content: bytes) -> Judgements:
 def _arranged(grades: Mapping, urls: Mapping, wrong: Callable[..., JudgementsError]) -> Judgements:
     queries, assessors = (tuple(dict.fromkeys(key[i] for key in grades)) for i in (0, 3))
     deepest = max(rank for _, _, rank in urls)
+    cells = len(queries) * 2 * deepest * len(assessors)
+    if cells > MOST_CELLS:
+        raise wrong(
+            f"{len(queries):,} queries and {len(assessors):,} assessors are a table of {cells:,} grades, more than {MOST_CELLS:,}"
+        )
+    row_of, column_of = ({name: i for i, name in enumerate(names)} for names in (queries, assessors))
     table = np.full((len(queries), 2, deepest, len(assessors)), np.nan)
     shown = np.full((len(queries), 2, deepest), "", dtype=object)
     for (query, engine, rank, assessor), grade in grades.items():
-        table[queries.index(query), ENGINES.index(engine), rank - 1, assessors.index(assessor)] = grade
+        table[row_of[query], ENGINES.index(engine), rank - 1, column_of[assessor]] = grade
     for (query, engine, rank), (url, _) in urls.items():
-        shown[queries.index(query), ENGINES.index(engine), rank - 1] = url
+        shown[row_of[query], ENGINES.index(engine), rank - 1] = url
     for q, query in enumerate(queries):
         for e, engine in enumerate(ENGINES):
             there = shown[q, e] != ""

@@ -12,20 +12,15 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr
 
-from trainables.search_quality.worlds import KINDS, Judged, draw
+from trainables.search_quality.worlds import HIGHEST, KINDS, Judged, draw, exponential
 
-HIGHEST = 4  # grade
 RELEVANT = 2  # the least grade that counts where a metric knows only yes or no
 LEVEL = 0.05
-WORTH = (2.0 ** np.arange(HIGHEST + 1) - 1) / 2**HIGHEST
 EFFORT = np.array([1.0, 0.5, 0.5, 1.0])  # of a look at one element, in looks at a plain result, by kind
 SIDE_BY_SIDE = (KINDS.index("image"), KINDS.index("ad"))
-SEEN = np.array([0.9, 1.0, 0.8, 0.5])  # chance that an element is taken note of, by kind
-
-
-def exponential(grades: np.ndarray) -> np.ndarray:
-    """What grades are worth, (2^g - 1) / 2^4, which is ERR's chance of satisfaction; an unjudged one (-1) nothing. grades: whole."""
-    return WORTH[np.maximum(grades, 0)]
+SEEN = np.array(
+    [1.0, 1.0, 1.0, 0.5]
+)  # chance that an element is taken note of, by kind: a guess, that half overlook ads
 
 
 def discounts(K: int) -> np.ndarray:

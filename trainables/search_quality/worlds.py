@@ -19,10 +19,16 @@ GRADE_SHARES = (0.5, 0.2, 0.14, 0.1, 0.06)  # of candidates, grades 0 to 4
 KIND_SHARES = (0.62, 0.06, 0.16, 0.16)
 HARMFUL = 0.15  # share of candidates that are broken, stale or misleading
 ATTRACTION = np.array([0.9, 1.0, 0.8, 0.5])  # by kind
+HIGHEST = 4  # grade
 OTHER_INTENT = 0.15  # what a result is worth to a user who meant something else
 PERSISTENCE = 0.85  # of a dbn user after a result that did not satisfy
 LEAVES = 0.5  # chance that a user who was harmed leaves
 DETECTED = 0.9  # share of harm that judges notice
+
+
+def exponential(grades: np.ndarray) -> np.ndarray:
+    """What grades are worth, (2^g - 1) / 2^4, which is ERR's chance of satisfaction; an unjudged one (-1) nothing. grades: whole."""
+    return (2.0 ** np.maximum(grades, 0) - 1) / 2**HIGHEST
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class World:
         and Zhang 2009, WWW). federated: as position_based, and answers and images draw looks to themselves and what is next to
         them (after Chen et al. 2012, WSDM). A harmful element satisfies nobody, and who clicked it leaves with a chance of one half.
         """
-        worth = (2.0 ** self.shown(self.grade) - 1) / 16
+        worth = exponential(self.shown(self.grade))
         kind, intent, harm = self.shown(self.kind), self.shown(self.intent), self.shown(self.harm)
         click = ATTRACTION[kind] * (0.3 + 0.7 * worth)
         found = np.zeros(kind.shape[:-1])

@@ -96,5 +96,5 @@ def deserved(table: pd.DataFrame, ax: Axes) -> None:
     ax.plot(x, np.maximum(np.log2(x) - level, 0), color="#D55E00", label="a bit for each doubling of the deviation")
     if flat:
         ax.text(0.02, 0.97, f"{flat} that never vary get none", transform=ax.transAxes, va="top", fontsize=9)
-    logarithmic(ax, "x", base=2)
+    logarithmic(ax, "x")
     ax.set(xlabel="standard deviation of the component", ylabel="bits that it gets", ylim=(-0.5, 8.5))

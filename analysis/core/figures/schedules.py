@@ -31,7 +31,9 @@ def frozen(lines: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
         axes[i, j].set_title(f"unfreezing {kind}, rate {rate}", fontsize=10)
     for rate, ax in zip(rates, axes[-1], strict=True):
         strengths(lines[lines["rate"] == rate], colors, ax)
-    figure.colorbar(mesh, ax=axes[:-1], label="learning rate (hatched: frozen)", shrink=0.8, extend="min")
+    figure.colorbar(
+        mesh, ax=axes[:-1], label="learning rate (hatched: frozen)", format="{x:g}", shrink=0.8, extend="min"
+    )
     return figure
 
 

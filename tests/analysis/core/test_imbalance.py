@@ -19,7 +19,7 @@ def test_what_has_no_prevalence_in_its_formula_does_not_move():
         if metric in FREE:
             assert rare[metric] == pytest.approx(balanced[metric]) and "π" not in formula
         elif metric not in ("brier", "log_loss"):  # in a symmetric model these two stay by luck
-            assert (abs(rare[metric] / balanced[metric] - 1) > 0.05 and "π" in formula) or "q" in formula
+            assert abs(rare[metric] / balanced[metric] - 1) > 0.05 and ("π" in formula or "q" in formula)
 
 
 @pytest.mark.parametrize("d, pi", [(1.0, 0.3), (2.0, 0.01)])
@@ -84,3 +84,14 @@ def test_a_ratio_of_nothing_is_drawn_at_the_edge_of_its_logarithmic_axis():
     figure.canvas.draw()
     assert list(ax.containers[0].lines[0].get_xdata()) == [figures.LEAST, figures.LEAST, 1.0, 0.5]
     plt.close(figure)
+
+
+def test_theory_stands_beside_the_mean_over_seeds_of_each_point():
+    rule, d, pi = "calibrated", 1.5, 0.1
+    lines = [
+        {"rule": rule, "separability": d, "prevalence": pi, "metric": name, "value": k * imbalance.theory(rule, d, pi)[m]}
+        for m, (name, _) in imbalance.TERMS.items()
+        for k in (1.0, 2.0)
+    ]
+    found = imbalance.against_theory(pd.DataFrame(lines))
+    assert len(found) == len(imbalance.TERMS) and found["ratio"].to_numpy() == pytest.approx(1.5)

@@ -25,7 +25,7 @@ def table(ahead):
 
 def test_a_lead_is_paired_by_seed():
     found = leads(table((0.1, -0.1)), ["labels"], "test_accuracy")
-    assert set(found["way"]) == {WAYS["gold"]} and set(found["base"]) == {"less majority vote"}
+    assert set(found["way"]) == {WAYS["gold"]} and set(found["base"]) == {"against majority vote"}
     means = found.groupby("labels")["lead_accuracy"].mean()
     assert means[3] == pytest.approx(0.1004) and means[5] == pytest.approx(-0.0996)
 

@@ -43,6 +43,7 @@ def students():
         "click_model": "dbn",
         "assessors": 1,
         "task": "metrics",
+        "worlds": 50,
         **USUAL["metrics"],
     }
     return pd.DataFrame([{**base, "noise": n, "click_model": m} for n in (0.0, 0.5) for m in MODELS])
@@ -55,7 +56,9 @@ def test_a_figure_is_about_the_usual_values_of_what_it_does_not_show():
     assert set(usual(students(), "metrics", noise=0.0)["click_model"]) == {"dbn"}
     there = students().query("noise == 0.0")
     assert len(usual(there, "metrics")) == 1  # of a run that has no usual value the first is taken
-    assert usual(students(), "pvalue").empty
+    assert usual(students(), "pvalue").empty and usual(students(), "metrics", noise=7.0).empty
+    mixed = pd.concat([students(), students().assign(worlds=20)])  # other worlds are not averaged with these
+    assert len(usual(mixed, "metrics")) == 1 and set(usual(mixed, "metrics")["worlds"]) == {50}
 
 
 def test_only_whole_grids_are_drawn_as_grids():

@@ -59,7 +59,7 @@ def test_the_answer_is_what_validation_chose_what_it_reaches_and_against_what():
     against = {"the baseline": pd.Series([0.80, 0.81, 0.81]), "nothing": pd.Series(dtype=float)}
     said = tell.answer("500 labels", found, name=name, against=against, more="more", lead=False, then="So it ends.")
     assert said == (
-        "**500 labels**: validation chooses cell a: 90.5 % (95 % interval 89.3 to 91.7, n = 3) on test; less the baseline, "
+        "**500 labels**: validation chooses cell a: 90.5 % (95 % interval 89.3 to 91.7, n = 3) on test; against the baseline, "
         "+9.8 points (+9.1 to +10.6): more. It stands out: its 2 rivals are all worse. So it ends."
     )
     assert tell.answer("", found, "of them", name=name, metric="val_accuracy", digits=2).startswith(

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from toys import Toy, hear, study
 
+from studies.harness import machine
 from studies.harness.command import run
 from studies.harness.study import InputError
 
@@ -155,3 +156,17 @@ def test_whoever_has_no_token_is_refused_and_nothing_is_left_behind(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 130 and not session.exists()
+
+
+def test_a_file_that_git_does_not_know_is_a_change(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "studies" / "harness").mkdir(parents=True)
+    (tmp_path / "studies" / "known.py").write_text("")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "studies" / "harness" / "machine.py"))
+    clean = machine.commit()
+    (tmp_path / "results").write_text("no code")
+    assert machine.commit() == clean and clean.isalnum()
+    (tmp_path / "studies" / "new.py").write_text("")
+    assert machine.commit() == f"{clean}+changes"

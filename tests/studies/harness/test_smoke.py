@@ -1,7 +1,11 @@
-"""The smoke preset of every study, from the command line to its page, on the shipped sample."""
+"""The smoke preset of every study, from the command line to its page, on the shipped sample; and the study that CONTRIBUTING
+writes."""
 
 import json
 import math
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +49,26 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     sentences = done.stdout.split("\nFigures in")[0]
     assert "nan" not in sentences.lower().replace("finan", ""), sentences
     assert len(sentences.strip().splitlines()) >= 2
+
+
+def test_the_study_that_contributing_writes_runs_as_printed(tmp_path, cache):
+    for package in ("studies", "trainables", "analysis"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    files = [tmp_path / p for p in ("trainables/noise.py", "studies/label_noise.py", "analysis/label_noise.py")]
+    for file, text in zip(files, blocks, strict=True):
+        file.write_text(text)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # the rules of the linter
+    lint = subprocess.run([sys.executable, "-m", "ruff", "check", *files], cwd=tmp_path, capture_output=True, text=True)
+    assert lint.returncode == 0, lint.stdout
+    words = [files[1], "--preset", "smoke", "--data", "sample", "--address", "inline", "--num-cpus", "1"]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "40 % wrong labels: validation chooses lr" in done.stdout

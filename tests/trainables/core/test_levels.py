@@ -112,6 +112,11 @@ def test_components_of_different_bits_are_those_of_their_own_codebooks():
     assert codebook.bytes == 2 and (codebook.unpack(codebook.pack(codebook.encode(x))) == codebook.encode(x)).all()
 
 
+def test_thresholds_ascend_where_there_are_fewer_values_than_levels():
+    for codebook in (quantile(samples(100), 8), uniform(samples(100), 8), lloyd(samples(100), 8, seed=0)):
+        assert (np.diff(codebook.thresholds, axis=1) >= 0).all()
+
+
 def test_a_table_measures_the_distance_to_the_decoded_vector():
     x, queries = samples(200), samples(7, seed=3)
     for codebook in (quantile(x, 3), mixed(exact(x)[0], np.array([4, 1, 2, 0, 3, 0]))):

@@ -65,16 +65,43 @@ def test_grades_stand_where_they_belong_whatever_the_order_of_lines_and_columns(
     assert sorted(map(str, other.lines())) == sorted(map(str, found.lines()))
 
 
-def test_a_student_is_named_by_what_the_file_says(tmp_path):
-    file = written(tmp_path / "mine.csv", *GOOD)
-    config = {name: axis.values[0] for name, axis in STUDY.axes.items()} | {"task": "pvalue", "judgements": file}
-    first = STUDY.canonical(config)
-    assert first["judgements"].startswith(file) and j.read(first["judgements"]) == j.read(file)
-    written(tmp_path / "mine.csv", *GOOD[:1], "q,yandex,1,https://b.example,1,ann")
-    assert STUDY.canonical(config) != first
-    with pytest.raises(j.JudgementsError, match="has changed since the run began"):
-        j.read(first["judgements"])
+def test_a_file_is_called_by_its_name_and_what_it_says_and_a_run_keeps_what_it_said(tmp_path, cache):
+    def stamp(folder, *lines):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return STUDY.axes["judgements"].parse("judgements", [written(tmp_path / folder / "mine.csv", *lines)])
+
+    (first,) = stamp("here", *GOOD)
+    assert stamp("there", *GOOD) == (first,) and first.startswith("mine.csv@") and str(tmp_path) not in first
+    assert j.stamped(first) == first
+    before = j.read(first).lines()
+    (changed,) = stamp("here", GOOD[0], "q,yandex,1,https://b.example,1,ann")
+    assert changed != first and j.read(first).lines() == before != j.read(changed).lines()
+    config = {name: axis.values[0] for name, axis in STUDY.axes.items()} | {"judgements": first}
+    assert STUDY.canonical({**config, "task": "pvalue"})["judgements"] == first
     assert STUDY.canonical({**config, "task": "metrics"})["judgements"] == "example"  # of another task it plays no part
+    kept = j._kept(first[-12:])
+    kept.write_bytes(kept.read_bytes()[:-9])
+    with pytest.raises(j.JudgementsError, match="is damaged"):
+        j.read(first)
+    kept.unlink()
+    with pytest.raises(j.JudgementsError, match="not in the cache any more"):
+        j.read(first)
+
+
+def test_what_would_not_fit_into_memory_and_homes_that_nobody_has_are_refused_in_one_line(tmp_path):
+    crowd = [f"q{n},google,1,https://a.example,1,a{n}" for n in range(4000)]
+    with pytest.raises(j.JudgementsError, match="more than 20,000,000"):
+        j.read(written(tmp_path / "crowd.csv", *crowd))
+    with pytest.raises(j.JudgementsError, match="no such path"):
+        j.read("~nobody-at-all/mine.csv")
+
+
+def test_a_task_takes_its_own_grids_alone():
+    for task in STUDY.goals:
+        grids = STUDY.grids("course", "full", {"task": (task,)})
+        assert grids == [g for g in STUDY.grids("course", "full", {}) if g["task"] == (task,)] and grids
+    both = STUDY.grids("course", "full", {"task": ("labels", "pvalue"), "seed": (0,)})
+    assert {g["task"] for g in both} == {("labels",), ("pvalue",)} and {g["seed"] for g in both} == {(0,)}
 
 
 def test_the_form_is_empty_and_once_filled_in_is_read(tmp_path, capsys):
@@ -83,7 +110,7 @@ def test_the_form_is_empty_and_once_filled_in_is_read(tmp_path, capsys):
     assert run(STUDY, ["--form", str(path)]) == 2  # what is there is not written over
     capsys.readouterr()
     text = path.read_text()
-    with pytest.raises(j.JudgementsError, match="line 4: query is blank"):
+    with pytest.raises(j.JudgementsError, match="line 5: query is blank"):
         j.read(str(path))
     filled = [
         f"cats{line[:-2]}https://{n}.example,{n % 5},ann" if line.startswith(",") else line
