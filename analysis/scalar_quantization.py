@@ -188,7 +188,7 @@ def best_sentence(dataset):
             gain = f" ({tell.difference(choice.by_seed(), plain)} against exact alone)" * (
                 len(plain) > 0 and best != "exact"
             )
-            yield f"{bits} bits {best}, {tell.percent(choice.by_seed())}{gain}"
+            yield f"{tell.count(bits, 'bit')}: {best}, {tell.percent(choice.by_seed())}{gain}"
 
 
 def exact_sentence(dataset):
@@ -197,7 +197,7 @@ def exact_sentence(dataset):
         least, more = (values(dataset, name, bits, "distortion") for name in ("exact", other))
         if len(least) and len(more):
             ratio = statistics.interval(more / least)
-            yield f"{other} {tell.number(ratio, 2 if ratio.mean > 1.1 else 3, n=True)} at {bits} bits"
+            yield f"{other} {tell.number(ratio, 2 if ratio.mean > 1.1 else 3, n=True)} at {tell.count(bits, 'bit')}"
 
 
 # %%
@@ -207,7 +207,7 @@ def product_sentence(dataset):
         for other in ("faiss PQ", "faiss PQ after OPQ"):
             ours, theirs = (values(dataset, name, bits) for name in (TURNED, other))
             if len(ours) and len(theirs):
-                yield f"{tell.difference(ours, theirs)} over {other} at {bits} bits"
+                yield f"{tell.difference(ours, theirs)} over {other} at {tell.count(bits, 'bit')}"
 
 
 def votes_sentence(dataset):

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from trainables.core import augment
 from trainables.core.batches import balanced, batch_index, substream
-from trainables.core.contract import Trainable
+from trainables.core.contract import Kinds
 from trainables.core.files import DataError
 from trainables.core.limits import above, at_least, between, checked, one_of
 from trainables.core.losses import cross_entropy
@@ -475,7 +475,7 @@ class Whole(Taught, Tuned):
             self.before.load_state_dict(state["before"])
 
 
-class PseudoLabels(Trainable):
+class PseudoLabels(Kinds):
     """Populations or a network that trains alone, as the configs say. datasets: {name: its arrays}."""
 
     config_type = Config
@@ -533,7 +533,7 @@ class PseudoLabels(Trainable):
 
     @classmethod
     def described(cls, config: Config, classes: int = CLASSES) -> dict[str, str]:
-        return _kind(config.whole).described(config, classes)
+        return cls.kind(config).described(config, classes)
 
     @classmethod
     def require(cls, configs: Iterable[Config], images: int | None = None) -> None:
@@ -544,44 +544,14 @@ class PseudoLabels(Trainable):
             fewer = f"name fewer, such as --labels {CLASSES} {images // 2}" if images > 2 * CLASSES else "add images"
             raise DataError(f"{most} labels leave none of {images} training images unlabelled: {fewer}")
 
-    @staticmethod
-    def artifact(config: Config) -> Draw:
-        """What must be prepared before a student can be trained: the draw of the images that have labels, and the weights."""
-        return _kind(config.whole).artifact(config)
-
     @classmethod
     def prepare(cls, artifact: Draw, datasets: Mapping[str, Arrays], device: str) -> tuple[dict[str, np.ndarray], dict]:
         """See `Stacked` and `Whole`."""
-        return _kind(bool(artifact.network)).prepare(artifact, datasets, device)
+        return (Whole if artifact.network else Stacked).prepare(artifact, datasets, device)
 
     @staticmethod
-    def student_bytes(config: Config) -> int:
-        """Memory that one more student takes on the device, in bytes."""
-        return _kind(config.whole).student_bytes(config)
-
-    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        self.pack = _kind(configs[0].whole)(configs, datasets, answers, device)
-
-    @property
-    def finished(self) -> bool:
-        return self.pack.finished
-
-    def step(self) -> list[dict]:
-        return self.pack.step()
-
-    def networks(self) -> list[dict[str, Tensor]]:
-        """Of a network that trains alone."""
-        return self.pack.networks()
-
-    def state_dict(self) -> dict:
-        return self.pack.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        self.pack.load_state_dict(state)
-
-
-def _kind(whole: bool) -> type[Stacked] | type[Whole]:
-    return Whole if whole else Stacked
+    def kind(config: Config) -> type[Whole] | type[Stacked]:
+        return Whole if config.whole else Stacked
 
 
 def _row(draw: Draw, sets: Splits, labelled: int, val: int, test: int) -> dict:

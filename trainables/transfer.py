@@ -22,7 +22,7 @@ from torch import Tensor
 from trainables.core.augment import flipped, shifted
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.cache import cached, content, digest
-from trainables.core.contract import Trainable
+from trainables.core.contract import Kinds
 from trainables.core.limits import above, at_least, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import PRETRAINED, Linear
@@ -276,7 +276,7 @@ class WholeNetwork(NetworkPack):
         return metrics | _about(self, sum(p.numel() for p in students.model.parameters() if p.requires_grad))
 
 
-class Transfer(Trainable):
+class Transfer(Kinds):
     """Heads or a whole network, as the configs say. datasets: {"cifar10": its arrays}, or {"images_64": those of the user's
     own images at 64 pixels, ...}."""
 
@@ -326,43 +326,16 @@ class Transfer(Trainable):
         """DataError where weights are not at hand and cannot be fetched."""
         check_weights((c.network, c.weights) for c in configs)
 
-    @staticmethod
-    def artifact(config: Config) -> Source:
-        return _kind(config.frozen).artifact(config)
-
     @classmethod
     def prepare(
         cls, artifact: Source, datasets: Mapping[str, Arrays], device: str
     ) -> tuple[dict[str, np.ndarray], dict]:
         """See `Heads` and `WholeNetwork`; the source's row, and its layers for the table `layers`."""
-        return _kind(artifact.cached).prepare(artifact, datasets, device)
+        return (Heads if artifact.cached else WholeNetwork).prepare(artifact, datasets, device)
 
     @staticmethod
-    def student_bytes(config: Config) -> int:
-        return _kind(config.frozen).student_bytes(config)
-
-    def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        self.pack = _kind(configs[0].frozen)(configs, datasets, answers, device)
-
-    @property
-    def finished(self) -> bool:
-        return self.pack.finished
-
-    def step(self) -> list[dict]:
-        return self.pack.step()
-
-    def networks(self) -> list[dict[str, Tensor]]:
-        return self.pack.networks()
-
-    def state_dict(self) -> dict:
-        return self.pack.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        self.pack.load_state_dict(state)
-
-
-def _kind(frozen: bool) -> type[Heads] | type[WholeNetwork]:
-    return Heads if frozen else WholeNetwork
+    def kind(config: Config) -> type[Heads] | type[WholeNetwork]:
+        return Heads if config.frozen else WholeNetwork
 
 
 def _data(c: Config, datasets: Mapping[str, Arrays], device: torch.device) -> tuple[Splits, Tensor]:

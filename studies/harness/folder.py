@@ -104,10 +104,13 @@ class RunFolder:
     ) -> None:
         """Rows of one flush; a rerun of the flush writes the same file.
 
-        Without a schema the first row names the columns; `keys` tell rows of one student and step apart.
+        Without a schema the first row names the columns, so that of no rows there is no file; `keys` tell rows of one student and
+        step apart.
         """
         import pyarrow as pa
 
+        if not rows and schema is None:
+            return
         content = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         if keys:
             content = content.replace_schema_metadata({"axes": json.dumps(list(keys))})

@@ -88,3 +88,41 @@ class Trainable(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict) -> None: ...
+
+
+class Kinds(Trainable):
+    """Students of several kinds, with a trainable for each: that of a pack's kind does the work. Says itself what is prepared."""
+
+    pack: Any
+
+    @staticmethod
+    @abstractmethod
+    def kind(config: Any) -> type[Trainable]:
+        """The trainable of a student."""
+
+    @classmethod
+    def artifact(cls, config: Any) -> Any:
+        return cls.kind(config).artifact(config)
+
+    @classmethod
+    def student_bytes(cls, config: Any) -> int:
+        return cls.kind(config).student_bytes(config)
+
+    def __init__(self, configs: Sequence[Any], datasets: Mapping, answers: Mapping, device: str) -> None:
+        self.pack = self.kind(configs[0])(configs, datasets, answers, device)
+
+    @property
+    def finished(self) -> bool:
+        return self.pack.finished
+
+    def step(self) -> list[dict]:
+        return self.pack.step()
+
+    def networks(self) -> list[Any]:
+        return self.pack.networks()
+
+    def state_dict(self) -> dict:
+        return self.pack.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.pack.load_state_dict(state)

@@ -268,6 +268,14 @@ def test_artifacts_with_very_long_or_odd_names_have_files(go, monkeypatch, start
     assert set(records.read(folder, "teachers")["teacher"]) == {f"{start}{view}.pt" for view in "ab"}
 
 
+def test_students_that_have_no_lines_of_a_table_leave_no_file_that_lacks_its_columns(tmp_path):
+    folder = RunFolder(str(tmp_path), "toy", "r")
+    folder.write_rows("thresholds", "a-001", [], keys=["bits"])
+    assert not (tmp_path / "toy" / "r" / "thresholds").exists()
+    folder.write_rows("thresholds", "b-001", [{"data": "sample", "bits": 2}], keys=["bits"])
+    assert records.read(tmp_path / "toy" / "r", "thresholds")["bits"].tolist() == [2]
+
+
 def test_vectors_come_back_as_lists_of_fixed_size_and_a_changed_number_shows(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float16)
     folder = RunFolder(str(tmp_path), "toy", "r")
