@@ -103,7 +103,8 @@ if together["technique"].nunique() > 1:
 # %% [markdown]
 # ## What a call is made of
 # Operators as each runtime's own profiler names them, put into kinds; under a profiler everything takes longer. The tables have the operators of eager and of
-# the fastest technique that keeps the answers. Techniques that are less than half as fast as eager are left out of the figure, lest the others be too short.
+# the fastest technique that keeps the answers. Techniques that are less than half as fast as eager are left out of the figure, lest the others be too
+# short; calls that take seconds are not profiled.
 
 # %%
 operators = run.table("operators")
@@ -114,7 +115,7 @@ if len(operators):
     shares = ranked(named(profiled[profiled["slow"].isna()]))
     blocks.facets(
         run, shares, lambda ax, panel: figures.operators(panel.table, ax), "Operators of a call", name="operators",
-        size=(7.4, 0.26 * len(order) + 1.2), **PANELS,
+        size=(7.4, 0.26 * len(order) + 1.2), note="left out: what is less than half as fast as eager, or was not profiled", **PANELS,
     )  # fmt: skip
 
 # %%
@@ -250,6 +251,8 @@ if len(exact):
     details.append(
         f"ONNX Runtime's logits in fp32 differ from PyTorch's by at most {exact['max_difference'].max():.1e}."
     )
+images = run.info["axes"].get("test_size", [0])[0]
+details.append(f"n counts seeds, which are fresh processes: they say how sure the times are. The networks are the same in all; their accuracies are shares of {images} test images.")  # fmt: skip
 made = run.table("models").iloc[0]
 details.append(
     f"The network: {made['network']} at {made['resolution']} pixels, {made['parameters']:,} parameters, from {made['weights']}; "

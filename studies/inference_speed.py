@@ -51,7 +51,7 @@ STUDY = Study(
             ),
         ),
         "resolution": grid(64, limit=at_least(32), help="Side of the images as the network sees them, in pixels."),
-        "train_size": grid(6000, limit=above(0), help="Images that fine-tune, prune, distil and calibrate."),
+        "train_size": grid(3000, limit=above(0), help="Images that fine-tune, prune, distil and calibrate."),
         "val_size": grid(400, limit=above(0), help="Images to choose by."),
         "test_size": grid(800, limit=above(0), help="Images to report; 10000 are all."),
         "passes": grid(2, limit=above(0), help="Over the training images, of each training."),

@@ -1,6 +1,6 @@
 """What is made once for a technique, and kept by its content: trained networks, exported, compiled and calibrated files.
 
-All of it is made in processes of `server`, on all cores, and timed there.
+All of it is made in processes of `server`, and timed there: networks on all cores, files on one, for several are made at once.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def files(task: Task, state: Arrays, calibration: np.ndarray) -> float:
 
     def work() -> dict[str, np.ndarray]:
         np.save(task.file("calibration.npy"), calibration)
-        server = Server(task if about.compiles else replace(task, threads=cores()))
+        server = Server(task if about.compiles else replace(task, threads=1))
         try:  # what torch.compile makes lies in inductor's own cache
             done = server.ask("compile" if about.runtime == "compile" else "make")
         finally:

@@ -8,11 +8,11 @@ import os
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ PROFILED = 0  # the seed whose techniques are profiled
 OPERATORS = 12  # of a profile that have a line of their own
 
 Arrays = Mapping[str, np.ndarray]
+Made = TypeVar("Made")
 
 
 class InferenceSpeed(Trainable):
@@ -75,8 +76,8 @@ class InferenceSpeed(Trainable):
             "libraries included, a GPU's not; busy_share: what other work took of the machine's cores meanwhile. Threads wait without spinning."
         ),
         "making": (
-            f"int8 ranges are found on {CALIBRATION} training images. make_seconds: of compiling, exporting, calibrating, pruning and distilling, once, on all "
-            "cores, then kept by content; what a technique needs of another's (a pruned network) is counted in."
+            f"int8 ranges are found on {CALIBRATION} training images. make_seconds: of pruning and distilling on all cores, and of compiling, exporting "
+            "and calibrating, as many at once as there are cores, one each; once, then kept by content; what a technique needs of another's (a pruned network) is counted in."
         ),
         "split": (
             f"{SPLIT} train_size of those that train are seen, val_size held-out ones choose (val_accuracy, val_agreement: share of eager's answers "
@@ -246,37 +247,39 @@ class InferenceSpeed(Trainable):
             paths[side] = Path(folder.name, f"images-{side}.npy")
             np.save(paths[side], resized(torch.from_numpy(shown["images"]), side).contiguous().numpy())
         calibration = resized(torch.from_numpy(images[:CALIBRATION]), c.resolution).contiguous().numpy()
-        seconds: dict[str, float] = {}
-        tasks: dict[str, Task] = {}
-        for name in self.techniques:
-            if name in self.failures:
-                continue
-            about = TECHNIQUES[name]
-            try:
-                place = Path(folder.name, name)
-                place.mkdir()
-                np.savez(place / "state.npz", **dict(networks[about.network]))  # type: ignore[arg-type]
-                task = self._task(name, place)
-                seconds[name] = spent[about.network] + making.files(task, networks[about.network], calibration)
-                tasks[name] = task
-            except Failed as error:
-                self.failures[name] = str(error)
+        alive = [name for name in self.techniques if name not in self.failures]
+        tasks = {name: self._task(name, Path(folder.name, name)) for name in alive}
+
+        def made(name: str) -> float:
+            network = networks[TECHNIQUES[name].network]
+            place = Path(folder.name, name)
+            place.mkdir()
+            np.savez(place / "state.npz", **dict(network))  # type: ignore[arg-type]
+            return spent[TECHNIQUES[name].network] + making.files(tasks[name], network, calibration)
+
+        seconds = self._each(alive, made)
+        tasks = {name: tasks[name] for name in seconds}
         for name, task in tasks.items():  # now that nothing is made any more, which is timed
             self.servers[name] = Server(task)
-        with ThreadPoolExecutor(cores()) as several:  # nothing of this is timed
-            found = {name: several.submit(self._answers, name, networks, shown, paths) for name in self.servers}
-        answers: dict[str, dict[str, np.ndarray]] = {}
-        for name, future in found.items():
-            try:
-                answers[name] = future.result()
-            except Failed as error:
-                self.failures[name] = str(error)
-                self.servers.pop(name).close()
+        answers = self._each(list(tasks), lambda name: self._answers(name, networks, shown, paths))
+        for name in set(tasks) - set(answers):
+            self.servers.pop(name).close()
         if BASELINE not in answers:
             raise RuntimeError(f"the baseline {BASELINE} failed: {self.failures[BASELINE]}")
         for name, own in answers.items():
             right = agreement(own["logits"], answers[BASELINE]["logits"], shown["labels"], int(shown["val"]))
             self.about[name] = {**right, "size_bytes": float(own["bytes"]), "make_seconds": seconds[name]}
+
+    def _each(self, names: Sequence[str], do: Callable[[str], Made]) -> dict[str, Made]:
+        """What was done for each technique, a few at once, for nothing of it is timed against others; those that failed are noted."""
+        found: dict[str, Made] = {}
+        with ThreadPoolExecutor(cores()) as several:
+            for name, future in {name: several.submit(do, name) for name in names}.items():
+                try:
+                    found[name] = future.result()
+                except Failed as error:
+                    self.failures[name] = str(error)
+        return found
 
     def _networks(self, images: np.ndarray, labels: np.ndarray) -> tuple[dict[str, Arrays], dict[str, float]]:
         """The states of the networks that the techniques need, and the seconds that each took beside the whole one."""
