@@ -175,6 +175,11 @@ class Run:
         box = TURN.format(**said, state="", height="640px")
         _show({"text/html": box, "text/plain": path.name}, figure=path.name, turns=path.name)
 
+    def attach(self, name: str, kind: str, content: bytes) -> None:
+        """Saves figures/<name>.<kind>, which is no figure but is opened by a program of its own; it is not looked into."""
+        path = self._put(name, kind, content)
+        _show({"text/plain": path.name}, figure=path.name)
+
     def show(self, lines: pd.DataFrame | Iterable[Mapping[str, Any]], heading: str = "") -> None:
         """A table to read, its texts escaped, blank where a line lacks a column; nothing where there are no lines."""
         table = lines if isinstance(lines, pd.DataFrame) else pd.DataFrame([*lines])

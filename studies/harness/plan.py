@@ -115,13 +115,20 @@ class Plan:
         elif fresh:
             self.append(grid_trials(self.study, fresh.values(), self.pack or 1, self.finished))
 
+    @property
+    def cores(self) -> int:
+        """Those of a worker."""
+        return (self.options.num_cpus or machine.available_cores()) if self.study.timed else 1
+
     # The space
 
     def _workers(self) -> int:
         """Workers at a time; InputError where more is asked for than this machine has."""
         o, have = self.options, machine.available_cores()
         if o.address not in ("local", "inline"):
-            return o.num_gpus * o.per_gpu or o.num_cpus or 10_000  # the cluster's resources are the limit
+            return (
+                1 if self.study.timed else o.num_gpus * o.per_gpu or o.num_cpus or 10_000
+            )  # the cluster's resources are the limit
         if (o.num_cpus or 0) > have:
             raise InputError(f"--num-cpus {o.num_cpus}: this machine has {have} for this process")
         if o.num_gpus:
@@ -129,7 +136,7 @@ class Plan:
             if o.num_gpus > len(gpus):
                 found = f"{len(gpus)} ({', '.join(gpus)})" if gpus else "none that torch can use"
                 raise InputError(f"--num-gpus {o.num_gpus}: this machine has {found}")
-        if o.address == "inline":
+        if o.address == "inline" or self.study.timed:
             return 1
         return o.num_gpus * o.per_gpu or o.num_cpus or have
 
@@ -179,6 +186,8 @@ class Plan:
     def _pack_size(self, cells: Sequence[Cell]) -> int:
         """Students side by side: on a GPU what its memory holds; on CPUs the preset's number, or fewer where every
         worker should get several packs, so that none waits long for the last."""
+        if self.study.timed:
+            return len(cells)
         total = len({cell.student for cell in cells})
         return max(1, min(self._most(cells), math.ceil(total / (4 * min(self.workers, 64)))))
 
@@ -246,7 +255,7 @@ class Plan:
             *(f"and grid  {'  '.join(f'{k} {_short(grid[k])}' for k in apart)}" for grid in grids * bool(apart)),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
-            f"workers   {workers} ({'GPU' if o.num_gpus else 'one core'} each), {o.address}",
+            f"workers   {workers} ({'GPU' if o.num_gpus else 'one core' if self.cores == 1 else f'{self.cores} cores'} each), {o.address}",
             f"estimate  {duration(left * core_seconds / workers + fixed)} ({how}), "
             f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
             *self._told(),

@@ -72,6 +72,7 @@ class Shared:
     device: str
     folder: RunFolder
     keep_weights: bool
+    cores: int
 
 
 class StudyTrial(tune.Trainable):
@@ -79,7 +80,7 @@ class StudyTrial(tune.Trainable):
 
     def setup(self, config: dict, shared: Shared) -> None:  # type: ignore[override]  # tune.with_parameters passes it
         self.shared = s = shared
-        prepare_process(1)
+        prepare_process(s.cores)
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
         keep = s.folder.write_weights if s.keep_weights else None
         self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device, keep)
@@ -296,9 +297,9 @@ def stoppable(recorder: Recorder):
             signal.signal(number, handler)
 
 
-def resources(num_gpus: int, per_gpu: int = 1) -> dict[str, float]:
-    """What one worker takes: a core, and its share of a GPU where there are any."""
-    return {"cpu": 1, "gpu": 1 / per_gpu} if num_gpus else {"cpu": 1}
+def resources(num_gpus: int, per_gpu: int = 1, cores: int = 1) -> dict[str, float]:
+    """What one worker takes: its cores, and its share of a GPU where there are any."""
+    return {"cpu": cores, "gpu": 1 / per_gpu} if num_gpus else {"cpu": cores}
 
 
 class Tuning:
@@ -343,11 +344,12 @@ class Tuning:
         failures: dict[Any, str] = {}
         if not new:
             return failures
-        need, study, device = resources(self.options.num_gpus), self.study, self.device
+        cores = self.plan.cores
+        need, study, device = resources(self.options.num_gpus, cores=cores), self.study, self.device
 
         @ray.remote(num_cpus=need["cpu"], num_gpus=need.get("gpu", 0), max_retries=RETRIES)
         def work(artifact, datasets):
-            products = prepare_process(1)
+            products = prepare_process(cores)
             return *study.load().prepare(artifact, datasets, device), products
 
         if any(artifact is not None for artifact in new):
@@ -379,9 +381,13 @@ class Tuning:
         searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
         if samples == 0:
             return False
-        shared = Shared(study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights)
+        shared = Shared(
+            study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights, self.plan.cores
+        )
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu)),
+            tune.with_resources(
+                tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu, self.plan.cores)
+            ),
             param_space=None if searched else {"trial": tune.grid_search(list(named))},
             tune_config=tune.TuneConfig(
                 metric=metric if chosen else None,

@@ -173,6 +173,8 @@ class Run:
 
     @contextlib.contextmanager
     def _ray(self, ledger: Ledger) -> Iterator[Tuning]:
+        if self.study.timed:  # Ray's workers are nice, and what is timed shall not wait for whatever else runs
+            os.environ.setdefault("RAY_worker_niceness", "0")
         from studies.harness import ray_adapter as adapter
 
         o = self.options

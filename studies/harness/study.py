@@ -119,7 +119,8 @@ class Study:
 
     trainable: "module:class", imported only where students are trained. trials: axes that change the graph, the data
     or the batches; students: axes that change numbers only, which share a pack. canonical: maps a config to the one that
-    stands for all configs with the same mathematics; an axis that plays no part for a kind of student may be None there. trains_alone: whether a student trains in a pack of one. metric: chosen on,
+    stands for all configs with the same mathematics; an axis that plays no part for a kind of student may be None there. trains_alone: whether a student trains in a pack of one.
+    timed: whether trials time what they do: then one runs at a time, has all cores, and has all students of its trial axes and seed in one pack. metric: chosen on,
     never a test metric; metrics: all columns that the trainable measures. datasets: names in `trainables.core.data`;
     where the study has an axis `dataset`, its values are the names. own_images: what stands for them where --data-root has
     images of the user's own (`trainables.core.images`), in terms of an axis or as a value of the axis `dataset`. artifact_table: where a row per prepared artifact (a
@@ -142,6 +143,7 @@ class Study:
     presets: Mapping[str, Preset]
     canonical: Callable[[Config], Config] = lambda config: config
     trains_alone: Callable[[Config], bool] = lambda config: False
+    timed: bool = False
     datasets: tuple[str, ...] = ("mnist",)
     own_images: str = ""
     artifact_table: str = "teachers"

@@ -11,6 +11,7 @@ from studies.harness.plan import cells_of
 from trainables.core import data as sources
 from trainables.core.contract import Trainable
 from trainables.core.limits import limits
+from trainables.inference_speed.networks import rebuilt
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
@@ -20,6 +21,7 @@ STUDENTS = {
     "cifar10_transfer": "e63bfc1d0f55a43a",
     "finetuning": "ad6164e5187bc24f",
     "forgetting": "8ede016f58b83f3d",
+    "inference_speed": "cffc889c44789a78",
     "kd_gradients": "d60048e841c4aaa3",
     "metric_imbalance": "f4f259026119f6cd",
     "missing_digit": "78aab2a8651d1424",
@@ -72,6 +74,8 @@ def parameters(pack):
     pack = getattr(pack, "pack", pack)
     if hasattr(pack, "weights") and hasattr(pack, "newton_steps"):
         return pack.weights.shape[-1]  # of one of 45 models
+    if hasattr(pack, "techniques"):
+        return sum(p.numel() for p in rebuilt(pack.common.network, pack.state).parameters())
     if hasattr(pack, "database"):
         return pack.codebook(pack.configs[0]).levels.size
     students = pack.students

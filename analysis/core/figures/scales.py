@@ -147,14 +147,14 @@ class Numbers(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def logarithmic(ax: Axes, which: str, linthresh: float = 0) -> None:
-    """Makes the x or the y axis logarithmic; linear up to `linthresh`, if that is given."""
+def logarithmic(ax: Axes, which: str, linthresh: float = 0, base: int = 10) -> None:
+    """Makes the x or the y axis logarithmic; linear up to `linthresh`, if that is given. base: its ticks are powers of it."""
     axis = getattr(ax, f"{which}axis")
     if linthresh:
         getattr(ax, f"set_{which}scale")("symlog", linthresh=linthresh)
     else:
-        getattr(ax, f"set_{which}scale")("log")
-        axis.set_minor_formatter(Numbers())
+        getattr(ax, f"set_{which}scale")("log", base=base)
+        axis.set_minor_formatter(Numbers() if base == 10 else "")
     axis.set_major_formatter("{x:g}")
 
 

@@ -8,6 +8,7 @@ import json
 import pytest
 from toys import students_of
 
+from studies.harness import machine
 from studies.harness import run as runs
 from studies.harness.arguments import parse
 from studies.harness.earlier import Earlier
@@ -171,6 +172,19 @@ def test_students_that_train_alone_have_packs_of_one():
     packs = packs_of(study, students_of(study, cells_of(study, VALUES)).values(), 100)
     assert {len(pack) for pack in packs if pack[0]["view"] == "a"} == {1}
     assert min(len(pack) for pack in packs if pack[0]["view"] == "b") > 1
+
+
+@pytest.mark.parametrize("where", ["local", "inline", "auto"])
+def test_trials_that_time_run_one_at_a_time_on_all_cores_with_all_their_students(where, monkeypatch):
+    monkeypatch.setattr(machine, "available_cores", lambda: 6)
+    timed = dataclasses.replace(TOY, timed=True)
+    for study, workers, cores in ((timed, 1, 6), (TOY, {"local": 6, "inline": 1}.get(where, 10_000), 1)):
+        plan = Plan(study, parse(study, ["--address", where]), "full")
+        assert (plan.workers, plan.cores) == (workers, cores)
+    plan = Plan(timed, parse(timed, ["--address", where, "--num-cpus", "2"]), "full")
+    assert plan.cores == 2 and plan.workers == 1
+    apart = {(config["view"], config["seed"]) for config in plan.students.values()}
+    assert len(plan.trials) == len(apart), "a pack for each combination of trial axes and seed"
 
 
 def test_a_plan_hands_out_each_trial_once_and_then_what_was_appended():
