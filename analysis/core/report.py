@@ -1,7 +1,7 @@
 """A run that is drawn: what a page reads, shows and says, and the report that comes of it.
 
 A page's first code cell calls `open`. In the notebook it opens the run. In the script (`python analysis/X.py [RUN]`) it
-executes the file as a notebook, writes report.ipynb and report.html into the run folder, prints the closing sentences
+executes the file as a notebook, writes report.ipynb and report.html into the run folder, prints the answer
 and the figures, and ends the process.
 
 A run folder may come from a stranger. What its rows and run.json say is text wherever it is shown, beside them nothing in it is read
@@ -20,6 +20,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -224,7 +225,7 @@ class Run:
             yield f"Without a digest, as in runs of older versions: {tell.listing(names)}. Whether that is what the run wrote is not checked."
 
     def close(self, answer: Iterable[str], details: Iterable[str] = ()) -> None:
-        """The page's last words, printed by the script: the answer in few sentences, which stands first in the report, and what
+        """The page's last words: the answer in few sentences, which the script prints and which stands first in the report, and what
         else is to be said, at its end. What every page must own up to is added to the answer, before it (`warnings`) and after it
         (`caveats`); how the networks were made and trained to the end."""
         short, long = [*self.warnings(), *answer, *self.caveats()], list(details)
@@ -363,6 +364,13 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", " ".join(text.splitlines()))
 
 
+def _wrapped(sentence: str) -> str:
+    """A sentence as a terminal shows it best, broken at words; as one line to where it can be searched."""
+    if not sys.stdout.isatty():
+        return sentence
+    return textwrap.fill(sentence, min(shutil.get_terminal_size().columns, 110), subsequent_indent="  ")
+
+
 def _show(data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, **mark: Any) -> None:
     from IPython.display import display
 
@@ -445,11 +453,12 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     if error:
         print(printable(f"{file.stem}: the page stopped: {error} (see {path / 'report.ipynb'})"), file=sys.stderr)
         return 1
-    said = [*marked(notebook, "answer"), *marked(notebook, "details")]
-    print(*(printable(sentence.replace("**", "")) for sentence in said), sep="\n")
+    for sentence in marked(notebook, "answer"):
+        print(_wrapped(printable(sentence.replace("**", ""))))
     print(f"\nFigures in {path / 'figures'}:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
-    print(f"Report: {path / 'report.html'} (notebook: report.ipynb)")
+    more = "; it says more" if marked(notebook, "details") else ""
+    print(f"Report: {path / 'report.html'} (notebook: report.ipynb){more}")
     if given.zip:
         try:
             print(f"To hand in: {handin(path, marked(notebook, 'figure'))}")

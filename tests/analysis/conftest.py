@@ -7,11 +7,13 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
+import nbformat
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.core.records import plan_schemas, schema, table_schema
+from analysis.core.report import marked
 
 TEMPERATURES, WEIGHTS, SEEDS = (1.0, 4.0, 16.0), (0.0, 0.5, 1.0), (0, 1, 2)
 AXES = {"teacher_view": str, "target_labels": str, "temperature": float, "kd_weight": float, "seed": int}
@@ -24,6 +26,17 @@ TEACHER |= {"source_test_accuracy": float, "target_test_accuracy": float, "secon
 def made_up_run() -> Callable[..., Path]:
     """See `write`."""
     return write
+
+
+@pytest.fixture(scope="session")
+def told() -> Callable[[Path], str]:
+    """All that the page of a drawn run says: its answer, which is printed too, and its details."""
+
+    def sentences(run: Path) -> str:
+        notebook = nbformat.read(run / "report.ipynb", as_version=4)
+        return "\n".join([*marked(notebook, "answer"), *marked(notebook, "details")]).replace("**", "")
+
+    return sentences
 
 
 Accuracy = Callable[[str, str, float, float, int], float | None]

@@ -30,7 +30,7 @@ def accuracy(augmentation, unfreezing, rate, lr, seed):
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
+def said(tmp_path_factory, told):
     path = tmp_path_factory.mktemp("results") / "finetuning" / "made-up"
     rows, schedules = [], []
     for values in itertools.product(*FACTORS.values()):
@@ -70,7 +70,7 @@ def said(tmp_path_factory):
     notebook = json.loads((path / "report.ipynb").read_text())
     shown = [output["data"] for cell in notebook["cells"] for output in cell.get("outputs", ()) if "data" in output]
     tables = ["".join(data["text/plain"]) for data in shown if "<table" in "".join(data.get("text/html", ""))]
-    return "\n".join([done.stdout, *(re.sub(" +", " ", table) for table in tables)])
+    return "\n".join([told(path), done.stdout, *(re.sub(" +", " ", table) for table in tables)])
 
 
 def sentence(said, start):

@@ -86,7 +86,7 @@ def student(setting, remedy, strength, seed, end):
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
+def said(tmp_path_factory, told):
     """What the page says: its sentences, and its tables line by line."""
     path = tmp_path_factory.mktemp("results") / "forgetting" / "made-up"
     rows = [row for *case, end in CASES for seed in SEEDS for row in student(*case, seed, end(seed))]
@@ -108,7 +108,7 @@ def said(tmp_path_factory):
     tables = [
         out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]
     ]
-    return "\n".join([done.stdout, *("".join(table) for table in tables)])
+    return "\n".join([told(path), done.stdout, *("".join(table) for table in tables)])
 
 
 def sentence(said, *parts):

@@ -52,7 +52,7 @@ def accuracy(view: str, labels: str, t: float, w: float, seed: int) -> float | N
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory, made_up_run):
+def report(tmp_path_factory, made_up_run, told):
     folder = tmp_path_factory.mktemp("results")
     run = made_up_run(folder, accuracy)
     (folder / "blocker").mkdir()
@@ -69,7 +69,7 @@ def report(tmp_path_factory, made_up_run):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return run, done.stdout
+    return run, f"{told(run)}\n{done.stdout}"
 
 
 def sentence(report, start: str) -> str:

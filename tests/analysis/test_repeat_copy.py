@@ -23,7 +23,7 @@ FINAL = {
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
+def said(tmp_path_factory, told):
     """What the page says, its sentences and its tables line by line: learning rates, three seeds, four evaluations, lengths 1 to 4 (tested to 8)."""
     path = tmp_path_factory.mktemp("results") / "repeat_copy" / "made-up"
     rows, lengths = [], []
@@ -69,7 +69,7 @@ def said(tmp_path_factory):
     tables = [
         out["data"]["text/plain"] for cell in cells for out in cell.get("outputs", ()) if "text/html" in out["data"]
     ]
-    return "\n".join([done.stdout, *("".join(table) for table in tables)])
+    return "\n".join([told(path), done.stdout, *("".join(table) for table in tables)])
 
 
 def sentence(said, *parts):
