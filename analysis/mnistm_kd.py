@@ -181,7 +181,7 @@ def choice_line(who):
         "seeds": f"{100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %, {(accuracy > PUBLISHED['DANN']).sum()} above DANN",
         "less the choice of validation labels": tell.difference(accuracy, judged.choices["validation labels"].by_seed()),
         "rank correlation with test accuracy": f"{cells['score'].corr(cells[METRIC], 'spearman'):.2f} of {len(cells)} cells",
-        "rivals": tell.choice(choice, run.named, lead=False),
+        "rivals": tell.choice(choice, run.named),
     }  # fmt: skip
 
 

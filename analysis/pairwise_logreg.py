@@ -216,7 +216,7 @@ def answer(view, choice):
     low, high = choice.cells["l2"].min(), choice.cells["l2"].max()
     vote = f"Ten classes by vote: {tell.percent(choice.by_seed('vote_accuracy'))}."
     edge = tell.edge(choice, {"l2": f"l2 (tried {low:g} to {high:g})"})
-    how: dict = {"name": lambda cell: f"l2 = {cell['l2']:g}", "most": 9, "lead": False, "then": f"{vote} {edge}"}
+    how: dict = {"name": lambda cell: f"l2 = {cell['l2']:g}", "most": 9, "then": f"{vote} {edge}"}
     return tell.answer(view, choice, "mean test accuracy of the 45 pairs", **how)
 
 

@@ -290,13 +290,14 @@ def homework(setting):
         yield tell.answer("with and without pseudo-labels", best, "test errors", **how)
 
 
-def hurt(table, what, against):
-    if len(table) and table["n"].max() > 1:
-        told = tell.comparisons(table, lambda line: f"{line['which']}, {run.word(across, line[across])}", against)
-        yield f"{what}: {told}"
+def compared_line(line):
+    return f"{line['which']}, {run.word(across, line[across])}"
 
 
-hurts = [sentence for s, lines in compared.items() for sentence in hurt(lines, s.title, "supervised")]
-differ = hurt(further, "Temperature of the pseudo-labels, ramp and rounds", "the first value")
+pairs = [(s.title, "supervised", lines) for s, lines in compared.items()]
+pairs.append(("Temperature of the pseudo-labels, ramp and rounds", "the first value", further))
+judged = [(what, base, lines) for what, base, lines in pairs if len(lines) and lines["n"].max() > 1]
+hurts = [f"{what}: {tell.comparisons(lines, compared_line, base)}" for what, base, lines in judged]
+singly = [f"{what}: {said}" for what, _, lines in judged if (said := tell.uncorrected(lines, compared_line))]
 each_case = [answer(*each) for each in winners.items()] if across == "labels" else []
-run.close([*each_case, *(told for s in settings if across == "recipe" for told in homework(s)), *hurts, *differ])
+run.close([*each_case, *(told for s in settings if across == "recipe" for told in homework(s)), *hurts], singly)

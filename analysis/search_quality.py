@@ -364,7 +364,7 @@ def metric_sentence(page):
     if choice is None:
         return ""
     users = part("metrics", page=page)["clicks"].iloc[0]
-    worth = tell.choice(choice, lambda cell: cell["metric"], most=9, lead=False)
+    worth = tell.choice(choice, lambda cell: cell["metric"], most=9)
     return (
         f"**Metric, {run.word('page', page)}** ({users} users): validation chooses {choice.best['metric']}, which orders "
         f"{tell.percent(choice.by_seed())} of pairs of test pages as users do. {worth}"
@@ -387,7 +387,7 @@ def labels_sentence():
     choice = choose(part("labels"), ["way"], by="val_accuracy", report="test_accuracy", margin=run.margin)
     if choice is None:
         return ""
-    worth = tell.choice(choice, lambda cell: cell["way"], most=9, lead=False)
+    worth = tell.choice(choice, lambda cell: cell["way"], most=9)
     return f"**Labels** ({budget}): validation chooses {choice.best['way']}, {tell.percent(choice.by_seed())} true on test worlds. {worth}"
 
 
@@ -451,7 +451,7 @@ def level_sentence():
     }
     for design, choice in chosen.items():
         if choice:
-            worth = tell.choice(choice, lambda cell: cell["procedure"], most=9, lead=False)
+            worth = tell.choice(choice, lambda cell: cell["procedure"], most=9)
             yield f"**Test, {design}**: held to the level, {choice.best['procedure']} finds most by validation, {tell.percent(choice.by_seed())} on test worlds. {worth}"
 
 
@@ -460,8 +460,8 @@ answer = [
     *map(metric_sentence, ("mixed", "plain") if told else ()),
     *map(own_sentence, OWN if told else ()),
     *([labels_sentence()] if "labels" in tasks else []),
-    *map(device_sentence, labels.OWN if len(told_labels) else ()),
     *map(claim_sentence, sources),
     *([needed_sentence()] if designs["test_detected_share"].notna().any() else []),
 ]
-run.close(filter(None, answer), level_sentence())
+devices = map(device_sentence, labels.OWN if len(told_labels) else ())
+run.close(filter(None, answer), [*devices, *level_sentence()])

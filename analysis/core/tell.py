@@ -17,19 +17,19 @@ from analysis.core.records import is_share
 from analysis.core.settings import each_further
 from analysis.core.statistics import Interval, compare, interval, paired
 
-AXES = {"temperature": "T"}  # the field's letters
+AXES = {"temperature": "T", "kd_weight": "lambda"}  # as the field has them
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 
 
 def percent(values: Values, digits: int = 1) -> str:
-    """`81.7 % (95 % interval 81.2 to 82.1, n = 3)`"""
+    """`81.7 % (81.2 to 82.1, n = 3)`"""
     i = _interval(values)
     within = (i.mean, max(i.low, 0.0), min(i.high, 1.0))  # no share lies beyond
     mean, low, high = (f"{100 * v:.{digits}f}" for v in within)
     if math.isnan(i.low):
         return f"{mean} % (n = {i.n})"
-    return f"{mean} % (95 % interval {low} to {high}, n = {i.n})"
+    return f"{mean} % ({low} to {high}, n = {i.n})"
 
 
 def points(values: Values, digits: int = 1) -> str:
@@ -61,13 +61,13 @@ def number(values: Values, digits: int = 0, signed: bool = False, least: float =
 
 
 def cell(values: Mapping[Any, Any]) -> str:
-    """`T = 8, kd_weight = 0.25`; at kd_weight 0 the temperature plays no part and is not named. Other cells: `lr 0.01, width 32`."""
+    """`T = 8, lambda = 0.25`; at a lambda of 0 the temperature plays no part and is not named. Other cells: `lr 0.01, width 32`."""
     if not {"temperature", "kd_weight"} <= set(values):
         each = {str(k).replace("_", " "): f"{v:g}" if isinstance(v, float) else v for k, v in values.items()}
         return ", ".join(f"{name} {value}" for name, value in each.items())
     if values["kd_weight"] == 0:
-        return "labels only (kd_weight = 0)"
-    return f"T = {values['temperature']:.3g}, kd_weight = {values['kd_weight']:.3g}"
+        return "labels only (lambda = 0)"
+    return f"T = {values['temperature']:.3g}, lambda = {values['kd_weight']:.3g}"
 
 
 def listing(items: Sequence[str], most: int = 5) -> str:
@@ -132,10 +132,9 @@ def against(
 
 def answer(
     title: str, value: Choice, what: str = "on test", *, metric: str | None = None, digits: int = 1, name: Callable[[Mapping[str, Any]], str] = cell,
-    against: Mapping[str, pd.Series] = MappingProxyType({}), more: str = "a gain", less: str = "a loss", most: int = 5,
-    lead: bool = True, then: str = "",
+    against: Mapping[str, pd.Series] = MappingProxyType({}), more: str = "a gain", less: str = "a loss", most: int = 5, then: str = "",
 ) -> str:  # fmt: skip
-    """`**500 labels**: validation chooses T = 4, kd_weight = 0.5: 81.7 % (...) on test; against the baseline, +4.1 points (...): a gain.
+    """`**500 labels**: validation chooses T = 4, lambda = 0.5: 81.7 % (...) on test; against the baseline, +4.1 points (...): a gain.
     Of its 20 rivals: ...`
 
     title: of the setting, or nothing. what: what `metric` is, the reported one unless named. against: by seed, what the chosen cell is
@@ -146,38 +145,33 @@ def answer(
     for base, values in against.items():
         said += [f"against {base}, {difference(reached, values, digits, more, less)}"] * bool(len(values))
     head = f"**{capital(title)}**: v" if title else "V"
-    return f"{head}{'; '.join(said)}. {choice(value, name, most, lead)} {then}".strip()
+    return f"{head}{'; '.join(said)}. {choice(value, name, most)} {then}".strip()
 
 
-def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5, lead: bool = True) -> str:
+def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
     """What a choice is worth: which rivals are as good, which are open, and how many are worse.
 
-    name: a candidate in words. most: how many are named one by one where no ranges of the axes name them. lead: whether the
-    difference from the runner-up is said too.
+    name: a candidate in words. most: how many are named one by one where no ranges of the axes name them.
     """
     if value.rivals.empty:
         return "It has no rival."
-    second = value.rivals.iloc[0]
-    side = "leads" if second["difference"].mean >= 0 else "is behind"
-    ahead = f"on test it {side} the runner-up ({name(_columns(value, second))}), {points(second['difference'])}"
-    end = f" {capital(ahead)}." if lead else ""
     if value.n < 2:
-        return f"One seed says nothing about noise, so this is no verdict.{end}"
-    rivals = count(len(value.rivals), "rival")
+        return "One seed says nothing about noise, so this is no verdict."
+    rivals = len(value.rivals)
     if value.stands_out:
-        return f"It stands out: its {rivals} {'is' if len(value.rivals) == 1 else 'are all'} worse.{end}"
+        return f"It stands out: {f'all {rivals} rivals are' if rivals > 1 else 'its rival is'} worse."
     within = f" (within {100 * value.margin:.2g} points)" if is_share(value.metric) else ""
-    words = {"as good": f"as good{within}: ", "open": f"open with {count(value.n, 'seed')}: "}
-    known = {state: len(value.state(state)) for state in (*words, "worse")}
-    parts = [
-        f"{known[state]} {said}{region(value, state, name, most)}" for state, said in words.items() if known[state]
-    ]
+    known = {state: len(value.state(state)) for state in ("open", "as good", "worse")}
+    if known["open"] == rivals:
+        return f"Open: {count(value.n, 'seed')} cannot rank it and its {count(rivals, 'rival')}."
+    words = {"as good": f"as good{within}", "open": f"open ({count(value.n, 'seed')} cannot tell)"}
+    parts = [f"{known[state]} {said}: {region(value, state, name, most)}" for state, said in words.items() if known[state]]
     parts += [f"{known['worse']} worse"] * bool(known["worse"])
-    return f"Of its {rivals}: {'; '.join(parts)}.{end}"
+    return f"Of its {count(rivals, 'rival')}: {'; '.join(parts)}."
 
 
 def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
-    """The candidates of a state in words: `T 2 to 8 with kd weight 0.25 to 0.5` where ranges of the axes hold them and nothing
+    """The candidates of a state in words: `T 2 to 8 with lambda 0.25 to 0.5` where ranges of the axes hold them and nothing
     else, largest first (the chosen one may lie in a range of those that are as good); one by one where they lie on no grid or are few.
     """
     found = value.state(state)
@@ -248,19 +242,25 @@ def comparisons(
 
     table: as `statistics.compare` makes it; name: a line of it in words; hurts: whether "more" or "less" is what hurts.
     """
-
-    def listed(lines: pd.DataFrame) -> str:
-        each = [f"{name(line)} ({points(line['difference'], digits)})" for _, line in lines.iterrows()]
-        return listing(each, most)
-
     up, down = ((table["told"] == way).sum() for way in ("more", "less"))
-    told, bad = table["told"] == hurts, (table["low"] > 0 if hurts == "more" else table["high"] < 0)
-    alone = listed(table[(table["told"] == "open") & bad])
+    bad = _listed(table[table["told"] == hurts], name, digits, most)
     return (
         f"Of {len(table)} comparisons with {against}, {down} have {less}, {up} {more}, the others are not told from no difference (Holm). "
-        f"It hurts: {listed(table[told]) or 'nowhere that the seeds can tell'}."
-        + (f" Looked at alone, without correction, it would also hurt: {alone}." if alone else "")
+        f"It hurts: {bad or 'nowhere that the seeds can tell'}."
     )
+
+
+def uncorrected(
+    table: pd.DataFrame, name: Callable[[pd.Series], str], hurts: str = "more", digits: int = 2, most: int = 6
+) -> str:
+    """Where each comparison looked at alone, without correction, would also hurt, or nothing; as `comparisons`."""
+    bad = table["low"] > 0 if hurts == "more" else table["high"] < 0
+    alone = _listed(table[(table["told"] == "open") & bad], name, digits, most)
+    return f"Looked at alone, without correction, it would also hurt: {alone}." if alone else ""
+
+
+def _listed(lines: pd.DataFrame, name: Callable[[pd.Series], str], digits: int, most: int) -> str:
+    return listing([f"{name(line)} ({points(line['difference'], digits)})" for _, line in lines.iterrows()], most)
 
 
 def changes(
