@@ -2,7 +2,8 @@
 PYTHON ?= python3
 DATA ?= sample
 STUDY ?= mnistm_kd
-FLAGS ?=
+# Without flags the first study shows its first figure within minutes.
+FLAGS ?= $(if $(filter mnistm_kd-sample,$(STUDY)-$(DATA)),--preset tour)
 TORCH_INDEX ?=
 BIN := .venv/bin
 
@@ -12,12 +13,6 @@ RUN ?= latest
 
 run: known .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
-ifeq ($(filter --dry-run --help -h --no-report,$(FLAGS)),)
-	@echo
-	@echo "Next:    make run STUDY=$(STUDY) DATA=full  the whole data set, downloaded once"
-	@echo "         $(BIN)/python studies/$(STUDY).py --help"
-	@echo "         $(BIN)/python analysis/$(STUDY).py latest    draws the figures again"
-endif
 
 # One file to hand in, of the latest run or of RUN=...
 handin: known .venv/installed

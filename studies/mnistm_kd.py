@@ -117,6 +117,13 @@ STUDY = Study(
             core_seconds=8.5,
             sample={"steps": (400,), "teacher_steps": (600,)},
         ),
+        "tour": Preset(
+            "the first figure in four minutes: fewer temperatures, weights and seeds of `course`, to which --extend takes it",
+            core_seconds=8.5,
+            part_of="course",
+            axes={"temperature": (1.0, 4.0, 16.0), "kd_weight": (0.0, 0.05, 0.5, 1.0), "seed": (0, 1)},
+            sample={"steps": (400,), "teacher_steps": (600,)},
+        ),
         "unlabelled": Preset(
             "adaptation without target labels: 8 minutes on two cores with the full data",
             core_seconds=3.0,

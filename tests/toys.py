@@ -19,7 +19,7 @@ def study(views=("a", "b"), kd_weights=(0.0, 0.5, 1.0), seeds=2):
         name="toy", question="A toy.", trainable="toys:Toy", metric="val_accuracy", mode="max", metrics=("val_accuracy", "test_accuracy"), datasets=(),
         trials={"view": grid(*views, limit=one_of(*views))},
         students={"temperature": grid(1.0, 2.0, 4.0, limit=above(0)), "kd_weight": grid(*kd_weights, limit=at_least(0)), "seed": grid(*range(seeds))},
-        presets={"course": Preset("all")}, canonical=canonical,
+        presets={"course": Preset("all"), "tour": Preset("some", {"temperature": (1.0, 2.0)}, part_of="course")}, canonical=canonical,
     )  # fmt: skip
 
 

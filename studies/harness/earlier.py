@@ -113,10 +113,14 @@ def _options(study: Study, o: Options, info: Mapping[str, Any]) -> Options:
         raise InputError(f"{run} ran on --address {address[:80]}; say that again, or another, to go on there")
     if o.extend and (info["search"], info["scheduler"]) != ("grid", "none"):
         raise InputError(f"--extend {o.extend}: only a grid without a scheduler can be extended")
+    larger = study.presets[info["preset"]].part_of if o.extend else ""
+    grows = bool(larger) and "preset" in o.given and o.preset == larger
+    if grows and o.axes:
+        raise InputError(f"--extend {o.extend} --preset {larger}: that alone, without axes; add these once it is done")
     for name in KEPT:
-        if name in o.given and getattr(o, name) != info[name]:
+        if name in o.given and getattr(o, name) != info[name] and not (grows and name == "preset"):
             raise InputError(f"{flag(name)} {getattr(o, name)}: {info['run']} was started with {info[name]}")
-    kept = {name: info[name] for name in KEPT}
+    kept = {name: info[name] for name in KEPT if not (grows and name == "preset")}
     where = {name: info[name] for name in WHERE if name in info and name not in o.given}
     if where.get("data_root"):
         where["data_root"] = Path(where["data_root"])

@@ -16,10 +16,12 @@ from studies.harness.progress import Reporter
 from studies.harness.students import Cell, Trial, student_hash
 from studies.harness.study import Config
 
+REGIMES = 4  # whose best are said, at most
+
 
 class Ledger:
     """outcomes: how each student ended (done, stopped, failed) as far as it has; best: of each metric that students are chosen on, its
-    best value and the student, of all that are done; trained: of each student of this session, the fraction of its training and its seconds."""
+    best value and the student, of all that are done; regimes: the same by the trial axes that vary; trained: of each student of this session, the fraction of its training and its seconds."""
 
     def __init__(self, plan: Plan, folder: RunFolder, earlier: Earlier) -> None:
         from analysis.core.records import plan_schemas, schema
@@ -34,8 +36,10 @@ class Ledger:
         self.errors: dict[str, str] = {}  # of the students that failed in this session
         self.better = max if study.mode == "max" else min
         self.best: dict[str, tuple[float, str]] = {}
+        self.regimes: dict[tuple[str, str], float] = {}
+        self.varied = [name for name in study.trials if len(plan.values[name]) > 1]
         for student, (metric, value) in earlier.scores.items():
-            self._best(metric, value, student)
+            self._best(metric, value, student, earlier.students.get(student, {}))
         self.trained: dict[str, tuple[float, float]] = {}
         self.named = set(earlier.students)  # the students and cells that the tables have
         self.points = {tuple(cell.config.values()) for cell in earlier.cells}
@@ -118,7 +122,7 @@ class Ledger:
             spent[kind] += now[1] - before[1]
             metric = self.study.metric_of(configs[student])
             if row.get(metric) is not None and row["status"] == "done":
-                self._best(metric, row[metric], student)
+                self._best(metric, row[metric], student, configs[student])
             for name, lines in row.get("tables", {}).items():
                 known = {**fixed, **configs[student], "student": student, "step": row["step"]}
                 further.setdefault(name, []).extend({**known, **line} for line in lines)
@@ -129,12 +133,21 @@ class Ledger:
         for name, lines in further.items():  # before the rows: a student with a row lacks nothing
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
-        self.progress.update(
-            len(self.outcomes), work, spent, {metric: value for metric, (value, _) in self.best.items()}
-        )
+        self.progress.update(len(self.outcomes), work, spent, self._best_so_far())
 
-    def _best(self, metric: str, value: float, student: str) -> None:
+    def _best(self, metric: str, value: float, student: str, config: Config) -> None:
         self.best[metric] = self.better((value, student), self.best.get(metric, (value, student)))
+        regime = metric, " ".join(str(config[name]) for name in self.varied if name in config)
+        self.regimes[regime] = self.better(value, self.regimes.get(regime, value))
+
+    def _best_so_far(self) -> str:
+        """`best val_accuracy 0.7012 target 500, 0.9511 source 500`: of each combination of the trial axes, where these are few."""
+        said = []
+        for metric, (value, _) in self.best.items():
+            found = {name: best for (of, name), best in self.regimes.items() if of == metric}
+            each = [f"{best:.4f} {name}".strip() for name, best in found.items()]
+            said.append(f"best {metric} {', '.join(each) if 1 < len(each) <= REGIMES else f'{value:.4f}'}")
+        return "  ".join(said)
 
     def record_artifact(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.plan.data}

@@ -18,9 +18,9 @@ class Reporter:
     to_do: how many students of each kind are to be trained; kinds differ in what a student costs.
     """
 
-    def __init__(self, total: int, done: int, to_do: Mapping[Any, int], every: float = 15.0) -> None:
+    def __init__(self, total: int, done: int, to_do: Mapping[Any, int], every: float = 60.0) -> None:
         self.total, self.done, self.to_do = total, done, to_do
-        self.best: Mapping[str, float] = {}
+        self.best = ""
         self.work: Counter = Counter()  # by kind: students' worth of training since the start, finished or not
         self.spent: Counter = Counter()  # by kind: seconds of training
         self.start = self.last = time.monotonic()
@@ -44,10 +44,10 @@ class Reporter:
             self.bar.update(self.task, total=total)
 
     def update(
-        self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: Mapping[str, float]
+        self, done: int, work: Mapping[Any, float], spent: Mapping[Any, float], best: str
     ) -> None:
         """done: students finished in all; work, spent: since the last call, fractions of students trained and seconds of
-        training, by kind; best: of all so far, by metric."""
+        training, by kind; best: of all so far, in words."""
         self.done = done
         self.work.update(work)
         self.spent.update(spent)
@@ -59,11 +59,16 @@ class Reporter:
             self.say(f"students {done}/{self.total}  {self.note()}")
 
     def note(self) -> str:
-        parts = [f"best {metric} {value:.4f}" for metric, value in self.best.items()]
-        left = self.left()
-        if left:
-            parts.append(f"about {duration((time.monotonic() - self.start) * left)} left")
-        return "  ".join(parts)
+        elapsed, left = time.monotonic() - self.start, self.left()
+        parts = [duration(elapsed), f"about {duration(elapsed * left)} left" if left else "", self.best]
+        return "  ".join(filter(None, parts))
+
+    def prepared(self, what: str, count: int, total: int) -> None:
+        """What comes before students: how many of so many are there. On a terminal each is said, elsewhere one in a while."""
+        now = time.monotonic()
+        if count in (0, total) or self.bar or now - self.last > self.every:
+            self.last = now
+            self.say(f"preparing {what} {count} of {total}" + f", {duration(now - self.start)}" * bool(count))
 
     def left(self) -> float | None:
         """The training that is left over that done so far, in seconds of training; None while a kind that is left was not seen

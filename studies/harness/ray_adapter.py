@@ -352,9 +352,10 @@ class Tuning:
             products = prepare_process(cores)
             return *study.load().prepare(artifact, datasets, device), products
 
-        if any(artifact is not None for artifact in new):
-            self.ledger.progress.say(f"preparing {study.artifact_table}")
-        for artifact, future in [(artifact, work.remote(artifact, self.datasets)) for artifact in new]:
+        told = any(artifact is not None for artifact in new)
+        for count, (artifact, future) in enumerate([(a, work.remote(a, self.datasets)) for a in new]):
+            if told:
+                self.ledger.progress.prepared(study.artifact_table, count, len(new))
             try:
                 self.answers[artifact], row, products = ray.get(future)
             except ray.exceptions.RayTaskError as error:

@@ -246,9 +246,24 @@ class Run:
         drawn = self._draw() if outcomes else 0
         if missing or failed:
             say(self._resume_hint())
+        elif drawn == 0:
+            for line in self._next():
+                say(f"next      {line}")
         if stopped or drawn == INTERRUPTED:
             return INTERRUPTED
         return 1 if failed or missing or drawn else 0
+
+    def _next(self) -> Iterator[str]:
+        """What to type after a run that is done."""
+        o, start = self.options, f"{machine.interpreter()} studies/{self.study.name}.py"
+        where = "" if o.storage == "results" else f" --storage {shlex.quote(o.storage)}"
+        if larger := self.plan.preset.part_of:
+            yield f"{start} --extend {self.folder.run} --preset {larger}{where}    adds what {larger} has more"
+        if self.data.variant == "sample" and self.study.datasets:
+            yield f"{start} --data full    the whole data set, downloaded once"
+        if self.folder.local and o.report:
+            page = f"{machine.interpreter()} analysis/{self.study.name}.py {self.folder.run}"
+            yield f"{page}{where.replace('--storage', '--root')} --zip    draws it again, and packs one file to hand in"
 
     def _draw(self) -> int:
         """The study's page, in a process of its own: it needs neither torch nor Ray."""

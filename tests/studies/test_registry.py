@@ -26,7 +26,7 @@ STUDENTS = {
     "metric_imbalance": "f4f259026119f6cd",
     "missing_digit": "78aab2a8651d1424",
     "mnist_kd": "f74c654dba59ff07",
-    "mnistm_kd": "273cccd53375831b",
+    "mnistm_kd": "e7e9c10d17c04383",
     "pairwise_logreg": "f16283d9d5010671",
     "pseudo_labels": "1be55b02a949642a",
     "repeat_copy": "237e9dd65e3bbe46",
@@ -107,6 +107,18 @@ def test_a_study_says_how_its_networks_are_made_and_trained(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_an_axis_says_what_it_means(name):
     assert all(axis.help for axis in study_of(name).axes.values())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_is_part_of_a_preset_has_no_student_that_it_has_not(name):
+    study = study_of(name)
+    for part, preset in study.presets.items():
+        for data in ("sample", "full") if preset.part_of else ():
+            some, all_of_them = (
+                {cell.student for grid in study.grids(which, data, {}) for cell in cells_of(study, grid)}
+                for which in (part, preset.part_of)
+            )
+            assert some < all_of_them
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -37,7 +37,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 LABELS = {
     "temperature": "temperature T",
     "probe_temperature": "probe temperature T",
-    "kd_weight": "kd_weight (λ)",
+    "kd_weight": "lambda (λ)",
     "l2": "penalty l2",
     "test_accuracy": "test accuracy, %",
     "val_accuracy": "validation accuracy, %",

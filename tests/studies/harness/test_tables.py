@@ -14,7 +14,9 @@ import pytest
 from toys import Toy, canonical, students_of, study
 
 from analysis.core import records
+from studies.harness.arguments import parse
 from studies.harness.command import run
+from studies.harness.earlier import Earlier
 from studies.harness.folder import RunFolder
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash
@@ -266,6 +268,18 @@ def test_artifacts_with_very_long_or_odd_names_have_files(go, monkeypatch, start
     monkeypatch.setattr(Toy, "prepare", made)
     folder = go()
     assert set(records.read(folder, "teachers")["teacher"]) == {f"{start}{view}.pt" for view in "ab"}
+
+
+def test_a_run_of_a_part_grows_into_the_whole_and_trains_what_it_has_not(go):
+    folder = go("--preset", "tour")
+    before = list(Toy.trained)
+    go("--extend", "latest", "--preset", "course", "--kd-weight", "2", code=2)
+    go("--extend", "latest", "--preset", "course")
+    _, students, _ = assert_whole(folder)
+    assert {s["student"] for s in students} == set(students_of(TOY, Plan(TOY, parse(TOY, []), "full", Earlier()).cells))
+    assert before and not set(before) & set(Toy.trained[len(before) :]), "none again"
+    assert records.info(folder)["preset"] == "course" and "4.0" in str(records.info(folder)["axes"]["temperature"])
+    go("--extend", "latest", "--preset", "tour", code=2)
 
 
 def test_students_that_have_no_lines_of_a_table_leave_no_file_that_lacks_its_columns(tmp_path):
