@@ -252,6 +252,8 @@ class Run:
         side_by_side = (
             f"<div style='display: flex; flex-wrap: wrap; gap: 0 3em; margin-bottom: 2em'>{layers}</div>" * bool(layers)
         )
+        if command := str(self.info.get("command", "")):
+            method = pd.concat([pd.DataFrame([{"what": "command", "how": f"python {command}"}]), method])
         plain = [f"{name}: {text}" for name, text in words.items()]
         plain += [f"{name}\n{text}" for name, text in networks.items()]
         _show(
@@ -526,11 +528,60 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
             error = f"{problem.ename}: {problem.evalue}".splitlines()[0]
         except (RuntimeError, TimeoutError) as problem:  # the kernel died, or a cell took too long
             error = str(problem).splitlines()[0]
-    put(run / "report.ipynb", nbformat.writes(notebook).encode())
     if not error:
         put(run / "report.html", to_html(notebook).encode())
+        notebook.cells += again(file, run)
+    put(run / "report.ipynb", nbformat.writes(notebook).encode())
     return notebook, error
 
+
+def again(file: Path, run: Path) -> list[NotebookNode]:
+    """The last cells of report.ipynb, not executed: one that trains a student of the run anew, and the source of study and trainable, as
+    far as they are at hand. Of what the run says only plain values of its axes get into the code."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
+    root = Path(__file__).parents[2]
+    study = root / "studies" / file.name
+    if not study.is_file():
+        return []
+    students = open_run(run).students.sort_values("seed", kind="stable")
+    student, axes = students.iloc[0], records.read(run).attrs["axes"]
+    plain = {axis: str(student[axis]) for axis in axes if axis != "seed" and pd.notna(student[axis])}
+    plain["seeds"] = str(int(student["seed"]) + 1)  # a study takes them from 0 on
+    flags = [
+        word
+        for axis, value in plain.items()
+        if re.fullmatch(r"[a-z]\w*", axis) and re.fullmatch(r"\w[\w.:+-]*", value)
+        for word in (f"--{axis.replace('_', '-')}", value.removesuffix(".0"))
+    ]
+    told = re.search(r'trainable="(trainables[\w.]*)', source := study.read_text())
+    method = root.joinpath(*told[1].split(".")).with_suffix(".py") if told else root
+    shown = {f"studies/{study.name}": source}
+    if method.is_file():
+        shown[str(method.relative_to(root))] = method.read_text()
+    if (data := records.info(run)["data"]) in ("sample", "full"):
+        flags += ["--data", data]
+    return [
+        new_markdown_cell("## Train one student anew\n\nBy this process, without Ray; teachers and other artifacts first, where they are not in the cache. Seeds fix everything but rounding."),
+        new_code_cell(AGAIN.format(study=file.stem, flags=flags)),
+        *(new_markdown_cell(f"## Source: {name}, as it was when this was drawn\n\n~~~~python\n{text}\n~~~~") for name, text in shown.items()),
+    ]  # fmt: skip
+
+
+AGAIN = """import subprocess, sys, tempfile
+from pathlib import Path
+
+from analysis.core import records
+
+flags = {flags!r}
+with tempfile.TemporaryDirectory() as place:
+    words = ["studies/{study}.py", *flags, "--address", "inline", "--no-report", "--storage", place]
+    subprocess.run([sys.executable, *words], cwd=Path(records.__file__).parents[2], check=True)
+    new = records.final(records.read(records.find_run({study!r}, root=place)))
+old = run.students.sort_values("seed", kind="stable").iloc[0]
+new = new[new["seed"] == old["seed"]]
+pd.DataFrame({{"in the run": old, "anew": new.iloc[0].reindex(old.index)}})"""
+"""Trains one student; the notebook's last code."""
 
 DATA_ONLY = """# A run folder is data: no file in it is imported or read as settings, whatever its name
 import contextlib
@@ -565,7 +616,7 @@ def _environment(run: Path, empty: str) -> dict[str, str]:
 
 
 def to_html(notebook: NotebookNode) -> str:
-    """The report without its code, the answer first, as one file that needs no network and runs no script but ours: the script tags
+    """The report, its code folded, the answer first, as one file that needs no network and runs no script but ours: the script tags
     of nbconvert's template, which load MathJax, require.js and mermaid from elsewhere, are left out, images get the alternative
     text of `figure`, and plotly.js lies inside where there is something to turn."""
     from jinja2 import DictLoader
@@ -588,14 +639,16 @@ def to_html(notebook: NotebookNode) -> str:
         "{% block data_png scoped %}<div class='jp-RenderedImage jp-OutputArea-output'>"
         "<img src='data:image/png;base64,{{ output.data['image/png'] | trim }}'"
         " alt='{{ output | get_metadata('alt', 'image/png') | escape_html }}'></div>{% endblock %}"
+        "{% block input_group %}{% if cell.source | trim %}<details class='code'><summary style='color: grey; font-size: 80%'>code</summary>"
+        "{{ super() }}</details>{% endif %}{% endblock %}"
     )
     exporter = Installed(
         extra_loaders=[DictLoader({"offline.html.j2": offline})],
         template_file="offline.html.j2",
         extra_template_basedirs=[],
         template_data_paths=[],
-        exclude_input=True,
         exclude_output_prompt=True,
+        exclude_input_prompt=True,
         exclude_anchor_links=True,
     )
     shown = _without_empty_sections(_answer_first(notebook))

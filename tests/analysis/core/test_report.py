@@ -145,6 +145,15 @@ def test_a_run_json_that_was_changed_by_hand_is_said_before_the_answer(drawn):
     )
 
 
+def test_what_a_run_says_gets_into_no_code(drawn):
+    run, _, _ = drawn
+    cells = json.loads((run / "report.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (again,) = [text for text in code if "subprocess.run" in text]
+    assert "--temperature" in again and "target-labels" not in again, "its value is no plain word"
+    assert not [text for text in code if "PWNED" in text]
+
+
 def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):
     """Jupyter starts a kernel beside the notebook, with that folder on the path."""
     run, _, _ = drawn

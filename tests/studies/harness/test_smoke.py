@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from analysis.core import records
+from analysis.core import records, report
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
@@ -49,6 +50,20 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     sentences = done.stdout.split("\nFigures in")[0]
     assert "nan" not in sentences.lower().replace("finan", ""), sentences
     assert len(sentences.strip().splitlines()) >= 2
+
+
+def test_the_notebook_trains_one_student_anew_and_it_is_the_same(tmp_path, cache):
+    words = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--num-cpus", "1", "--storage", str(tmp_path)]
+    script = str(ROOT / "studies" / "pairwise_logreg.py")
+    subprocess.run([sys.executable, script, *words], check=True, capture_output=True, timeout=280)
+    folder = records.find_run("pairwise_logreg", "latest", root=tmp_path)
+    cells = json.loads((folder / "report.ipynb").read_text())["cells"]
+    code = next("".join(c["source"]) for c in cells if "anew" in "".join(c["source"]) and c["cell_type"] == "code")
+    names = {"pd": pd, "run": report.open_run(folder)}
+    exec(code, names)
+    new, old = names["new"].iloc[0], names["old"]
+    assert len(names["new"]) == 1 and new["student"] == old["student"]
+    assert new["test_accuracy"] == pytest.approx(old["test_accuracy"], abs=1e-3)
 
 
 def test_the_study_that_contributing_writes_runs_as_printed(tmp_path, cache):
