@@ -118,7 +118,7 @@ STUDY = Study(
             sample={"steps": (400,), "teacher_steps": (600,)},
         ),
         "tour": Preset(
-            "the first figure in four minutes: fewer temperatures, weights and seeds of `course`, to which --extend takes it",
+            "the first figure in four minutes: a part of course, to which --extend takes it",
             core_seconds=8.5,
             part_of="course",
             axes={"temperature": (1.0, 4.0, 16.0), "kd_weight": (0.0, 0.05, 0.5, 1.0), "seed": (0, 1)},

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.core import plain_matplotlib, records, tell
+from analysis.core import plain_matplotlib, records, searches, tell
 from analysis.core.settings import Setting, evaluations, once, split, varied
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Words = Mapping[str, Mapping[Any, str] | str | Callable[[Any], str]]
 DPI = 130
+SEARCHED = 4  # settings whose search is drawn
 MARK = "stillroom"  # key of what a page says about itself in the metadata of its outputs
 RUN = "STILLROOM_RUN"  # environment variable by which the script tells the kernel which run to open
 
@@ -228,12 +229,26 @@ class Run:
         """The page's last words: the answer in few sentences, which the script prints and which stands first in the report, and what
         else is to be said, at its end. What every page must own up to is added to the answer, before it (`warnings`) and after it
         (`caveats`); how the networks were made and trained to the end."""
+        self._searched()
         short, long = [*self.warnings(), *answer, *self.caveats()], list(details)
         for mark, sentences in (("answer", short), ("details", long)):
             if sentences:
                 said = f"{_bullets(sentences)}\n\n{READING}" if mark == "answer" else _bullets(sentences)
                 _show({"text/markdown": said, "text/plain": "\n".join(sentences)}, None, **{mark: sentences})
         self._protocol()
+
+    def _searched(self) -> None:
+        """After a search, Optuna's figures of each setting, of the first few."""
+        metric = str(self.info.get("metric"))
+        if self.info.get("search", "grid") == "grid" or metric not in self.students:
+            return
+        axes = searches.drawn(self.students, self.info.get("axes", {}))
+        for setting in self.settings(but=axes)[:SEARCHED] if axes else ():
+            order = setting.cells.drop_duplicates("student")["student"]
+            points = setting.students.set_index("student").reindex(order).reset_index()
+            for name, figure in searches.figures(points, axes, metric, str(self.info.get("mode"))).items():
+                caption = f"The search, {name}" + f": {setting.title}" * bool(setting.title)
+                self.interactive(figure, f"search_{name} {setting.title}".strip(), caption)
 
     def _protocol(self) -> None:
         """How the networks were made and trained, from run.json: what the study says of itself, what was varied, what was fixed."""
