@@ -38,7 +38,9 @@ def figures(points: pd.DataFrame, axes: Sequence[str], metric: str, mode: str) -
     if len(means) < LEAST or not varied or means[metric].nunique() < 2:
         return {}
     ends = {axis: (float(means[axis].min()), float(means[axis].max())) for axis in varied}
-    space: dict[str, BaseDistribution] = {a: FloatDistribution(low, high, log=low > 0 and high > DECADES * low) for a, (low, high) in ends.items()}
+    space: dict[str, BaseDistribution] = {
+        a: FloatDistribution(low, high, log=low > 0 and high > DECADES * low) for a, (low, high) in ends.items()
+    }
     with warnings.catch_warnings(action="ignore"):  # some of it is experimental, and says so
         level = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -46,7 +48,9 @@ def figures(points: pd.DataFrame, axes: Sequence[str], metric: str, mode: str) -
             study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
             for line in means.to_dict("records"):
                 values = {axis: float(line[axis]) for axis in varied}
-                study.add_trial(optuna.trial.create_trial(params=values, distributions=space, value=float(line[metric])))
+                study.add_trial(
+                    optuna.trial.create_trial(params=values, distributions=space, value=float(line[metric]))
+                )
             named: dict[str, Any] = {"target_name": metric.replace("_", " ") + " (share)" * is_share(metric)}
             found = {
                 "history": visualization.plot_optimization_history(study, **named),

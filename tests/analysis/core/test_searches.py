@@ -8,7 +8,9 @@ def points(n=24):
     rng = np.random.default_rng(0)
     lr, width = 10 ** rng.uniform(-4, -1, n), rng.uniform(1, 4, n)
     lines = pd.DataFrame({"lr": lr, "width": width, "steps": 40})
-    both = pd.concat([lines.assign(seed=s, val_accuracy=0.9 - 0.1 * (np.log10(lr) + 2.5) ** 2 + 0.01 * s) for s in (0, 1)])
+    both = pd.concat(
+        [lines.assign(seed=s, val_accuracy=0.9 - 0.1 * (np.log10(lr) + 2.5) ** 2 + 0.01 * s) for s in (0, 1)]
+    )
     return both.sort_index(kind="stable").reset_index(drop=True)
 
 
@@ -31,4 +33,8 @@ def test_the_axis_that_matters_is_the_more_important_and_the_best_of_the_history
 
 def test_too_few_points_make_no_figure():
     assert searches.figures(points(3), ["lr", "width"], "val_accuracy", "max") == {}
-    assert set(searches.figures(points(), ["lr", "steps"], "val_accuracy", "max")) == {"history", "slice", "parallel coordinates"}
+    assert set(searches.figures(points(), ["lr", "steps"], "val_accuracy", "max")) == {
+        "history",
+        "slice",
+        "parallel coordinates",
+    }

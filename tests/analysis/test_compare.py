@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from analysis import compare
+
+
+def accuracy(view, labels, t, w, seed):
+    return 0.7 + 0.05 * w + 0.01 * seed + 0.001 * ((seed * 7 + int(t)) % 3)
+
+
+def one_better(view, labels, t, w, seed):
+    """On another machine: rounding everywhere, and one cell that is another."""
+    return (
+        accuracy(view, labels, t, w, seed)
+        + 0.0001 * ((seed + int(t)) % 2)
+        + 0.05 * ((view, labels, t, w) == ("target", "500", 4.0, 0.5))
+    )
+
+
+def without_last(*cell):
+    return None if cell[-1] == 2 else accuracy(*cell)
+
+
+def said(capsys, a, b, *words):
+    code = compare.main([str(a), str(b), *words])
+    out = capsys.readouterr()
+    return code, out.out + out.err
+
+
+@pytest.fixture
+def runs(tmp_path, made_up_run):
+    return {f.__name__: made_up_run(tmp_path / f.__name__, f) for f in (accuracy, one_better, without_last)}
+
+
+def test_a_run_does_not_differ_from_itself(runs, capsys):
+    code, text = said(capsys, runs["accuracy"], runs["accuracy"])
+    assert (
+        code == 0
+        and "not alike" not in text
+        and "mean +0.00 points" in text
+        and "Told to differ (paired t, Holm over all cells): 0." in text
+    )
+
+
+def test_the_cell_that_is_another_is_found_and_only_it(runs, capsys):
+    code, text = said(capsys, runs["one_better"], runs["accuracy"])
+    assert code == 1 and ": 1.\n" in text and "T = 4, lambda = 0.5" in text and "+5.0" in text
+
+
+def test_seeds_that_only_one_has_are_said_and_left_out(runs, capsys):
+    code, text = said(capsys, runs["accuracy"], runs["without_last"])
+    assert code == 0 and "Of made-up alone: 36 cells with their seeds" in text
+
+
+def test_what_makes_runs_not_comparable_is_said(runs, capsys):
+    file = runs["one_better"] / "run.json"
+    info = json.loads(file.read_text())
+    file.write_text(json.dumps({**info, "preset": "\x1b[2Jpaper", "versions": {"torch": "9"}}))
+    _, text = said(capsys, runs["accuracy"], runs["one_better"])
+    assert "not alike: preset:" in text and "\x1b" not in text
+    file.write_text(json.dumps({**info, "study": "another"}))
+    assert said(capsys, runs["accuracy"], runs["one_better"]) == (
+        2,
+        "compare: runs of two studies: mnistm_kd and another\n",
+    )
+
+
+def test_wrong_input_is_one_line(runs, capsys, tmp_path):
+    assert said(capsys, runs["accuracy"], tmp_path)[0] == 2
+    code, text = said(capsys, runs["accuracy"], runs["one_better"], "--metric", "no_such")
+    assert code == 2 and text.count("\n") == 1 and "no_such" in text
