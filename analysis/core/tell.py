@@ -23,23 +23,21 @@ Values = Interval | pd.Series
 
 
 def percent(values: Values, digits: int = 1) -> str:
-    """`81.7 % (81.2 to 82.1, n = 3)`"""
+    """`81.7 % (81.2 to 82.1, n = 3)`, of two seeds `81.7 % (81.5 and 81.9, n = 2)`"""
     i = _interval(values)
-    within = (i.mean, max(i.low, 0.0), min(i.high, 1.0))  # no share lies beyond
-    mean, low, high = (f"{100 * v:.{digits}f}" for v in within)
     if math.isnan(i.low):
-        return f"{mean} % (n = {i.n})"
-    return f"{mean} % ({low} to {high}, n = {i.n})"
+        return f"{100 * i.mean:.{digits}f} % (n = {i.n})"
+    return f"{100 * i.mean:.{digits}f} % ({_ends(values, lambda v: f'{100 * v:.{digits}f}', 0.0, 1.0)}, n = {i.n})"
 
 
 def points(values: Values, digits: int = 1) -> str:
     """`+4.1 points (+3.2 to +5.0)`; with a further digit where so many would round to 0"""
     value = _interval(values)
     digits += abs(value.mean) < 0.5 * 10.0 ** -(digits + 2)
-    mean, low, high = (f"{100 * v:+.{digits}f}" for v in (value.mean, value.low, value.high))
+    mean = f"{100 * value.mean:+.{digits}f}"
     if math.isnan(value.low):
         return f"{mean} points (n = {value.n}, no interval)"
-    return f"{mean} points ({low} to {high})"
+    return f"{mean} points ({_ends(values, lambda v: f'{100 * v:+.{digits}f}')})"
 
 
 def share(values: Values) -> str:
@@ -47,17 +45,18 @@ def share(values: Values) -> str:
     i = _interval(values)
     if math.isnan(i.low):
         return f"{100 * i.mean:.0f} % (n = {i.n})"
-    return f"{100 * i.mean:.0f} % ({100 * i.low:.0f} to {100 * i.high:.0f})"
+    return f"{100 * i.mean:.0f} % ({_ends(values, lambda v: f'{100 * v:.0f}')})"
 
 
 def number(values: Values, digits: int = 0, signed: bool = False, least: float = -math.inf, n: bool = False) -> str:
     """`107 (82 to 132)`, of what is no share; `least`: where the quantity ends; n: `107 (82 to 132, n = 3)`"""
     i = _interval(values)
-    mean, low, high = (f"{v:{'+' if signed else ''}.{digits}f}" for v in (i.mean, max(i.low, least), i.high))
-    many = f"n = {i.n}"
+    form = f"{'+' if signed else ''}.{digits}f"
+    mean, many = f"{i.mean:{form}}", f"n = {i.n}"
     if math.isnan(i.low):
         return f"{mean} ({many})" if n else mean
-    return f"{mean} ({low} to {high}, {many})" if n else f"{mean} ({low} to {high})"
+    ends = _ends(values, lambda v: f"{v:{form}}", least)
+    return f"{mean} ({ends}, {many})" if n else f"{mean} ({ends})"
 
 
 def cell(values: Mapping[Any, Any]) -> str:
@@ -101,14 +100,14 @@ def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:
     if value.n == 2 and value.high - value.low < 1e-12 and value.mean:
         return "the same in both seeds, so nothing is known of the noise"
     if value.low <= 0 <= value.high:
-        return "not distinguishable from no difference"
+        return "not distinguishable from no difference" if value.n > 2 else "open with two seeds"
     return more if value.low > 0 else less
 
 
 def difference(a: pd.Series, b: pd.Series, digits: int = 1, more: str = "a gain", less: str = "a loss") -> str:
     """`+4.1 points (+3.2 to +5.0): a gain`, of a - b by seed"""
     d = paired(a, b)
-    return f"{points(d, digits)}: {moves(d, more, less)}" if d.n else moves(d)
+    return f"{points((a - b).dropna(), digits)}: {moves(d, more, less)}" if d.n else moves(d)
 
 
 def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
@@ -273,6 +272,14 @@ def changes(
         {"value": name({axis: value}), "all else": name(rest), "change": f"{points(d)}: {moves(d)}"}
         for axis, value, rest, d in found if d.n
     ]  # fmt: skip
+
+
+def _ends(values: Values, form: Callable[[float], str], least: float = -math.inf, most: float = math.inf) -> str:
+    """`81.2 to 82.1`, an interval within what the quantity can be; of two values by seed, whose interval says little, both."""
+    if isinstance(values, pd.Series) and len(two := sorted(values.dropna())) == 2:
+        return " and ".join(map(form, two))
+    i = _interval(values)
+    return f"{form(max(i.low, least))} to {form(min(i.high, most))}"
 
 
 def _interval(values: Values) -> Interval:

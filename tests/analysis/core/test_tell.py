@@ -29,6 +29,14 @@ def test_a_share_is_told_in_per_cent_within_its_ends():
     assert tell.percent(interval([0.5])) == "50.0 % (n = 1)" and tell.share(KNOWN) == "82 % (80 to 84)"
 
 
+def test_two_seeds_are_told_as_their_two_values():
+    a, b = pd.Series([0.592, 0.67]), pd.Series([0.58, 0.61])
+    assert tell.percent(a) == "63.1 % (59.2 and 67.0, n = 2)" and tell.share(a) == "63 % (59 and 67)"
+    assert tell.number(100 * a, 1, n=True) == "63.1 (59.2 and 67.0, n = 2)" and tell.points(a - b) == "+3.6 points (+1.2 and +6.0)"
+    assert tell.difference(a, b) == "+3.6 points (+1.2 and +6.0): open with two seeds"
+    assert tell.percent(interval([0.592, 0.67])).startswith("63.1 % (13.5 to 100.0"), "of an interval nothing more is known"
+
+
 def test_a_difference_is_told_in_points_with_its_direction():
     a, b = pd.Series([0.80, 0.81, 0.80]), pd.Series([0.70, 0.70, 0.71])
     assert tell.difference(a, b) == "+10.0 points (+7.5 to +12.5): a gain"
