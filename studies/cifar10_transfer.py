@@ -44,6 +44,7 @@ OWN: dict[str, tuple] = {
     "weight_decay": (1.3e-3,),
     "label_smoothing": (0.2,),
 }
+FAMILIES = ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0")  # of torchvision
 LITE: dict[str, tuple] = {"network": ("efficientnet_lite0",), "weights": ("imagenet",)}
 HEADS: dict[str, tuple] = {
     "unfreezing": ("head",),
@@ -52,6 +53,27 @@ HEADS: dict[str, tuple] = {
     "lr": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     "weight_decay": (0.0, 0.03, 0.3, 3.0),
 }
+FEW: dict[str, tuple] = {"train_size": ("2000",), "passes": (20,), "batch_size": (64,)}
+
+
+def compared(*networks, weights="imagenet"):
+    """Each network in two configurations, its head alone and all layers, with 2,000 labels at 64 pixels; two grids."""
+    of = {"network": networks, "weights": (weights,)}
+    return {**of, **HEADS, **FEW}, {**of, "unfreezing": ("all",), "lr": (1e-3, 3e-3)}
+
+
+COURSE = (
+    *compared("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+    {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("all",), "batch_size": (256,)},
+    {**LITE, **HEADS, **FEW, "resolution": (64, 160), "train_size": ("500",)},
+    {**LITE, **HEADS, **FEW, "resolution": (160,)},
+    {**LITE, "unfreezing": ("last_block", "gradual"), "lr": (1e-3, 3e-3)},
+    {**LITE, "train_size": ("500",), "passes": (12,)},
+    {**LITE, "weights": ("random",), "passes": (6,)},
+    own("500", 60, 64, (0.15, 0.3)),
+    own("2000", 30, 64, (0.15, 0.3)),
+    own("all", 4),
+)
 GPU: dict[str, tuple] = {"resolution": (128,), "precision": ("bf16",), "passes": (10,), "batch_size": (128,)}
 
 STUDY = Study(
@@ -145,26 +167,23 @@ STUDY = Study(
             ),
         ),
         "course": Preset(
-            "one family whose weights come by pip, and an own CNN, with the full data: an hour of two cores",
-            core_seconds=16.0,
+            "three networks whose weights come by pip, each in two configurations, and an own CNN; a fourth: see four",
+            core_seconds=14.0,
             pack=20,
-            grids=(
-                {**LITE, **HEADS, "resolution": (64, 160), "train_size": ("all",), "batch_size": (256,)},
-                {
-                    **LITE,
-                    **HEADS,
-                    "resolution": (64, 160),
-                    "train_size": ("500", "2000"),
-                    "passes": (20,),
-                    "batch_size": (64,),
-                },
-                {**LITE, "unfreezing": UNFREEZINGS[1:], "lr": (1e-3, 3e-3)},
-                {**LITE, "train_size": ("500",), "passes": (12,)},
-                {**LITE, "weights": ("random",), "passes": (6,)},
-                own("500", 60, 64, (0.15, 0.3)),
-                own("2000", 30, 64, (0.15, 0.3)),
-                own("all", 4),
-            ),
+            part_of="four",
+            grids=COURSE,
+        ),
+        "four": Preset(
+            "course and a ResNet-18, whose weights torchvision downloads: the four models of the assignment",
+            core_seconds=14.0,
+            pack=20,
+            grids=(*COURSE, *compared("resnet18")),
+        ),
+        "small_families": Preset(
+            "one network of each of the four families in two configurations, few labels, for two cores; downloads weights",
+            core_seconds=14.0,
+            pack=20,
+            grids=(*compared(*FAMILIES), own("2000", 30, 64, (0.15, 0.3))),
         ),
         "own": Preset(
             "the own CNN alone, from random weights: for two cores or a GPU",
@@ -176,7 +195,7 @@ STUDY = Study(
             core_seconds=300.0,
             pack=20,
             axes={
-                "network": ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet_b0"),
+                "network": FAMILIES,
                 "weights": ("imagenet",),
                 "train_size": ("all",),
                 **GPU,

@@ -237,6 +237,7 @@ class Plan:
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
         grids = list({repr(grid): grid for grid in self.grids}.values())
         apart = [k for k in self.values if k not in self.ranges and any(grid[k] != grids[0][k] for grid in grids)]
+        usual = {name: axis.values for name, axis in self.study.axes.items()}
         axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in (*self.ranges, *apart)]
         axes += [f"{k} {_short(v)}" for k, v in self.overrides.items() if len(self.values[k]) == 1]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
@@ -252,7 +253,10 @@ class Plan:
         )
         return [
             f"axes      {'  '.join(axes) or 'one value each'}",
-            *(f"and grid  {'  '.join(f'{k} {_short(grid[k])}' for k in apart)}" for grid in grids * bool(apart)),
+            *(
+                f"and grid  {'  '.join(f'{k} {_short(grid[k])}' for k in apart if grid[k] != usual[k]) or 'the usual values'}"
+                for grid in grids * bool(apart)
+            ),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core' if self.cores == 1 else f'{self.cores} cores'} each), {o.address}",

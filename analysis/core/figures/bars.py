@@ -1,7 +1,8 @@
-"""Bars from zero, one per line of a table, with intervals."""
+"""Bars from zero, with intervals: one per line of a table, or in groups."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from analysis.core.figures.scales import label, reach
+from analysis.core.figures.scales import HOLE, label, reach
 
 
 def bars(
@@ -43,3 +44,40 @@ def bars(
     ax.set_yticks(at, list(table[name]))
     ax.set(xlim=(0, limit), xlabel=label(value))
     return ax
+
+
+def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, limit: float = 100) -> None:
+    """Bars in groups, each with its number and interval, and what is published of the same as a mark across it.
+
+    table: group, kind (of `colors`), mean, low, high (NaN without interval), published (NaN where nothing is); a line whose mean is NaN is a
+    hole, drawn hatched, with its `note`. y: what the bars are.
+    """
+    kinds = [kind for kind in colors if (table["kind"] == kind).any()]
+    groups, width = list(dict.fromkeys(table["group"])), 0.8 / max(table.groupby("group")["kind"].nunique().max(), 1)
+    for i, group in enumerate(groups):
+        part = table[table["group"] == group]
+        part = part.sort_values("kind", key=lambda column: column.map({kind: k for k, kind in enumerate(colors)}), kind="stable")
+        for j, line in enumerate(part.to_dict("records")):
+            x = i + (j - (len(part) - 1) / 2) * width
+            if np.isnan(line["mean"]):
+                ax.bar(x, limit / 2, width=0.8, color="white", edgecolor=HOLE, hatch="//", linewidth=0.8, linestyle="--", alpha=0.6)
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+                ax.annotate(line["note"], (x, limit / 4), ha="center", va="center", fontsize=8, bbox=box)
+                continue
+            ax.bar(x, line["mean"], width=0.92 * width, color=colors[line["kind"]])
+            top = line["mean"]
+            if not np.isnan(line["low"]):
+                top = min(line["high"], limit)
+                ends = [[line["mean"] - line["low"]], [top - line["mean"]]]
+                ax.errorbar(x, line["mean"], ends, fmt="none", ecolor="black", capsize=2.5, linewidth=1.1)
+            if not np.isnan(line["published"]):
+                ax.plot([x - width / 2, x + width / 2], [line["published"]] * 2, color="black", linewidth=2.2)
+                top = max(top, line["published"])
+            ax.annotate(f"{line['mean']:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+    ax.set_xticks(range(len(groups)), groups)
+    ax.set(ylim=(0, 1.08 * limit), xlim=(-0.6, len(groups) - 0.4), ylabel=y)
+    ax.spines[["top", "right"]].set_visible(False)
+    for kind in kinds:
+        ax.bar(0, 0, color=colors[kind], label=kind)
+    if table["published"].notna().any():
+        ax.plot([], [], color="black", linewidth=2.2, label="published, as many images")
