@@ -129,7 +129,8 @@ class Run:
             "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": study.margin_of(o.decide),
             "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan, self.data.own),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
-            "sessions": [*self.info.get("sessions", []), session],
+            # done: before this session, so that whoever reads tells how fast this one is
+            "sessions": [*self.info.get("sessions", []), {**session, "done": len(plan.done())}],
         }  # fmt: skip
         self.info.pop("given", None)  # what older runs called overrides
         self.folder.write_json(self.info)
