@@ -18,12 +18,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.cookies import SimpleCookie
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote
 
-from analysis.core import records
+import pandas as pd
+
+from analysis.core import live, records, tell
 from analysis.core.report import printable
 
 EVERY = 2.0  # seconds between two looks at a run
@@ -72,155 +75,161 @@ async def _answer(send: Callable, status: int, headers: dict[str, str], body: by
     await send({"type": "http.response.body", "body": body})
 
 
-def pages(results: Any) -> None:
-    """The one page of the board, in NiceGUI. results: a `live.Results`."""
-    from nicegui import ui
+@dataclass(frozen=True)
+class Found:
+    """All runs, the one of a page, how far it is, and what is drawn of it; shown: nothing where that is what the page shows already."""
 
-    from analysis.core import live
+    entries: list[live.Entry]
+    entry: live.Entry | None
+    look: live.Look | None
+    view: live.View | None = None
+    shown: live.Shown | None = None
 
-    one = threading.Lock()  # of what was read, and of matplotlib
 
-    def looked(key: str | None, asked: dict[str, Any], before: Any) -> dict[str, Any] | None:
-        """What the page shows; None where nothing has changed. Runs in a thread."""
-        with one:
-            entries = results.entries()
-            entry = next((e for e in entries if e.key == key), entries[0] if key is None and entries else None)
-            found: dict[str, Any] = {"entries": entries, "entry": entry, "problem": "", "look": None, "view": None}
-            if entry is None:
-                return found | {"problem": f"there is no run {key}" if key else f"no run under {results.root} yet", "mark": 0}
-            if entry.problem:
-                return found | {"problem": entry.problem, "mark": 0}
-            look = results.look(entry)
-            found |= {"look": look, "mark": (look, str(asked))}
-            if found["mark"] == before or look.run is None:
-                return found
-            view = live.selected(look.run, asked)
-            if view is None:
-                return found
-            chosen = live.best(look.run, view)
-            return found | {
-                "view": view, "best": live.said(chosen), "png": live.picture(look.run, view, chosen),
-                "turning": live.turning(look.run, view, chosen), "axes": live.axes(look.run), "metrics": live.metrics(look.run),
-                "panels": [look.run.named(axes) for axes in live.panels(look.run, view)][:MOST],
-            }  # fmt: skip
+class Page:
+    """What one browser sees of one run, or of the last one that was started. one: held by who reads runs or draws, in a thread beside
+    the server's, for all pages share what was read, and matplotlib."""
 
-    @ui.page("/")
-    def board(run: str | None = None) -> None:
-        asked: dict[str, Any] = {}
-        state: dict[str, Any] = {"mark": None, "busy": False}
-        ui.colors(primary="#0072B2")
+    SELECTS: ClassVar = {"z": "metric", "x": "across", "y": "upwards", "panel": "panel"}
+
+    def __init__(self, results: live.Results, run: str | None, one: threading.Lock) -> None:
+        from nicegui import ui
+
+        self.results, self.run, self.one = results, run, one
+        self.asked: dict[str, Any] = {}
+        self.seen: Any = None  # the look and the view that are shown
+        self.listed: Any = None
+        self.busy = False
         with ui.row().classes("w-full no-wrap items-start gap-6"):
             with ui.column().classes("w-80 shrink-0"):
                 ui.label("Stillroom").classes("text-h5")
-                runs = ui.column().classes("w-full gap-1")
+                self.runs = ui.column().classes("w-full gap-1")
             with ui.column().classes("grow min-w-0"):
-                title = ui.label().classes("text-h5")
-                said = ui.label().classes("text-subtitle1")
-                bar = ui.linear_progress(0, show_value=False, size="12px").props("instant-feedback")
-                numbers = ui.label()
-                problem = ui.label().classes("text-negative")
-                with ui.row() as choosing:
-                    selects = {name: ui.select([], label=text).classes("w-48") for name, text in SELECTS.items()}
-                ui.label("Best so far: chosen on validation among the cells that are done").classes("text-subtitle1")
-                chosen = ui.table(rows=[], columns=[]).props("dense flat bordered wrap-cells").classes("w-full")
-                plane = ui.image().props("no-spinner no-transition").classes("w-full max-w-6xl")
-                surface = ui.plotly({}).classes("w-full max-w-4xl h-[460px]")
-                lost_title = ui.label().classes("text-subtitle1")
-                lost = ui.table(rows=[], columns=[], pagination=10).props("dense flat bordered wrap-cells").classes("w-full")
+                self.title = ui.label().classes("text-h5")
+                self.problem = ui.label().classes("text-negative")
+                with ui.column().classes("w-full") as self.all:
+                    self.state = ui.label().classes("text-subtitle1")
+                    self.bar = ui.linear_progress(0, show_value=False, size="12px")
+                    self.numbers = ui.label()
+                    with ui.column().classes("w-full") as self.drawn:
+                        with ui.row():
+                            self.selects = {name: self._select(name, text) for name, text in self.SELECTS.items()}
+                        ui.label("Best so far: chosen on validation among the cells that are done").classes(
+                            "text-subtitle1"
+                        )
+                        self.best = _table()
+                        self.plane = ui.image().props("no-spinner no-transition").classes("w-full max-w-6xl")
+                        self.surface = ui.plotly({}).classes("w-full max-w-4xl h-[460px]")
+                    self.lost_title = ui.label().classes("text-subtitle1")
+                    self.lost = _table()
+        self.all.visible = self.drawn.visible = False
+        ui.timer(EVERY, self.refresh)
 
-        def listed(entries: list, current: Any) -> None:
-            shown = [(e.key, str(e.info.get("status", e.problem and "unreadable"))) for e in entries]
-            if state.get("runs") == (shown, current and current.key):
-                return
-            state["runs"] = shown, current and current.key
-            runs.clear()
-            with runs:
-                for key, status in shown:
-                    link = ui.link(f"{key}", f"/?run={quote(key)}").classes("no-underline break-all")
-                    link.classes("font-bold" if current is not None and key == current.key else "")
-                    ui.label(status[:80]).classes("text-caption text-grey-8 pl-3")
+    def _select(self, name: str, text: str) -> Any:
+        from nicegui import ui
 
-        def show(found: dict[str, Any]) -> None:
-            look, view = found["look"], found["view"]
-            listed(found["entries"], found["entry"])
-            title.text = found["entry"].key if found["entry"] else ""
-            problem.text = found["problem"]
-            for part in (bar, numbers, said):
-                part.visible = look is not None
-            if look is None:
-                for part in (choosing, chosen, plane, surface, lost, lost_title):
-                    part.visible = False
-                return
-            said.text = live.of_state(look, time.time())
-            bar.value = look.progress.ended / max(look.progress.total, 1)
-            numbers.text = live.numbers(look, time.time())
-            if found["mark"] == state["mark"]:
-                return
-            state["mark"] = found["mark"]
-            _fill(lost, look.failures.astype(str).to_dict("records"))
-            lost_title.text = f"Failed: {look.progress.failed}"
-            lost.visible = lost_title.visible = look.progress.failed > 0
-            for part in (choosing, chosen, plane):
-                part.visible = view is not None
-            surface.visible = view is not None and found["turning"] is not None
-            if view is None:
-                return
-            options = {"x": found["axes"], "y": found["axes"], "z": found["metrics"]}
-            for name, values in options.items():
-                selects[name].set_options(values, value=getattr(view, name))
-            titles = {None: "all", **dict(enumerate(found["panels"]))}
-            selects["panel"].set_options({k: str(v)[:80] for k, v in titles.items()}, value=view.panel)
-            selects["panel"].visible = len(found["panels"]) > 1
-            _fill(chosen, found["best"])
-            plane.set_source("data:image/png;base64," + base64.b64encode(found["png"]).decode())
-            if found["turning"] is not None:
-                surface.update_figure(found["turning"])
+        return ui.select([], label=text, on_change=lambda event: self.asked.update({name: event.value})).classes("w-48")
 
-        async def refresh() -> None:
-            if state["busy"]:
-                return
-            state["busy"] = True
-            try:
-                found = await asyncio.to_thread(looked, run, dict(asked), state["mark"])
-                show(found)
-            except records.RecordsError as error:
-                problem.text = printable(str(error))
-            finally:
-                state["busy"] = False
+    async def refresh(self) -> None:
+        if self.busy:
+            return
+        self.busy, asked = True, dict(self.asked)
+        try:
+            found = await asyncio.to_thread(self.look, asked)
+            self.show(found)
+            if found.view and asked == self.asked:  # nobody chose anything meanwhile
+                for name, select in self.selects.items():
+                    select.value = getattr(found.view, name)
+        except records.RecordsError as error:
+            self.problem.text = printable(str(error))
+        finally:
+            self.busy = False
 
-        def choose(name: str, value: Any) -> None:
-            if value is not None or name == "panel":
-                asked[name] = value
+    def look(self, asked: Mapping[str, Any]) -> Found:
+        with self.one:
+            entries = self.results.entries()
+            entry = next((e for e in entries if self.run in (None, e.key)), None)
+            look = self.results.look(entry) if entry and not entry.problem else None
+            if look is None or look.run is None:
+                return Found(entries, entry, look)
+            view = live.selected(look.run, asked)
+            new = view is not None and self.seen != (look, view)
+            return Found(entries, entry, look, view, live.show(look.run, view) if view and new else None)
 
-        for name, select in selects.items():
-            select.on_value_change(lambda event, name=name: choose(name, event.value))
-        ui.timer(EVERY, refresh)
+    def show(self, found: Found) -> None:
+        entry, look = found.entry, found.look
+        self.list(found.entries, entry)
+        missing = f"there is no run {self.run}" if self.run else f"no run under {self.results.root} yet"
+        self.problem.text = printable(entry.problem if entry else missing)
+        self.all.visible = look is not None
+        if look is None:
+            return
+        self.state.text, self.numbers.text = live.state(look, time.time()), live.numbers(look, time.time())
+        self.bar.value = look.progress.ended / max(look.progress.total, 1)
+        self.drawn.visible = found.view is not None
+        if self.seen == (look, found.view):
+            return
+        self.seen = look, found.view
+        _fill(self.lost, look.failures)
+        self.lost_title.text = f"Failed: {look.progress.failed}"
+        self.lost.visible = self.lost_title.visible = look.progress.failed > 0
+        if found.view and found.shown:
+            self.draw(found.view, found.shown)
+
+    def draw(self, view: live.View, shown: live.Shown) -> None:
+        options: dict[str, Any] = {"z": shown.metrics, "x": shown.axes, "y": shown.axes}
+        options["panel"] = {None: "all"} | {i: title[:80] for i, title in enumerate(shown.panels)}
+        for name, values in options.items():
+            self.selects[name].set_options(values, value=getattr(view, name))
+        self.selects["panel"].visible = len(shown.panels) > 1
+        _fill(self.best, pd.DataFrame(shown.best))
+        self.plane.set_source("data:image/png;base64," + base64.b64encode(shown.plane).decode())
+        self.surface.visible = shown.surface is not None
+        if shown.surface:
+            self.surface.update_figure(shown.surface)
+
+    def list(self, entries: list[live.Entry], current: live.Entry | None) -> None:
+        from nicegui import ui
+
+        lines = [(e.key, str(e.info.get("status", e.problem and "unreadable")), e is current) for e in entries]
+        if lines == self.listed:
+            return
+        self.listed, self.title.text = lines, current.key if current else ""
+        self.runs.clear()
+        with self.runs:
+            for key, status, here in lines:
+                ui.link(key, f"/?run={quote(key)}").classes(f"no-underline break-all {'font-bold' * here}")
+                ui.label(status[:80]).classes("text-caption text-grey-8 pl-3")
 
 
-MOST = 200  # panels to choose from
-SELECTS = {"z": "metric", "x": "across", "y": "upwards", "panel": "panel"}
+def _table() -> Any:
+    from nicegui import ui
+
+    return ui.table(rows=[], columns=[], pagination=12).props("dense flat bordered wrap-cells").classes("w-full")
 
 
-def _fill(table: Any, lines: list[dict[str, str]]) -> None:
+def _fill(table: Any, lines: pd.DataFrame) -> None:
     """Columns by their number, so that no name of a stranger's is a key of ours."""
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    table.columns = [{"name": str(i), "label": name, "field": str(i), "align": "left"} for i, name in enumerate(names)]
-    table.rows = [{"id": k} | {str(i): line.get(name, "") for i, name in enumerate(names)} for k, line in enumerate(lines)]
+    columns = [{"name": str(i), "label": str(name), "field": str(i), "align": "left"} for i, name in enumerate(lines)]
+    table.columns = columns
+    table.rows = [{str(i): str(value) for i, value in enumerate(line)} for line in lines.itertuples(index=False)]
     table.update()
 
 
 def main(words: list[str] | None = None) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m analysis.board", description="A live page of runs.")
-    parser.add_argument("results", nargs="?", default="results", help="folder or s3://bucket/prefix (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="where it listens (default: %(default)s, this machine alone)")
+    parser.add_argument(
+        "results", nargs="?", default="results", help="folder or s3://bucket/prefix (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where it listens (default: %(default)s, this machine alone)"
+    )
     parser.add_argument("--port", type=int, default=0, help="its port (default: one that is free)")
     given = parser.parse_args(words)
     if importlib.util.find_spec("nicegui") is None:
         print("board: needs an extra: pip install 'stillroom[board]'", file=sys.stderr)
         return 2
-    from analysis.core import live, tell
-
     try:
         results = live.Results(given.results)
         found = results.entries()
@@ -233,12 +242,18 @@ def main(words: list[str] | None = None) -> int:
         return 2
     from nicegui import app, ui
 
-    token = secrets.token_urlsafe(24)
+    token, one = secrets.token_urlsafe(24), threading.Lock()
     app.add_middleware(Token, token=token, port=port)
-    pages(results)
+
+    @ui.page("/")
+    def page(run: str | None = None) -> None:
+        Page(results, run, one)
+
     said = f"{tell.count(len(found), 'run')} under {results.root}\nhttp://{given.host}:{port}/?token={token}"
     app.on_startup(lambda: print(said, flush=True))
-    ui.run(host=given.host, port=port, title="Stillroom", reload=False, show=False, show_welcome_message=False, favicon="⚗")
+    ui.run(
+        host=given.host, port=port, title="Stillroom", reload=False, show=False, show_welcome_message=False, favicon="⚗"
+    )
     return 0
 
 

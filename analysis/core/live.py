@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from analysis.core.report import Run, png, run_of
 PANELS = 12  # of a plane at most
 NUMBERED = 600  # cells of a plane that still get numbers
 LISTED = 200  # failed students
+CHOICES = 200  # panels to choose from
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,18 @@ class Look:
     written: float  # when the last rows were, in seconds since 1970
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What is drawn of a run. axes, metrics, panels: what there is to choose from; best: see `said`; plane: a PNG; surface: to turn."""
+
+    axes: list[str]
+    metrics: list[str]
+    panels: list[str]
+    best: list[dict[str, str]]
+    plane: bytes
+    surface: go.Figure | None
+
+
 class Results:
     """The runs under a folder or URI: results, the runs of one study, or one run. What was read once is not read again."""
 
@@ -95,7 +108,11 @@ class Results:
             known = self.fs.get_file_info([f"{self.path}/run.json"])
             folders = [] if known[0].is_file else [self.path]
             for _ in range(2):  # studies, and their runs
-                found = [f for folder in folders for f in self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))]
+                found = [
+                    f
+                    for folder in folders
+                    for f in self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+                ]
                 folders = [f.path for f in found if f.type == pafs.FileType.Directory]
                 known += self.fs.get_file_info([f"{folder}/run.json" for folder in folders]) if folders else []
         except OSError as error:
@@ -198,7 +215,9 @@ def metrics(run: Run) -> list[str]:
     found = [str(name) for name in run.students if name not in known and run.students[name].dtype.kind == "f"]
     found = [name for name in found if run.students[name].notna().any()]
     named = [run.info.get("metric"), *run.info.get("goals", {}).values()]
-    return sorted(found, key=lambda name: (name not in named, not name.startswith(("val_", "test_")), found.index(name)))
+    return sorted(
+        found, key=lambda name: (name not in named, not name.startswith(("val_", "test_")), found.index(name))
+    )
 
 
 def axes(run: Run) -> list[str]:
@@ -228,7 +247,12 @@ def panels(run: Run, view: View) -> list[dict[str, Any]]:
     """The axes of each panel, without those where the metric is not measured."""
     names = others(run, view)
     open_ones = run.cells[run.cells[view.z].notna() | (run.cells["status"] == "missing")]
-    return open_ones[names].drop_duplicates().to_dict("records") if names else [{}]
+    found = open_ones[names].drop_duplicates()
+    return (
+        [dict(zip(names, values, strict=True)) for values in found.itertuples(index=False, name=None)]
+        if names
+        else [{}]
+    )
 
 
 def drawn(run: Run, view: View) -> tuple[pd.DataFrame, list[str]]:
@@ -262,7 +286,12 @@ def said(chosen: Mapping[Any, Choice]) -> list[dict[str, str]]:
         worth = tell.percent(value) if records.is_share(choice.metric) else tell.number(value, 4, n=True)
         states = {state: len(choice.state(state)) for state in ("as good", "open", "worse")}
         rivals = ", ".join(f"{number} {state}" for state, number in states.items() if number) or "none"
-        line = {"of": setting.title or "all", "chosen so far": tell.cell(choice.best), label(choice.metric): worth, "rivals": rivals}
+        line = {
+            "of": setting.title or "all",
+            "chosen so far": tell.cell(choice.best),
+            label(choice.metric): worth,
+            "rivals": rivals,
+        }
         lines.append(line)
     return lines
 
@@ -278,7 +307,9 @@ def picture(run: Run, view: View, chosen: Mapping[Any, Choice]) -> bytes:
         norm = Normalize(means[view.z].min(), means[view.z].max())
         colored = blocks.drawn(raster, view.x, view.y, view.z, norm)
         scale = ScalarMappable(norm, MAP)
-        blocks.facets(run, means, colored, heading, name="plane", columns=columns, scale=scale, unit=label(view.z), note=more)
+        blocks.facets(
+            run, means, colored, heading, name="plane", columns=columns, scale=scale, unit=label(view.z), note=more
+        )
     else:
         digits = 1 if records.is_share(view.z) else 3
         blocks.plane(
@@ -305,13 +336,13 @@ def _pending(view: View) -> blocks.Also:
 
 def turning(run: Run, view: View, chosen: Mapping[Any, Choice]) -> go.Figure | None:
     """The panel that is asked for, or the first, as a surface to turn; None where an axis has no order, or fewer than two values."""
-    view = replace(view, panel=view.panel or 0)
-    cells, _ = drawn(run, view)
+    panel = view.panel or 0
+    cells, _ = drawn(run, replace(view, panel=panel))
     cells = cells[cells["status"] != "missing"]
     numbers = all(pd.api.types.is_numeric_dtype(cells[axis]) and cells[axis].nunique() > 1 for axis in (view.x, view.y))
     if not numbers or cells[view.z].isna().all():
         return None
-    means, of = statistics.summarise(cells, [view.x, view.y], view.z, holes=True), panels(run, view)[view.panel]
+    means, of = statistics.summarise(cells, [view.x, view.y], view.z, holes=True), panels(run, view)[panel]
     low, high = means[view.z].min(), means[view.z].max()
     frames = [frame for frame in framed(chosen) if all(frame.get(k, v) == v for k, v in of.items())]
     marks = [{k: v for k, v in frame.items() if k in (view.x, view.y, "state")} for frame in frames]
@@ -320,7 +351,7 @@ def turning(run: Run, view: View, chosen: Mapping[Any, Choice]) -> go.Figure | N
     return figure.update_layout(uirevision="board", showlegend=False)  # a user who has turned it sees it stay
 
 
-def of_state(look: Look, now: float) -> str:
+def state(look: Look, now: float) -> str:
     """`running, 12 of 36 students, last rows 5 s ago`"""
     status = str(look.entry.info.get("status", "unknown"))
     silent = f", last rows {duration(now - look.written)} ago" if status == "running" and look.written else ""
@@ -350,14 +381,17 @@ def duration(seconds: float) -> str:
 
 def selected(run: Run, asked: Mapping[str, Any]) -> View | None:
     """The view that is asked for, as far as this run has it."""
-    usual = first_view(run)
+    usual, planes = first_view(run), axes(run)
     if usual is None:
         return None
-    planes = axes(run)
-    x, y = asked.get("x"), asked.get("y")
-    if x not in planes or y not in planes or x == y:
-        x, y = usual.x, usual.y
-    z = asked.get("z") if asked.get("z") in metrics(run) else usual.z
-    view = View(x, y, z)
-    panel = asked.get("panel")
-    return replace(view, panel=panel) if isinstance(panel, int) and panel < len(panels(run, view)) else view
+    x, y, z, panel = (asked.get(name) for name in ("x", "y", "z", "panel"))
+    view = replace(usual, z=z) if isinstance(z, str) and z in metrics(run) else usual
+    if isinstance(x, str) and isinstance(y, str) and {x, y} <= {*planes} and x != y:
+        view = replace(view, x=x, y=y)
+    return replace(view, panel=panel) if isinstance(panel, int) and 0 <= panel < len(panels(run, view)) else view
+
+
+def show(run: Run, view: View) -> Shown:
+    """All that is drawn of a view."""
+    chosen, titles = best(run, view), [run.named(of) for of in panels(run, view)[:CHOICES]]
+    return Shown(axes(run), metrics(run), titles, said(chosen), picture(run, view, chosen), turning(run, view, chosen))

@@ -59,7 +59,10 @@ HELD, HOST = "stillroom-80=secret", "127.0.0.1:80"
         ({"cookie": "stillroom-81=secret"}, False),  # another board's
         ({"cookie": HELD, "host": HOST}, True),
         ({"cookie": HELD, "host": HOST, "origin": f"http://{HOST}"}, True),
-        ({"cookie": HELD, "host": HOST, "origin": "http://127.0.0.1:81"}, False),  # a page of another server on this machine
+        (
+            {"cookie": HELD, "host": HOST, "origin": "http://127.0.0.1:81"},
+            False,
+        ),  # a page of another server on this machine
         ({"cookie": HELD, "host": HOST, "origin": "https://example.org"}, False),
     ],
 )
@@ -71,7 +74,11 @@ def test_only_who_has_the_token_is_let_in(kind, headers, let_in):
 
 def test_the_token_of_the_address_becomes_a_cookie_that_no_script_and_no_other_site_has():
     status, told = asked("http", "token=secret")
-    assert status == 303 and told["location"] == "/" and {"HttpOnly", "SameSite=Strict"} <= {*told["set-cookie"].split("; ")}
+    assert (
+        status == 303
+        and told["location"] == "/"
+        and {"HttpOnly", "SameSite=Strict"} <= {*told["set-cookie"].split("; ")}
+    )
     assert asked("http", "token=guess")[0] == asked("http", "token=")[0] == 403
     assert asked("websocket", "token=secret")[0] == "websocket.close"
 
@@ -103,7 +110,9 @@ def served(tmp_path):
 
     def serve(results, **environment):
         words = [sys.executable, "-m", "analysis.board", str(results)]
-        known = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}  # by which NiceGUI knows tests of its own
+        known = {
+            k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"
+        }  # by which NiceGUI knows tests of its own
         with (tmp_path / "board.log").open("w") as log:
             started.append(subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log, env=known | environment))
         for _ in range(600):
@@ -140,11 +149,20 @@ def test_in_a_browser_a_run_is_seen_to_grow_and_what_a_stranger_wrote_is_text(tm
     run = made_up_run(tmp_path / "results", accuracy, status="running")
     run = run.rename(run.with_name("<b>bold<"))
     whole = pq.read_table(run / "rows" / "a.parquet")
-    lines = [{**line, "error": line["error"] and SCRIPT, "target_labels": SCRIPT if line["target_labels"] == "500" else "all"} for line in whole.to_pylist()]
+    lines = [
+        {
+            **line,
+            "error": line["error"] and SCRIPT,
+            "target_labels": SCRIPT if line["target_labels"] == "500" else "all",
+        }
+        for line in whole.to_pylist()
+    ]
     hostile = whole.from_pylist(lines, schema=whole.schema)
     for table in ("students", "cells"):
         old = pq.read_table(run / table / "a.parquet")
-        theirs = [{**line, "target_labels": SCRIPT if line["target_labels"] == "500" else "all"} for line in old.to_pylist()]
+        theirs = [
+            {**line, "target_labels": SCRIPT if line["target_labels"] == "500" else "all"} for line in old.to_pylist()
+        ]
         pq.write_table(old.from_pylist(theirs, schema=old.schema), run / table / "a.parquet")
     info = json.loads((run / "run.json").read_text())
     info["axes"]["target_labels"] = [SCRIPT, "all"]
@@ -164,7 +182,9 @@ def test_in_a_browser_a_run_is_seen_to_grow_and_what_a_stranger_wrote_is_text(tm
     students = pq.read_table(run / "students" / "a.parquet").num_rows
     shows(page, f"running, {len({line['student'] for line in half})} of {students} students")
     shows(page, "document.title='PWNED'")  # the reason of a failure, as text
-    page.until("document.querySelector('img')?.naturalWidth > 1000 || document.querySelector('.q-img__image')?.src.length > 1e4")
+    page.until(
+        "document.querySelector('img')?.naturalWidth > 1000 || document.querySelector('.q-img__image')?.src.length > 1e4"
+    )
     page.until("!!document.querySelector('.js-plotly-plot')?._fullLayout?.scene")
     page.picture(tmp_path / "middle.png")
     pq.write_table(hostile, run / "rows" / "b.parquet")
