@@ -118,7 +118,7 @@ class Page:
                             "text-subtitle1"
                         )
                         self.best = _table()
-                        self.plane = ui.image().props("no-spinner no-transition").classes("w-full max-w-6xl")
+                        self.plane = ui.element("img").classes("w-full max-w-6xl")
                         self.surface = ui.plotly({}).classes("w-full max-w-4xl h-[460px]")
                     self.lost_title = ui.label().classes("text-subtitle1")
                     self.lost = _table()
@@ -183,7 +183,8 @@ class Page:
             self.selects[name].set_options(values, value=getattr(view, name))
         self.selects["panel"].visible = len(shown.panels) > 1
         _fill(self.best, pd.DataFrame(shown.best))
-        self.plane.set_source("data:image/png;base64," + base64.b64encode(shown.plane).decode())
+        self.plane.props["src"] = "data:image/png;base64," + base64.b64encode(shown.plane).decode()
+        self.plane.props["alt"] = f"{view.z} over {view.x} and {view.y}"
         self.surface.visible = shown.surface is not None
         if shown.surface:
             self.surface.update_figure(shown.surface)
@@ -205,7 +206,7 @@ class Page:
 def _table() -> Any:
     from nicegui import ui
 
-    return ui.table(rows=[], columns=[], pagination=12).props("dense flat bordered wrap-cells").classes("w-full")
+    return ui.table(rows=[], columns=[]).props("dense flat bordered wrap-cells").classes("w-full max-h-96")
 
 
 def _fill(table: Any, lines: pd.DataFrame) -> None:
