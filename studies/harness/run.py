@@ -181,7 +181,7 @@ class Run:
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
         with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard, self._ray_died) as context:
             if o.dashboard:
-                say(f"dashboard http://{context.dashboard_url}")
+                say(f"dashboard http://{context.dashboard_url}, which asks for the token of: {adapter.token_from()}")
             if o.address != "local" and self.folder.local:
                 say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
             engine = adapter.Tuning(self.plan, datasets, ledger)
