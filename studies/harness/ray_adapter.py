@@ -32,6 +32,7 @@ os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = (
     "1"  # rows are the record, and what TensorBoard reads is written beside them
 )
+os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # of Tune's state of all trials, which nobody reads: it grows with every trial
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # see `stoppable`
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
@@ -93,6 +94,8 @@ class StudyTrial(tune.Trainable):
         return True
 
     def step(self) -> dict:
+        if self.runner.evaluations:  # whose rows the driver has, for it asks for the next
+            self.shared.folder.write_checkpoint(self.plan.name, self.runner.save())
         try:
             rows = self.runner.step()
         except TRAINING_ERRORS as error:
@@ -116,6 +119,8 @@ class StudyTrial(tune.Trainable):
             "finished": finished,
             "done": finished,
         }
+
+    # For schedulers that pause trials. A trial whose worker died goes on from what `step` wrote, as one of a resumed run does.
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         Path(checkpoint_dir, "state.pt").write_bytes(self.runner.save())
@@ -409,9 +414,7 @@ class Tuning:
                 storage_path=folder.path,
                 storage_filesystem=None if folder.local else folder.fs,
                 callbacks=[recorder],
-                # Ray writes the state of all trials anew as often as one has `num_to_keep` new checkpoints: with 1 after every
-                # evaluation, which took most of the time of a run of many short trials.
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=False),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 verbose=0,
             ),
