@@ -4,7 +4,8 @@
 
 Every trial is one student of arithmetic. Each line is of the trials since the line before: seconds a trial; memory of the driver; time in
 the ledger (rows, curves) for a flush; Tune's snapshots of its state, which it writes whole. Then what the end of the run takes, and how long
-as many rows as in `--rows` take to be read and drawn, in files as a run writes them and put together as it leaves them.
+as many rows as in `--rows` take to be read and drawn, in files as a run writes them and put together as it leaves them (in brackets: of
+the processor, which a busy machine disturbs less).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import side_by_side
+from side_by_side import clocked, said
 
 from analysis.core import live, records
 from studies.harness import Preset, Study, at_least, between, grid
@@ -217,15 +219,14 @@ def drawn(rows: int, storage: str) -> None:
     for i in range(1000):
         folder.write_rows("rows", f"x-{i:04}", lines[len(lines) * i // 1000 : len(lines) * (i + 1) // 1000], known)
     for files in ("1,000 files", "one file"):
-        results, clock = live.Results(folder.path), time.perf_counter
-        start = clock()
-        look = results.look(results.entries()[0])
-        read = clock()
-        view = live.selected(look.run, {}) if look.run else None
-        assert look.run and view
-        shown = live.show(look.run, view)
+        results = live.Results(folder.path)
+        look, read = clocked(lambda results=results: results.look(results.entries()[0]))
+        run = look.run
+        view = live.selected(run, {})
+        chosen, choosing = clocked(lambda run=run, view=view: live.best(run, view))
+        _, drawing = clocked(lambda run=run, view=view, chosen=chosen: live.picture(run, view, chosen))
         print(
-            f"{len(look.run.rows):,} rows in {files}: read in {read - start:.2f} s, drawn in {clock() - read:.2f} s ({len(shown.plane) >> 10} KiB)"
+            f"{len(run.rows):,} rows in {files}: read {said(read)} s, chosen {said(choosing)} s, drawn {said(drawing)} s"
         )
         folder.put_together(["rows"])
 

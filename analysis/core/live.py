@@ -20,11 +20,11 @@ from analysis.core import blocks, records, statistics, tell
 from analysis.core.choice import Choice, choices, framed
 from analysis.core.figures.heatmap import raster
 from analysis.core.figures.interactive import interactive
-from analysis.core.figures.scales import MAP, ends, label, ordered, scattered
+from analysis.core.figures.scales import HOLE, MAP, ends, label, matching, ordered, positions, scattered
 from analysis.core.report import Run, png, run_of
 
 PANELS = 12  # of a plane at most
-NUMBERED = 600  # cells of a plane that still get numbers
+NUMBERED = 200  # cells of a plane that still get numbers
 LISTED = 200  # failed students
 CHOICES = 200  # panels to choose from
 
@@ -302,10 +302,19 @@ def picture(run: Run, view: View, chosen: Mapping[Any, Choice]) -> bytes:
     more = f"the first {PANELS} of {count} panels" if view.panel is None and count > PANELS else ""
     run = replace(run, sink=lambda figure, name: pngs.append(png(figure)))
     heading = label(view.z).removesuffix(", %").capitalize()
-    if len(cells.drop_duplicates([*columns, view.x, view.y])) > NUMBERED:
+    numbers = all(pd.api.types.is_numeric_dtype(cells[axis]) for axis in (view.x, view.y))
+    if numbers and len(cells.drop_duplicates([*columns, view.x, view.y])) > NUMBERED:
         means = statistics.summarise(cells, [*columns, view.x, view.y], view.z)
         norm = Normalize(means[view.z].min(), means[view.z].max())
-        colored = blocks.drawn(raster, view.x, view.y, view.z, norm)
+
+        def colored(ax: Axes, panel: blocks.Panel) -> None:
+            raster(panel.table, view.x, view.y, view.z, norm, ax)
+            for frame in (frame for frame in framed(chosen) if frame["state"] == "chosen"):
+                cell = matching(panel.table, {k: v for k, v in frame.items() if k in panel.table})
+                ax.plot(
+                    positions(cell[view.x], view.x), positions(cell[view.y], view.y), "*", color=HOLE, markersize=14
+                )
+
         scale = ScalarMappable(norm, MAP)
         blocks.facets(
             run, means, colored, heading, name="plane", columns=columns, scale=scale, unit=label(view.z), note=more

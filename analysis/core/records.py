@@ -260,7 +260,9 @@ def _load(fs: Any, file: str, table: str, needed: Sequence[str] = ()) -> pa.Tabl
     import pyarrow.parquet as pq
 
     try:
-        found = pq.ParquetFile(fs.open_input_file(file)).read()
+        with fs.open_input_file(file) as stream:
+            content = stream.read()  # at once, which over a network is one request instead of many
+        found = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=len(content) > 2**20)
         known = (found.schema.metadata or {}).get(b"digest")
         damaged = known is not None and known.decode() != digest(found)
         axes, _ = _listed(found, b"axes"), _listed(found, b"replaces")

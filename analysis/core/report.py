@@ -440,7 +440,9 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python analysis/{file.name}", description=f"Draws a run of {study}.")
     parser.add_argument("run", nargs="?", default="latest", help="name or folder of the run (default: the latest)")
     parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
-    parser.add_argument("--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json")
+    parser.add_argument(
+        "--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json"
+    )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without a letter still gets the sentence
