@@ -27,6 +27,8 @@ from scipy.stats import f, norm, studentized_range
 from analysis.core.statistics import ROUNDING
 
 WORLDS = 4000  # simulated; the limit they give is then known within 2 %
+FEWER = 1000  # of more than MOST / WORLDS values at least so many: within 4 %
+MOST = 10_000_000  # values in all worlds: with many cells and seeds time and memory would grow with the square
 CAUTION = 1.0  # standard errors by which cells are taken to differ more in noise than it seems
 OUTLYING = 8  # one cell of so many may be left out of what is usual, if its noise lies far off
 
@@ -54,6 +56,14 @@ class Means:
         """Standard error of the mean of cell `first` less that of each, (C,); 0 of itself."""
         contrasts = self.weights[first] - self.weights
         return np.sqrt(contrasts**2 @ self.variance[self.cell])
+
+    def all_errors(self) -> np.ndarray:
+        """The same for every cell as the first, (C, C)."""
+        products = (self.weights * self.variance[self.cell]) @ self.weights.T
+        own = products.diagonal()
+        sums = own[:, None] + own
+        squares = sums - 2 * products
+        return np.sqrt(np.where(squares > 1e-12 * sums, squares, 0))  # what rounding leaves of cells that are one
 
 
 def adjusted(values: Mapping[Any, pd.Series]) -> Means:
@@ -162,19 +172,23 @@ def together(test: Means, validation: Means, first: int, level: float) -> float:
     """
     rng = np.random.default_rng(0)  # the same rows, the same verdict
     count, N = len(test.keys), len(test.cell)
-    errors = np.array([test.errors(i) for i in range(count)])  # (C, C)
+    errors = test.all_errors()
     lead = np.divide(test.means[first] - test.means, errors[first], out=np.zeros(count), where=errors[first] > 0)
-    shared = rng.standard_normal((WORLDS, N))
-    scale = np.sqrt(test.pooled / rng.chisquare(test.pooled, (WORLDS, 1))) * _tails(rng, test.freedom)[:, test.cell]
-    noise = scale * shared * np.sqrt(test.variance)[test.cell]
+    worlds = min(WORLDS, max(FEWER, MOST // N))
+    shared = rng.standard_normal((worlds, N))
+    scale = np.sqrt(test.pooled / rng.chisquare(test.pooled, (worlds, 1))) * _tails(rng, test.freedom, worlds)[:, test.cell]
     r = _correlation(test, validation)
-    apart = rng.standard_normal((WORLDS, N))
-    heard = scale * (r * shared + math.sqrt(1 - r**2) * apart) * np.sqrt(validation.variance)[test.cell]
-    means, scores = noise @ test.weights.T, heard @ validation.weights.T  # (WORLDS, C)
+    heard = rng.standard_normal((worlds, N))
+    heard *= math.sqrt(1 - r**2)
+    heard += r * shared
+    heard *= scale
+    scores = heard @ (validation.weights * np.sqrt(validation.variance)[test.cell]).T  # (worlds, C)
+    shared *= scale
+    means = shared @ (test.weights * np.sqrt(test.variance)[test.cell]).T
     left = np.arange(count)
     while True:
         picked = left[scores[:, left].argmax(axis=1)]
-        apart = means[np.arange(WORLDS), picked][:, None] - means[:, left]
+        apart = means[np.arange(worlds), picked][:, None] - means[:, left]
         error = errors[np.ix_(picked, left)]
         most = np.divide(apart, error, out=np.zeros_like(apart), where=error > 0).max(axis=1)
         limit = float(np.quantile(most, level))
@@ -196,11 +210,11 @@ def told_from(noise: float, cells: int, seeds: int, level: float, power: float =
     return float((limit + norm.ppf(power)) * noise * math.sqrt(2 / seeds))
 
 
-def _tails(rng: np.random.Generator, freedom: np.ndarray) -> np.ndarray:
-    """What makes the noise of each cell Student's t rather than normal, (WORLDS, C); with less than one degree of freedom it is
+def _tails(rng: np.random.Generator, freedom: np.ndarray, worlds: int) -> np.ndarray:
+    """What makes the noise of each cell Student's t rather than normal, (worlds, C); with less than one degree of freedom it is
     Cauchy's, whose tails leave everything open."""
     finite = np.where(np.isfinite(freedom), freedom, 1.0).clip(min=1)
-    return np.where(np.isfinite(freedom), np.sqrt(finite / rng.chisquare(finite, (WORLDS, len(finite)))), 1.0)
+    return np.where(np.isfinite(freedom), np.sqrt(finite / rng.chisquare(finite, (worlds, len(finite)))), 1.0)
 
 
 def _correlation(a: Means, b: Means) -> float:

@@ -154,7 +154,7 @@ def _start(run: Path) -> tuple[str, str]:
         return "", run.name
 
 
-def info(run: str | Path) -> dict[str, Any]:
+def info(run: str | Path | Watched) -> dict[str, Any]:
     """run.json of a run. RecordsError if it cannot be read or is not what `INFO` says."""
     return info_in(*open_folder(run))
 
@@ -255,12 +255,14 @@ def load(fs: Any, folder: str, table: str, columns: Sequence[str] | None = None)
     return [part.select(columns) for part in kept] if columns else kept
 
 
-def _load(fs: Any, file: str, table: str, needed: Sequence[str]) -> pa.Table:
+def _load(fs: Any, file: str, table: str, needed: Sequence[str] = ()) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        found = pq.ParquetFile(fs.open_input_file(file)).read()
+        with fs.open_input_file(file) as stream:
+            content = stream.read()  # at once, which over a network is one request instead of many
+        found = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=len(content) > 2**20)
         known = (found.schema.metadata or {}).get(b"digest")
         damaged = known is not None and known.decode() != digest(found)
         axes, _ = _listed(found, b"axes"), _listed(found, b"replaces")
@@ -294,7 +296,40 @@ def _listed(table: pa.Table, key: bytes) -> list[str]:
     return names
 
 
-def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
+class Watched:
+    """A run that is looked at again and again while it is written: given to `read`, `students` or `cells` in the place of its folder,
+    of each table only the files are read that are new."""
+
+    def __init__(self, run: str | Path) -> None:
+        self.run, (self.fs, self.path) = run, open_folder(run)
+        self.stamps: dict[str, dict[str, tuple]] = {}  # of each table: when its files were written, and their sizes
+        self._parts: dict[str, list[pa.Table]] = {}
+
+    def __str__(self) -> str:
+        return str(self.run)
+
+    def parts(self, table: str) -> list[pa.Table]:
+        """As `load` gives them, those that were read before put together."""
+        before, parts = self.stamps.get(table, {}), self._parts.get(table, [])
+        now = {f.path: (f.mtime, f.size) for f in _files(self.fs, self.path, table)}
+        new: list[pa.Table] | None = None
+        if before.items() <= now.items():
+            with contextlib.suppress(FileNotFoundError):
+                new = [_load(self.fs, file, table) for file in sorted(now.keys() - before.keys())]
+        if new is None or any(_listed(part, b"replaces") for part in new):  # files are gone, or written anew
+            parts, new = [], load(self.fs, self.path, table)
+        if new:
+            parts = [together([*parts, *new], f"{self}/{table}").combine_chunks()]
+        self.stamps[table], self._parts[table] = now, parts
+        return parts
+
+    @property
+    def written(self) -> float:
+        """When the last rows were written, in seconds since 1970; 0 where there are none."""
+        return max((written.timestamp() for written, _ in self.stamps.get("rows", {}).values()), default=0.0)
+
+
+def read(run: str | Path | Watched, table: str = "rows") -> pd.DataFrame:
     """All rows of one table of a run, without repetitions; `attrs["axes"]` names the axes where the table has some.
 
     run: a folder, or a URI that pyarrow.fs opens. table: `students` and `cells` are what the functions of these names
@@ -309,7 +344,7 @@ def read(run: str | Path, table: str = "rows") -> pd.DataFrame:
     return found
 
 
-def students(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+def students(run: str | Path | Watched, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """Each student of a run once: `student`, `seed`, `pack` (the trial it was planned in) and the axes of its canonical
     config, which `attrs["axes"]` names.
 
@@ -320,7 +355,7 @@ def students(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return _planned(run, "students", rows)
 
 
-def cells(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+def cells(run: str | Path | Watched, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """Each planned grid point of a run once: the `student` that answers it, and its axes, which `attrs["axes"]` names.
 
     A search plans a point when it suggests it. rows: the run's rows, where they have been read already; cells that have
@@ -330,7 +365,7 @@ def cells(run: str | Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return _planned(run, "cells", rows)
 
 
-def _planned(run: str | Path, table: str, rows: pd.DataFrame | None) -> pd.DataFrame:
+def _planned(run: str | Path | Watched, table: str, rows: pd.DataFrame | None) -> pd.DataFrame:
     """The lines of a table that was written before training, then those that only the rows know."""
     import pandas as pd
 
@@ -352,14 +387,18 @@ def _planned(run: str | Path, table: str, rows: pd.DataFrame | None) -> pd.DataF
 
 def files(fs: Any, folder: str, table: str) -> list[str]:
     """The Parquet files of a table, in order; not the hidden ones that file managers leave."""
+    return sorted(f.path for f in _files(fs, folder, table))
+
+
+def _files(fs: Any, folder: str, table: str) -> list[Any]:
+    """As `files`, what the file system knows of each."""
     import pyarrow.fs as pafs
 
     try:
         found = fs.get_file_info(pafs.FileSelector(f"{folder}/{table}", allow_not_found=True))
     except OSError as error:
         raise RecordsError(f"{folder}/{table} cannot be listed: {_line(error)}") from None
-    ours = (f for f in found if f.is_file and f.extension == "parquet" and not f.base_name.startswith("."))
-    return sorted(f.path for f in ours)
+    return [f for f in found if f.is_file and f.extension == "parquet" and not f.base_name.startswith(".")]
 
 
 def together(parts: Sequence[pa.Table], where: str) -> pa.Table:
@@ -374,11 +413,11 @@ def together(parts: Sequence[pa.Table], where: str) -> pa.Table:
     return whole.replace_schema_metadata({"axes": json.dumps(axes)})
 
 
-def _read(run: str | Path, table: str) -> pd.DataFrame | None:
+def _read(run: str | Path | Watched, table: str) -> pd.DataFrame | None:
     """A table without repetitions; None where it has no files."""
     import pyarrow as pa
 
-    parts = load(*open_folder(run), table)
+    parts = run.parts(table) if isinstance(run, Watched) else load(*open_folder(run), table)
     if not parts:
         return None
     whole = together(parts, f"{run}/{table}")
@@ -413,10 +452,12 @@ def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame
     return done.drop_duplicates(cell, keep="last").sort_index().reset_index(drop=True)
 
 
-def open_folder(run: str | Path) -> tuple[Any, str]:
+def open_folder(run: str | Path | Watched) -> tuple[Any, str]:
     """(file system, path) of a folder or a URI."""
     import pyarrow.fs as pafs
 
+    if isinstance(run, Watched):
+        return run.fs, run.path
     if "://" not in str(run):
         return pafs.LocalFileSystem(), str(Path(run).absolute())
     try:

@@ -57,7 +57,7 @@ class Run:
     evaluation of each student that did not fail, each once, under its canonical config. Beside each `X_accuracy` all have an
     `X_error`. words: how the values of axes are called in figures and sentences, {axis: {value: words}, or a format such
     as "{} labels", or a function of the value}; without an entry an axis is called "axis value", and what is
-    no axis by its value alone.
+    no axis by its value alone. sink: where figures go, with their names; unless given into the run folder and the report.
     """
 
     path: Path
@@ -67,6 +67,7 @@ class Run:
     students: pd.DataFrame = field(repr=False)
     history: pd.DataFrame = field(repr=False)
     words: Words = field(default_factory=dict)
+    sink: Callable[[Figure, str], None] | None = None
 
     @property
     def axes(self) -> dict[str, list]:
@@ -157,15 +158,13 @@ class Run:
         self.figure(figure, name)
 
     def figure(self, figure: Figure, name: str) -> None:
-        """Saves figures/<name>.png and shows it."""
-        from matplotlib import pyplot
-
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=DPI, facecolor="white")
-        pyplot.close(figure)
-        path = self._put(name, "png", png.getvalue())
+        """Saves figures/<name>.png and shows it, or hands it to the sink."""
+        if self.sink:
+            return self.sink(figure, name)
+        content = png(figure)
+        path = self._put(name, "png", content)
         alt = figure.get_suptitle() or name
-        _show({"image/png": png.getvalue(), "text/plain": path.name}, {"image/png": {"alt": alt}}, figure=path.name)
+        _show({"image/png": content, "text/plain": path.name}, {"image/png": {"alt": alt}}, figure=path.name)
 
     def interactive(self, figure: go.Figure, name: str, caption: str) -> None:
         """Saves figures/<name>.html, plotly.js inside, and lays the figure into the report, where opening it turns it."""
@@ -284,6 +283,16 @@ class Run:
         path = figures_of(self.path) / f"{records.file_name(name)}.{kind}"
         put(path, content)
         return path
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as it is saved; it is closed."""
+    from matplotlib import pyplot
+
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, facecolor="white")
+    pyplot.close(figure)
+    return content.getvalue()
 
 
 def figures_of(run: Path) -> Path:
@@ -410,7 +419,14 @@ def open(study: str, words: Words | None = None) -> Run:
 
 def open_run(path: Path, words: Words | None = None) -> Run:
     """A run ready to be drawn. RecordsError if it cannot be read or no student is done."""
-    info, rows = records.info(path), with_errors(records.read(path))
+    return run_of(path, path, records.info(path), records.read(path), words)
+
+
+def run_of(
+    path: Path, source: Path | records.Watched, info: Mapping[str, Any], rows: pd.DataFrame, words: Words | None = None
+) -> Run:
+    """The same of what was read. path: its folder; source: where its other tables are read."""
+    rows = with_errors(rows)
     if not rows.attrs["axes"]:
         rows.attrs["axes"] = [name for name in info.get("axes", {}) if name in rows]
     done = records.final(rows)
@@ -420,10 +436,10 @@ def open_run(path: Path, words: Words | None = None) -> Run:
         raise records.RecordsError(f"{path}: no student is done{why}")
     axes = rows.attrs["axes"]
     history = evaluations(rows)
-    canonical = records.students(path, rows)[["student", *axes]]
+    canonical = records.students(source, rows)[["student", *axes]]
     history = history.drop(columns=axes).merge(canonical, on="student")
     students = once(done).drop(columns=axes).merge(canonical, on="student")
-    return Run(path, info, rows, planned(path, info, rows), students, history, words or {})
+    return Run(path, info, rows, planned(source, rows), students, history, words or {})
 
 
 def with_errors(rows: pd.DataFrame) -> pd.DataFrame:
@@ -435,7 +451,7 @@ def with_errors(rows: pd.DataFrame) -> pd.DataFrame:
     return both
 
 
-def planned(path: Path, info: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
+def planned(source: Path | records.Watched, rows: pd.DataFrame) -> pd.DataFrame:
     """The cells of a run: those that were planned, and those that a search came to, with the last evaluation of each."""
     axes = rows.attrs["axes"]
     cell = list(dict.fromkeys([*axes, "seed"]))
@@ -443,7 +459,7 @@ def planned(path: Path, info: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataF
     last = ended.sort_values("status", key=records.ranks, kind="stable").drop_duplicates(cell, keep="last")
     metrics = [name for name in last if name not in (*cell, "student", "status")]
     last.loc[last["status"] != "done", [m for m in metrics if last[m].dtype.kind == "f"]] = float("nan")
-    cells = records.cells(path, rows)[cell]
+    cells = records.cells(source, rows)[cell]
     merged = cells.merge(last, how="left", on=cell)
     merged["status"] = merged["status"].fillna("missing")
     return merged
@@ -454,7 +470,9 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python analysis/{file.name}", description=f"Draws a run of {study}.")
     parser.add_argument("run", nargs="?", default="latest", help="name or folder of the run (default: the latest)")
     parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
-    parser.add_argument("--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json")
+    parser.add_argument(
+        "--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json"
+    )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without a letter still gets the sentence

@@ -52,12 +52,19 @@ def summarise(table: pd.DataFrame, by: Sequence[str], metric: str, holes: bool =
     n counts seeds, where the table names them: several lines of one seed count as their mean. Rows where the metric is not
     measured do not count; a group without any has no line or, with `holes`, one with n = 0.
     """
-    lines = []
-    for key, group in table.groupby(list(by), sort=True):
-        values = group.groupby("seed")[metric].mean() if "seed" in group else group[metric]
-        i = interval(unit(metric) * values.astype(float))
-        if i.n or holes:
-            lines.append((*key, i.mean, i.low, i.high, i.n))
+    by, value = list(by), "value of the metric"
+    values = table.assign(**{value: unit(metric) * table[metric].astype(float)})
+    if "seed" in values:
+        values = values.groupby(list(dict.fromkeys([*by, "seed"])), observed=True)[value].mean().reset_index()
+    groups = values.groupby(by, sort=True, observed=True)[value]
+    found = pd.DataFrame({"mean": groups.mean(), "s": groups.std(), "n": groups.count()})
+    found = found if holes else found[found["n"] > 0]
+    n = found["n"].to_numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        half = student_t.ppf((1 + LEVEL) / 2, n - 1) * found["s"].to_numpy() / np.sqrt(n)
+    mean = found["mean"].to_numpy()
+    keys = found.index if len(by) > 1 else [(key,) for key in found.index]
+    lines = [(*key, *line) for key, *line in zip(keys, mean, mean - half, mean + half, n, strict=True)]
     return pd.DataFrame(lines, columns=[*by, metric, "low", "high", "n"])
 
 

@@ -190,6 +190,16 @@ class RunFolder:
                     raise FolderError(what) from None
                 time.sleep(min(5, patience / 10))
 
+    def append(self, path: str, content: bytes) -> None:
+        """Writes at the end of a file that is no table, in a folder of this machine. FolderError where that cannot be done."""
+        file = Path(self.path, path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab") as stream:
+                stream.write(content)
+        except OSError as error:
+            raise FolderError(f"{file} cannot be written ({_reason(error)})") from None
+
     def _there(self) -> bool:
         import pyarrow.fs as pafs
 

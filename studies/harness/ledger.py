@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.core.records import file_name
+from studies.harness.curves import Curves
 from studies.harness.earlier import Earlier
 from studies.harness.folder import RunFolder, flush_name
 from studies.harness.plan import Plan
@@ -43,6 +44,7 @@ class Ledger:
         self.trained: dict[str, tuple[float, float]] = {}
         self.named = set(earlier.students)  # the students and cells that the tables have
         self.points = {tuple(cell.config.values()) for cell in earlier.cells}
+        self.curves = Curves(plan, folder)
         self.progress = Reporter(plan.total, len(self.outcomes), self._to_do())
 
     def _to_do(self) -> Counter:
@@ -133,6 +135,8 @@ class Ledger:
         for name, lines in further.items():  # before the rows: a student with a row lacks nothing
             self.folder.write_rows(name, flush, lines, keys=[*self.study.axes, *self.study.tables[name]])
         self.folder.write_rows("rows", flush, table, self.schema)
+        for row in rows:
+            self.curves.add(configs[row["student"]], row)
         self.progress.update(len(self.outcomes), work, spent, self._best_so_far())
 
     def _best(self, metric: str, value: float, student: str, config: Config) -> None:

@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -28,7 +29,10 @@ os.environ.setdefault(
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "120")  # a busy machine is slow, not dead
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # rows are the record; only TensorBoard is written beside them
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = (
+    "1"  # rows are the record, and what TensorBoard reads is written beside them
+)
+os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # of Tune's state of all trials, which nobody reads: it grows with every trial
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # see `stoppable`
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
@@ -38,7 +42,6 @@ except RuntimeError:  # a user whom the system does not know, as in some contain
 
 import ray
 from ray import tune
-from ray.tune.logger import TBXLoggerCallback
 
 from studies.harness.engine import (
     TRAINING_ERRORS,
@@ -57,6 +60,7 @@ from studies.harness.students import Trial
 from studies.harness.study import InputError, Study
 
 OF_ONE_STUDY = "one_study"  # a resource that marks the Ray that a run has started for itself; `auto` would find it
+OWN_TOKEN = secrets.token_hex(32)  # where the user has none
 RETRIES = 3  # of a trial whose worker died; an error of training itself is not retried
 
 
@@ -91,6 +95,8 @@ class StudyTrial(tune.Trainable):
         return True
 
     def step(self) -> dict:
+        if self.runner.evaluations:  # whose rows the driver has, for it asks for the next
+            self.shared.folder.write_checkpoint(self.plan.name, self.runner.save())
         try:
             rows = self.runner.step()
         except TRAINING_ERRORS as error:
@@ -105,8 +111,8 @@ class StudyTrial(tune.Trainable):
         values = [row.get(metric, worst) for row in rows]
         said, self.said = self.said, []
         return {
-            "rows": tuple(rows),  # tuples: TensorBoard's logger would draw a list as a histogram
-            "said": tuple(said),
+            "rows": rows,
+            "said": said,
             "evaluation": evaluation,
             "percent": 100 * min(row.get("fraction", 1.0) for row in rows),
             metric: sum(values) / len(values),
@@ -114,6 +120,8 @@ class StudyTrial(tune.Trainable):
             "finished": finished,
             "done": finished,
         }
+
+    # For schedulers that pause trials. A trial whose worker died goes on from what `step` wrote, as one of a resumed run does.
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         Path(checkpoint_dir, "state.pt").write_bytes(self.runner.save())
@@ -165,7 +173,7 @@ class Recorder(tune.Callback):
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         for line in result["said"]:
             self.ledger.progress.say(line)
-        self.record(trial, result["evaluation"], list(result["rows"]))
+        self.record(trial, result["evaluation"], result["rows"])
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         result = trial.last_result
@@ -263,7 +271,6 @@ def _watch(node, over: threading.Event, fell: Callable[[], None]) -> None:
 def _keep_token() -> None:
     """Raylet and GCS listen on every interface, so they ask for a token: in the user's home, which nobody else can read, or, where
     there is none that can be written, in the environment of this run alone."""
-    token = secrets.token_hex(32)
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     try:
@@ -273,9 +280,17 @@ def _keep_token() -> None:
             path.chmod(0o600)
         else:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(token)
+                file.write(OWN_TOKEN)
     except (OSError, RuntimeError):  # RuntimeError: a user without a home
-        os.environ["RAY_AUTH_TOKEN"] = token
+        os.environ["RAY_AUTH_TOKEN"] = OWN_TOKEN
+
+
+def token_from() -> str:
+    """How a user gets the token that Ray's dashboard asks for: a command that prints it; itself, where it is this run's alone."""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token if token == OWN_TOKEN else "echo $RAY_AUTH_TOKEN"
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return f"cat {shlex.quote(path) if path else '~/.ray/auth_token'}"
 
 
 @contextmanager
@@ -405,10 +420,8 @@ class Tuning:
                 name="tune",
                 storage_path=folder.path,
                 storage_filesystem=None if folder.local else folder.fs,
-                callbacks=[recorder, TBXLoggerCallback()],
-                # Ray writes the state of all trials anew as often as one has `num_to_keep` new checkpoints: with 1 after every
-                # evaluation, which took most of the time of a run of many short trials.
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=False),
+                callbacks=[recorder],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 verbose=0,
             ),

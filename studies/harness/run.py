@@ -129,7 +129,8 @@ class Run:
             "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": study.margin_of(o.decide),
             "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan, self.data.own),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
-            "sessions": [*self.info.get("sessions", []), session],
+            # done: before this session, so that whoever reads tells how fast this one is
+            "sessions": [*self.info.get("sessions", []), {**session, "done": len(plan.done())}],
         }  # fmt: skip
         self.info.pop("given", None)  # what older runs called overrides
         self.folder.write_json(self.info)
@@ -182,7 +183,7 @@ class Run:
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
         with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard, self._ray_died) as context:
             if o.dashboard:
-                say(f"dashboard http://{context.dashboard_url}")
+                say(f"dashboard http://{context.dashboard_url}, which asks for the token of: {adapter.token_from()}")
             if o.address != "local" and self.folder.local:
                 say("NOTE      on several machines --storage must be a folder that they all share, or s3://...")
             engine = adapter.Tuning(self.plan, datasets, ledger)

@@ -47,6 +47,14 @@ def test_what_a_seed_does_to_all_cells_changes_no_contrast():
     assert a.variance == pytest.approx(b.variance) and a.errors(1) == pytest.approx(b.errors(1))
 
 
+def test_the_errors_of_all_pairs_are_those_of_each():
+    values = noise(6, 4) * np.array([[1], [1], [1e-3], [50], [1], [1]])
+    values[0, 0] = values[4, 2:] = np.nan
+    for means in (adjusted(by_seed(values)), adjusted(by_seed(np.round(values * 0)))):
+        each = np.array([means.errors(i) for i in range(6)])
+        assert means.all_errors() == pytest.approx(each, rel=1e-9, abs=0) and (means.all_errors().diagonal() == 0).all()
+
+
 def test_cells_that_share_no_seed_with_the_others_are_left_out():
     values = np.full((4, 5), np.nan)
     values[0, :3], values[1, 2:4], values[2, 3], values[3, 4] = 0.5, 0.6, 0.7, 0.9

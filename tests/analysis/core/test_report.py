@@ -3,16 +3,15 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 import zipfile
-from itertools import count
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from browser import CHROMIUM, Browser
 from matplotlib import image
 
 from analysis.core import records, report
@@ -23,7 +22,6 @@ SCRIPT = "<script>document.title='PWNED'</script><img src=x onerror=\"document.t
 LABELS = f"/../../$\\x λ {SCRIPT} [a](javascript:alert) **"  # in the place of 500
 TEMPLATE = "{% set _ = cycler.__init__.__globals__.os.mkdir('PWNED') %}"
 CODE = "import os; os.mkdir({!r}); raise ImportError('shadowed')"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def accuracy(view, labels, t, w, seed):
@@ -241,97 +239,12 @@ def test_a_sentence_is_markdown_that_means_itself(sentence, html):
 
 def test_only_one_place_makes_axes_logarithmic():
     """For matplotlib's own names of their ticks are mathematics, and a page has none."""
-    pages = [path for path in (ROOT / "analysis").rglob("*.py") if re.search(r"[\"'](sym)?log[\"'](?!:)", path.read_text())]
+    pages = [
+        path for path in (ROOT / "analysis").rglob("*.py") if re.search(r"[\"'](sym)?log[\"'](?!:)", path.read_text())
+    ]
     assert [path.name for path in pages] == ["scales.py"]
     colored = [path.read_text() for path in (ROOT / "analysis").rglob("*.py") if "LogNorm" in path.read_text()]
     assert all('format="{x:g}"' in text for text in colored)
-
-
-class Browser:
-    """Chromium without a window, spoken to over a pipe by its DevTools protocol."""
-
-    def __init__(self, profile: Path):
-        (read, self.write), (self.read, write) = os.pipe(), os.pipe()
-
-        def wire():  # what Chromium reads is its descriptor 3, what it writes 4
-            ours = os.dup(read), os.dup(write)
-            os.dup2(ours[0], 3)
-            os.dup2(ours[1], 4)
-
-        words = [
-            "--headless",
-            "--no-sandbox",
-            "--enable-unsafe-swiftshader",
-            "--remote-debugging-pipe",
-            f"--user-data-dir={profile}",
-        ]
-        self.process = subprocess.Popen(
-            [CHROMIUM, *words, "--window-size=1400,1000"], stderr=subprocess.DEVNULL, close_fds=False, preexec_fn=wire
-        )
-        os.close(read)
-        os.close(write)
-        self.numbers, self.rest, self.events, self.session = count(1), b"", [], {}
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self.session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-        for domain in ("Page", "Log", "Network", "Runtime"):
-            self.ask(f"{domain}.enable")
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.write)
-        os.close(self.read)
-
-    def ask(self, method, **params):
-        number = next(self.numbers)
-        os.write(
-            self.write, json.dumps({"id": number, "method": method, "params": params, **self.session}).encode() + b"\0"
-        )
-        while (message := self.message()).get("id") != number:
-            self.events.append(message)
-        return message["result"]
-
-    def message(self):
-        while b"\0" not in self.rest:
-            part = os.read(self.read, 1 << 20)
-            assert part, "Chromium ended"
-            self.rest += part
-        first, _, self.rest = self.rest.partition(b"\0")
-        return json.loads(first)
-
-    def open(self, file: Path):
-        self.events.clear()
-        self.ask("Page.navigate", url=file.as_uri())
-        self.until("document.readyState == 'complete'")
-
-    def value(self, expression):
-        found = self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        return found["result"].get("value", found.get("exceptionDetails"))
-
-    def until(self, expression, seconds=60):
-        end = time.monotonic() + seconds
-        while not self.value(expression):
-            assert time.monotonic() < end, (expression, self.events)
-            time.sleep(0.1)
-
-    def drag(self, x, y):
-        for kind, step in [
-            ("mouseMoved", 0),
-            ("mousePressed", 0),
-            *(("mouseMoved", i) for i in range(1, 6)),
-            ("mouseReleased", 5),
-        ]:
-            where = {"x": x + 20 * step, "y": y + 8 * step, "button": "left", "buttons": 1, "clickCount": 1}
-            self.ask("Input.dispatchMouseEvent", type=kind, **where)
-            time.sleep(0.1)
-
-    def refused(self):
-        """What the policy refused, and what was asked of another place than the document itself."""
-        told = [e["params"]["entry"]["text"] for e in self.events if e.get("method") == "Log.entryAdded"]
-        asked = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
-        return [t for t in told if "Content Security Policy" in t], [
-            u for u in asked if not u.startswith(("file:", "data:", "blob:"))
-        ]
 
 
 @pytest.fixture
@@ -348,7 +261,7 @@ def test_in_a_browser_a_surface_turns_and_no_script_of_a_stranger_runs(drawn, br
     files = [run / "report.html", *sorted((run / "figures").glob("*.html"))[:1]]
     assert len(files) == 2
     for file in files:
-        browser.open(file)
+        browser.open(file.as_uri())
         title = browser.value("document.title")
         assert title and title != "PWNED"
         browser.value("document.querySelector('details.turn:not([open]) summary')?.click()")

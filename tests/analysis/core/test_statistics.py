@@ -89,6 +89,26 @@ def test_differences_judged_together_are_corrected_together():
     assert found.loc["below", "difference"] == st.paired(*pairs["below"]) and found.loc["below", "n"] == 4
 
 
+@pytest.mark.parametrize("by", [["t"], ["t", "view"], ["seed"], ["view", "seed"]])
+@pytest.mark.parametrize("holes", [False, True])
+def test_all_groups_at_once_are_as_each_alone(by, holes):
+    rng = np.random.default_rng(0)
+    columns = {
+        "t": rng.choice([1.0, 2.0, 8.0], 60),
+        "view": rng.choice(["a", "b"], 60),
+        "seed": rng.integers(4, size=60),
+    }
+    table = pd.DataFrame({**columns, "test_error": rng.random(60)})
+    table.loc[rng.random(60) < 0.3, "test_error"] = np.nan
+    table.loc[table["t"] == 8, "test_error"] = np.nan
+    found = st.summarise(table, by, "test_error", holes)
+    expected = []
+    for key, group in table.groupby(by):
+        i = st.interval(100 * group.groupby("seed")["test_error"].mean())
+        expected += [(*key, i.mean, i.low, i.high, i.n)] if i.n or holes else []
+    pd.testing.assert_frame_equal(found, pd.DataFrame(expected, columns=[*by, "test_error", "low", "high", "n"]))
+
+
 def test_the_share_of_the_gap_is_nought_at_source_only_and_one_at_the_oracle():
     low, high = pd.Series([0.5, 0.6]), pd.Series([0.9, 0.9])
     assert st.share_of_gap(low, low, high).tolist() == [0, 0]

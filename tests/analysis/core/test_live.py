@@ -1,0 +1,219 @@
+"""What the board says of a run that is being written."""
+
+import json
+import os
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from matplotlib import colors, image
+
+from analysis.core import live, records
+from analysis.core.figures.scales import HOLE
+from analysis.core.statistics import summarise
+
+
+def accuracy(view, labels, t, w, seed):
+    return None if (view, w, t) == ("source", 0.5, 1) else 0.6 + 0.1 * w + 0.01 * seed
+
+
+@pytest.fixture
+def growing(tmp_path, made_up_run):
+    """A run whose rows come in thirty flushes: its folder, and what adds the next."""
+    run = made_up_run(tmp_path, accuracy)
+    whole = pq.read_table(run / "rows" / "a.parquet")
+    (run / "rows" / "a.parquet").unlink()
+    cuts = np.linspace(0, len(whole), 31).astype(int)
+
+    def flush(i):
+        pq.write_table(whole.slice(cuts[i], cuts[i + 1] - cuts[i]), run / "rows" / f"0-{i:010x}-001.parquet")
+
+    return run, flush
+
+
+def test_a_run_that_grows_is_read_as_if_it_were_read_anew_and_no_file_is_read_twice(growing, monkeypatch):
+    run, flush = growing
+    watched, loads = records.Watched(run), []
+    whole = records._load
+    for i in range(30):
+        flush(i)
+        fresh = records.read(run), records.students(run), records.cells(run)
+        with monkeypatch.context() as counted:
+            counted.setattr(records, "_load", lambda *how: loads.append(how[1]) or whole(*how))
+            for ours, theirs in zip(
+                (records.read(watched), records.students(watched), records.cells(watched)), fresh, strict=True
+            ):
+                pd.testing.assert_frame_equal(ours, theirs)
+    assert len(loads) == len({*loads}) == 32  # students and cells are one file each
+    last = run / "rows" / "0-000000001d-001.parquet"
+    half = pq.read_table(last).slice(0, 1)
+    pq.write_table(half, last)  # written anew
+    pd.testing.assert_frame_equal(records.read(watched), records.read(run))
+    together = records.together(records.load(*records.open_folder(run), "rows"), "")
+    old = sorted(file.name for file in (run / "rows").iterdir())
+    metadata = {**together.schema.metadata, b"replaces": json.dumps(old)}
+    pq.write_table(together.replace_schema_metadata(metadata), run / "rows" / "all-0.parquet")
+    pd.testing.assert_frame_equal(records.read(watched), records.read(run))  # beside those that it replaces
+    for name in old:
+        (run / "rows" / name).unlink()
+    pd.testing.assert_frame_equal(records.read(watched), records.read(run))
+    last = next((run / "rows").iterdir())
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(records.RecordsError, match=r"all-0\.parquet is damaged"):
+        records.read(watched)
+
+
+def scheduled(workers, seconds):
+    """Students in packs of four, of two kinds that cost so many seconds each, as so many workers train them one pack after another:
+    their table, and of each when its pack began and ended."""
+    kinds = ["a" if i % 3 else "b" for i in range(40)]
+    students = pd.DataFrame({"student": [f"{i}-{j}" for i in range(40) for j in range(4)], "seed": 0})
+    students["pack"], students["view"] = (np.repeat(of, 4) for of in ([*range(40)], kinds))
+    free, begun = [0.0] * workers, []
+    for kind in kinds:
+        worker = free.index(min(free))
+        begun.append(free[worker])
+        free[worker] += 4 * seconds[kind]
+    students["begin"] = np.repeat(begun, 4)
+    students["end"] = students["begin"] + 4 * students["view"].map(seconds)
+    return students
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("seconds", [{"a": 10.0, "b": 10.0}, {"a": 2.0, "b": 50.0}])
+def test_the_end_is_foreseen_once_each_kind_of_student_was_seen(workers, seconds):
+    students = scheduled(workers, seconds)
+    end, start = students["end"].max(), 1_000_000.0
+    began = datetime.fromtimestamp(start, UTC).isoformat()
+    info = {
+        "status": "running",
+        "workers": workers,
+        "trial_axes": ["view"],
+        "students": 160,
+        "sessions": [{"start": began}],
+    }
+    seen = students.groupby("view")["end"].min().max()
+    for now in np.linspace(seen, end, 9)[:-1]:
+        begun = students[students["begin"] <= now].assign(step=1, error="")
+        done = begun["end"] <= now
+        begun["status"] = np.where(done, "done", "running")
+        begun["seconds"] = np.where(done, begun["view"].map(seconds), (now - begun["begin"]) / 4)
+        known = live.progress(info, begun, students, start + now)
+        assert known.done == done.sum() and known.total == 160
+        assert known.per_minute == pytest.approx(60 * done.sum() / now)
+        longest = 4 * max(seconds.values())  # workers that end before the last pack does
+        assert abs(known.left - (end - now)) <= longest
+        assert np.isnan(live.progress({**info, "status": "done"}, begun, students, start + now).left)
+
+
+def test_nothing_is_foreseen_where_nothing_is_known():
+    students = scheduled(1, {"a": 1.0, "b": 1.0})
+    begun = students.head(4).assign(status="running", step=1, seconds=0.1, error="")
+    for info in (
+        {"status": "running"},
+        {"status": "running", "sessions": [{"start": "no date"}], "students": "many", "workers": -3},
+    ):
+        known = live.progress(info, begun, students, 5.0)
+        assert (known.total, known.ended) == (160, 0) and np.isnan(known.left) and np.isnan(known.per_minute)
+
+
+def test_of_a_session_that_goes_on_with_a_run_only_its_own_students_are_its_speed():
+    students = scheduled(1, {"a": 1.0, "b": 1.0})
+    done = students.head(60).assign(status="done", step=1, seconds=1.0, error="")
+    sessions = [{"seconds": 1e6}, {"done": 40, "seconds": 120.0}]
+    assert live.progress({"sessions": sessions}, done, students, 0).per_minute == 10.0
+    del sessions[1]["done"]  # as in older versions
+    assert np.isnan(live.progress({"sessions": sessions}, done, students, 0).per_minute)
+
+
+def test_failed_students_are_named_once_with_their_reason_and_not_when_a_later_trial_was_done(tmp_path, made_up_run):
+    made_up_run(tmp_path, accuracy)
+    results = live.Results(str(tmp_path))
+    (entry,) = results.entries()
+    look = results.look(entry)
+    rows = look.run.rows
+    planned = set(rows.loc[rows["status"] == "failed", "student"])
+    assert set(look.failures["student"]) == planned and len(look.failures) == len(planned) == look.progress.failed > 0
+    assert set(look.failures["error"]) == {"RuntimeError: made up"}
+    again = rows[rows["student"] == min(planned)].head(1).assign(status="done")
+    assert min(planned) not in set(live.failures(pd.concat([rows, again]).__finalize__(rows))["student"])
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+@pytest.mark.parametrize("root", ["", "mnistm_kd", "mnistm_kd/made-up"])
+def test_results_a_study_and_a_run_are_found_and_what_is_no_run_is_named(tmp_path, made_up_run, root, prefix):
+    made_up_run(tmp_path, accuracy)
+    (tmp_path / "mnistm_kd" / "figures").mkdir()
+    bad = tmp_path / "mnistm_kd" / "<b>bad" / "run.json"
+    bad.parent.mkdir()
+    bad.write_text("[]")
+    entries = live.Results(f"{prefix}{tmp_path / root}").entries()
+    assert live.Results(f"{prefix}{tmp_path / root}").look(entries[0]).progress.done > 0
+    assert [entry.key.rsplit("/")[-1] for entry in entries] == ["made-up", *["<b>bad"] * (root != "mnistm_kd/made-up")]
+    assert all("is not of a run" in entry.problem for entry in entries[1:])
+
+
+def look(folder):
+    results = live.Results(str(folder))
+    return results.look(results.entries()[0])
+
+
+@pytest.mark.parametrize("asked", [{"z": "train_loss"}, {"panel": 2}])
+def test_a_plane_is_that_of_the_pages_and_holes_are_told_from_what_is_to_come(tmp_path, made_up_run, asked):
+    """A cross is for what failed; cells that nobody has trained yet stay white."""
+    first = {}
+    for name, of, reached in (
+        ("whole", accuracy, lambda *cell: True),
+        ("failed", lambda *cell: None if cell[2:4] == (4, 0.5) else accuracy(*cell), lambda *cell: True),
+        ("half", lambda view, labels, t, w, seed: 0.6 + w / 10 + seed / 100, lambda view, labels, t, w, seed: t < 16),
+    ):
+        made_up_run(tmp_path / name, of, reached=reached)
+        run = look(tmp_path / name).run
+        view = live.selected(run, asked)
+        (tmp_path / f"{name}.png").write_bytes(live.picture(run, view, {}))
+        drawn = image.imread(tmp_path / f"{name}.png")[..., :3]
+        first[name] = np.isclose(drawn, colors.to_rgb(HOLE), atol=0.01).all(axis=2).sum()
+    assert first["half"] == 0 < first["failed"]
+
+
+def test_what_is_best_so_far_is_what_the_pages_would_choose(tmp_path, made_up_run):
+    made_up_run(tmp_path, accuracy)
+    run = look(tmp_path).run
+    view = live.selected(run, {})
+    assert (view.x, view.y, view.z) == ("temperature", "kd_weight", "val_accuracy")
+    chosen = live.best(run, view)
+    assert len(chosen) == len(live.panels(run, view)) == 4
+    for setting, choice in chosen.items():
+        means = summarise(setting.students, ["temperature", "kd_weight"], "val_accuracy")
+        assert choice.best["kd_weight"] == means.loc[means["val_accuracy"].idxmax(), "kd_weight"] == 1
+    told = live.said(chosen)
+    assert [line["of"] for line in told] == [run.named(axes) for axes in live.panels(run, view)]
+    assert all("95 % interval" in line["test accuracy, %"] for line in told)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"x": "rm -rf", "y": 3}, {"x": "seed", "y": "seed"}, {"z": "student"}, {"panel": 99}, {"panel": "<b>"}]
+)
+def test_a_view_that_the_run_has_not_is_the_first_one(tmp_path, made_up_run, asked):
+    made_up_run(tmp_path, accuracy)
+    run = look(tmp_path).run
+    assert live.selected(run, asked) == live.first_view(run)
+
+
+def test_a_run_is_looked_at_again_only_when_something_was_written(growing):
+    run, flush = growing
+    results = live.Results(str(run))
+    assert results.look(results.entries()[0]).progress.ended == 0
+    flush(0)
+    flush(1)
+    before = results.look(results.entries()[0])
+    assert before.run is not None and results.look(results.entries()[0]) is before
+    flush(2)
+    after = results.look(results.entries()[0])
+    assert after.progress.ended > before.progress.ended and after.written >= before.written
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"status": "interrupted"}))
+    os.utime(run / "run.json", (1, 1))
+    assert results.look(results.entries()[0]).entry.info["status"] == "interrupted"
