@@ -107,7 +107,7 @@ class StudyTrial(tune.Trainable):
         metric, mode = self.shared.study.metric_of(self.plan.students[0]), self.shared.study.mode
         worst, best = (0.0, max) if mode == "max" else (1e9, min)
         values = [row.get(metric, worst) for row in rows]
-        said, self.said = self.said, []
+        said, self.said, self.runner.said = [*self.said, *self.runner.said], [], []
         return {
             "rows": tuple(rows),  # tuples: TensorBoard's logger would draw a list as a histogram
             "said": tuple(said),
