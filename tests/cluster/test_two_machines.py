@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -189,10 +190,6 @@ def rows(folder):
     return table.sort_values(CELL).reset_index(drop=True)
 
 
-def rows_of(run):
-    return pafs.FileSelector(f"{run.removeprefix('s3://')}/rows", allow_not_found=True)
-
-
 def within(seconds, true):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -251,18 +248,25 @@ def test_a_study_on_two_machines_outlives_one_and_nothing_is_left(machines, s3, 
     study = subprocess.Popen(
         words, cwd=client / "stillroom", env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    said, lost = "", None
-    for line in study.stdout:
-        said += line
-        print(f"{time.monotonic() - start:6.1f} {line}", end="", flush=True)
-        run = said.partition("run       ")[2].partition("\n")[0].strip()
-        if lost is None and run and "students" in line and s3.fs.get_file_info(rows_of(run)):
-            worker.lose()
-            lost = time.monotonic()
-            print(f"{lost - start:6.1f} lost the worker", flush=True)
-    assert study.wait() == 0, said
-    assert lost and "18 of 18 students have results" in said and f"{HEAD} (sr2)" in said and "lost): 0 trials" in said
+    heard = []
 
+    def listen():
+        for line in study.stdout:
+            heard.append(line)
+            print(f"{time.monotonic() - start:6.1f} {line}", end="", flush=True)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    rows_of = pafs.FileSelector("students/results/mnistm_kd", recursive=True, allow_not_found=True)
+    assert within(240, lambda: any("/rows/" in file.path for file in s3.fs.get_file_info(rows_of) if file.is_file))
+    worker.lose()
+    print(f"{time.monotonic() - start:6.1f} lost the worker", flush=True)
+    assert study.wait(timeout=400) == 0
+    listener.join()
+    said = "".join(heard)
+    assert "18 of 18 students have results" in said
+    assert f"{HEAD} (sr2): 8 trials" in said and f"{WORKER} (sr3, lost): 0 trials" in said
+    run = said.partition("run       ")[2].partition("\n")[0].strip()
     assert run.startswith("s3://students/results/mnistm_kd/")
     drawn = ran("analysis/mnistm_kd.py", run, "--out", str(tmp_path / "drawn"), env=reader)
     folder = tmp_path / "drawn" / run.rsplit("/", 1)[1]
