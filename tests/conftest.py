@@ -2,6 +2,11 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,3 +32,31 @@ def pytest_collection_modifyitems(items):
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def s3(request, monkeypatch, tmp_path):
+    """An S3 on this machine with one bucket, which the environment names; at another address, if it is given one: uri, bucket, fs (pyarrow), and the server, a process."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    host = getattr(request, "param", "127.0.0.1")
+    with socket.socket() as free:
+        free.bind((host, 0))
+        port = free.getsockname()[1]
+    with (tmp_path / "s3.log").open("w") as log:
+        command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    known = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+    for name, value in {**known, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    import pyarrow.fs as pafs
+
+    fs = pafs.S3FileSystem(endpoint_override=f"http://{host}:{port}", allow_bucket_creation=True)
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                break
+        time.sleep(0.2)
+    fs.create_dir("students")
+    yield SimpleNamespace(uri="s3://students/results", bucket="students", fs=fs, port=port, server=server)
+    server.kill()
+    server.wait()

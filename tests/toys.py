@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 from typing import ClassVar
 
 from studies.harness import Preset, Study, above, at_least, grid, one_of
@@ -44,11 +45,13 @@ class Config:
 
 class Toy(Trainable):
     """evaluations: how many there are; measure: validation and test accuracy of a config; before: called first in each step and
-    each preparation (TOY_WITHOUT: views that cannot be prepared; TOY_DEADLY: views whose worker then dies); trained: the students of all steps. A test sets them by monkeypatch."""
+    each preparation (TOY_WITHOUT: views that cannot be prepared; TOY_DEADLY: views whose worker then dies); trained: the students of all steps; holds: how many of a
+    pack memory holds in its second step. A test sets them by monkeypatch. TOY_SECONDS: how long a step takes; TOY_LOG: a file with a line for each step of a student."""
 
     config_type = Config
     may_differ = frozenset({"temperature", "kd_weight"})
-    evaluations: ClassVar = 2
+    evaluations: ClassVar = int(os.environ.get("TOY_EVALUATIONS", 2))
+    holds: ClassVar = int(os.environ.get("TOY_HOLDS", 10**6))
     measure: ClassVar = staticmethod(lambda c: (c.kd_weight / (1 + c.temperature + c.seed),) * 2)
     before: ClassVar = staticmethod(lambda: None)
     trained: ClassVar[list] = []
@@ -79,7 +82,16 @@ class Toy(Trainable):
 
     def step(self):
         type(self).before()
+        if self.steps and len(self.pack) > self.holds:
+            raise MemoryError
+        time.sleep(float(os.environ.get("TOY_SECONDS", 0)))
         self.steps += 1
+        if log := os.environ.get("TOY_LOG"):
+            with open(log, "a") as file:  # noqa: PTH123
+                file.writelines(
+                    f"{time.time()} {student_hash(dataclasses.asdict(c))} {self.steps} {os.getpid()}\n"
+                    for c in self.pack
+                )
         type(self).trained += [student_hash(dataclasses.asdict(c)) for c in self.pack]
         return [self.row(config) for config in self.pack]
 

@@ -37,6 +37,9 @@ BASE_COLUMNS: Mapping[str, type] = {
 }
 
 
+NO_TABLES = ("tune", "weights", "figures", "tensorboard")
+"""Folders of a run that hold no table."""
+
 SHARE = re.compile(
     r"(^|_)(accuracy|error|exact|passing|ece|agreement|share|change|recall)(_|$)|^(task_|accuracy_|kept_errors$|test_old$|test_new$)"
 )
@@ -450,6 +453,35 @@ def final(rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.DataFrame
     cell = list(dict.fromkeys([*axes, "seed"]))
     done = rows[rows["status"] == "done"].sort_values("step", kind="stable")
     return done.drop_duplicates(cell, keep="last").sort_index().reset_index(drop=True)
+
+
+def fetched(run: str | Path, to: Path) -> Path:
+    """A copy of what pages read of a run, run.json and the tables, in the folder `to`, which is made; without checkpoints and
+    weights. RecordsError where it is no run."""
+    import pyarrow.fs as pafs
+
+    fs, folder = open_folder(run)
+    info_in(fs, folder)
+    found = [entry.base_name for entry in fs.get_file_info(pafs.FileSelector(folder)) if not entry.is_file]
+    tables = [name for name in found if name not in NO_TABLES and re.fullmatch(r"\w[\w.-]*", name)]
+    for last in (False, False, True):
+        try:
+            sources = [f"{folder}/run.json", *(file for table in tables for file in files(fs, folder, table))]
+            contents = {file.removeprefix(f"{folder}/"): fs.open_input_file(file).read() for file in sources}
+            break
+        except FileNotFoundError as error:  # rows of a finished run were put together meanwhile, see `load`
+            if last:
+                raise RecordsError(f"{run}: {_line(error)}") from None
+        except OSError as error:
+            raise RecordsError(f"{run} cannot be read: {_line(error)}") from None
+    for table in tables:
+        for old in (to / table).glob("*.parquet"):
+            old.unlink()
+    for name, content in contents.items():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        (to / name).unlink(missing_ok=True)  # a link there is not followed
+        (to / name).write_bytes(content)
+    return to
 
 
 def open_folder(run: str | Path | Watched) -> tuple[Any, str]:

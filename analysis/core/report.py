@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import copy
 import hashlib
 import html
@@ -468,8 +469,11 @@ def planned(source: Path | records.Watched, rows: pd.DataFrame) -> pd.DataFrame:
 def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     """The command line of a page; the exit code."""
     parser = argparse.ArgumentParser(prog=f"python analysis/{file.name}", description=f"Draws a run of {study}.")
-    parser.add_argument("run", nargs="?", default="latest", help="name or folder of the run (default: the latest)")
+    run = "name or folder of the run, or its URI, as s3://bucket/results/STUDY/RUN (default: the latest)"
+    parser.add_argument("run", nargs="?", default="latest", help=run)
     parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
+    out = "folder that gets a copy of the run and its figures (default: they are put beside the rows)"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=out)
     parser.add_argument(
         "--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json"
     )
@@ -478,28 +482,25 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without a letter still gets the sentence
     given = parser.parse_args(words)
     try:
-        path = records.find_run(study, given.run, given.root)
-        open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
-        figures_of(path)
-        notebook, error = render(file, path)
+        with at_hand(study, given.run, given.root, given.out) as (path, place):
+            open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
+            figures_of(path)
+            notebook, error = render(file, path)
+            packed = handin(path, marked(notebook, "figure")).name if given.zip and not error else ""
     except (records.RecordsError, OSError) as problem:
         print(printable(f"{file.stem}: {problem}"), file=sys.stderr)
         return 2
     if error:
-        print(printable(f"{file.stem}: the page stopped: {error} (see {path / 'report.ipynb'})"), file=sys.stderr)
+        print(printable(f"{file.stem}: the page stopped: {error} (see {place}/report.ipynb)"), file=sys.stderr)
         return 1
     for sentence in marked(notebook, "answer"):
         print(_wrapped(printable(sentence.replace("**", ""))))
-    print(f"\nFigures in {path / 'figures'}:")
+    print(f"\nFigures in {place}/figures:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
     more = "; it says more" if marked(notebook, "details") else ""
-    print(f"Report: {path / 'report.html'} (notebook: report.ipynb){more}")
+    print(f"Report: {place}/report.html (notebook: report.ipynb){more}")
     if given.zip:
-        try:
-            print(f"To hand in: {handin(path, marked(notebook, 'figure'))}")
-        except OSError as problem:
-            print(printable(f"{file.stem}: {problem}"), file=sys.stderr)
-            return 2
+        print(f"To hand in: {place}/{packed}")
     return 0
 
 
@@ -511,7 +512,8 @@ def handin(run: Path, figures: Iterable[str]) -> Path:
     paths = {file: run / file for file in ("run.json", "report.html", "report.ipynb")}
     paths |= {f"figures/{figure}": run / "figures" / figure for figure in figures}
     fs, folder = records.open_folder(run)
-    for table in sorted(entry.name for entry in run.iterdir() if entry.is_dir() and not entry.is_symlink()):
+    folders = sorted(entry.name for entry in run.iterdir() if entry.is_dir() and not entry.is_symlink())
+    for table in (name for name in folders if name not in records.NO_TABLES):
         files = [Path(file) for file in records.files(fs, folder, table)]
         paths |= {f"{table}/{table if len(files) == 1 else file.stem}.parquet": file for file in files}
     packed = io.BytesIO()
@@ -521,6 +523,26 @@ def handin(run: Path, figures: Iterable[str]) -> Path:
                 archive.write(file, f"{name}/{inside}")
     put(run / f"{name}.zip", packed.getvalue())
     return run / f"{name}.zip"
+
+
+@contextlib.contextmanager
+def at_hand(study: str, run: str, root: str, out: Path | None) -> Iterator[tuple[Path, str | Path]]:
+    """A run's folder on this machine, and where its report will lie: there, or, of a run in an object store without `out`, beside its
+    rows, where what is drawn goes at the end. RecordsError and OSError as where it is read and written."""
+    source = run if "://" in run else records.find_run(study, run, root)
+    name = str(source).rstrip("/").rsplit("/", 1)[-1]
+    if out is not None:
+        yield records.fetched(source, out.expanduser() / name), out.expanduser() / name
+    elif isinstance(source, Path):
+        yield source, source
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = records.fetched(source, Path(folder, name))
+            yield path, source.rstrip("/")
+            fs, place = records.open_folder(source)
+            for file in [*path.glob("report.*"), *path.glob("*.zip"), *path.glob("figures/*")]:
+                with fs.open_output_stream(f"{place}/{file.relative_to(path)}") as stream:
+                    stream.write(file.read_bytes())
 
 
 def render(file: Path, run: Path) -> tuple[NotebookNode, str]:

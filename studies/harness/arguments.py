@@ -8,6 +8,7 @@ import difflib
 import io
 import itertools
 import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class Options:
     data: str
     data_root: Path | None
     address: str
+    wait: float
     storage: str
     resume: str | None
     extend: str | None
@@ -73,7 +75,8 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "data": arg(Literal["auto", "sample", "full"], "auto", "full data set; the small real sample that ships with the package; or full where it can be had, else the sample."),
         "data_root": arg(Path | None, None, f"Folder of the data sets, in torchvision's layout{own}.", metavar="DIR", help_behavior_hint="(default: your cache folder)"),
         "address": arg(str, "local", "Where it runs: local (Ray on this machine), auto (the cluster this machine belongs to), HOST:PORT, ray://..., or inline (this process, without Ray).", metavar="WHERE"),
-        "storage": arg(str, "results", "Where run folders go: a folder or s3://bucket/path.", metavar="DIR|URI"),
+        "wait": arg(float, 20.0, "Minutes that a cluster has to bring the cores and GPUs asked for; machines of a cloud start, and install, when a study asks.", metavar="MINUTES"),
+        "storage": arg(str, storage(), "Where run folders go: a folder or s3://bucket/path.", metavar="DIR|URI", help_behavior_hint=f"(default: {storage()}, from STILLROOM_STORAGE if set)"),
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "extend": arg(str | None, None, "Add seeds or grid points to a run, or, where none are given, what its preset has gained since: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
@@ -147,6 +150,11 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     return options
 
 
+def storage() -> str:
+    """Where run folders go unless --storage says: what the environment names, as on the nodes of a cluster, else ./results."""
+    return os.environ.get("STILLROOM_STORAGE", "results")
+
+
 def _meant(word: str, names: Sequence[str]) -> str:
     """The flag that a wrong one begins, or that it differs from by a letter or two."""
     word, flags = word.split("=")[0], [flag(name) for name in names]
@@ -171,6 +179,8 @@ def _check(o: Options) -> None:
     ):  # fmt: skip
         if value is not None and value < least:
             raise InputError(f"{flag(name)} {value}: must be at least {least}")
+    if not 0 <= o.wait < math.inf:
+        raise InputError(f"--wait {o.wait:g}: must be at least 0")
     if o.decide is not None and not 0 < o.decide < math.inf:
         raise InputError(f"--decide {o.decide:g}: must be above 0")
     if o.decide is not None and (o.search, o.scheduler) != ("grid", "none"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import io
 import os
 import platform
@@ -14,14 +15,18 @@ from typing import Any, Protocol
 from studies.harness.folder import RunFolder
 from studies.harness.ledger import Ledger
 from studies.harness.students import Trial, student_hash
-from studies.harness.study import Study
+from studies.harness.study import Config, Study
 
 Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by artifact
 
 
 class TrialRunner:
-    """A trial's packs in lockstep: `step` trains each to its next evaluation. keep(student, state) keeps the networks of
-    finished students."""
+    """A trial's packs in lockstep: `step` trains each to its next evaluation. Where memory does not hold them, half of their students are
+    trained, then the other half, and so on down to one. keep(student, state) keeps the networks of finished students.
+
+    rounds: packs side by side, one round after another; the first is under way, and began after so many evaluations (start). said:
+    lines for the user.
+    """
 
     def __init__(
         self,
@@ -34,25 +39,39 @@ class TrialRunner:
     ) -> None:
         self.study, self.trial, self.keep = study, trial, keep
         self.datasets, self.answers, self.device = datasets, answers, device
+        self.said: list[str] = []
         self._begin()
 
     def _begin(self) -> None:
+        self.rounds: list[tuple[tuple[Config, ...], ...]] = [self.trial.packs]
+        self.packs: list[Any] = []  # of the first round, once it is built
+        self.evaluations = self.start = 0
+
+    def _build(self) -> None:
         cls = self.study.load()
-        self.packs: list[Any] = []
-        for configs in self.trial.packs:
+        for configs in self.rounds[0]:
             pack = [cls.config_type(**config) for config in configs]
             self.packs.append(cls(pack, self.datasets, self.answers[cls.artifact(pack[0])], self.device))
-        self.evaluations = 0
 
     @property
     def finished(self) -> bool:
-        return all(pack.finished for pack in self.packs)
+        return not self.rounds
 
     def step(self) -> list[dict]:
         """One row per student that was trained: the pack's rows with `student` added."""
-        self.evaluations += 1
+        while True:
+            try:
+                return self._step()
+            except Exception as error:
+                if not out_of_memory(error) or sum(map(len, self.rounds[0])) == 1:
+                    raise
+            self._halve()  # not above, where the error holds on to what has filled the memory
+
+    def _step(self) -> list[dict]:
+        if not self.packs:
+            self._build()
         rows = []
-        for configs, pack in zip(self.trial.packs, self.packs, strict=True):
+        for configs, pack in zip(self.rounds[0], self.packs, strict=True):
             if not pack.finished:
                 news = [{"student": student_hash(c), **row} for c, row in zip(configs, pack.step(), strict=True)]
                 if self.keep and pack.finished:  # before the rows are written: a student with a row lacks nothing
@@ -60,7 +79,32 @@ class TrialRunner:
                         if row["status"] == "done":
                             self.keep(row["student"], _saved(network))
                 rows += news
+        self.evaluations += 1
+        if all(pack.finished for pack in self.packs):
+            self.packs, self.start = [], self.evaluations
+            del self.rounds[0]
         return rows
+
+    def _halve(self) -> None:
+        """Two rounds in place of the first. Both begin anew, and their rows take the places of those that the first has written."""
+        first = self.rounds[0]
+        if len(first) > 1:
+            half = len(first) // 2
+            halves = [first[:half], first[half:]]
+        else:
+            (pack,), half = first, len(first[0]) // 2
+            halves = [(pack[:half],), (pack[half:],)]
+        students = sum(map(len, first))
+        self.said.append(
+            f"memory does not hold {students} students side by side: {sum(map(len, halves[0]))} now, the others after them"
+        )
+        self.rounds[:1] = halves
+        self.packs, self.evaluations = [], self.start
+        gc.collect()
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def go_on(self, folder: RunFolder) -> list[str]:
         """Goes on from the newest checkpoint of the trial that is whole and its own, else from the start. Others are set aside;
@@ -83,16 +127,32 @@ class TrialRunner:
 
     def save(self) -> bytes:
         packs = [pack.state_dict() for pack in self.packs]
-        return _saved({"trial": self.trial.name, "evaluations": self.evaluations, "packs": packs})
+        rounds = [[[student_hash(config) for config in pack] for pack in packs] for packs in self.rounds]
+        counts = {"evaluations": self.evaluations, "start": self.start}
+        return _saved({"trial": self.trial.name, **counts, "rounds": rounds, "packs": packs})
 
     def load(self, content: bytes) -> None:
         """Any error, where it is not what `save` gave for this trial."""
         state = _loaded(content)
         if state.get("trial", self.trial.name) != self.trial.name:
             raise ValueError(f"it is of the trial {state['trial']}")
-        self.evaluations = state["evaluations"]
+        self._begin()
+        self.evaluations, self.start = state["evaluations"], state.get("start", 0)
+        if "rounds" in state:  # older versions had one
+            of = {student_hash(config): config for config in self.trial.students}
+            self.rounds = [tuple(tuple(of[name] for name in pack) for pack in packs) for packs in state["rounds"]]
+        if state["packs"]:
+            self._build()
         for pack, saved in zip(self.packs, state["packs"], strict=True):
             pack.load_state_dict(saved)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory of a device or of the machine has run out; torch says the latter in a plain RuntimeError."""
+    import torch
+
+    told = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and told)
 
 
 def evaluations_before(folder: RunFolder, trial: str) -> int:
@@ -233,6 +293,8 @@ class Inline:
                 self.ledger.progress.say(line)
             while not runner.finished:
                 rows = runner.step()
+                while runner.said:
+                    self.ledger.progress.say(runner.said.pop(0))
                 record(trial, runner.evaluations, rows)
                 if not runner.finished:
                     folder.write_checkpoint(trial.name, runner.save())

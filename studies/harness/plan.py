@@ -126,9 +126,9 @@ class Plan:
         """Workers at a time; InputError where more is asked for than this machine has."""
         o, have = self.options, machine.available_cores()
         if o.address not in ("local", "inline"):
-            return (
-                1 if self.study.timed else o.num_gpus * o.per_gpu or o.num_cpus or 10_000
-            )  # the cluster's resources are the limit
+            if not (o.num_gpus or o.num_cpus):  # else it would run on what happens to be there, such as the head alone
+                raise InputError(f"--address {o.address}: say how much of the cluster, --num-gpus N or --num-cpus N")
+            return 1 if self.study.timed else o.num_gpus * o.per_gpu or o.num_cpus or 1
         if (o.num_cpus or 0) > have:
             raise InputError(f"--num-cpus {o.num_cpus}: this machine has {have} for this process")
         if o.num_gpus:
@@ -307,7 +307,7 @@ class Plan:
         """Training time of a student, and what a run takes beside training: from the latest finished grid here with the same trial
         axes, else the preset's and what is usual."""
         o = self.options
-        page = PAGE * (o.report and "://" not in o.storage)
+        page = PAGE * o.report
         for name, info in self._alike():
             where = info.get("num_gpus"), info.get("address")
             seconds, fixed = info.get("core_seconds_per_student"), info.get("fixed_seconds")

@@ -14,6 +14,8 @@ import shutil
 import signal
 import sqlite3
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,9 +58,12 @@ from studies.harness.engine import (
 from studies.harness.folder import FolderError, RunFolder
 from studies.harness.ledger import Ledger
 from studies.harness.plan import Plan, Search
+from studies.harness.progress import say
 from studies.harness.students import Trial
 from studies.harness.study import InputError, Study
 
+TOLD = ("STILLROOM_RESULTS", "STILLROOM_PATIENCE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""What workers on other machines are told of our environment. Credentials are not: every node has its own."""
 OF_ONE_STUDY = "one_study"  # a resource that marks the Ray that a run has started for itself; `auto` would find it
 OWN_TOKEN = secrets.token_hex(32)  # where the user has none
 RETRIES = 3  # of a trial whose worker died; an error of training itself is not retried
@@ -109,7 +114,7 @@ class StudyTrial(tune.Trainable):
         metric, mode = self.shared.study.metric_of(self.plan.students[0]), self.shared.study.mode
         worst, best = (0.0, max) if mode == "max" else (1e9, min)
         values = [row.get(metric, worst) for row in rows]
-        said, self.said = self.said, []
+        said, self.said, self.runner.said = [*self.said, *self.runner.said], [], []
         return {
             "rows": rows,
             "said": said,
@@ -118,6 +123,7 @@ class StudyTrial(tune.Trainable):
             metric: sum(values) / len(values),
             f"best_{metric}": best(values),
             "finished": finished,
+            "node": ray.get_runtime_context().get_node_id(),
             "done": finished,
         }
 
@@ -137,6 +143,7 @@ class Recorder(tune.Callback):
         self.ledger, self.plan_of, self.searched = ledger, plan_of, searched
         self.stopping = self.armed = False
         self.ended = 0  # trials
+        self.places: dict[str, str] = {}  # the node that each trial was last heard of from
         self.fault: FolderError | None = None
 
     def __getstate__(self) -> dict:
@@ -173,6 +180,12 @@ class Recorder(tune.Callback):
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         for line in result["said"]:
             self.ledger.progress.say(line)
+        name, here = self.plan_of(trial).name, result["node"]
+        if self.places.get(name, here) != here:
+            self.ledger.progress.say(
+                f"moved     {name} to {nodes()[here]['address']}, evaluation {result['evaluation']}"
+            )
+        self.places[name] = here
         self.record(trial, result["evaluation"], result["rows"])
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
@@ -195,10 +208,17 @@ class Recorder(tune.Callback):
 
 @contextmanager
 def cluster(
-    address: str, num_cpus: int | None, num_gpus: int, dashboard: bool, fell: Callable[[], None] = lambda: None
+    address: str,
+    num_cpus: int | None,
+    num_gpus: int,
+    dashboard: bool,
+    fell: Callable[[], None] = lambda: None,
+    per_gpu: int = 1,
+    minutes: float = 0.0,
 ):
     """Ray on this machine, or a cluster's; checked against what was asked for. fell: called where a Ray of this machine dies, on
-    which this process ends with exit code 1, for Ray would end it a little later."""
+    which this process ends with exit code 1, for Ray would end it a little later. minutes: how long the nodes of a cluster may take
+    to join."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in (
         "ray.tune",
@@ -206,8 +226,8 @@ def cluster(
     ):  # what befalls a trial is told by its rows and our last lines, without tracebacks
         logging.getLogger(name).setLevel(logging.CRITICAL)
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address != "local" and (results := os.environ.get("STILLROOM_RESULTS")):  # workers here have our environment
-        common["runtime_env"] = {"env_vars": {"STILLROOM_RESULTS": results}}
+    if address != "local":  # workers of this machine's own Ray have our environment
+        common["runtime_env"] = {"env_vars": {name: os.environ[name] for name in TOLD if name in os.environ}}
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     leftovers: list[str] = []
     over = threading.Event()
@@ -224,9 +244,8 @@ def cluster(
             raise InputError(
                 f"--address {address}: that is the Ray of another study's run on this machine; start a cluster, or leave --address out"
             )
-        for name, asked in (("CPU", num_cpus or 0), ("GPU", num_gpus)):
-            if asked > have.get(name, 0):
-                raise InputError(f"--num-{name.lower()}s {asked}: the cluster at {address} has {have.get(name, 0):g}")
+        if address != "local":
+            _wait_for_nodes(address, num_cpus or 0, num_gpus, per_gpu, minutes)
         if address == "local":
             threading.Thread(target=_watch, args=(ray._private.worker._global_node, over, fell), daemon=True).start()
         leftovers += [context.address_info["session_dir"]] * (address == "local")
@@ -239,6 +258,53 @@ def cluster(
         ray.shutdown()
         for folder in leftovers:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def nodes() -> dict[str, dict[str, Any]]:
+    """The machines of the cluster by Ray's id, those that were lost too: address, host, cores, GPUs, whether it is the head, and alive."""
+    found = {}
+    for node in ray.nodes():
+        have = node["Resources"]
+        found[node["NodeID"]] = {
+            "address": node["NodeManagerAddress"],
+            "host": node["NodeManagerHostname"],
+            "cores": int(have.get("CPU", 0)),
+            "gpus": int(have.get("GPU", 0)),
+            "head": "node:__internal_head__" in have,
+            "alive": node["Alive"],
+        }
+    return found
+
+
+def _wait_for_nodes(address: str, num_cpus: int, num_gpus: int, per_gpu: int, minutes: float) -> None:
+    """Until the cluster has what was asked for; InputError after so many minutes. A placement group asks the autoscaler for it: unlike a
+    request to the autoscaler itself it ends with this process, however that ends, and so do the machines."""
+    asked = {"CPU": float(max(num_cpus, num_gpus * per_gpu)), "GPU": float(num_gpus)}
+    bundles = [{"CPU": float(per_gpu), "GPU": 1.0}] * num_gpus or [{"CPU": 1.0}] * num_cpus
+    group, until = None, time.monotonic() + 60 * minutes
+    try:
+        while any(ray.cluster_resources().get(name, 0) < number for name, number in asked.items()):
+            have = _summary(nodes())
+            if time.monotonic() > until:
+                what = f"--num-gpus {num_gpus}" if num_gpus else f"--num-cpus {num_cpus}"
+                raise InputError(f"{what}: the cluster at {address} has {have}, after {minutes:g} minutes (--wait)")
+            if group is None:
+                say(f"waiting   for {asked['CPU']:g} cores and {num_gpus} GPUs; there are {have}")
+                group = ray.util.placement_group(bundles)
+            time.sleep(1)
+    finally:
+        if group is not None:
+            ray.util.remove_placement_group(group)
+    found = nodes()
+    say(f"cluster   {_summary(found)}")
+    if not any(node["cores"] for node in found.values() if node["alive"] and not node["head"]):
+        say("NOTE      only the head has cores: everything runs there")
+
+
+def _summary(found: Mapping[str, Mapping[str, Any]]) -> str:
+    alive = (node for node in found.values() if node["alive"])
+    each = (f"{n['address']}{' (head)' * n['head']} {n['cores']} cores {n['gpus']} GPUs" for n in alive)
+    return "; ".join(each)
 
 
 def _started(address: str, options: Mapping[str, Any]):
@@ -257,6 +323,8 @@ def _started(address: str, options: Mapping[str, Any]):
                     why, remedy = "the path of its sockets is too long", "; set TMPDIR to a short one, such as /tmp"
                 elif address == "local":
                     remedy = "; if this machine is busy, try again; or --address inline, which does without Ray"
+                else:
+                    remedy = "; is it up, and is ~/.ray/auth_token here the one of its nodes?"
                 raise InputError(f"--address {address}: Ray did not start: {why}{remedy}") from None
 
 
@@ -326,6 +394,12 @@ class Tuning:
         self.device = "cuda" if self.options.num_gpus else "cpu"
         self.answers: Answers = {}
         self.products: set[str] = set()
+        self.places: dict[str, str] = {}  # of trials, see `Recorder`
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The machines of the cluster, see `nodes`, and how many trials ended on each."""
+        ended = Counter(self.places.values())
+        return [{**node, "trials": ended[name]} for name, node in nodes().items()]
 
     def train(self, trials: Sequence[Trial]) -> bool:
         """Trials side by side; True where the user stopped it."""
@@ -378,7 +452,11 @@ class Tuning:
                     raise
                 failures[artifact] = f"{type(error.cause).__name__}: {error.cause}"
                 continue
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+            except (
+                ray.exceptions.WorkerCrashedError,
+                ray.exceptions.OutOfMemoryError,
+                ray.exceptions.NodeDiedError,
+            ):
                 failures[artifact] = f"its worker died {RETRIES + 1} times"
                 continue
             self.products.add(products)
@@ -433,6 +511,7 @@ class Tuning:
                 if recorder.fault:  # Tune wraps what its callbacks raise into a traceback
                     raise recorder.fault from None
                 raise
+        self.places |= recorder.places
         # Tune heeds signals before its first step, which the recorder does not see; then trials are left
         return recorder.stopping or recorder.ended < (samples if searched else len(named))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.harness import folder as folders
 from studies.harness import machine, needs, race
-from studies.harness.arguments import Options
+from studies.harness.arguments import Options, storage
 from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
 from studies.harness.plan import Plan
@@ -181,7 +181,9 @@ class Run:
         o = self.options
         datasets = self.data.load()
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
-        with adapter.cluster(o.address, num_cpus, o.num_gpus, o.dashboard, self._ray_died) as context:
+        with adapter.cluster(
+            o.address, num_cpus, o.num_gpus, o.dashboard, self._ray_died, o.per_gpu, o.wait
+        ) as context:
             if o.dashboard:
                 say(f"dashboard http://{context.dashboard_url}, which asks for the token of: {adapter.token_from()}")
             if o.address != "local" and self.folder.local:
@@ -191,6 +193,11 @@ class Run:
                 yield engine
             finally:
                 self.info["devices"]["float32_products"] = sorted(engine.products)
+                if o.address != "local":
+                    self.info["devices"]["nodes"] = engine.nodes()
+                    for node in self.info["devices"]["nodes"]:
+                        lost = "" if node["alive"] else ", lost"
+                        say(f"node      {node['address']} ({node['host']}{lost}): {node['trials']} trials ended there")
 
     def _ray_died(self) -> None:
         self._note("failed")
@@ -199,7 +206,9 @@ class Run:
     # The end
 
     def _resume_hint(self) -> str:
-        where = "" if self.options.storage == "results" else f" --storage {shlex.quote(self.options.storage)}"
+        o = self.options
+        where = "" if o.storage == storage() else f" --storage {shlex.quote(o.storage)}"
+        where += f" --address {shlex.quote(o.address)}" * (o.address not in ("local", "inline"))
         return f"to go on: {machine.interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
 
     def _end(self, ledger: Ledger, stopped: bool, seconds: float) -> int:
@@ -257,27 +266,27 @@ class Run:
     def _next(self) -> Iterator[str]:
         """What to type after a run that is done."""
         o, start = self.options, f"{machine.interpreter()} studies/{self.study.name}.py"
-        where = "" if o.storage == "results" else f" --storage {shlex.quote(o.storage)}"
+        where = "" if o.storage == storage() else f" --storage {shlex.quote(o.storage)}"
         if larger := self.plan.preset.part_of:
             yield f"{start} --extend {self.folder.run} --preset {larger}{where}    adds what {larger} has more"
         if self.data.variant == "sample" and self.study.datasets:
             yield f"{start} --data full    the whole data set, downloaded once"
-        if self.folder.local and o.report:
+        if self.folder.local and o.report:  # of what lies elsewhere the page has said where it put the report
             page = f"{machine.interpreter()} analysis/{self.study.name}.py {self.folder.run}"
             yield f"{page}{where.replace('--storage', '--root')} --zip    draws it again, and packs one file to hand in"
 
     def _draw(self) -> int:
         """The study's page, in a process of its own: it needs neither torch nor Ray."""
-        if not (self.options.report and self.folder.local):
+        if not self.options.report:
             return 0
         page = importlib.util.find_spec(f"analysis.{self.study.name}")
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
-        command = [sys.executable, page.origin, self.folder.path]
+        command = [sys.executable, page.origin, self.folder.uri]
         say("drawing   figures and report")
         try:
             return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
-            say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.path)}")
+            say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.uri)}")
             return INTERRUPTED
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,9 +30,7 @@ def test_bars_stand_side_by_side_in_their_groups_with_marks_of_what_is_published
     assert sorted(p.get_height() for p in drawn if not p.get_hatch()) == [60, 65, 70]
     assert len([p for p in drawn if p.get_hatch()]) == 1 and "not run" in {t.get_text() for t in ax.texts}
     spans = sorted((p.get_x(), p.get_x() + p.get_width()) for p in drawn)
-    assert all(end <= start + 1e-9 for (_, end), (start, _) in zip(spans, spans[1:], strict=False)), (
-        "none hides another"
-    )
+    assert all(end <= start + 1e-9 for (_, end), (start, _) in pairwise(spans)), "none hides another"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b", "c"]
     assert any(np.allclose(line.get_ydata(), 95) for line in ax.lines if len(line.get_ydata()) == 2)
     assert set(ax.get_legend_handles_labels()[1]) == {"all", "head", "published, as many images"}
