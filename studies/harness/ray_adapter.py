@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import secrets
 import shlex
@@ -32,7 +33,9 @@ os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = (
     "1"  # rows are the record, and what TensorBoard reads is written beside them
 )
-os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # of Tune's state of all trials, which nobody reads: it grows with every trial
+os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = (
+    "inf"  # of Tune's state of all trials, which nobody reads: it grows with every trial
+)
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # see `stoppable`
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
@@ -311,9 +314,12 @@ def stoppable(recorder: Recorder):
             signal.signal(number, handler)
 
 
-def resources(num_gpus: int, per_gpu: int = 1) -> dict[str, float]:
-    """What one worker takes: a core, and its share of a GPU where there are any."""
-    return {"cpu": 1, "gpu": 1 / per_gpu} if num_gpus else {"cpu": 1}
+def resources(num_gpus: int, per_gpu: int = 1, trials: int | None = None) -> dict[str, float]:
+    """What one worker takes: a core, and its share of a GPU where there are any. Ray fills one GPU before it takes the next, so that
+    of few trials each takes more."""
+    if not num_gpus:
+        return {"cpu": 1}
+    return {"cpu": 1, "gpu": 1 / (per_gpu if trials is None else min(per_gpu, max(1, math.ceil(trials / num_gpus))))}
 
 
 class Tuning:
@@ -396,7 +402,10 @@ class Tuning:
             return False
         shared = Shared(study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu)),
+            tune.with_resources(
+                tune.with_parameters(StudyTrial, shared=shared),
+                resources(o.num_gpus, o.per_gpu, samples if searched else len(named)),
+            ),
             param_space=None if searched else {"trial": tune.grid_search(list(named))},
             tune_config=tune.TuneConfig(
                 metric=metric if chosen else None,
