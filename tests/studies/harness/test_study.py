@@ -124,7 +124,7 @@ def test_a_pack_is_what_the_fullest_gpu_holds_of_the_largest_students(two_gpus, 
     [
         (
             ["--pack", "25"],
-            "--pack 25: 25 students of the largest network take about 25 GiB, and 24 GiB of GPU memory are free",
+            "--pack 25: 25 students of the largest network take about 50 GiB, and 24 GiB of GPU memory are free",
         ),
         (["--pack", "13", "--view", "b"], "--pack 13: 13 students of the largest network take about 26 GiB"),
         (
