@@ -65,8 +65,8 @@ class Arithmetic(Trainable):
         self.configs, self.steps = configs, 0
 
     @classmethod
-    def prepare(cls, artifact: Any, datasets: Any, device: str) -> tuple[None, dict[str, Any]]:
-        return None, {"seconds": 0.0}
+    def prepare(cls, artifact: Any, datasets: Any, device: str) -> tuple[dict, dict]:
+        return {}, {"seconds": 0.0}
 
     @staticmethod
     def artifact(config: Config) -> None:
@@ -200,6 +200,7 @@ def drawn(rows: int, storage: str) -> None:
     for files in ("1,000 files", "one file"):
         run, read = clocked(lambda: _first(live.Results(folder.path)).run)
         view = live.first_view(run)
+        assert view
         chosen, choosing = clocked(partial(live.best, run, view))
         _, drawing = clocked(partial(live.picture, run, view, chosen))
         print(
