@@ -140,8 +140,12 @@ class Page:
             if found.view and asked == self.asked:  # nobody chose anything meanwhile
                 for name, select in self.selects.items():
                     select.value = getattr(found.view, name)
-        except records.RecordsError as error:
-            self.problem.text = printable(str(error))
+        except (
+            Exception
+        ) as error:  # of any kind: a stranger's tables may hold anything, and a storage may be away for a while
+            self.problem.text = printable(
+                f"{self.run or 'the last run'} cannot be shown: {str(error) or type(error).__name__}"
+            )
         finally:
             self.busy = False
 
@@ -158,7 +162,7 @@ class Page:
 
     def show(self, found: Found) -> None:
         entry, look = found.entry, found.look
-        self.list(found.entries, entry)
+        self.links(found.entries, entry)
         missing = f"there is no run {self.run}" if self.run else f"no run under {self.results.root} yet"
         self.problem.text = printable(entry.problem if entry else missing)
         self.all.visible = look is not None
@@ -189,7 +193,7 @@ class Page:
         if shown.surface:
             self.surface.update_figure(shown.surface)
 
-    def list(self, entries: list[live.Entry], current: live.Entry | None) -> None:
+    def links(self, entries: list[live.Entry], current: live.Entry | None) -> None:
         from nicegui import ui
 
         lines = [(e.key, str(e.info.get("status", e.problem and "unreadable")), e is current) for e in entries]

@@ -3,7 +3,7 @@
     python benchmarks/soak.py [--trials 1000] [--evaluations 2] [--workers 2]
 
 Every trial is one student of arithmetic. Each line is of the trials since the line before: seconds a trial; memory of the driver; time in
-the ledger (rows, curves) for a flush; Tune's snapshots of its state, which it writes whole. Then what the end of the run takes, and how long
+the ledger (rows, curves) for a flush; Tune's snapshots of its state of all trials, and what they hold. Then what the end of the run takes, and how long
 as many rows as in `--rows` take to be read and drawn, in files as a run writes them and put together as it leaves them (in brackets: of
 the processor, which a busy machine disturbs less).
 """
@@ -15,8 +15,10 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import side_by_side
@@ -63,8 +65,8 @@ class Arithmetic(Trainable):
         self.configs, self.steps = configs, 0
 
     @classmethod
-    def prepare(cls, artifact: Any, datasets: Any, device: str) -> tuple[None, dict[str, Any]]:
-        return None, {"seconds": 0.0}
+    def prepare(cls, artifact: Any, datasets: Any, device: str) -> tuple[dict, dict]:
+        return {}, {"seconds": 0.0}
 
     @staticmethod
     def artifact(config: Config) -> None:
@@ -134,67 +136,49 @@ def memory() -> float:
 
 @dataclass
 class Table:
-    """The lines that are printed while the study runs."""
+    """The lines that are printed while the study runs, one for so many trials."""
 
     every: int
     ledger: Clock = field(default_factory=Clock)
     snapshots: Clock = field(default_factory=Clock)
-    last: tuple[float, ...] = ()
+    last: np.ndarray | None = None
 
     def line(self, ledger: Ledger) -> None:
-        ended = len(ledger.outcomes)
-        if not self.last:
-            print(
-                f"{'trials':>6} {'s/trial':>8} {'driver MiB':>10} {'ms/flush':>9} {'snapshots':>9} {'s each':>7} {'MB':>6}"
-            )
-            self.last = (ended, time.perf_counter(), 0, 0, 0, 0)
-        if ended - self.last[0] < self.every:
-            return
-        now = (
-            ended,
-            time.perf_counter(),
-            self.ledger.calls,
-            self.ledger.seconds,
-            self.snapshots.calls,
-            self.snapshots.seconds,
+        now = np.array(
+            [len(ledger.outcomes), time.perf_counter(), self.ledger.calls, self.ledger.seconds, self.snapshots.seconds]
         )
-        trials, seconds, flushes, in_ledger, snapshots, in_snapshots = (
-            a - b for a, b in zip(now, self.last, strict=True)
-        )
-        states = Path(ledger.folder.path, "tune").glob("experiment_state*")
-        size = sum(path.stat().st_size for path in states) / 1e6
-        each = in_snapshots / snapshots if snapshots else 0
-        print(
-            f"{ended:6} {seconds / trials:8.3f} {memory():10.0f} {1e3 * in_ledger / max(flushes, 1):9.2f} {snapshots:9} {each:7.2f} {size:6.1f}",
-            flush=True,
-        )
-        self.last = now
+        if self.last is None:
+            print("trials  s/trial  driver MiB  ms/flush in the ledger  s/trial in snapshots  MB of state")
+            self.last = now
+        if now[0] - self.last[0] >= self.every:
+            trials, seconds, flushes, in_ledger, in_snapshots = now - self.last
+            size = sum(path.stat().st_size for path in Path(ledger.folder.path, "tune").glob("experiment_state*")) / 1e6
+            costs = f"{1e3 * in_ledger / flushes:22.2f}  {in_snapshots / trials:20.3f}  {size:11.1f}"
+            print(f"{now[0]:6.0f}  {seconds / trials:7.3f}  {memory():10.0f}  {costs}", flush=True)
+            self.last = now
 
 
 def main(a: Arguments) -> None:
     from studies.harness import ray_adapter  # first, for it sets what Ray reads when it is imported
 
-    TuneController = ray_adapter.ray.tune.execution.tune_controller.TuneController
-    asked = study(a.trials, a.evaluations)
-    table, record = Table(-(-a.trials // LINES)), Ledger.record
+    controller: Any = ray_adapter.ray.tune.execution.tune_controller.TuneController  # type: ignore[attr-defined]
+    table, end, record = Table(-(-a.trials // LINES)), Clock(), Ledger.record
 
     def recorded(ledger: Ledger, *what: Any) -> None:
         table.ledger.around(record)(ledger, *what)
         table.line(ledger)
 
-    with tempfile.TemporaryDirectory() as storage, patched() as patch:
-        patch(Ledger, "record", recorded)
-        patch(TuneController, "checkpoint", table.snapshots.around(TuneController.checkpoint))
-        end = Clock()
+    with tempfile.TemporaryDirectory() as storage, contextlib.ExitStack() as stack:
+        stack.enter_context(patch.object(Ledger, "record", recorded))
+        stack.enter_context(patch.object(controller, "checkpoint", table.snapshots.around(controller.checkpoint)))
         for name in ("read_rows", "put_together", "lost_flushes", "drop_checkpoints"):
-            patch(RunFolder, name, end.around(getattr(RunFolder, name)))
-        start = time.perf_counter()
+            stack.enter_context(patch.object(RunFolder, name, end.around(getattr(RunFolder, name))))
         words = ["--num-cpus", str(a.workers), "--storage", storage, "--no-report", "--pack", "1"]
-        assert run_study(asked, words) == 0
-        took = time.perf_counter() - start
-        print(
-            f"{table.last[0]:.0f} trials in {took:.0f} s; snapshots {table.snapshots.seconds:.1f} s, ledger {table.ledger.seconds:.1f} s, the end {end.seconds:.1f} s"
-        )
+        code, took = clocked(lambda: run_study(study(a.trials, a.evaluations), words))
+        if code:
+            raise SystemExit(code)
+        parts = f"snapshots {table.snapshots.seconds:.1f}, ledger {table.ledger.seconds:.1f}, the end {end.seconds:.1f}"
+        print(f"in all {said(took)} s, of which {parts}")
         drawn(a.rows, storage)
 
 
@@ -204,12 +188,7 @@ def drawn(rows: int, storage: str) -> None:
     cells = cells_of(asked, {name: axis.values for name, axis in asked.axes.items()})
     known = records.schema({name: axis.type for name, axis in asked.axes.items()}, asked.metrics)
     folder.write_json(
-        {
-            "study": "soak",
-            "axes": {name: axis.values for name, axis in asked.axes.items()},
-            "preset": "course",
-            "data": "full",
-        }
+        {"axes": {name: axis.values for name, axis in asked.axes.items()}, "preset": "course", "data": "full"}
     )
     lines = []
     for cell in cells:
@@ -219,32 +198,20 @@ def drawn(rows: int, storage: str) -> None:
     for i in range(1000):
         folder.write_rows("rows", f"x-{i:04}", lines[len(lines) * i // 1000 : len(lines) * (i + 1) // 1000], known)
     for files in ("1,000 files", "one file"):
-        results = live.Results(folder.path)
-        look, read = clocked(lambda results=results: results.look(results.entries()[0]))
-        run = look.run
-        view = live.selected(run, {})
-        chosen, choosing = clocked(lambda run=run, view=view: live.best(run, view))
-        _, drawing = clocked(lambda run=run, view=view, chosen=chosen: live.picture(run, view, chosen))
+        run, read = clocked(lambda: _first(live.Results(folder.path)).run)
+        view = live.first_view(run)
+        assert view
+        chosen, choosing = clocked(partial(live.best, run, view))
+        _, drawing = clocked(partial(live.picture, run, view, chosen))
         print(
-            f"{len(run.rows):,} rows in {files}: read {said(read)} s, chosen {said(choosing)} s, drawn {said(drawing)} s"
+            f"{len(run.rows):,} rows in {files}: read {said(read)} s, drawn {said(drawing)} s, chosen {said(choosing)} s"
         )
         folder.put_together(["rows"])
 
 
-@contextlib.contextmanager
-def patched():
-    """Inside, attributes that are put in the place of others; afterwards these again."""
-    before: list[tuple[Any, str, Any]] = []
-
-    def patch(owner: Any, name: str, value: Any) -> None:
-        before.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, value)
-
-    try:
-        yield patch
-    finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
+def _first(results: live.Results) -> Any:
+    """A look at the run that lies there."""
+    return results.look(results.entries()[0])
 
 
 if __name__ == "__main__":

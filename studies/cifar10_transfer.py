@@ -180,7 +180,7 @@ STUDY = Study(
             grids=(*COURSE, *compared("resnet18")),
         ),
         "small_families": Preset(
-            "one network of each of the four families in two configurations, few labels, for two cores; downloads weights",
+            "a network of each family in two configurations, few labels, for two cores; downloads weights",
             core_seconds=14.0,
             pack=20,
             grids=(*compared(*FAMILIES), own("2000", 30, 64, (0.15, 0.3))),

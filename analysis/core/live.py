@@ -154,6 +154,11 @@ def _started(entry: Entry) -> tuple[str, str]:
     return str(entry.info.get("start") or ""), entry.key
 
 
+def _names(info: Mapping[str, Any], key: str) -> list[str]:
+    found = info.get(key)
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
 def _count(number: Any) -> int:
     return number if isinstance(number, int) and 0 <= number < 10**9 else 0
 
@@ -176,7 +181,7 @@ def _per_minute(info: Mapping[str, Any], ended: int, written: float) -> float:
     if seconds is None and written:
         try:
             seconds = written - datetime.fromisoformat(str(session.get("start"))).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return math.nan
     if not isinstance(before, int) or not seconds or seconds <= 0 or ended <= before:
         return math.nan
@@ -185,7 +190,7 @@ def _per_minute(info: Mapping[str, Any], ended: int, written: float) -> float:
 
 def _left(info: Mapping[str, Any], last: pd.DataFrame, students: pd.DataFrame, total: int) -> float:
     """Training that is left, by what students of the same trial axes took that are done, over the workers that it can keep busy."""
-    axes = [name for name in info.get("trial_axes", []) if name in students]
+    axes = [name for name in _names(info, "trial_axes") if name in students]
     asked = students.merge(last[["student", "status", "seconds"]], how="left", on="student")
     done = asked[asked["status"] == "done"]
     if done.empty or info.get("status") != "running":
@@ -223,7 +228,7 @@ def metrics(run: Run) -> list[str]:
 def axes(run: Run) -> list[str]:
     """The axes that a plane may be drawn over: those that vary, student axes of many values first; where they are fewer than two, the
     seed and others too."""
-    several, students = run.varied(), run.info.get("student_axes") or []
+    several, students = run.varied(), _names(run.info, "student_axes")
     rank = {name: (name not in students, -run.cells[name].nunique(), i) for i, name in enumerate(several)}
     rest = [name for name in ("seed", *run.axes) if name in run.axes and name not in several]
     return [*sorted(several, key=lambda name: rank[name]), *dict.fromkeys(rest)]

@@ -113,16 +113,24 @@ class TrialRunner:
 
         said: list[str] = []
         for path in folder.checkpoints(self.trial.name):
-            content = folder.read_checkpoint(path)
+            damaged: Exception  # whatever a file that is damaged, another's or malicious may raise
             try:
-                self.load(content)
-                return said
-            except (MemoryError, torch.OutOfMemoryError):  # not the file's fault
-                raise
-            except Exception as error:  # whatever a file that is damaged, another's or malicious may raise
-                folder.set_aside(path)
-                said.append(f"{path} cannot be gone on from ({_line(error)}); it is set aside")
-                self._begin()
+                states = self._read(folder.read_checkpoint(path))
+            except Exception as error:
+                damaged = error
+            else:
+                if states:
+                    self._build()  # its errors are those of training, not the file's fault
+                try:
+                    self._fill(states)
+                    return said
+                except (MemoryError, torch.OutOfMemoryError):
+                    raise
+                except Exception as error:
+                    damaged = error
+            folder.set_aside(path)
+            said.append(f"{path} cannot be gone on from ({_line(damaged)}); it is set aside")
+            self._begin()
         return said
 
     def save(self) -> bytes:
@@ -132,7 +140,13 @@ class TrialRunner:
         return _saved({"trial": self.trial.name, **counts, "rounds": rounds, "packs": packs})
 
     def load(self, content: bytes) -> None:
-        """Any error, where it is not what `save` gave for this trial."""
+        """Goes on from what `save` gave for this trial."""
+        if states := self._read(content):
+            self._build()
+        self._fill(states)
+
+    def _read(self, content: bytes) -> list[Any]:
+        """Where the trial was; the states of the packs that were under way. Any error, where it is not what `save` gave."""
         state = _loaded(content)
         if state.get("trial", self.trial.name) != self.trial.name:
             raise ValueError(f"it is of the trial {state['trial']}")
@@ -141,9 +155,10 @@ class TrialRunner:
         if "rounds" in state:  # older versions had one
             of = {student_hash(config): config for config in self.trial.students}
             self.rounds = [tuple(tuple(of[name] for name in pack) for pack in packs) for packs in state["rounds"]]
-        if state["packs"]:
-            self._build()
-        for pack, saved in zip(self.packs, state["packs"], strict=True):
+        return list(state["packs"])
+
+    def _fill(self, states: Sequence[Any]) -> None:
+        for pack, saved in zip(self.packs, states, strict=True):
             pack.load_state_dict(saved)
 
 

@@ -23,6 +23,13 @@ def gpus() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
+def gpu_memory(count: int) -> int:
+    """Bytes that are free on the fullest of the first `count` CUDA devices."""
+    import torch
+
+    return min(torch.cuda.mem_get_info(i)[0] for i in range(count))
+
+
 def processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

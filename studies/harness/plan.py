@@ -24,6 +24,8 @@ BEGIN = 10  # torch, data, rows
 RAY = 15
 PAGE = 20
 
+SAFE = 0.6  # of the memory of a GPU that is free: what a student takes is an estimate
+
 
 @dataclass(frozen=True)
 class Search:
@@ -75,11 +77,13 @@ class Plan:
         self.students: dict[str, Config] = {}
         self.trials: list[Trial] = []
         self.pack = options.pack
+        self.memory = ""  # of a GPU, in words
         self._handed_out = 0
         self._check()
         if options.search != "optuna":  # whose points are not known before
             cells = self._unfold(earlier.cells)
-            self.pack = options.pack or self._pack_size(cells)
+            size = self._pack_size(cells)
+            self.pack = options.pack or size
             self.add(cells, earlier.students)
 
     # A source of trials
@@ -138,6 +142,11 @@ class Plan:
                 raise InputError(f"--num-gpus {o.num_gpus}: this machine has {found}")
         if o.address == "inline" or self.study.timed:
             return 1
+        if o.num_gpus * o.per_gpu > (cores := o.num_cpus or have):
+            workers = f"{o.num_gpus * o.per_gpu} workers need a core each"
+            raise InputError(
+                f"--num-gpus {o.num_gpus} --per-gpu {o.per_gpu}: {workers}, and there are {cores} for them"
+            )
         return o.num_gpus * o.per_gpu or o.num_cpus or have
 
     def _check(self) -> None:
@@ -192,14 +201,20 @@ class Plan:
         return max(1, min(self._most(cells), math.ceil(total / (4 * min(self.workers, 64)))))
 
     def _most(self, cells: Sequence[Cell]) -> int:
+        """InputError where what is asked for cannot lie in the memory of a GPU."""
         o = self.options
         if not o.num_gpus or o.dry_run or o.address not in ("local", "inline"):
             return self.preset.pack
-        import torch
-
         cls = self.study.load()
-        free, _ = torch.cuda.mem_get_info()
-        return int(0.6 * free / o.per_gpu / max(cls.student_bytes(cls.config_type(**cell.config)) for cell in cells))
+        each = max(cls.student_bytes(cls.config_type(**self.study.canonical(cell.config))) for cell in cells)
+        free = machine.gpu_memory(o.num_gpus) / o.per_gpu
+        most, asked = int(SAFE * free / each), o.pack or 1
+        if asked * each > free:
+            given = flag("pack") + f" {o.pack}" if o.pack else f"--per-gpu {o.per_gpu}"
+            takes = f"{_count(asked, 'student')} of the largest network take about {_gib(asked * each)}"
+            raise InputError(f"{given}: {takes}, and {_gib(free)} of GPU memory are free for a worker")
+        self.memory = f", about {_gib(each)} of {_gib(free)} for a student"
+        return max(most, 1)
 
     def _random_points(self) -> list[Config]:
         import numpy as np
@@ -259,7 +274,11 @@ class Plan:
             ),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
+<<<<<<< HEAD
             f"workers   {workers} ({'GPU' if o.num_gpus else 'one core' if self.cores == 1 else f'{self.cores} cores'} each), {o.address}",
+=======
+            f"workers   {workers} ({_share_of(o) if o.num_gpus else 'one core'} each{self.memory}), {o.address}",
+>>>>>>> board
             f"estimate  {duration(left * core_seconds / workers + fixed)} ({how}), "
             f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
             *self._told(),
@@ -363,6 +382,14 @@ def config_trials(configs: Iterable[Config], done: set[str]) -> list[Trial]:
     for config in configs:
         groups.setdefault(json.dumps({**config, "seed": None}), []).append(config)
     return [trial_of(tuple((c,) for c in g)) for g in groups.values() if {student_hash(c) for c in g} - done]
+
+
+def _share_of(o: Options) -> str:
+    return "GPU" if o.per_gpu == 1 else f"1/{o.per_gpu} GPU"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2g} GiB"
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import secrets
 import shlex
@@ -34,7 +35,9 @@ os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = (
     "1"  # rows are the record, and what TensorBoard reads is written beside them
 )
-os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # of Tune's state of all trials, which nobody reads: it grows with every trial
+os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = (
+    "inf"  # of Tune's state of all trials, which nobody reads: it grows with every trial
+)
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # see `stoppable`
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 try:
@@ -380,9 +383,18 @@ def stoppable(recorder: Recorder):
             signal.signal(number, handler)
 
 
+<<<<<<< HEAD
 def resources(num_gpus: int, per_gpu: int = 1, cores: int = 1) -> dict[str, float]:
     """What one worker takes: its cores, and its share of a GPU where there are any."""
     return {"cpu": cores, "gpu": 1 / per_gpu} if num_gpus else {"cpu": cores}
+=======
+def resources(num_gpus: int, per_gpu: int = 1, trials: int | None = None) -> dict[str, float]:
+    """What one worker takes: a core, and its share of a GPU where there are any. Ray fills one GPU before it takes the next, so that
+    of few trials each takes more."""
+    if not num_gpus:
+        return {"cpu": 1}
+    return {"cpu": 1, "gpu": 1 / (per_gpu if trials is None else min(per_gpu, max(1, math.ceil(trials / num_gpus))))}
+>>>>>>> board
 
 
 class Tuning:
@@ -480,7 +492,12 @@ class Tuning:
         )
         tuner = tune.Tuner(
             tune.with_resources(
+<<<<<<< HEAD
                 tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu, self.plan.cores)
+=======
+                tune.with_parameters(StudyTrial, shared=shared),
+                resources(o.num_gpus, o.per_gpu, samples if searched else len(named)),
+>>>>>>> board
             ),
             param_space=None if searched else {"trial": tune.grid_search(list(named))},
             tune_config=tune.TuneConfig(

@@ -111,12 +111,16 @@ def test_the_end_is_foreseen_once_each_kind_of_student_was_seen(workers, seconds
 def test_nothing_is_foreseen_where_nothing_is_known():
     students = scheduled(1, {"a": 1.0, "b": 1.0})
     begun = students.head(4).assign(status="running", step=1, seconds=0.1, error="")
+    strange = {"status": "running", "students": "many", "workers": -3, "trial_axes": 7}
     for info in (
         {"status": "running"},
-        {"status": "running", "sessions": [{"start": "no date"}], "students": "many", "workers": -3},
+        {**strange, "sessions": [{"start": "no date"}]},
+        {**strange, "sessions": [{"start": "0001-01-01"}]},
     ):
         known = live.progress(info, begun, students, 5.0)
         assert (known.total, known.ended) == (160, 0) and np.isnan(known.left) and np.isnan(known.per_minute)
+        some = live.progress(info, begun.assign(status="done"), students, 5.0)
+        assert (some.done, some.failed) == (4, 0) and some.left > 0 and np.isnan(some.per_minute)
 
 
 def test_of_a_session_that_goes_on_with_a_run_only_its_own_students_are_its_speed():
@@ -190,7 +194,7 @@ def test_what_is_best_so_far_is_what_the_pages_would_choose(tmp_path, made_up_ru
         assert choice.best["kd_weight"] == means.loc[means["val_accuracy"].idxmax(), "kd_weight"] == 1
     told = live.said(chosen)
     assert [line["of"] for line in told] == [run.named(axes) for axes in live.panels(run, view)]
-    assert all("95 % interval" in line["test accuracy, %"] for line in told)
+    assert all("n = 3" in line["test accuracy, %"] for line in told)
 
 
 @pytest.mark.parametrize(

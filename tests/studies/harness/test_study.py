@@ -6,9 +6,10 @@ import itertools
 import json
 
 import pytest
+import toys
 from toys import students_of
 
-from studies.harness import machine
+from studies.harness import machine, ray_adapter
 from studies.harness import run as runs
 from studies.harness.arguments import parse
 from studies.harness.earlier import Earlier
@@ -81,13 +82,74 @@ def test_a_scheduler_gets_one_trial_per_config_with_its_seeds():
     assert len(trials) == len({str({**canonical(c.config), "seed": None}) for c in cells_of(TOY, VALUES)})
 
 
-def test_workers_may_share_gpus(monkeypatch):
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine with eight cores and two GPUs, 40 and 24 GiB of which are free. A student takes 1 GiB, with the view b twice that."""
     monkeypatch.setattr("studies.harness.machine.gpus", lambda: ["one", "two"])
-    words = ["--num-gpus", "2", "--per-gpu", "3", "--pack", "1", "--data", "sample"]
-    assert Plan(TOY, parse(TOY, words), "sample").workers == 6
-    assert Plan(TOY, parse(TOY, words[:2] + words[4:]), "sample").workers == 2
+    monkeypatch.setattr("studies.harness.machine.available_cores", lambda: 8)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda i: ((40, 24)[i] * 2**30, 80 * 2**30))
+    monkeypatch.setattr(
+        toys.Toy, "student_bytes", staticmethod(lambda config: (2 if config.view == "b" else 1) * 2**30)
+    )
+    return lambda *words: Plan(TOYS, parse(TOYS, ["--data", "full", *words]), "full")
+
+
+TOYS = toys.study(seeds=40)
+
+
+def test_workers_may_share_gpus(two_gpus):
+    words = ["--num-gpus", "2", "--per-gpu", "3", "--pack", "1"]
+    assert two_gpus(*words).workers == 6
+    assert two_gpus("--num-gpus", "2").workers == 2
     with pytest.raises(InputError, match="--per-gpu 0: must be at least 1"):
-        parse(TOY, ["--per-gpu", "0"])
+        parse(TOYS, ["--per-gpu", "0"])
+    for words in (["--per-gpu", "5"], ["--per-gpu", "3", "--num-cpus", "5"]):
+        with pytest.raises(InputError, match="workers need a core each"):
+            two_gpus("--num-gpus", "2", *words)
+
+
+@pytest.mark.parametrize(
+    ("per_gpu", "views", "most"), [(1, ["a"], 14), (1, ["a", "b"], 7), (3, ["a"], 4), (4, ["b"], 1)]
+)
+def test_a_pack_is_what_the_fullest_gpu_holds_of_the_largest_students(two_gpus, per_gpu, views, most):
+    plan = two_gpus("--num-gpus", "2", "--per-gpu", str(per_gpu), "--view", *views)
+    assert plan.pack == most == max(1, int(0.6 * 24 / per_gpu / (1 + ("b" in views))))
+    assert any("GiB for a student" in line for line in plan.lines())
+    alone = two_gpus("--num-gpus", "1", "--view", *views)  # the other GPU, which is emptier
+    assert alone.pack == int(0.6 * 40 / (1 + ("b" in views)))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--pack", "25"],
+            "--pack 25: 25 students of the largest network take about 50 GiB, and 24 GiB of GPU memory are free",
+        ),
+        (["--pack", "13", "--view", "b"], "--pack 13: 13 students of the largest network take about 26 GiB"),
+        (
+            ["--per-gpu", "4", "--view", "b", "--pack", "4"],
+            "--pack 4: 4 students .* about 8 GiB, and 6 GiB of GPU memory are free for a worker",
+        ),
+    ],
+)
+def test_what_no_gpu_holds_is_refused_before_any_work(two_gpus, monkeypatch, words, said):
+    with pytest.raises(InputError, match=said):
+        two_gpus("--num-gpus", "2", *words)
+    monkeypatch.setattr(toys.Toy, "student_bytes", staticmethod(lambda config: 7 * 2**30))
+    with pytest.raises(InputError, match="--per-gpu 4: 1 student of the largest network take"):
+        two_gpus("--num-gpus", "2", "--per-gpu", "4")
+
+
+def test_trials_lie_on_gpus_as_evenly_as_they_can():
+    """Ray gives a trial the first GPU that has room for it."""
+    for gpus, per_gpu, trials in itertools.product((1, 2, 3), (1, 2, 3, 4), range(1, 14)):
+        share, load = ray_adapter.resources(gpus, per_gpu, trials)["gpu"], [0] * gpus
+        for _ in range(min(trials, gpus * per_gpu)):
+            first = next((i for i in range(gpus) if (load[i] + 1) * share < 1 + 1e-6), None)
+            if first is not None:
+                load[first] += 1
+        assert max(load) == min(per_gpu, -(-trials // gpus)) and sum(load) == min(trials, gpus * max(load))
 
 
 def test_names_come_from_the_students():
@@ -178,8 +240,9 @@ def test_students_that_train_alone_have_packs_of_one():
 def test_trials_that_time_run_one_at_a_time_on_all_cores_with_all_their_students(where, monkeypatch):
     monkeypatch.setattr(machine, "available_cores", lambda: 6)
     timed = dataclasses.replace(TOY, timed=True)
-    for study, workers, cores in ((timed, 1, 6), (TOY, {"local": 6, "inline": 1}.get(where, 10_000), 1)):
-        plan = Plan(study, parse(study, ["--address", where]), "full")
+    words = ["--address", where, *(["--num-cpus", "6"] if where == "auto" else [])]
+    for study, workers, cores in ((timed, 1, 6), (TOY, {"inline": 1}.get(where, 6), 1)):
+        plan = Plan(study, parse(study, words), "full")
         assert (plan.workers, plan.cores) == (workers, cores)
     plan = Plan(timed, parse(timed, ["--address", where, "--num-cpus", "2"]), "full")
     assert plan.cores == 2 and plan.workers == 1
