@@ -274,11 +274,7 @@ class Plan:
             ),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
-<<<<<<< HEAD
-            f"workers   {workers} ({'GPU' if o.num_gpus else 'one core' if self.cores == 1 else f'{self.cores} cores'} each), {o.address}",
-=======
-            f"workers   {workers} ({_share_of(o) if o.num_gpus else 'one core'} each{self.memory}), {o.address}",
->>>>>>> board
+            f"workers   {workers} ({_share_of(o) if o.num_gpus else _count(self.cores, 'core') if self.cores > 1 else 'one core'} each{self.memory}), {o.address}",
             f"estimate  {duration(left * core_seconds / workers + fixed)} ({how}), "
             f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
             *self._told(),

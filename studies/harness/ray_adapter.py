@@ -383,18 +383,12 @@ def stoppable(recorder: Recorder):
             signal.signal(number, handler)
 
 
-<<<<<<< HEAD
-def resources(num_gpus: int, per_gpu: int = 1, cores: int = 1) -> dict[str, float]:
-    """What one worker takes: its cores, and its share of a GPU where there are any."""
-    return {"cpu": cores, "gpu": 1 / per_gpu} if num_gpus else {"cpu": cores}
-=======
-def resources(num_gpus: int, per_gpu: int = 1, trials: int | None = None) -> dict[str, float]:
-    """What one worker takes: a core, and its share of a GPU where there are any. Ray fills one GPU before it takes the next, so that
+def resources(num_gpus: int, per_gpu: int = 1, trials: int | None = None, cores: int = 1) -> dict[str, float]:
+    """What one worker takes: its cores, and its share of a GPU where there are any. Ray fills one GPU before it takes the next, so that
     of few trials each takes more."""
     if not num_gpus:
-        return {"cpu": 1}
-    return {"cpu": 1, "gpu": 1 / (per_gpu if trials is None else min(per_gpu, max(1, math.ceil(trials / num_gpus))))}
->>>>>>> board
+        return {"cpu": cores}
+    return {"cpu": cores, "gpu": 1 / (per_gpu if trials is None else min(per_gpu, max(1, math.ceil(trials / num_gpus))))}
 
 
 class Tuning:
@@ -492,12 +486,8 @@ class Tuning:
         )
         tuner = tune.Tuner(
             tune.with_resources(
-<<<<<<< HEAD
-                tune.with_parameters(StudyTrial, shared=shared), resources(o.num_gpus, o.per_gpu, self.plan.cores)
-=======
                 tune.with_parameters(StudyTrial, shared=shared),
-                resources(o.num_gpus, o.per_gpu, samples if searched else len(named)),
->>>>>>> board
+                resources(o.num_gpus, o.per_gpu, samples if searched else len(named), self.plan.cores),
             ),
             param_space=None if searched else {"trial": tune.grid_search(list(named))},
             tune_config=tune.TuneConfig(
