@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -94,14 +95,22 @@ class Results:
     """The runs under a folder or URI: results, the runs of one study, or one run. What was read once is not read again."""
 
     def __init__(self, root: str) -> None:
-        self.root = root if "://" in root else str(Path(root).expanduser().absolute())
+        self.root = root.rstrip("/") if "://" in root else str(Path(root).expanduser().absolute())
         self.fs, self.path = records.open_folder(self.root)
+        # seconds until runs are listed again: over a network each is a request
+        self.patience = 10.0 if "://" in root else 0.0
+        self._listed = -math.inf, list[Entry]()
         self._infos: dict[str, tuple[Any, Entry]] = {}
         self._watched: dict[str, records.Watched] = {}
         self._looks: dict[str, tuple[Any, Look]] = {}
 
     def entries(self) -> list[Entry]:
         """All runs, the last started first. RecordsError where the folder cannot be listed."""
+        if time.monotonic() - self._listed[0] > self.patience:
+            self._listed = time.monotonic(), self._list()
+        return self._listed[1]
+
+    def _list(self) -> list[Entry]:
         import pyarrow.fs as pafs
 
         try:

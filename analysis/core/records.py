@@ -269,17 +269,18 @@ def _load(fs: Any, file: str, table: str, needed: Sequence[str] = ()) -> pa.Tabl
         known = (found.schema.metadata or {}).get(b"digest")
         damaged = known is not None and known.decode() != digest(found)
         axes, _ = _listed(found, b"axes"), _listed(found, b"replaces")
-        statuses = set(found["status"].to_pylist()) if "status" in found.column_names else set()
+        names = set(found.column_names)
+        statuses = set(found["status"].unique().to_pylist()) if "status" in names else set()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise RecordsError(f"{file} is damaged: {_line(error)}") from None
     own = {"rows": ("student", "seed", "status", "step"), "students": ("student", "seed"), "cells": ("student",)}
     for name in (*own.get(table, ()), *axes, *needed):
-        if name not in found.column_names:
+        if name not in names:
             raise RecordsError(f"{file} is not of a run: it has no column {name}")
     for column in table_schema(BASE_COLUMNS) if table in own else ():
-        kind = found.schema.field(column.name).type if column.name in found.column_names else column.type
+        kind = found.schema.field(column.name).type if column.name in names else column.type
         if kind not in (column.type, pa.null()):
             raise RecordsError(
                 f"{file} is not of a run: its column {column.name} has the type {kind}, not {column.type}"

@@ -526,13 +526,19 @@ class Tuning:
 def _naming(study: Study, plans: Mapping[str, Trial], searched: Search | None):
     """Tune's trial -> ours, and -> its name: made from its students, so that a resumed run meets its folder again.
 
-    Plain functions of what is given, because Tune pickles them.
+    Tune pickles the second once for every trial: that of a grid is a function of this module, which takes nothing along.
     """
+    if not searched:
+        return lambda trial: plans[trial.config["trial"]], _given_name
 
     def plan_of(trial) -> Trial:
-        return searched.trial(study, trial.config) if searched else plans[trial.config["trial"]]
+        return searched.trial(study, trial.config)
 
     return plan_of, lambda trial: plan_of(trial).name
+
+
+def _given_name(trial) -> str:
+    return trial.config["trial"]
 
 
 def _asha():

@@ -153,8 +153,8 @@ def test_results_a_study_and_a_run_are_found_and_what_is_no_run_is_named(tmp_pat
     bad = tmp_path / "mnistm_kd" / "<b>bad" / "run.json"
     bad.parent.mkdir()
     bad.write_text("[]")
-    entries = live.Results(f"{prefix}{tmp_path / root}").entries()
-    assert live.Results(f"{prefix}{tmp_path / root}").look(entries[0]).progress.done > 0
+    entries = live.Results(f"{prefix}{tmp_path / root}/").entries()
+    assert live.Results(f"{prefix}{tmp_path / root}/").look(entries[0]).progress.done > 0
     assert [entry.key.rsplit("/")[-1] for entry in entries] == ["made-up", *["<b>bad"] * (root != "mnistm_kd/made-up")]
     assert all("is not of a run" in entry.problem for entry in entries[1:])
 
