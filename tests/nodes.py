@@ -1,4 +1,4 @@
-"""A cluster of several Ray nodes on this machine, in a process of its own: `add CORES` and `kill` on its standard input."""
+"""A cluster of several Ray nodes on this machine, in a process of its own: `add CORES` and `kill` on its standard input. Whoever started it ends it, and its children."""
 
 import sys
 
@@ -14,4 +14,3 @@ for line in sys.stdin:
     elif word == "kill":
         cluster.remove_node(nodes.pop(0), allow_graceful=False)
     print("done", flush=True)
-cluster.shutdown()

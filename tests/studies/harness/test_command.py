@@ -11,6 +11,7 @@ import toys
 
 from analysis.core import records
 from studies import forgetting
+from studies.harness.arguments import parse
 from studies.harness.command import run
 from studies.harness.machine import available_cores
 from studies.harness.plan import BEGIN, PAGE, RAY, cells_of
@@ -36,6 +37,8 @@ SAMPLE = ("--data", "sample")
         (["--temprature", "2"], "did you mean --temperature?"),
         (["--preset", "huge"], "huge"),
         (["--seeds", "0"], "--seeds 0: must be at least 1"),
+        (["--address", "auto"], "--address auto: say how much of the cluster, --num-gpus N or --num-cpus N"),
+        (["--wait", "-1"], "--wait -1: must be at least 0"),
         (["--resume", "latest"], "there is no run of mnistm_kd"),
         (["--resume", "latest", "--temperature", "2"], "use --extend"),
         (["--data-root", "/no/such/folder", "--data", "full"], "/no/such/folder"),
@@ -206,3 +209,9 @@ def test_configs_with_the_same_mathematics_are_one_student():
     for changes in ({"rounds": 3}, {"filtering": "confident"}, {"adaptation": "batch_norm"}, {"temperature": 2.0}):
         assert student(kd_weight=0.0, **changes) == untaught
     assert student(kd_weight=0.0, augmentation="inversion") != untaught, "what the student sees is its own"
+
+
+def test_where_runs_go_is_told_by_the_node(monkeypatch):
+    monkeypatch.setenv("STILLROOM_STORAGE", "s3://bucket/prefix")
+    assert parse(STUDY, []).storage == "s3://bucket/prefix"
+    assert parse(STUDY, ["--storage", "here"]).storage == "here"

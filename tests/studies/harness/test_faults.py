@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
@@ -123,12 +125,18 @@ def test_a_halved_trial_goes_on_from_its_checkpoint(part, tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def nodes(tmp_path, monkeypatch):
-    """A cluster of a head without cores and two nodes with one each, all on this machine, which runs the toy slowly."""
+def steps(tmp_path, monkeypatch):
+    """The toy takes a second for a step; the file that tells its steps."""
     slow = {"TOY_EVALUATIONS": "4", "TOY_SECONDS": "1", "TOY_LOG": str(tmp_path / "steps.log")}
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     for name, value in {**slow, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64, "PYTHONPATH": path}.items():
         monkeypatch.setenv(name, value)
+    return tmp_path / "steps.log"
+
+
+@pytest.fixture
+def nodes(steps, tmp_path):
+    """A cluster of a head without cores and two nodes with one each, all on this machine: address, tell (see tests/nodes.py)."""
     with (tmp_path / "nodes.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "nodes.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ
@@ -142,9 +150,15 @@ def nodes(tmp_path, monkeypatch):
 
     tell("add 1")
     tell("add 1")
-    yield SimpleNamespace(address=address, tell=tell, log=tmp_path / "steps.log")
+    yield SimpleNamespace(address=address, tell=tell)
+    family = psutil.Process(process.pid).children(recursive=True)
     process.stdin.close()
-    process.wait(timeout=60)
+    process.stdout.close()
+    process.kill()
+    process.wait()
+    for each in family:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 def driver(storage, *words, before=""):
@@ -175,11 +189,12 @@ def told(fault, log, struck, storage, whole):
     rows = raw(storage)
     steps = pd.read_csv(log, sep=" ", names=["time", "student", "step", "process"])
     again = len(steps) - len(steps.drop_duplicates(["student", "step"]))
-    gap = steps.time[steps.time > struck].min() - struck
+    before, after = (steps[when].groupby("student") for when in (steps.time <= struck, steps.time > struck))
+    under_way = before.step.max()[lambda last: last < 4].index
+    gap = (after.time.min()[under_way] - struck).max()
     lost = len(set(whole.student) - set(rows.student[rows.status == "done"]))
-    print(
-        f"\nfault | {fault} | {lost} lost | 0 doubled | {again} of {len(whole)} steps of students repeated | next step after {gap:.1f} s"
-    )
+    cost = f"{lost} lost | 0 doubled | {again} of {len(whole)} steps of students repeated"
+    print(f"\nfault | {fault} | {cost} | {len(under_way)} students under way, the last trained on after {gap:.0f} s")
     assert rows.equals(whole)
 
 
@@ -195,7 +210,7 @@ ON_TWO = ("--num-cpus", "2", "--pack", "4", "--address")
 
 @pytest.mark.faults
 @pytest.mark.parametrize("where", ["folder", "s3"])
-def test_a_killed_node_costs_nothing_but_time(whole, nodes, tmp_path, s3, where):
+def test_a_killed_node_costs_nothing_but_time(whole, nodes, steps, tmp_path, s3, where):
     storage = s3.uri if where == "s3" else tmp_path / "runs"
     process = driver(storage, *ON_TWO, nodes.address)
     when_there_are_rows(storage)
@@ -203,11 +218,21 @@ def test_a_killed_node_costs_nothing_but_time(whole, nodes, tmp_path, s3, where)
     struck = time.time()
     said = ended(process, 0)
     assert "lost): 0 trials" in said and "moved     " in said
-    told(f"node killed, {where}", nodes.log, struck, storage, whole)
+    told(f"node killed, {where}", steps, struck, storage, whole)
 
 
 @pytest.mark.faults
-def test_a_node_that_comes_takes_its_share(whole, nodes, tmp_path):
+def test_a_cluster_without_what_is_asked_or_with_another_token_is_one_line(nodes, tmp_path, monkeypatch):
+    said = ended(driver(tmp_path / "runs", "--num-cpus", "3", "--wait", "0.05", "--address", nodes.address), 2)
+    assert "--num-cpus 3: the cluster at" in said.splitlines()[-1] and "after 0.05 minutes" in said.splitlines()[-1]
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "8" * 64)
+    said = ended(driver(tmp_path / "runs", "--num-cpus", "1", "--address", nodes.address), 2)
+    assert "is ~/.ray/auth_token here the one of its nodes?" in said.splitlines()[-1]
+    assert not list((tmp_path / "runs").glob("*/*")), "what never began is no run"
+
+
+@pytest.mark.faults
+def test_a_node_that_comes_takes_its_share(whole, nodes, steps, tmp_path):
     nodes.tell("kill")
     process = driver(tmp_path / "runs", *ON_TWO, nodes.address)
     assert any(line.startswith("waiting   for 2 cores") for line in process.stderr)
@@ -216,11 +241,11 @@ def test_a_node_that_comes_takes_its_share(whole, nodes, tmp_path):
     said = ended(process, 0)
     trials = [int(number) for number in re.findall(r"(\d+) trials ended there", said)]
     assert sorted(trials)[-2] > 0, said
-    told("node added", nodes.log, struck, tmp_path / "runs", whole)
+    told("node added", steps, struck, tmp_path / "runs", whole)
 
 
 @pytest.mark.faults
-def test_a_killed_driver_of_two_nodes_is_resumed(whole, nodes, tmp_path, s3):
+def test_a_killed_driver_of_two_nodes_is_resumed(whole, nodes, steps, tmp_path, s3):
     process = driver(s3.uri, *ON_TWO, nodes.address)
     when_there_are_rows(s3.uri)
     process.kill()
@@ -228,39 +253,38 @@ def test_a_killed_driver_of_two_nodes_is_resumed(whole, nodes, tmp_path, s3):
     struck = time.time()
     time.sleep(3)
     ended(driver(s3.uri, "--resume", "latest", "--address", nodes.address), 0)
-    told("driver killed, resumed, s3", nodes.log, struck, s3.uri, whole)
+    told("driver killed, resumed, s3", steps, struck, s3.uri, whole)
 
 
 @pytest.mark.faults
-def test_a_killed_worker_of_two_nodes_is_replaced(whole, nodes, tmp_path, s3):
+def test_a_killed_worker_of_two_nodes_is_replaced(whole, nodes, steps, tmp_path, s3):
     process = driver(s3.uri, *ON_TWO, nodes.address)
     when_there_are_rows(s3.uri)
-    os.kill(int(nodes.log.read_text().split()[3]), signal.SIGKILL)
+    os.kill(int(steps.read_text().split()[3]), signal.SIGKILL)
     struck = time.time()
     ended(process, 0)
-    told("worker killed, s3", nodes.log, struck, s3.uri, whole)
+    told("worker killed, s3", steps, struck, s3.uri, whole)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("where", ["folder", "s3"])
 @pytest.mark.parametrize("engine", ["inline", "nodes"])
-def test_a_driver_killed_while_it_writes_rows_leaves_none_by_half(whole, nodes, tmp_path, s3, where, engine):
+def test_a_driver_killed_while_it_writes_rows_leaves_none_by_half(whole, request, steps, tmp_path, s3, where, engine):
     storage = s3.uri if where == "s3" else tmp_path / "runs"
-    there = ["--address", "inline", "--pack", "4"] if engine == "inline" else [*ON_TWO, nodes.address]
+    address = "inline" if engine == "inline" else request.getfixturevalue("nodes").address
+    there = ["--pack", "4", "--address", "inline"] if engine == "inline" else [*ON_TWO, address]
     process = driver(storage, *there, before=DIES_IN_A_FLUSH)
     assert process.wait(timeout=200) == -signal.SIGKILL
     process.stderr.close()
     struck = time.time()
     assert len(raw(storage)) > 0
     time.sleep(3)
-    ended(
-        driver(storage, "--resume", "latest", *(there[:2] if engine == "inline" else ["--address", nodes.address])), 0
-    )
-    told(f"driver killed in a flush, {engine}, {where}", nodes.log, struck, storage, whole)
+    ended(driver(storage, "--resume", "latest", "--address", address), 0)
+    told(f"driver killed in a flush, {engine}, {where}", steps, struck, storage, whole)
 
 
 @pytest.mark.faults
-def test_a_storage_that_is_away_for_a_while_is_waited_for(whole, nodes, tmp_path, s3):
+def test_a_storage_that_is_away_for_a_while_is_waited_for(whole, nodes, steps, tmp_path, s3):
     process = driver(s3.uri, *ON_TWO, nodes.address)
     when_there_are_rows(s3.uri)
     s3.server.send_signal(signal.SIGSTOP)
@@ -268,11 +292,11 @@ def test_a_storage_that_is_away_for_a_while_is_waited_for(whole, nodes, tmp_path
     time.sleep(60)
     s3.server.send_signal(signal.SIGCONT)
     ended(process, 0)
-    told("storage silent for a minute", nodes.log, struck, s3.uri, whole)
+    told("storage silent for a minute", steps, struck, s3.uri, whole)
 
 
 @pytest.mark.faults
-def test_a_storage_that_stays_away_ends_the_run_which_is_resumed(whole, nodes, tmp_path, s3, monkeypatch):
+def test_a_storage_that_stays_away_ends_the_run_which_is_resumed(whole, nodes, steps, tmp_path, s3, monkeypatch):
     monkeypatch.setenv("STILLROOM_PATIENCE", "5")
     process = driver(s3.uri, *ON_TWO, nodes.address)
     when_there_are_rows(s3.uri)
@@ -284,4 +308,4 @@ def test_a_storage_that_stays_away_ends_the_run_which_is_resumed(whole, nodes, t
         said
     )
     ended(driver(s3.uri, "--resume", "latest", "--address", nodes.address), 0)
-    told("storage silent until the run ends, resumed", nodes.log, struck, s3.uri, whole)
+    told("storage silent until the run ends, resumed", steps, struck, s3.uri, whole)
