@@ -23,7 +23,7 @@ def canonical(config):
 STUDY = Study(
     name="dataset_distillation",
     question=__doc__,
-    trainable="trainables.matching:Learners",
+    trainable="trainables.matching:Matching",
     datasets=("mnist", "cifar10"),
     metric="val_accuracy",
     mode="max",

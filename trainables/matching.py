@@ -11,26 +11,20 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from trainables.core import distilled
-from trainables.core.augment import differentiably
-from trainables.core.batches import batch_index, substream
+from trainables.core import distilled, learners
 from trainables.core.distilled import EFFORTS, LEARNT, METHODS, MOST, Recipe
+from trainables.core.learners import Learners
 from trainables.core.limits import above, checked, one_of
 from trainables.core.losses import cross_entropy
 from trainables.core.nets import CONVNETS, NETWORKS, PERCEPTRONS, graph, summary
-from trainables.core.pack import Pack
-from trainables.core.population import INITIALISATION, Population, footprint
-from trainables.core.schedules import WARMUP_LINEAR
-from trainables.core.splits import CLASSES, SPLIT, Splits, shape, to_float
+from trainables.core.population import footprint
+from trainables.core.splits import CLASSES, SPLIT, shape
 
-ORDER, NETWORK, AUGMENT = range(3)  # purposes that draw random numbers
 DATASETS = ("mnist", "cifar10")
 WHOLE = "whole"  # not a small set at all
 SOURCES = (WHOLE, *METHODS)
-BATCH = 128  # of the whole data
 
 
 @dataclass(frozen=True)
@@ -60,23 +54,19 @@ class Config:
 Arrays = Mapping[str, np.ndarray]
 
 
-class Learners(Pack):
+class Matching(Learners):
     """Students of one set. datasets: {name: its arrays}."""
 
     config_type = Config
     may_differ = frozenset({"lr"})
     method: ClassVar[Mapping[str, str]] = {
-        "initialisation": INITIALISATION + " Each of a student's networks starts from a draw of its own.",
-        "loss": f"CE(y, softmax(z)), mean over the set, or over {MOST} of its images; of the whole data over {BATCH}.",
-        "optimiser": f"SGD with Nesterov momentum 0.9, peak rate lr. {WARMUP_LINEAR}",
+        "initialisation": learners.STARTS,
+        "loss": f"CE(y, softmax(z)), {learners.BATCHES}.",
+        "optimiser": learners.OPTIMISER,
         "sets": distilled.METHOD,
-        "evaluation": (
-            "Half-way and at the end: val_accuracy, the mean over a student's networks. At the end: test_accuracy, and spread, the standard "
-            "deviation of test accuracy from one network of the set to the next."
-        ),
+        "evaluation": learners.EVALUATION,
         "split": f"{SPLIT} Experts and sets see the images that train.",
     }
-    students: Population
 
     @classmethod
     def described(cls, config: Config) -> dict[str, str]:
@@ -106,46 +96,8 @@ class Learners(Pack):
         return config.networks * footprint(graph(config.learner, CLASSES), shape(config.dataset), MOST)
 
     def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
-        super().__init__(configs, device)
-        c = self.common
-        self.sets = Splits(datasets[c.dataset], self.device)
-        if c.method == WHOLE:
-            self.pool, self.size = self.sets.train, BATCH
-        else:
-            self.images, self.labels = (torch.from_numpy(np.array(answers[name])).to(self.device) for name in ("images", "labels"))
-            self.pool, self.size = torch.arange(len(self.labels), device=self.device), MOST
-        seeds = [substream(c.seed, NETWORK, i) for i in range(c.networks)] * len(configs)
-        rates = [each.lr for each in configs for _ in range(c.networks)]
-        self.students = Population(
-            graph(c.learner, CLASSES), shape(c.dataset), seeds, rates, self.device, optimiser="nesterov"
-        )
+        super().__init__(configs, datasets, answers, device, configs[0].learner)
 
-    def loss(self, step: int) -> Tensor:
-        index = batch_index(self.pool, self.size, step, self.common.seed, stream=ORDER)
-        if self.common.method == WHOLE:
-            x, y = to_float(self.sets.images[index]), self.sets.labels[index]
-        else:
-            x, y = self.images[index], self.labels[index]
-        if EFFORTS[self.common.effort].augmented:
-            x = differentiably(x, torch.Generator().manual_seed(substream(self.common.seed, AUGMENT, step)))
-        return self._each(cross_entropy(self.students.logits(x), y)).mean(1)
-
-    def update(self, loss: Tensor, rate: float) -> None:
-        """Every network takes the step of its own loss, of which a student's is the mean."""
-        super().update(loss * self.common.networks, rate)
-
-    def _each(self, values: Tensor) -> Tensor:
-        """(students, networks) of what is (students x networks,)."""
-        return values.view(-1, self.common.networks)
-
-    def evaluations(self) -> list[int]:
-        return [(self.common.steps + 1) // 2, self.common.steps]
-
-    def measure(self) -> dict[str, Tensor]:
-        s = self.sets
-        found = {"val_accuracy": self._each(self.students.accuracy(s.images[s.val], s.labels[s.val], to_float)).mean(1)}
-        if self.finished:
-            each = self._each(self.students.accuracy(s.test_images, s.test_labels, to_float))
-            spread = each.std(1) if self.common.networks > 1 else torch.full_like(each[:, 0], torch.nan)
-            found |= {"test_accuracy": each.mean(1), "spread": spread}
-        return found
+    def losses(self, step: int) -> Tensor:
+        index, x = self.batch(step)
+        return cross_entropy(self.students.logits(x), self.labels[index])
