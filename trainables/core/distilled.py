@@ -219,7 +219,11 @@ def _learnt(r: Recipe, sets: Splits, images: Tensor, labels: Tensor, trained: Ar
             losses.append(float(loss))
     loss, rates, accuracy, then = zip(*found, strict=True)
     best = int(torch.stack(accuracy).argmax())
-    real = b.iterations * REAL_BATCH * CLASSES if r.method == "dm" else EXPERT_BATCH * b.every * (b.latest + b.span) * b.experts
+    real = (
+        b.iterations * REAL_BATCH * CLASSES
+        if r.method == "dm"
+        else EXPERT_BATCH * b.every * (b.latest + b.span) * b.experts
+    )
     return {
         "images": then[best], "images_then": torch.stack(then), "iterations": np.array(at), "loss": np.array(loss),
         "rates": np.array(rates), "val_accuracy": torch.stack(accuracy), "chosen": np.array(best), "images_seen": real,
@@ -284,7 +288,9 @@ def _dm(r: Recipe, sets: Splits) -> Pull:
 def judged(r: Recipe, sets: Splits, images: Tensor, labels: Tensor) -> Tensor:
     """Mean accuracy on validation of freshly drawn networks that learn from a set, ()."""
     seeds = [substream(r.seed, JUDGE, i) for i in range(JUDGES)]
-    net = Population(graph(r.network, CLASSES), shape(r.dataset), seeds, [JUDGE_LR] * JUDGES, sets.train.device, optimiser="nesterov")
+    net = Population(
+        graph(r.network, CLASSES), shape(r.dataset), seeds, [JUDGE_LR] * JUDGES, sets.train.device, optimiser="nesterov"
+    )
     everything = torch.arange(len(labels), device=labels.device)
     for step in range(JUDGED_FOR):
         index = batch_index(everything, MOST, step, r.seed, JUDGE)

@@ -40,12 +40,16 @@ class Learners(Pack):
 
     students: Population
 
-    def __init__(self, configs: Sequence[Any], datasets: Mapping[str, Arrays], answers: Arrays, device: str, network: str) -> None:
+    def __init__(
+        self, configs: Sequence[Any], datasets: Mapping[str, Arrays], answers: Arrays, device: str, network: str
+    ) -> None:
         super().__init__(configs, device)
         c = self.common
         self.sets, self.small = Splits(datasets[c.dataset], self.device), "images" in answers
         if self.small:
-            self.images, self.labels = (torch.from_numpy(np.array(answers[n])).to(self.device) for n in ("images", "labels"))
+            self.images, self.labels = (
+                torch.from_numpy(np.array(answers[n])).to(self.device) for n in ("images", "labels")
+            )
         else:
             self.images, self.labels = self.sets.images, self.sets.labels
         self.pool = torch.arange(len(self.labels), device=self.device) if self.small else self.sets.train

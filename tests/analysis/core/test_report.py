@@ -216,7 +216,9 @@ def test_a_sentence_is_markdown_that_means_itself(sentence, html):
 
 def test_only_one_place_makes_axes_logarithmic():
     """For matplotlib's own names of their ticks are mathematics, and a page has none."""
-    pages = [path for path in (ROOT / "analysis").rglob("*.py") if re.search(r"[\"'](sym)?log[\"'](?!:)", path.read_text())]
+    pages = [
+        path for path in (ROOT / "analysis").rglob("*.py") if re.search(r"[\"'](sym)?log[\"'](?!:)", path.read_text())
+    ]
     assert [path.name for path in pages] == ["scales.py"]
     colored = [path.read_text() for path in (ROOT / "analysis").rglob("*.py") if "LogNorm" in path.read_text()]
     assert all('format="{x:g}"' in text for text in colored)

@@ -164,7 +164,9 @@ def test_make_names_figures_only_where_there_are_some(flags, ends):
         ["make", "-n", "run", f"FLAGS={flags}"], capture_output=True, text=True, cwd=SCRIPT.parents[1]
     )
     assert (
-        done.returncode == 0 and f"--data sample {flags}".strip() in done.stdout and ("draws the figures again" in done.stdout) == ends
+        done.returncode == 0
+        and f"--data sample {flags}".strip() in done.stdout
+        and ("draws the figures again" in done.stdout) == ends
     )
 
 
