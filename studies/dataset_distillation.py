@@ -54,7 +54,7 @@ STUDY = Study(
         "steps": grid(300, limit=above(0), help="Length of their training, in batches."),
     },
     students={
-        "lr": grid(0.003, 0.01, 0.03, 0.1, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
+        "lr": grid(0.01, 0.03, 0.1, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
         "seed": grid(0, 1, 2, help="The set with its start and experts, and the networks."),
     },
     presets={

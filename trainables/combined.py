@@ -21,7 +21,7 @@ from trainables.core.limits import above, between, checked, one_of
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.nets import CONVNETS, NETWORKS, PERCEPTRONS, graph, summary
 from trainables.core.population import Population, footprint
-from trainables.core.splits import CLASSES, HELD_OUT, SPLIT, Splits, shape, to_float
+from trainables.core.splits import CLASSES, HELD_OUT, SPLIT, Splits, shape
 from trainables.core.teachers import once
 
 DATASETS, FULL = ("mnist", "cifar10"), "full"
@@ -192,5 +192,5 @@ def _answers(c: Config, made: Arrays, images: np.ndarray | None, arrays: Arrays,
         for i, p in enumerate(net.parameters):
             p.copy_(torch.from_numpy(made[f"{i:02d}"])[None])
     if images is None:
-        return net.answers(Splits(arrays, device).images, to_float)[0].cpu().numpy()
+        return net.answers(Splits(arrays, device).images, distilled.standardised(c.dataset))[0].cpu().numpy()
     return net.answers(torch.from_numpy(images).to(device), lambda x: x)[0].cpu().numpy()

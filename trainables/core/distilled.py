@@ -5,7 +5,7 @@ class_means     of each class, the means of equal parts drawn at random: with on
 kmeans          of each class, the centres of k-means (Lloyd, from k-means++)
 dm              distribution matching: mean features of freshly drawn networks agree by class    arXiv 2110.04181, eq. 5
 mtt             matching of the training trajectories of experts                                 arXiv 2203.11932, alg. 1
-dm and mtt start from the centres of k-means. Their images have any values, in [-1, 1] where they look like real ones.
+dm and mtt start from the centres of k-means. All images are inputs of networks, standardised; learnt ones may be beyond black and white.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ METHODS = (*CHOSEN, *LEARNT)
 EXPERT_BATCH, REAL_BATCH = 256, 64  # images of an expert's step; of each class, of a step of dm
 MOST = 256  # synthetic images of one step
 LLOYD = 20  # rounds of k-means
-JUDGES, JUDGED_FOR, JUDGE_LR = 3, 200, 0.02  # networks that judge a set on validation, their steps, their peak rate
+JUDGES, JUDGED_FOR, JUDGE_LR = 3, 200, 0.03  # networks that judge a set on validation, their steps, their peak rate
+CHANNELS = {  # means and deviations of pixels in [0, 1]
+    "mnist": ((0.1307,), (0.3081,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+}
 RATE_LR = 0.02  # Adam's, of the logarithm of the inner rate
 LOOKS = 8  # evaluations of a set while it is learnt
 
@@ -67,7 +71,7 @@ class Effort:
 
 EFFORTS = {
     "smoke": Effort(4, 5, 1, 2, 0.1, 3, 8, 0.03, 0.1, False),
-    "course": Effort(40, 10, 1, 12, 0.1, 10, 600, 0.01, 0.1, False),
+    "course": Effort(40, 10, 2, 18, 0.15, 15, 300, 0.03, 0.2, False),
     # arXiv 2203.11932, table 6, CIFAR-10 with one image per class: 100 experts, starts in the first epochs, targets two epochs on
     "paper": Effort(100, 180, 2, 2, 0.01, 50, 5000, 0.01, 0.01, True),
 }
@@ -95,6 +99,16 @@ class Recipe:
     seed: int
 
 
+def standardised(dataset: str) -> Callable[[Tensor], Tensor]:
+    """What makes network inputs of uint8 images: every channel with mean 0 and deviation 1 over the data set."""
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in CHANNELS[dataset])
+
+    def to_input(x: Tensor) -> Tensor:
+        return ((to_float(x) + 1) / 2 - mean.to(x.device)) / deviation.to(x.device)
+
+    return to_input
+
+
 def recipe(dataset: str, method: str, per_class: int, network: str, effort: str, seed: int) -> Recipe:
     """The recipe with all that plays no part set aside."""
     learnt = method in LEARNT
@@ -114,7 +128,7 @@ def distilled(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
         labels = torch.arange(CLASSES, device=sets.train.device).repeat_interleave(r.per_class)
         if r.method in CHOSEN:
             seen = len(labels) if r.method == "random" else len(sets.train)
-            made: dict[str, object] = {"images": chosen(r.method, sets, r.per_class, r.seed), "images_seen": seen}
+            made: dict[str, object] = {"images": chosen(r, sets), "images_seen": seen}
         else:
             first = distilled(replace(r, method="kmeans", network="", effort=""), arrays, device)
             trained = experts(r, arrays, device) if r.method == "mtt" else {}
@@ -123,27 +137,27 @@ def distilled(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
             made = _learnt(r, sets, torch.from_numpy(first["images"]).to(labels.device), labels, trained)
         return {**made, "labels": labels, "seconds": time.perf_counter() - start}
 
-    about = asdict(r) | {"recipe": 1, "lloyd": LLOYD, "judges": [JUDGES, JUDGED_FOR, JUDGE_LR, LOOKS]}
+    about = asdict(r) | {"recipe": 2, "lloyd": LLOYD, "judges": [JUDGES, JUDGED_FOR, JUDGE_LR, LOOKS]}
     if r.method in LEARNT:
         about |= {"graph": repr(graph(r.network, CLASSES)), "costs": asdict(EFFORTS[r.effort])}
     return once("distilled", about, arrays, make)
 
 
-def chosen(method: str, sets: Splits, per_class: int, seed: int) -> Tensor:
+def chosen(r: Recipe, sets: Splits) -> Tensor:
     """Images (M, C, H, W) of class after class: real ones, means of parts, or centres. ValueError where a class has too few."""
-    g = torch.Generator().manual_seed(substream(seed, DRAWN))
-    found = []
+    g = torch.Generator().manual_seed(substream(r.seed, DRAWN))
+    found, to_input = [], standardised(r.dataset)
     for k in range(CLASSES):
         members = sets.train[sets.labels[sets.train] == k]
-        if len(members) < per_class:
-            raise ValueError(f"{per_class} images per class were asked for, and class {k} has {len(members)}")
+        if len(members) < r.per_class:
+            raise ValueError(f"{r.per_class} images per class were asked for, and class {k} has {len(members)}")
         members = members[torch.randperm(len(members), generator=g).to(members.device)]
-        if method == "random":
-            found.append(to_float(sets.images[members[:per_class]]))
-        elif method == "class_means":
-            found.append(torch.stack([to_float(sets.images[part]).mean(0) for part in members.chunk(per_class)]))
+        if r.method == "random":
+            found.append(to_input(sets.images[members[:r.per_class]]))
+        elif r.method == "class_means":
+            found.append(torch.stack([to_input(sets.images[part]).mean(0) for part in members.chunk(r.per_class)]))
         else:
-            found.append(centres(to_float(sets.images[members]), per_class, g))
+            found.append(centres(to_input(sets.images[members]), r.per_class, g))
     return torch.cat(found).contiguous()
 
 
@@ -166,7 +180,7 @@ def experts(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
 
     They start from their own draws and see the same batches. Cached by the content of the data.
     """
-    b, layers = EFFORTS[r.effort], graph(r.network, CLASSES)
+    b, layers, to_input = EFFORTS[r.effort], graph(r.network, CLASSES), standardised(r.dataset)
 
     def make() -> dict[str, Tensor]:
         sets = Splits(arrays, device)
@@ -181,18 +195,18 @@ def experts(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
         kept = [[p.detach().clone() for p in net.parameters]]
         for step in range(b.every * (b.latest + b.span)):
             index = batch_index(sets.train, EXPERT_BATCH, step, r.seed, ORDER)
-            x = to_float(sets.images[index])
+            x = to_input(sets.images[index])
             if b.augmented:
                 x = differentiably(x, torch.Generator().manual_seed(substream(r.seed, AUGMENT, step)))
             net.step(cross_entropy(net.logits(x), sets.labels[index]))
             if (step + 1) % b.every == 0:
                 kept.append([p.detach().clone() for p in net.parameters])
-        accuracy = net.accuracy(sets.images[sets.val], sets.labels[sets.val], to_float).mean()
+        accuracy = net.accuracy(sets.images[sets.val], sets.labels[sets.val], to_input).mean()
         columns = {f"{i:02d}": torch.stack(column) for i, column in enumerate(zip(*kept, strict=True))}
         return {**columns, "val_accuracy": accuracy}
 
     spent = {name: getattr(b, name) for name in ("experts", "every", "latest", "span", "lr", "augmented")}
-    about = {"recipe": 1, "network": repr(layers), "batch": EXPERT_BATCH, "seed": r.seed, **spent}
+    about = {"recipe": 2, "network": repr(layers), "batch": EXPERT_BATCH, "seed": r.seed, **spent}
     return once("experts", about, arrays, make)
 
 
@@ -261,7 +275,7 @@ def _mtt(r: Recipe, trained: Arrays, labels: Tensor) -> Pull:
 
 def _dm(r: Recipe, sets: Splits) -> Pull:
     """One freshly drawn network for each iteration; its features are what its last layer is given."""
-    b, layers = EFFORTS[r.effort], graph(r.network, CLASSES)
+    b, layers, to_input = EFFORTS[r.effort], graph(r.network, CLASSES), standardised(r.dataset)
     members = [sets.train[sets.labels[sets.train] == k] for k in range(CLASSES)]
 
     def pull(iteration: int, images: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -278,7 +292,7 @@ def _dm(r: Recipe, sets: Splits) -> Pull:
         x = images.detach().requires_grad_()
         of = [batch_index(m, REAL_BATCH, iteration, r.seed, MATCH) for m in members]
         with torch.no_grad():
-            real = means(to_float(sets.images[torch.cat(of)]))
+            real = means(to_input(sets.images[torch.cat(of)]))
         loss = (means(x) - real).square().sum()
         return loss.detach(), torch.autograd.grad(loss, x)[0], torch.zeros_like(rate)
 
@@ -291,11 +305,11 @@ def judged(r: Recipe, sets: Splits, images: Tensor, labels: Tensor) -> Tensor:
     net = Population(
         graph(r.network, CLASSES), shape(r.dataset), seeds, [JUDGE_LR] * JUDGES, sets.train.device, optimiser="nesterov"
     )
-    everything = torch.arange(len(labels), device=labels.device)
+    everything, to_input = torch.arange(len(labels), device=labels.device), standardised(r.dataset)
     for step in range(JUDGED_FOR):
         index = batch_index(everything, MOST, step, r.seed, JUDGE)
         net.step(cross_entropy(net.logits(images[index]), labels[index]), warmup_linear(step / JUDGED_FOR))
-    return net.accuracy(sets.images[sets.val], sets.labels[sets.val], to_float).mean()
+    return net.accuracy(sets.images[sets.val], sets.labels[sets.val], to_input).mean()
 
 
 def shown(r: Recipe, made: Arrays) -> tuple[dict[str, np.ndarray], dict]:
@@ -312,7 +326,7 @@ def shown(r: Recipe, made: Arrays) -> tuple[dict[str, np.ndarray], dict]:
         progress = [{**names, **dict(zip(columns, values, strict=True))} for values in each]
         row |= {"iteration": progress[int(made["chosen"])]["iteration"], "rate": progress[int(made["chosen"])]["rate"]}
     images = [
-        {**names, "iteration": look, "number": i, "label": int(label), "image": _bytes(image)}
+        {**names, "iteration": look, "number": i, "label": int(label), "image": _bytes(image, r.dataset)}
         for look, frame in zip(looks, frames, strict=True)
         for i, (image, label) in enumerate(zip(frame, made["labels"], strict=True))
     ]
@@ -320,6 +334,7 @@ def shown(r: Recipe, made: Arrays) -> tuple[dict[str, np.ndarray], dict]:
     return kept, {**row, "tables": {"images": images, **({"progress": progress} if progress else {})}}
 
 
-def _bytes(image: np.ndarray) -> bytes:
-    """An image (C, H, W) as (H, W, C) uint8, values beyond [-1, 1] cut off."""
-    return ((image.transpose(1, 2, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).tobytes()
+def _bytes(image: np.ndarray, dataset: str) -> bytes:
+    """An input (C, H, W) as an image (H, W, C) uint8, values beyond black and white cut off."""
+    mean, deviation = (np.array(values)[:, None, None] for values in CHANNELS[dataset])
+    return ((image * deviation + mean).clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0).tobytes()

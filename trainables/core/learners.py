@@ -12,12 +12,12 @@ from torch import Tensor
 
 from trainables.core.augment import differentiably
 from trainables.core.batches import batch_index, substream
-from trainables.core.distilled import EFFORTS, MOST
+from trainables.core.distilled import EFFORTS, MOST, standardised
 from trainables.core.nets import graph
 from trainables.core.pack import Pack
 from trainables.core.population import INITIALISATION, Population
 from trainables.core.schedules import WARMUP_LINEAR
-from trainables.core.splits import CLASSES, Splits, shape, to_float
+from trainables.core.splits import CLASSES, Splits, shape
 
 ORDER, NETWORK, AUGMENT = range(3)  # purposes that draw random numbers
 BATCH = 128  # of the real data
@@ -52,6 +52,7 @@ class Learners(Pack):
             )
         else:
             self.images, self.labels = self.sets.images, self.sets.labels
+        self.to_input = standardised(c.dataset)
         self.pool = torch.arange(len(self.labels), device=self.device) if self.small else self.sets.train
         self.size = min(len(self.pool), MOST if self.small else BATCH)
         seeds = [substream(c.seed, NETWORK, i) for i in range(c.networks)] * len(configs)
@@ -62,7 +63,7 @@ class Learners(Pack):
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Which images a step shows, and how, (B,) and (B, C, H, W)."""
         index = batch_index(self.pool, self.size, step, self.common.seed, stream=ORDER)
-        x = self.images[index] if self.small else to_float(self.images[index])
+        x = self.images[index] if self.small else self.to_input(self.images[index])
         if EFFORTS[self.common.effort].augmented:
             x = differentiably(x, torch.Generator().manual_seed(substream(self.common.seed, AUGMENT, step)))
         return index, x
@@ -87,9 +88,9 @@ class Learners(Pack):
 
     def measure(self) -> dict[str, Tensor]:
         s = self.sets
-        found = {"val_accuracy": self.each(self.students.accuracy(s.images[s.val], s.labels[s.val], to_float)).mean(1)}
+        found = {"val_accuracy": self.each(self.students.accuracy(s.images[s.val], s.labels[s.val], self.to_input)).mean(1)}
         if self.finished:
-            each = self.each(self.students.accuracy(s.test_images, s.test_labels, to_float))
+            each = self.each(self.students.accuracy(s.test_images, s.test_labels, self.to_input))
             spread = each.std(1) if self.common.networks > 1 else torch.full_like(each[:, 0], torch.nan)
             found |= {"test_accuracy": each.mean(1), "spread": spread}
         return found
