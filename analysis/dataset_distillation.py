@@ -16,16 +16,11 @@
 # taken while images were learnt, validation chose too.
 
 # %%
-import numpy as np
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choices
-from analysis.core.figures import pixels
 from analysis.core.settings import by_seed, select
-
-# isort: split
-import matplotlib.pyplot as plt
 
 METRIC, LEARNT, CHEAP = "test_accuracy", ("dm", "mtt"), ("random", "class_means", "kmeans")
 NAMED = {
@@ -53,31 +48,14 @@ networks = list(dict.fromkeys(run.students["network"]))
 
 # %%
 pictures, progress = run.table("images"), run.table("progress")
-
-
-def image(line):
-    """An image as matplotlib takes it, (H, W) or (H, W, 3)."""
-    flat = np.frombuffer(line["image"], np.uint8)
-    return flat.reshape(32, 32, 3) if len(flat) == 3072 else flat.reshape(28, 28)
-
-
-def strips(table, by, entitled, heading, name):
-    """<name>.png: a line of one image of each class for each value of a column."""
-    lines = list(dict.fromkeys(table[by]))
-    figure, axes = plt.subplots(len(lines), 10, figsize=(10.5, 1.02 * len(lines) + 1.1), squeeze=False, layout="constrained")
-    for value, places in zip(lines, axes, strict=True):
-        shown = table[table[by] == value].drop_duplicates("label").sort_values("label")
-        for ax, (_, line) in zip(places, shown.iterrows(), strict=True):
-            pixels.digit(255 - image(line) if image(line).ndim == 2 else image(line), ax)
-        places[0].set_ylabel(entitled(value), rotation=0, ha="right", va="center", fontsize=10)
-    run.finish(figure, name, heading)
-
-
 first = select(pictures, {"seed": pictures["seed"].min()}) if len(pictures) else pictures
 for (dataset, per_class), of in first.groupby(["dataset", "per_class"]) if len(first) else ():
     final = of[of["iteration"] < 0]
     final = final.sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
-    strips(final, "method", NAMED.get, f"{DATA[dataset]}, {run.word('per_class', per_class)}: what stands for the data", f"images_{dataset}_{per_class}")
+    blocks.strips(
+        run, final, "method", f"{DATA[dataset]}, {run.word('per_class', per_class)}: what stands for the data",
+        name=f"images_{dataset}_{per_class}", also=NAMED.get,
+    )  # fmt: skip
 
 # %% [markdown]
 # ## How learnt images change
@@ -86,7 +64,10 @@ for (dataset, per_class), of in first.groupby(["dataset", "per_class"]) if len(f
 # %%
 for (dataset, per_class), of in first[first["method"] == "mtt"].groupby(["dataset", "per_class"]) if len(first) else ():
     then = of[of["iteration"] >= 0].sort_values("iteration", kind="stable")
-    strips(then, "iteration", lambda n: f"iteration {n}", f"{DATA[dataset]}, {run.word('per_class', per_class)}: MTT on its way", f"change_{dataset}_{per_class}")
+    blocks.strips(
+        run, then, "iteration", f"{DATA[dataset]}, {run.word('per_class', per_class)}: MTT on its way", name=f"change_{dataset}_{per_class}",
+        also="iteration {}".format,
+    )  # fmt: skip
 
 # %% [markdown]
 # ## Test accuracy over images per class
@@ -95,7 +76,17 @@ for (dataset, per_class), of in first[first["method"] == "mtt"].groupby(["datase
 # %%
 over: dict = {"per": "what", "colors": TINTS, "legend": ""}
 shown = [axis for axis in ("dataset", "learner") if best[axis].nunique() > 1]
-blocks.learning(run, best, "per_class", METRIC, "Test accuracy over images per class", columns=shown, name="per_class", xlabel="images per class", **over)
+blocks.learning(
+    run,
+    best,
+    "per_class",
+    METRIC,
+    "Test accuracy over images per class",
+    columns=shown,
+    name="per_class",
+    xlabel="images per class",
+    **over,
+)
 
 # %% [markdown]
 # ## Beside published figures
@@ -123,8 +114,22 @@ for (dataset, per_class), of in own.groupby(["dataset", "per_class"]):
 # %%
 if len(progress):
     looks = progress.assign(what=progress["method"].map(NAMED))
-    sides: dict = {"per": "what", "columns": [a for a in ("dataset", "per_class") if looks[a].nunique() > 1], "colors": TINTS, "legend": ""}
-    blocks.learning(run, looks, "iteration", "val_accuracy", "Validation accuracy over iterations", name="progress", limits=(None, None), **sides)
+    sides: dict = {
+        "per": "what",
+        "columns": [a for a in ("dataset", "per_class") if looks[a].nunique() > 1],
+        "colors": TINTS,
+        "legend": "",
+    }
+    blocks.learning(
+        run,
+        looks,
+        "iteration",
+        "val_accuracy",
+        "Validation accuracy over iterations",
+        name="progress",
+        limits=(None, None),
+        **sides,
+    )
     blocks.learning(
         run, looks[(looks["method"] == "mtt") & looks["loss"].notna()], "iteration", "loss", "MTT's matching loss over iterations (1: no nearer to the expert than at its start)",
         name="loss", ylabel="matching loss", limits=(0, None), **sides,
@@ -142,13 +147,27 @@ def less():
         values = {method: by_seed(of[of["method"] == method], METRIC) for method in (*CHEAP, *LEARNT)}
         for learnt in LEARNT:
             for cheap in CHEAP:
-                key = (DATA[dataset], run.word("learner", learner), run.word("per_class", n), f"{NAMED[learnt]} less {NAMED[cheap]}")
+                key = (
+                    DATA[dataset],
+                    run.word("learner", learner),
+                    run.word("per_class", n),
+                    f"{NAMED[learnt]} less {NAMED[cheap]}",
+                )
                 yield key, (values[learnt], values[cheap])
 
 
 differences = statistics.compare(dict(less()), ["data", "learner", "images", "pair"])
 panels = [a for a in ("data", "learner", "images") if differences[a].nunique() > 1]
-blocks.forest(run, differences, "What learning the images adds", y="pair", columns=panels, wrap=2, xlabel="points of test accuracy", better="more")
+blocks.forest(
+    run,
+    differences,
+    "What learning the images adds",
+    y="pair",
+    columns=panels,
+    wrap=2,
+    xlabel="points of test accuracy",
+    better="more",
+)
 
 # %% [markdown]
 # ## What came out
@@ -161,14 +180,20 @@ def answer(setting):
     """What MTT has for the learner that it was made for, against what costs nothing."""
     axes = setting.axes
     others = {NAMED[m]: by_seed(select(best, {**axes, "method": m}), METRIC) for m in (*CHEAP, "dm")}
-    return tell.answer(f"{DATA[axes['dataset']]}, {setting.title}", chosen[setting], "test accuracy", against=others, lead=False)
+    return tell.answer(setting.title, chosen[setting], "test accuracy", against=others, lead=False)
 
 
 def cost():
     """What the sets cost, in the mean over seeds."""
     for (dataset, method, n), of in sets.groupby(["dataset", "method", "per_class"]) if len(sets) else ():
         seconds = f"{of['seconds'].mean():.0f} s"
-        yield {"data": DATA[dataset], "set": NAMED[method], "images per class": n, "to make one": seconds, "real images read": f"{of['images_seen'].mean():,.0f}"}
+        yield {
+            "data": DATA[dataset],
+            "set": NAMED[method],
+            "images per class": n,
+            "to make one": seconds,
+            "real images read": f"{of['images_seen'].mean():,.0f}",
+        }
 
 
 def line(setting):

@@ -19,7 +19,7 @@ from trainables.core.nets import CONVNETS, NETWORKS, PERCEPTRONS
 def canonical(config):
     """Who is not heard is not there; the large network is taught by nobody; all real images are as many as they are."""
     config = dict(config)
-    if config["student"] == "large" or config["kd_weight"] == 0:
+    if config["learner"] == "large" or config["kd_weight"] == 0:
         config["teacher"] = "none"
     if config["teacher"] == "none":
         config |= {"temperature": 1.0, "kd_weight": 0.0}
@@ -55,7 +55,7 @@ STUDY = Study(
             limit=one_of(*TEACHERS),
             help="Who softens the labels: nobody; the large network after the same images, or after all real ones (full).",
         ),
-        "student": grid(
+        "learner": grid(
             *SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels alone."
         ),
         "small": grid("perceptron_32", limit=one_of(*NETWORKS), help="The small network."),
@@ -90,8 +90,8 @@ STUDY = Study(
                 "seed": (0, 1),
             },
             grids=(
-                {**ALONE, "student": SIZES},
-                {"teacher": ("same", FULL), "student": ("small",)},
+                {**ALONE, "learner": SIZES},
+                {"teacher": ("same", FULL), "learner": ("small",)},
             ),
             pack=48,
         ),
@@ -99,7 +99,7 @@ STUDY = Study(
             "what the assignment asks, on MNIST",
             core_seconds=0.5,
             prepare_seconds=500,
-            grids=({**ALONE, "student": SIZES}, {"teacher": ("same", FULL), "student": ("small",)}),
+            grids=({**ALONE, "learner": SIZES}, {"teacher": ("same", FULL), "learner": ("small",)}),
             pack=48,
         ),
         "cifar10": Preset(
@@ -112,7 +112,7 @@ STUDY = Study(
                 "temperature": (1.0, 4.0),
                 "kd_weight": (0.5, 1.0),
             },
-            grids=({**ALONE, "student": SIZES}, {"teacher": ("same", FULL), "student": ("small",)}),
+            grids=({**ALONE, "learner": SIZES}, {"teacher": ("same", FULL), "learner": ("small",)}),
             pack=48,
         ),
         "paper": Preset(
@@ -128,7 +128,7 @@ STUDY = Study(
                 "effort": ("paper",),
                 "steps": (5000,),
             },
-            grids=({**ALONE, "student": SIZES}, {"teacher": ("same", FULL), "student": ("small",)}),
+            grids=({**ALONE, "learner": SIZES}, {"teacher": ("same", FULL), "learner": ("small",)}),
         ),
     },
     artifact_table="lessons",

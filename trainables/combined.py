@@ -38,7 +38,7 @@ class Config:
 
     images: what it learns from: all real images (full), or a set, see `core/distilled.py`, of per_class images of each class,
     learnt for `network` with so much `effort`. teacher: the large network that softens the labels: none, one that learnt from the same
-    images, or from all real ones. student: whether the small or the large network learns. networks: how many, freshly drawn. steps: of
+    images, or from all real ones. learner: whether the small or the large network learns. networks: how many, freshly drawn. steps: of
     every training, the teacher's too; lr: peak rate. temperature T > 0; kd_weight: the lambda of the loss. seed: the set, the
     teacher, the networks.
     """
@@ -49,7 +49,7 @@ class Config:
     network: Annotated[str, one_of(*PERCEPTRONS, *CONVNETS)]
     effort: Annotated[str, one_of(*EFFORTS)]
     teacher: Annotated[str, one_of(*TEACHERS)]
-    student: Annotated[str, one_of(*SIZES)]
+    learner: Annotated[str, one_of(*SIZES)]
     small: Annotated[str, one_of(*NETWORKS)]
     large: Annotated[str, one_of(*NETWORKS)]
     networks: Annotated[int, above(0)]
@@ -95,13 +95,13 @@ class Combined(Learners):
     @classmethod
     def described(cls, config: Config) -> dict[str, str]:
         c = config
-        needed = dict.fromkeys((getattr(c, c.student), c.large, c.network))
+        needed = dict.fromkeys((getattr(c, c.learner), c.large, c.network))
         return {network: summary(graph(network, CLASSES), shape(c.dataset)) for network in needed}
 
     @staticmethod
     def artifact(config: Config) -> Config:
         """The config as far as it says what is shown, and who softens the labels."""
-        return replace(config, student="small", networks=1, lr=1.0, temperature=1.0, kd_weight=0.0)
+        return replace(config, learner="small", networks=1, lr=1.0, temperature=1.0, kd_weight=0.0)
 
     @classmethod
     def prepare(
@@ -114,20 +114,21 @@ class Combined(Learners):
         if c.images != FULL:
             r = distilled.recipe(c.dataset, c.images, c.per_class, c.network, c.effort, c.seed)
             kept, row = distilled.shown(r, distilled.distilled(r, datasets[c.dataset], device))
-        cost = np.array([row["seconds"], row["images_seen"]])
+        cost = [row["seconds"], row["images_seen"]]
         row |= {"images": c.images, "per_class": c.per_class, "teacher": c.teacher}
-        if c.teacher != "none":
+        if c.teacher != "none":  # the pictures of the set are in the table already
+            row.pop("tables", None)
             made = cls._taught(c, datasets, device)
             kept["answers"] = _answers(c, made, kept.get("images"), datasets[c.dataset], device)
-            cost = cost + [float(made["seconds"]), float(made["images_seen"])]
+            cost = [cost[0] + float(made["seconds"]), cost[1] + float(made["images_seen"])]
             row |= {f"teacher_{name}": float(made[name]) for name in (*KEPT, "seconds")}
-        return {**kept, "cost": cost}, row
+        return {**kept, "cost": np.array(cost)}, row
 
     @classmethod
     def _taught(cls, c: Config, datasets: Mapping[str, Arrays], device: str) -> dict[str, np.ndarray]:
         """The teacher: its parameters by number, its accuracies, `lr`, and its own `seconds` and images_seen. Trained at several rates
         as a student of one network that nobody teaches; made once and cached by the content of the data."""
-        alone = replace(c, images=FULL if c.teacher == FULL else c.images, teacher="none", student="large")
+        alone = replace(c, images=FULL if c.teacher == FULL else c.images, teacher="none", learner="large")
 
         def make() -> dict[str, object]:
             answers, _ = cls.prepare(cls.artifact(alone), datasets, device)
@@ -156,11 +157,11 @@ class Combined(Learners):
 
     @staticmethod
     def student_bytes(config: Config) -> int:
-        return config.networks * footprint(graph(getattr(config, config.student), CLASSES), shape(config.dataset), MOST)
+        return config.networks * footprint(graph(getattr(config, config.learner), CLASSES), shape(config.dataset), MOST)
 
     def __init__(self, configs: Sequence[Config], datasets: Mapping[str, Arrays], answers: Arrays, device: str) -> None:
         c = configs[0]
-        super().__init__(configs, datasets, answers, device, getattr(c, c.student))
+        super().__init__(configs, datasets, answers, device, getattr(c, c.learner))
         self.cost = np.array(answers["cost"])
         self.answers = torch.from_numpy(np.array(answers["answers"])).to(self.device) if c.teacher != "none" else None
         self.temperature, self.kd_weight = (

@@ -153,7 +153,7 @@ def chosen(r: Recipe, sets: Splits) -> Tensor:
             raise ValueError(f"{r.per_class} images per class were asked for, and class {k} has {len(members)}")
         members = members[torch.randperm(len(members), generator=g).to(members.device)]
         if r.method == "random":
-            found.append(to_input(sets.images[members[:r.per_class]]))
+            found.append(to_input(sets.images[members[: r.per_class]]))
         elif r.method == "class_means":
             found.append(torch.stack([to_input(sets.images[part]).mean(0) for part in members.chunk(r.per_class)]))
         else:

@@ -88,7 +88,9 @@ class Learners(Pack):
 
     def measure(self) -> dict[str, Tensor]:
         s = self.sets
-        found = {"val_accuracy": self.each(self.students.accuracy(s.images[s.val], s.labels[s.val], self.to_input)).mean(1)}
+        found = {
+            "val_accuracy": self.each(self.students.accuracy(s.images[s.val], s.labels[s.val], self.to_input)).mean(1)
+        }
         if self.finished:
             each = self.each(self.students.accuracy(s.test_images, s.test_labels, self.to_input))
             spread = each.std(1) if self.common.networks > 1 else torch.full_like(each[:, 0], torch.nan)
