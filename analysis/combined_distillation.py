@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choices, framed
 from analysis.core.figures.references import levels
-from analysis.core.figures.scales import reach
+from analysis.core.figures.scales import logarithmic, reach
 from analysis.core.settings import by_seed, select
 
 METRIC, PLANE = "test_accuracy", ("temperature", "kd_weight")
@@ -204,7 +204,8 @@ def priced(ax, panel):
         ax.plot([], [], MARKS[images], color="black", label=images)
     for arm, color in TINTS.items():
         ax.plot([], [], "o", color=color, label=arm)
-    ax.set(xscale="log", xlabel="seconds on one core", ylabel="test accuracy, %")
+    logarithmic(ax, "x")
+    ax.set(xlabel="seconds on one core", ylabel="test accuracy, %")
     ax.grid(which="both", linewidth=0.3)
 
 
