@@ -29,6 +29,7 @@ NAMED = {
     "class_means": "class means",
     "kmeans": "k-means",
     "dm": "DM",
+    "kip": "KIP",
     "mtt": "MTT",
 }
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
@@ -37,7 +38,7 @@ ARMS = {
     ("small", "full"): "small from a teacher of all data", ("large", "none"): "large itself, hard labels",
 }  # fmt: skip
 TINTS = dict(zip(ARMS.values(), ("#E69F00", "#0072B2", "#009E73", "0.55"), strict=True))
-MARKS = dict(zip(NAMED.values(), "sovP^D", strict=True))
+MARKS = dict(zip(NAMED.values(), "sovP^XD", strict=True))
 TAUGHT = {"none": "no teacher", "same": "teacher of the same images", "full": "teacher of all data"}
 WORDS: report.Words = {
     "images": NAMED, "dataset": DATA, "teacher": TAUGHT, "learner": "{} network", "temperature": "T = {:g}", "kd_weight": "λ = {:g}", "lr": "lr {:g}",

@@ -6,6 +6,8 @@
 #
 # - `random`: real images; `class means`, `k-means`: averages of them, which cost nothing to speak of.
 # - `dm`: distribution matching (Zhao, Bilen 2021, arXiv 2110.04181): the mean features of freshly drawn networks agree, class by class.
+# - `kip`: kernel inducing points (Nguyen et al. 2021, arXiv 2011.00050): regression on the images with the kernel of an infinitely wide
+#   network is right on real ones. That regression needs no training; the networks that learn from its images are another matter.
 # - `mtt`: matching training trajectories (Cazenavette et al. 2022, arXiv 2203.11932): experts learn from the real data; the images are
 #   such that N steps on them lead from an expert's weights to those it has many steps later: |θ_N - θ*|² / |θ_0 - θ*|² is least. The
 #   learning rate of the N steps is learnt along.
@@ -22,12 +24,12 @@ from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choices
 from analysis.core.settings import by_seed, select
 
-METRIC, LEARNT, CHEAP = "test_accuracy", ("dm", "mtt"), ("random", "class_means", "kmeans")
+METRIC, LEARNT, CHEAP = "test_accuracy", ("dm", "kip", "mtt"), ("random", "class_means", "kmeans")
 NAMED = {
     "whole": "whole data", "random": "random real", "class_means": "class means", "kmeans": "k-means",
-    "dm": "DM", "mtt": "MTT",
+    "dm": "DM", "kip": "KIP", "mtt": "MTT",
 }  # fmt: skip
-TINTS = dict(zip(NAMED.values(), ("0.3", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#0072B2"), strict=True))
+TINTS = dict(zip(NAMED.values(), ("0.3", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#7A5195", "#0072B2"), strict=True))
 NETWORKS = {"perceptron_128": "MLP 128", "perceptron_32": "MLP 32", "mlp_300": "MLP 300-300", "cnn_small": "small CNN"}
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 WORDS: report.Words = {
@@ -47,7 +49,7 @@ networks = list(dict.fromkeys(run.students["network"]))
 # The sets of the first seed with one image per class, and with more the first of each class; values beyond black and white are cut off.
 
 # %%
-pictures, progress = run.table("images"), run.table("progress")
+sets, pictures, progress = (run.table(name) for name in ("sets", "images", "progress"))
 first = select(pictures, {"seed": pictures["seed"].min()}) if len(pictures) else pictures
 for (dataset, per_class), of in first.groupby(["dataset", "per_class"]) if len(first) else ():
     final = of[of["iteration"] < 0]
@@ -102,6 +104,8 @@ PUBLISHED = {
 }  # fmt: skip
 for (dataset, per_class), of in own.groupby(["dataset", "per_class"]):
     bars = [(what, by_seed(of[of["what"] == what], METRIC), what) for what in TINTS]
+    kernel = by_seed(select(sets, {"dataset": dataset, "per_class": per_class, "method": "kip"}), "kernel_test_accuracy")
+    bars.append(("KIP, regression with its kernel", kernel, "KIP"))
     theirs = {f"{name}, published": value for name, value in PUBLISHED.get((dataset, per_class), {}).items()}
     heading = f"{DATA[dataset]}, {run.word('per_class', per_class)}: test accuracy"
     blocks.ladder(run, bars, METRIC, heading, TINTS, published=theirs, name=f"ladder_{dataset}_{per_class}")
@@ -173,13 +177,11 @@ blocks.forest(
 # ## What came out
 
 # %%
-sets = run.table("sets")
-
 
 def answer(setting):
     """What MTT has for the learner that it was made for, against what costs nothing."""
     axes = setting.axes
-    others = {NAMED[m]: by_seed(select(best, {**axes, "method": m}), METRIC) for m in (*CHEAP, "dm")}
+    others = {NAMED[m]: by_seed(select(best, {**axes, "method": m}), METRIC) for m in (*CHEAP, "dm", "kip")}
     return tell.answer(setting.title, chosen[setting], "test accuracy", against=others, lead=False)
 
 
@@ -192,6 +194,7 @@ def cost():
             "set": NAMED[method],
             "images per class": n,
             "to make one": seconds,
+            "kernel regression on it": tell.percent(by_seed(of, "kernel_test_accuracy")),
             "real images read": f"{of['images_seen'].mean():,.0f}",
         }
 
@@ -207,7 +210,7 @@ def line(setting):
 
 
 run.show(map(line, chosen), "All sets and learners")
-run.show(cost(), "What the sets cost")
+run.show(cost(), "What the sets cost, and what regression with the kernel of an infinitely wide network reaches on them")
 main = [s for s in chosen if s.axes["method"] == "mtt" and s.axes["learner"] in networks]
 budget = "Published MTT has 100 experts of 50 epochs and a ConvNet; how much less is spent here stands under `sets` in the table of methods."
 run.close(map(answer, main), [budget])

@@ -113,7 +113,7 @@ class Combined(Learners):
         row: dict = {"dataset": c.dataset, "seed": c.seed, "seconds": 0.0, "images_seen": 0.0}
         if c.images != FULL:
             r = distilled.recipe(c.dataset, c.images, c.per_class, c.network, c.effort, c.seed)
-            kept, row = distilled.shown(r, distilled.distilled(r, datasets[c.dataset], device))
+            kept, row = distilled.shown(r, datasets[c.dataset], device)
         cost = [row["seconds"], row["images_seen"]]
         row |= {"images": c.images, "per_class": c.per_class, "teacher": c.teacher}
         if c.teacher != "none":  # the pictures of the set are in the table already

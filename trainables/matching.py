@@ -89,7 +89,7 @@ class Matching(Learners):
         """images (M, C, H, W), labels (M,), and the set's row, with pictures of it and how it was learnt in tables."""
         if artifact is None:
             return {}, {}
-        return distilled.shown(artifact, distilled.distilled(artifact, datasets[artifact.dataset], device))
+        return distilled.shown(artifact, datasets[artifact.dataset], device)
 
     @staticmethod
     def student_bytes(config: Config) -> int:

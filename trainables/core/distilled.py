@@ -4,8 +4,10 @@ random          images of the training set
 class_means     of each class, the means of equal parts drawn at random: with one image per class, the class mean
 kmeans          of each class, the centres of k-means (Lloyd, from k-means++)
 dm              distribution matching: mean features of freshly drawn networks agree by class    arXiv 2110.04181, eq. 5
+kip             kernel inducing points: regression on the images with the kernel of an infinitely wide network of one hidden
+                layer is right on real ones                                                      arXiv 2011.00050, alg. 1
 mtt             matching of the training trajectories of experts                                 arXiv 2203.11932, alg. 1
-dm and mtt start from the centres of k-means. All images are inputs of networks, standardised; learnt ones may be beyond black and white.
+dm, kip and mtt start from the centres of k-means. All images are inputs of networks, standardised; learnt ones may be beyond black and white.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from trainables.core.augment import differentiably
 from trainables.core.batches import batch_index, substream
+from trainables.core.kernel import coded, predicted
 from trainables.core.losses import cross_entropy
 from trainables.core.matching import matched
 from trainables.core.nets import graph
@@ -30,8 +33,8 @@ from trainables.core.schedules import warmup_linear
 from trainables.core.splits import CLASSES, Splits, shape, to_float
 from trainables.core.teachers import once
 
-DRAWN, PARTS, CENTRES, EXPERT, ORDER, MATCH, FRESH, JUDGE, AUGMENT = range(9)  # purposes that draw random numbers
-CHOSEN, LEARNT = ("random", "class_means", "kmeans"), ("dm", "mtt")
+DRAWN, EXPERT, ORDER, MATCH, FRESH, JUDGE, AUGMENT = 0, 3, 4, 5, 6, 7, 8  # purposes that draw random numbers
+CHOSEN, LEARNT = ("random", "class_means", "kmeans"), ("dm", "kip", "mtt")
 METHODS = (*CHOSEN, *LEARNT)
 EXPERT_BATCH, REAL_BATCH = 256, 64  # images of an expert's step; of each class, of a step of dm
 MOST = 256  # synthetic images of one step
@@ -77,8 +80,9 @@ EFFORTS = {
 }
 METHOD = (
     "random: images of the training set. class_means: means of equal parts of a class, drawn at random. kmeans: centres of k-means of a "
-    f"class, {LLOYD} rounds of Lloyd from k-means++. dm, mtt: learnt from the start of kmeans with Adam, one network or expert at a "
-    f"time; dm: the mean features of {REAL_BATCH} real images of a class and of its synthetic ones agree; mtt: |theta_N - theta*|^2 / "
+    f"class, {LLOYD} rounds of Lloyd from k-means++. dm, kip, mtt: learnt from the start of kmeans with Adam; dm: the mean "
+    f"features, of one new network at a time, of {REAL_BATCH} real images of a class and of its synthetic ones agree; kip: least squared error, on "
+    f"{REAL_BATCH} real images of each class, of regression with the kernel of core/kernel.py; mtt, one expert at a time: |theta_N - theta*|^2 / "
     "|theta_0 - theta*|^2, see core/matching.py, with a learnt inner rate. What effort means: "
     + "; ".join(f"{name}: {', '.join(f'{k} {v}' for k, v in asdict(b).items())}" for name, b in EFFORTS.items())
     + f". Experts: plain SGD on batches of {EXPERT_BATCH}. After each {LOOKS}th of the iterations {JUDGES} new networks learn from "
@@ -214,7 +218,9 @@ def _learnt(r: Recipe, sets: Splits, images: Tensor, labels: Tensor, trained: Ar
     """See `distilled`: of all looks at the set the one that networks learn most from, on validation."""
     b = EFFORTS[r.effort]
     log_rate = torch.tensor(math.log(b.rate), device=images.device)
-    pull = _mtt(r, trained, labels) if r.method == "mtt" else _dm(r, sets)
+    pull = {"mtt": lambda: _mtt(r, trained, labels), "dm": lambda: _dm(r, sets), "kip": lambda: _kip(r, sets, labels)}[
+        r.method
+    ]()
     optimiser = torch.optim.Adam(
         [{"params": [images], "lr": b.image_lr}, {"params": [log_rate], "lr": RATE_LR}], betas=(0.5, 0.9)
     )
@@ -273,10 +279,33 @@ def _mtt(r: Recipe, trained: Arrays, labels: Tensor) -> Pull:
     return pull
 
 
+def _real(r: Recipe, sets: Splits) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """As many real images of each class, class by class, and their labels, by the iteration."""
+    members, to_input = [sets.train[sets.labels[sets.train] == k] for k in range(CLASSES)], standardised(r.dataset)
+
+    def batch(iteration: int) -> tuple[Tensor, Tensor]:
+        index = torch.cat([batch_index(m, REAL_BATCH, iteration, r.seed, MATCH) for m in members])
+        return to_input(sets.images[index]), sets.labels[index]
+
+    return batch
+
+
+def _kip(r: Recipe, sets: Splits, labels: Tensor) -> Pull:
+    """A batch of real images for each iteration."""
+    batch = _real(r, sets)
+
+    def pull(iteration: int, images: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y = batch(iteration)
+        images = images.detach().requires_grad_()
+        loss = (predicted(images, labels, x, CLASSES) - coded(y, CLASSES)).square().sum(1).mean()
+        return loss.detach(), torch.autograd.grad(loss, images)[0], torch.zeros_like(rate)
+
+    return pull
+
+
 def _dm(r: Recipe, sets: Splits) -> Pull:
     """One freshly drawn network for each iteration; its features are what its last layer is given."""
-    b, layers, to_input = EFFORTS[r.effort], graph(r.network, CLASSES), standardised(r.dataset)
-    members = [sets.train[sets.labels[sets.train] == k] for k in range(CLASSES)]
+    b, layers, batch = EFFORTS[r.effort], graph(r.network, CLASSES), _real(r, sets)
 
     def pull(iteration: int, images: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         net = Population(layers, shape(r.dataset), [substream(r.seed, FRESH, iteration)], [1.0], sets.train.device)
@@ -290,9 +319,8 @@ def _dm(r: Recipe, sets: Splits) -> Pull:
             return taps[-1][0][0].unflatten(0, (CLASSES, -1)).mean(1)
 
         x = images.detach().requires_grad_()
-        of = [batch_index(m, REAL_BATCH, iteration, r.seed, MATCH) for m in members]
         with torch.no_grad():
-            real = means(to_input(sets.images[torch.cat(of)]))
+            real = means(batch(iteration)[0])
         loss = (means(x) - real).square().sum()
         return loss.detach(), torch.autograd.grad(loss, x)[0], torch.zeros_like(rate)
 
@@ -312,11 +340,14 @@ def judged(r: Recipe, sets: Splits, images: Tensor, labels: Tensor) -> Tensor:
     return net.accuracy(sets.images[sets.val], sets.labels[sets.val], to_input).mean()
 
 
-def shown(r: Recipe, made: Arrays) -> tuple[dict[str, np.ndarray], dict]:
-    """What learners need of a set; and its row for a table, with tables of the images and of how it was learnt."""
+def shown(r: Recipe, arrays: Arrays, device: str) -> tuple[dict[str, np.ndarray], dict]:
+    """A set as learners need it; and its row for a table, with the accuracy of `kernel.predicted` from it, and tables of the images and
+    of how it was learnt."""
+    made = distilled(r, arrays, device)
     names = {name: value for name, value in asdict(r).items() if name != "effort"}
     effort = {"effort": r.effort or "none"}
     row = {**names, "network": r.network or "none", **effort, **{k: float(made[k]) for k in ("seconds", "images_seen")}}
+    row |= {f"kernel_{name}": value for name, value in _kernel_accuracy(r, made, arrays, device).items()}
     frames, looks = [made["images"]], [-1]
     progress: list[dict] = []
     if r.method in LEARNT:
@@ -332,6 +363,20 @@ def shown(r: Recipe, made: Arrays) -> tuple[dict[str, np.ndarray], dict]:
     ]
     kept = {name: np.asarray(made[name]) for name in ("images", "labels")}
     return kept, {**row, "tables": {"images": images, **({"progress": progress} if progress else {})}}
+
+
+def _kernel_accuracy(r: Recipe, made: Arrays, arrays: Arrays, device: str) -> dict[str, float]:
+    """Of an infinitely wide network that learnt from a set, on validation and test images."""
+    sets, to_input = Splits(arrays, device), standardised(r.dataset)
+    images, labels = (torch.from_numpy(np.array(made[name])).to(device) for name in ("images", "labels"))
+    asked = {
+        "val_accuracy": (sets.images[sets.val], sets.labels[sets.val]),
+        "test_accuracy": (sets.test_images, sets.test_labels),
+    }
+    return {
+        name: float((predicted(images, labels, to_input(x), CLASSES).argmax(1) == y).float().mean())
+        for name, (x, y) in asked.items()
+    }
 
 
 def _bytes(image: np.ndarray, dataset: str) -> bytes:
