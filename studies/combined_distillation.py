@@ -59,9 +59,9 @@ STUDY = Study(
             *SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels alone."
         ),
         "small": grid("perceptron_32", limit=one_of(*NETWORKS), help="The small network."),
-        "large": grid("mlp_800", limit=one_of(*NETWORKS), help="The large network."),
-        "networks": grid(3, limit=above(0), help="Freshly drawn networks of a student, whose mean counts."),
-        "steps": grid(300, limit=above(0), help="Length of every training, the teacher's too, in batches."),
+        "large": grid("mlp_300", limit=one_of(*NETWORKS), help="The large network."),
+        "networks": grid(2, limit=above(0), help="Freshly drawn networks of a student, whose mean counts."),
+        "steps": grid(200, limit=above(0), help="Length of every training, the teacher's too, in batches."),
     },
     students={
         "temperature": grid(
@@ -70,7 +70,7 @@ STUDY = Study(
         "kd_weight": grid(
             *(0.25, 0.5, 0.75, 1.0), limit=between(0, 1), help="lambda, the teacher's weight.", search=uniform(0, 1)
         ),
-        "lr": grid(0.01, 0.03, 0.1, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
+        "lr": grid(0.03, 0.1, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
         "seed": grid(0, 1, 2, help="The set with its start and experts, the teacher, and the networks."),
     },
     presets={
