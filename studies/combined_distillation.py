@@ -103,12 +103,13 @@ STUDY = Study(
             pack=48,
         ),
         "cifar10": Preset(
-            "CIFAR-10 with as little effort",
+            "CIFAR-10 with still less effort",
             core_seconds=1.0,
-            prepare_seconds=1000,
+            prepare_seconds=600,
             axes={
                 "dataset": ("cifar10",),
                 "images": (FULL, "random", "mtt"),
+                "effort": ("brief",),
                 "temperature": (1.0, 4.0),
                 "kd_weight": (0.5, 1.0),
             },

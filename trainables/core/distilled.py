@@ -75,6 +75,7 @@ class Effort:
 EFFORTS = {
     "smoke": Effort(4, 5, 1, 2, 0.1, 3, 8, 0.03, 0.1, False),
     "course": Effort(40, 10, 2, 18, 0.15, 15, 300, 0.03, 0.2, False),
+    "brief": Effort(10, 20, 1, 9, 0.05, 15, 80, 0.03, 0.1, False),  # of colour images, which cost four times as much
     # the defaults of github.com/GeorgeCazenavette/mtt-distillation, with starts as in its example: experts of 180 steps an epoch, starts
     # in the first 20, targets three epochs on, 20 inner steps; its images are whitened and learnt by SGD, ours neither
     "paper": Effort(100, 180, 20, 3, 0.01, 20, 5000, 0.01, 0.01, True),
