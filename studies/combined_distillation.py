@@ -70,7 +70,7 @@ STUDY = Study(
         "kd_weight": grid(
             *(0.25, 0.5, 0.75, 1.0), limit=between(0, 1), help="lambda, the teacher's weight.", search=uniform(0, 1)
         ),
-        "lr": grid(0.03, 0.1, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
+        "lr": grid(0.03, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
         "seed": grid(0, 1, 2, help="The set with its start and experts, the teacher, and the networks."),
     },
     presets={

@@ -239,7 +239,7 @@ def _learnt(r: Recipe, sets: Splits, images: Tensor, labels: Tensor, trained: Ar
             log_rate.grad = by_rate * log_rate.exp()
             optimiser.step()
             losses.append(float(loss))
-    loss, rates, accuracy, then = zip(*found, strict=True)
+    means, rates, accuracy, then = zip(*found, strict=True)
     best = int(torch.stack(accuracy).argmax())
     real = (
         b.iterations * REAL_BATCH * CLASSES
@@ -247,7 +247,7 @@ def _learnt(r: Recipe, sets: Splits, images: Tensor, labels: Tensor, trained: Ar
         else EXPERT_BATCH * b.every * (b.latest + b.span) * b.experts
     )
     return {
-        "images": then[best], "images_then": torch.stack(then), "iterations": np.array(at), "loss": np.array(loss),
+        "images": then[best], "images_then": torch.stack(then), "iterations": np.array(at), "loss": np.array(means),
         "rates": np.array(rates), "val_accuracy": torch.stack(accuracy), "chosen": np.array(best), "images_seen": real,
     }  # fmt: skip
 

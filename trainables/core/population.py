@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +133,7 @@ class Population:
         S = len(self)
         if self.mode == "stacked":
             assert isinstance(h, Tensor)
-            flat = norm and tuple(part if isinstance(part, bool) else part.flatten() for part in norm)
+            flat: Any = norm and tuple(part if isinstance(part, bool) else part.flatten() for part in norm)
             wide = _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else S)
             if taps is not None:
                 taps.append((h, wide))
@@ -278,9 +279,10 @@ def _conv(layer: Convolution, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) 
 def _after(layer: Convolution, h: Tensor, norm: Norm | None) -> Tensor:
     """What follows the products of a convolution."""
     if isinstance(layer, Block):
-        assert norm
+        assert norm and len(norm) == 2
         return F.avg_pool2d(F.relu(F.instance_norm(h, weight=norm[0], bias=norm[1])), layer.pool)
     if norm:
+        assert len(norm) == 5
         h = F.batch_norm(h, *norm, MOMENTUM)
     if layer.pool > 1:  # before the ReLU: the same result on fewer numbers
         h = F.max_pool2d(h, layer.pool)
