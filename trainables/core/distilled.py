@@ -124,8 +124,7 @@ def recipe(dataset: str, method: str, per_class: int, network: str, effort: str,
 def distilled(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
     """A set, made once and cached by the content of the data.
 
-    images (M, C, H, W) fp32, labels (M,): of class after class; `seconds` in all, those of its experts included; images_seen: real
-    images that were read, each as often as it was. Of sets that are learnt, of each look: iterations (L,), loss
+    images (M, C, H, W) fp32, labels (M,): of class after class; `seconds` in all, those of its experts included. Of sets that are learnt, of each look: iterations (L,), loss
     (L,), rates (L,), val_accuracy (L,) and images_then (L, M, C, H, W); the set is that of the most val_accuracy.
     """
 
@@ -133,8 +132,7 @@ def distilled(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
         sets, start = Splits(arrays, device), time.perf_counter()
         labels = torch.arange(CLASSES, device=sets.train.device).repeat_interleave(r.per_class)
         if r.method in CHOSEN:
-            seen = len(labels) if r.method == "random" else len(sets.train)
-            made: dict[str, object] = {"images": chosen(r, sets), "images_seen": seen}
+            made: dict[str, object] = {"images": chosen(r, sets)}
         else:
             first = distilled(replace(r, method="kmeans", network="", effort=""), arrays, device)
             trained = experts(r, arrays, device) if r.method == "mtt" else {}
@@ -147,6 +145,17 @@ def distilled(r: Recipe, arrays: Arrays, device: str) -> dict[str, np.ndarray]:
     if r.method in LEARNT:
         about |= {"graph": repr(graph(r.network, CLASSES)), "costs": asdict(EFFORTS[r.effort])}
     return once("distilled", about, arrays, make)
+
+
+def images_seen(r: Recipe, train: int) -> int:
+    """How many real images of so many that train making a set reads, each as often as it does (by k-means: once)."""
+    if r.method == "random":
+        return r.per_class * CLASSES
+    if r.method not in LEARNT:
+        return train
+    e = EFFORTS[r.effort]
+    steps = e.every * (e.latest + e.span) * e.experts * EXPERT_BATCH
+    return train + (steps if r.method == "mtt" else e.iterations * REAL_BATCH * CLASSES)
 
 
 def chosen(r: Recipe, sets: Splits) -> Tensor:
@@ -220,9 +229,8 @@ def _learnt(r: Recipe, sets: Splits, images: Tensor, labels: Tensor, trained: Ar
     """See `distilled`: of all looks at the set the one that networks learn most from, on validation."""
     b = EFFORTS[r.effort]
     log_rate = torch.tensor(math.log(b.rate), device=images.device)
-    pull = {"mtt": lambda: _mtt(r, trained, labels), "dm": lambda: _dm(r, sets), "kip": lambda: _kip(r, sets, labels)}[
-        r.method
-    ]()
+    ways = {"mtt": lambda: _mtt(r, trained, labels), "dm": lambda: _dm(r, sets), "kip": lambda: _kip(r, sets, labels)}
+    pull = ways[r.method]()
     optimiser = torch.optim.Adam(
         [{"params": [images], "lr": b.image_lr}, {"params": [log_rate], "lr": RATE_LR}], betas=(0.5, 0.9)
     )
@@ -241,14 +249,9 @@ def _learnt(r: Recipe, sets: Splits, images: Tensor, labels: Tensor, trained: Ar
             losses.append(float(loss))
     means, rates, accuracy, then = zip(*found, strict=True)
     best = int(torch.stack(accuracy).argmax())
-    real = (
-        b.iterations * REAL_BATCH * CLASSES
-        if r.method == "dm"
-        else EXPERT_BATCH * b.every * (b.latest + b.span) * b.experts
-    )
     return {
         "images": then[best], "images_then": torch.stack(then), "iterations": np.array(at), "loss": np.array(means),
-        "rates": np.array(rates), "val_accuracy": torch.stack(accuracy), "chosen": np.array(best), "images_seen": real,
+        "rates": np.array(rates), "val_accuracy": torch.stack(accuracy), "chosen": np.array(best),
     }  # fmt: skip
 
 
@@ -348,7 +351,8 @@ def shown(r: Recipe, arrays: Arrays, device: str) -> tuple[dict[str, np.ndarray]
     made = distilled(r, arrays, device)
     names = {name: value for name, value in asdict(r).items() if name != "effort"}
     effort = {"effort": r.effort or "none"}
-    row = {**names, "network": r.network or "none", **effort, **{k: float(made[k]) for k in ("seconds", "images_seen")}}
+    seen = images_seen(r, len(Splits(arrays, device).train))
+    row = {**names, "network": r.network or "none", **effort, "seconds": float(made["seconds"]), "images_seen": float(seen)}
     row |= {f"kernel_{name}": value for name, value in _kernel_accuracy(r, made, arrays, device).items()}
     frames, looks = [made["images"]], [-1]
     progress: list[dict] = []
