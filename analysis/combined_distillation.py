@@ -24,14 +24,9 @@ from analysis.core.settings import by_seed, select
 
 METRIC, PLANE = "test_accuracy", ("temperature", "kd_weight")
 NAMED = {
-    "full": "all real images",
-    "random": "random real",
-    "class_means": "class means",
-    "kmeans": "k-means",
-    "dm": "DM",
-    "kip": "KIP",
-    "mtt": "MTT",
-}
+    "full": "all real images", "random": "random real", "class_means": "class means", "kmeans": "k-means",
+    "dm": "DM", "kip": "KIP", "mtt": "MTT",
+}  # fmt: skip
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 ARMS = {
     ("small", "none"): "small, hard labels", ("small", "same"): "large first, small from its answers",
@@ -47,24 +42,16 @@ WORDS: report.Words = {
 run = report.open("combined_distillation", words=WORDS)
 settings = run.settings(but=[*PLANE, "lr"], first=["dataset", "per_class", "images", "learner", "teacher"])
 chosen = choices(settings, [*PLANE, "lr"], margin=run.margin)
-best = pd.concat(
-    [
-        c.students.assign(**s.axes, arm=ARMS[s.axes["learner"], s.axes["teacher"]], data_set=NAMED[s.axes["images"]])
-        for s, c in chosen.items()
-    ]
-)
+named = [{**s.axes, "arm": ARMS[s.axes["learner"], s.axes["teacher"]], "data_set": NAMED[s.axes["images"]]} for s in chosen]
+best = pd.concat([c.students.assign(**each) for c, each in zip(chosen.values(), named, strict=True)])
 order = [name for name in NAMED.values() if (best["data_set"] == name).any()]
 panels = [axis for axis in ("dataset", "per_class") if best[axis].nunique() > 1]
 
 
 def reached(dataset, per_class, images, learner, teacher):
     """Test accuracy by seed of what validation chose."""
-    return by_seed(
-        select(
-            best, {"dataset": dataset, "per_class": per_class, "images": images, "learner": learner, "teacher": teacher}
-        ),
-        METRIC,
-    )
+    axes = {"dataset": dataset, "per_class": per_class, "images": images, "learner": learner, "teacher": teacher}
+    return by_seed(select(best, axes), METRIC)
 
 
 # %% [markdown]
@@ -77,85 +64,51 @@ def grouped(ax, panel):
     """Bars beside each other for each sort of data."""
     means = statistics.summarise(panel.table, ["arm", "data_set"], METRIC)
     for i, (arm, color) in enumerate(TINTS.items()):
-        part = means[means["arm"] == arm]
+        part, width = means[means["arm"] == arm], 0.7 / len(TINTS)
         at = part["data_set"].map(order.index) + blocks.beside(i, len(TINTS))
-        ax.bar(
-            at,
-            part[METRIC],
-            0.7 / len(TINTS),
-            yerr=reach(part, METRIC),
-            color=color,
-            label=arm,
-            capsize=2,
-            error_kw={"linewidth": 1},
-        )
+        ax.bar(at, part[METRIC], width, yerr=reach(part, METRIC), color=color, label=arm, capsize=2)
         for x, value in zip(at, part[METRIC], strict=True):
-            ax.text(
-                x,
-                2,
-                f"{value:.1f}",
-                rotation=90,
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                color="white" if i in (1, 2) else "black",
-            )
+            ink = "white" if i in (1, 2) else "black"
+            ax.text(x, 2, f"{value:.1f}", rotation=90, ha="center", va="bottom", fontsize=8, color=ink)
     ax.set_xticks(range(len(order)), order)
     ax.set(ylim=(0, 100), ylabel="test accuracy, %")
     ax.grid(axis="y", linewidth=0.3)
 
 
-blocks.facets(
-    run,
-    best,
-    grouped,
-    "Test accuracy by data and by labels",
-    name="bars",
-    columns=panels,
-    size=(8.2, 4.6),
-    wrap=1,
-    share=True,
-)
+how: dict = {"columns": panels, "wrap": 2, "share": True}
+blocks.facets(run, best, grouped, "Test accuracy by data and by labels", name="bars", size=(7.6, 4.6), **how)
 
 # %% [markdown]
 # ## What adds, and what does not
 # Differences over the seeds, in points; p by Holm over all of them.
 
-
 # %%
-def pairs():
-    """{(data, images, which): both by seed}"""
-    for (dataset, n), _ in best.groupby(["dataset", "per_class"]):
-        where = DATA[dataset], run.word("per_class", n)
-        both = reached(dataset, n, "mtt", "small", "same")
-        found = {
-            "combined less MTT alone (hard labels)": (both, reached(dataset, n, "mtt", "small", "none")),
-            "combined less its large network": (both, reached(dataset, n, "mtt", "large", "none")),
-            "combined less random images with their teacher": (both, reached(dataset, n, "random", "small", "same")),
-            "combined less k-means with their teacher": (both, reached(dataset, n, "kmeans", "small", "same")),
-            "MTT less random, teacher of all data": (reached(dataset, n, "mtt", "small", "full"), reached(dataset, n, "random", "small", "full")),
-            "combined less the small network on all data": (both, reached(dataset, n, "full", "small", "none")),
-            "combined less model distillation on all data": (both, reached(dataset, n, "full", "small", "same")),
-            "model distillation on all data less hard labels": (reached(dataset, n, "full", "small", "same"), reached(dataset, n, "full", "small", "none")),
-            "random: teacher of all data less hard labels": (reached(dataset, n, "random", "small", "full"), reached(dataset, n, "random", "small", "none")),
-            "MTT: teacher of all data less hard labels": (reached(dataset, n, "mtt", "small", "full"), reached(dataset, n, "mtt", "small", "none")),
-        }  # fmt: skip
-        yield from (((*where, name), both) for name, both in found.items())
-
-
-differences = statistics.compare(dict(pairs()), ["data", "images", "pair"])
-differences = differences.assign(pair=pd.Categorical(differences["pair"], differences["pair"].unique()))
+BOTH, ORIGINAL, MODEL = ("mtt", "small", "same"), ("full", "small", "none"), ("full", "small", "same")
+PAIRS = {
+    "combined less MTT alone (hard labels)": (BOTH, ("mtt", "small", "none")),
+    "combined less its large network": (BOTH, ("mtt", "large", "none")),
+    "combined less random images with their teacher": (BOTH, ("random", "small", "same")),
+    "combined less k-means with their teacher": (BOTH, ("kmeans", "small", "same")),
+    "combined less the small network on all data": (BOTH, ORIGINAL),
+    "combined less model distillation on all data": (BOTH, MODEL),
+    "model distillation on all data less hard labels": (MODEL, ORIGINAL),
+    "random: teacher of all data less hard labels": (("random", "small", "full"), ("random", "small", "none")),
+    "MTT: teacher of all data less hard labels": (("mtt", "small", "full"), ("mtt", "small", "none")),
+    "teacher of all data: MTT less random": (("mtt", "small", "full"), ("random", "small", "full")),
+}
+asked = [key for key, _ in best.groupby(["dataset", "per_class"])]
+differences = statistics.compare(
+    {
+        (DATA[dataset], run.word("per_class", n), name): tuple(reached(dataset, n, *arm) for arm in pair)
+        for dataset, n in asked for name, pair in PAIRS.items()
+    },
+    ["data", "images", "pair"],
+)  # fmt: skip
 beside = [a for a in ("data", "images") if differences[a].nunique() > 1]
-blocks.forest(
-    run,
-    differences,
-    "What each part adds",
-    y="pair",
-    columns=beside,
-    wrap=2,
-    xlabel="points of test accuracy",
-    better="more",
-)
+there = [pair for pair in PAIRS if (differences["pair"] == pair).any()]
+listed = differences.assign(pair=pd.Categorical(differences["pair"], there))
+points = {"xlabel": "points of test accuracy", "better": "more"}
+blocks.forest(run, listed, "What each part adds", y="pair", columns=beside, wrap=2, **points)
 
 # %% [markdown]
 # ## Over temperature and λ
@@ -176,14 +129,20 @@ def planes(values):
     return levels(alone, ("#B35900", "#0072B2"))
 
 
-for number in run.axes["per_class"]:
+def draw_planes(number):
+    """Surfaces and numbers of one number of images per class."""
     over = [s for s in hearing if s.axes["per_class"] == number]
     if over:
         cells = pd.concat([select(s.cells, {"lr": chosen[s].best["lr"]}).assign(per_class=number) for s in over])
+        rows = [*(["dataset"] if "dataset" in panels else []), "images"]
         blocks.plane(
-            run, cells, *PLANE, METRIC, f"Test accuracy, {run.word('per_class', number)}", rows=[*(["dataset"] if "dataset" in panels else []), "images"], columns=["teacher"],
-            levels=lambda values, number=number: planes({**values, "per_class": number}), framed=framed((s, chosen[s]) for s in over), suffix=f"_{number}",
+            run, cells, *PLANE, METRIC, f"Test accuracy, {run.word('per_class', number)}", rows=rows, columns=["teacher"], suffix=f"_{number}",
+            levels=lambda values: planes({**values, "per_class": number}), framed=framed((s, chosen[s]) for s in over),
         )  # fmt: skip
+
+
+for count in run.axes["per_class"]:
+    draw_planes(count)
 
 # %% [markdown]
 # ## What it costs
@@ -210,9 +169,7 @@ def priced(ax, panel):
     ax.grid(which="both", linewidth=0.3)
 
 
-blocks.facets(
-    run, best, priced, "Test accuracy over cost", name="cost", columns=panels, size=(7.0, 4.8), wrap=2, share=True
-)
+blocks.facets(run, best, priced, "Test accuracy over cost", name="cost", size=(7.0, 4.8), **how)
 
 # %% [markdown]
 # ## The images
@@ -220,17 +177,19 @@ blocks.facets(
 
 # %%
 pictures = run.table("images")
-for (dataset, n), of in pictures.groupby(["dataset", "per_class"]) if len(pictures) else ():
-    final = select(of, {"seed": of["seed"].min(), "iteration": -1})
+
+
+def draw_images(dataset, n):
+    """What stands for the data."""
+    final = select(pictures, {"dataset": dataset, "per_class": n, "seed": pictures["seed"].min(), "iteration": -1})
     final = final.sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
-    blocks.strips(
-        run,
-        final,
-        "method",
-        f"{DATA[dataset]}, {run.word('per_class', n)}: what stands for the data",
-        name=f"images_{dataset}_{n}",
-        also=NAMED.get,
-    )
+    heading = f"{DATA[dataset]}, {run.word('per_class', n)}: what stands for the data"
+    blocks.strips(run, final, "method", heading, name=f"images_{dataset}_{n}", also=NAMED.get)
+
+
+if len(pictures):
+    for key in asked:
+        draw_images(*key)
 
 # %% [markdown]
 # ## What came out
@@ -239,68 +198,47 @@ for (dataset, n), of in pictures.groupby(["dataset", "per_class"]) if len(pictur
 # %%
 def line(setting):
     """What was chosen in a setting, what it is worth and what it cost."""
-    choice, axes = chosen[setting], setting.axes
-    students = choice.students
-    heard = axes["teacher"] != "none"
+    choice, axes, heard = chosen[setting], setting.axes, setting.axes["teacher"] != "none"
+    best_cell = {k: v for k, v in choice.best.items() if heard or k == "lr"}
     return {
-        "data": DATA[axes["dataset"]], "images": NAMED[axes["images"]], "per class": axes["per_class"] if axes["images"] != "full" else "all",
-        "who learns": ARMS[axes["learner"], axes["teacher"]], "chosen": run.named({k: v for k, v in choice.best.items() if heard or k == "lr"}),
-        "test accuracy": tell.percent(choice.by_seed()), "seconds": f"{students['cost_seconds'].mean():.0f}", "images read": f"{students['images_seen'].mean():,.0f}",
+        "data": DATA[axes["dataset"]], "images": NAMED[axes["images"]],
+        "per class": "all" if axes["images"] == "full" else axes["per_class"],
+        "who learns": ARMS[axes["learner"], axes["teacher"]], "chosen": run.named(best_cell),
+        "test accuracy": tell.percent(choice.by_seed()), "seconds": f"{choice.students['cost_seconds'].mean():.0f}",
+        "images read": f"{choice.students['images_seen'].mean():,.0f}",
     }  # fmt: skip
 
 
+told = {tuple(each.items()): each for each in map(line, chosen)}  # all real images once
+run.show(told.values(), "The whole cross")
+
+
+# %%
 def answer(dataset, n):
     """The proposed solution, against each of its parts alone."""
-    found = next(
-        (
-            c
-            for s, c in chosen.items()
-            if {"dataset": dataset, "per_class": n, "images": "mtt", "learner": "small", "teacher": "same"}.items()
-            <= s.axes.items()
-        ),
-        None,
-    )
+    wanted = dict(zip(("dataset", "per_class", "images", "learner", "teacher"), (dataset, n, *BOTH), strict=True))
+    found = next((c for s, c in chosen.items() if wanted.items() <= s.axes.items()), None)
+    where = f"{DATA[dataset]}, {run.word('per_class', n)}"
     if found is None:
-        return f"**{DATA[dataset]}, {run.word('per_class', n)}**: the combination has no result."
+        return f"**{where}**: the combination has no result."
     against = {
-        "distilled data alone": reached(dataset, n, "mtt", "small", "none"), "its large network": reached(dataset, n, "mtt", "large", "none"),
-        "random images with their own teacher": reached(dataset, n, "random", "small", "same"), "model distillation on all data": reached(dataset, n, "full", "small", "same"),
-        "the small network on all data": reached(dataset, n, "full", "small", "none"),
+        "distilled data alone": ("mtt", "small", "none"), "its large network": ("mtt", "large", "none"),
+        "random images with their own teacher": ("random", "small", "same"), "model distillation on all data": MODEL,
+        "the small network on all data": ORIGINAL,
     }  # fmt: skip
-    return tell.answer(
-        f"{DATA[dataset]}, {run.word('per_class', n)}, both together",
-        found,
-        "test accuracy",
-        name=run.named,
-        against=against,
-        lead=False,
-    )
+    parts = {name: reached(dataset, n, *arm) for name, arm in against.items()}
+    title = f"{where}, both together"
+    return tell.answer(title, found, "test accuracy", name=run.named, against=parts, lead=False)
 
 
 def soft(dataset, n):
     """The control: what a teacher of all data does for random images, and for MTT's."""
-    each = {
-        NAMED[images]: [reached(dataset, n, images, "small", teacher) for teacher in ("full", "none")]
-        for images in ("random", "mtt")
-    }
-    said = [
-        f"{name} {tell.percent(a)}, {tell.difference(a, b)} against hard labels"
-        for name, (a, b) in each.items()
-        if len(a) and len(b)
-    ]
+    said = []
+    for images in ("random", "mtt"):
+        taught, alone = (reached(dataset, n, images, "small", teacher) for teacher in ("full", "none"))
+        if len(taught) and len(alone):
+            said.append(f"{NAMED[images]} {tell.percent(taught)}, against hard labels {tell.difference(taught, alone)}")
     return f"{DATA[dataset]}, {run.word('per_class', n)}, with a teacher of all data: {'; '.join(said)}."
 
 
-asked = [key for key, _ in best.groupby(["dataset", "per_class"])]
-seen = {
-    (
-        s.axes["images"],
-        s.axes["learner"],
-        s.axes["teacher"],
-        s.axes["dataset"],
-        "full" if s.axes["images"] == "full" else s.axes["per_class"],
-    ): s
-    for s in chosen
-}
-run.show(map(line, [s for key, s in seen.items() if key[0] != "full" or key[2] != "same"]), "The whole cross")
 run.close([answer(*key) for key in asked], [soft(*key) for key in asked])

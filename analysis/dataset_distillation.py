@@ -39,37 +39,34 @@ WORDS: report.Words = {
 run = report.open("dataset_distillation", words=WORDS)
 settings = run.settings(but=["lr"], first=["dataset", "method", "per_class", "learner"])
 chosen = choices(settings, ["lr"], margin=run.margin)
-best = pd.concat([c.students.assign(**s.axes, what=NAMED[s.axes["method"]]) for s, c in chosen.items()])
-best = best.assign(what=pd.Categorical(best["what"], [w for w in TINTS if (best["what"] == w).any()]))
+known = [name for name in NAMED.values() if name in {NAMED[s.axes["method"]] for s in chosen}]
+named = [{**s.axes, "what": NAMED[s.axes["method"]]} for s in chosen]
+students = pd.concat([c.students.assign(**each) for c, each in zip(chosen.values(), named, strict=True)])
+best = students.assign(what=pd.Categorical(students["what"], known))
 own = best[best["learner"] == best["network"]] if (best["learner"] == best["network"]).any() else best
 networks = list(dict.fromkeys(run.students["network"]))
 
 # %% [markdown]
-# ## What the images look like
-# The sets of the first seed with one image per class, and with more the first of each class; values beyond black and white are cut off.
+# ## What the images look like, and how learnt ones change
+# The sets of the first seed with one image per class, and with more the first of each class; then MTT's from its start (k-means) over the
+# iterations. Values beyond black and white are cut off.
 
 # %%
 sets, pictures, progress = (run.table(name) for name in ("sets", "images", "progress"))
-first = select(pictures, {"seed": pictures["seed"].min()}) if len(pictures) else pictures
-for (dataset, per_class), of in first.groupby(["dataset", "per_class"]) if len(first) else ():
-    final = of[of["iteration"] < 0]
-    final = final.sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
-    blocks.strips(
-        run, final, "method", f"{DATA[dataset]}, {run.word('per_class', per_class)}: what stands for the data",
-        name=f"images_{dataset}_{per_class}", also=NAMED.get,
-    )  # fmt: skip
 
-# %% [markdown]
-# ## How learnt images change
-# MTT, from its start (k-means) over the iterations.
 
-# %%
-for (dataset, per_class), of in first[first["method"] == "mtt"].groupby(["dataset", "per_class"]) if len(first) else ():
-    then = of[of["iteration"] >= 0].sort_values("iteration", kind="stable")
-    blocks.strips(
-        run, then, "iteration", f"{DATA[dataset]}, {run.word('per_class', per_class)}: MTT on its way", name=f"change_{dataset}_{per_class}",
-        also="iteration {}".format,
-    )  # fmt: skip
+def draw_images(dataset, per_class, of):
+    """All final sets, and MTT's on its way."""
+    where, name = f"{DATA[dataset]}, {run.word('per_class', per_class)}", f"{dataset}_{per_class}"
+    final = of[of["iteration"] < 0].sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
+    blocks.strips(run, final, "method", f"{where}: what stands for the data", name=f"images_{name}", also=NAMED.get)
+    then = of[(of["iteration"] >= 0) & (of["method"] == "mtt")].sort_values("iteration", kind="stable")
+    blocks.strips(run, then, "iteration", f"{where}: MTT on its way", name=f"change_{name}", also="iteration {}".format)
+
+
+if len(pictures):
+    for key, shown_images in select(pictures, {"seed": pictures["seed"].min()}).groupby(["dataset", "per_class"]):
+        draw_images(*key, shown_images)
 
 # %% [markdown]
 # ## Test accuracy over images per class
@@ -102,13 +99,20 @@ PUBLISHED = {
     ("cifar10", 1): {"random": 0.144, "DM": 0.26, "MTT": 0.463}, ("cifar10", 10): {"random": 0.26, "DM": 0.489, "MTT": 0.653},
     ("cifar10", 50): {"random": 0.434, "DM": 0.63, "MTT": 0.716},
 }  # fmt: skip
-for (dataset, per_class), of in own.groupby(["dataset", "per_class"]):
+
+
+def draw_ladder(dataset, per_class, of):
+    """Ours and published ones of one size."""
     bars = [(what, by_seed(of[of["what"] == what], METRIC), what) for what in TINTS]
     kernel = by_seed(select(sets, {"dataset": dataset, "per_class": per_class, "method": "kip"}), "kernel_test_accuracy")
     bars.append(("KIP, regression with its kernel", kernel, "KIP"))
     theirs = {f"{name}, published": value for name, value in PUBLISHED.get((dataset, per_class), {}).items()}
     heading = f"{DATA[dataset]}, {run.word('per_class', per_class)}: test accuracy"
     blocks.ladder(run, bars, METRIC, heading, TINTS, published=theirs, name=f"ladder_{dataset}_{per_class}")
+
+
+for size, own_students in own.groupby(["dataset", "per_class"]):
+    draw_ladder(*size, own_students)
 
 # %% [markdown]
 # ## While images are learnt

@@ -1,9 +1,9 @@
 """Is a small model better off with distilled data, with a large model's answers, or with both?
 
 A large network hands its knowledge to a small one; a few images stand for a whole data set. Together: the large network
-learns from the distilled images, and the small one from these images and from what the large one says of them. Asked: the
-small network's test accuracy over data (all, random images, k-means, MTT), teacher (none, one that learnt from the same
-images, one that learnt from all), temperature and lambda, and what it all costs.
+learns from the distilled images, and the small one from these images and from what the large one says of them. Asked:
+the small network's test accuracy over data (all, random images, k-means, MTT), teacher (none, one that learnt from the
+same images, one that learnt from all), temperature and lambda, and what it all costs.
 
 Expected: see below.
 
@@ -43,7 +43,7 @@ STUDY = Study(
         "images": grid(
             *(FULL, "random", "kmeans", "mtt"),
             limit=one_of(*IMAGES),
-            help="What students learn from: all real images (full), or a small set: random ones, k-means, MTT and others.",
+            help="What students learn from: all real images (full), or a small set: random, k-means, MTT, others.",
         ),
         "per_class": grid(1, 10, limit=above(0), help="Images of each class in a small set."),
         "network": grid(
@@ -53,10 +53,10 @@ STUDY = Study(
         "teacher": grid(
             *TEACHERS,
             limit=one_of(*TEACHERS),
-            help="Who softens the labels: nobody; the large network after the same images, or after all real ones (full).",
+            help="Who softens the labels: nobody; the large network after the same images, or after all (full).",
         ),
         "learner": grid(
-            *SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels alone."
+            *SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels."
         ),
         "small": grid("perceptron_32", limit=one_of(*NETWORKS), help="The small network."),
         "large": grid("mlp_300", limit=one_of(*NETWORKS), help="The large network."),
