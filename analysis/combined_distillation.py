@@ -102,9 +102,9 @@ differences = statistics.compare(
         (DATA[dataset], run.word("per_class", n), name): tuple(reached(dataset, n, *arm) for arm in pair)
         for dataset, n in asked for name, pair in PAIRS.items()
     },
-    ["data", "images", "pair"],
+    ["data", "size", "pair"],
 )  # fmt: skip
-beside = [a for a in ("data", "images") if differences[a].nunique() > 1]
+beside = [a for a in ("data", "size") if differences[a].nunique() > 1]
 there = [pair for pair in PAIRS if (differences["pair"] == pair).any()]
 listed = differences.assign(pair=pd.Categorical(differences["pair"], there))
 points = {"xlabel": "points of test accuracy", "better": "more"}
