@@ -71,6 +71,8 @@ RUNS: dict[str, dict[str, list[str]]] = {
         "liftings": [*BRIEF, "--generator-steps", "12", "--pool", "500", "--inputs", "real", "strokes", "--temperature", "1", "4"],
         "paper": [*BRIEF, "--generator-steps", "12", "--pool", "500", "--inputs", "noise", "--network", "cnn_small_norm", "--kd-weight", "0", "0.5", "1"],
     },
+    "dataset_distillation": {"smoke": []},
+    "combined_distillation": {"smoke": []},
     "pairwise_logreg": {
         "smoke": [], "course": ["--seeds", "2", "--features", "pooled", "pca", "--l2", "1", "0.1", "0.01"],
         "paper": ["--seeds", "2", "--features", "pca", "--components", "16", "--l2", "1", "0.1"],

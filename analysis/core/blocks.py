@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.core import statistics
+from analysis.core.figures import pixels
 from analysis.core.figures.bars import bars as horizontal
 from analysis.core.figures.curves import curves, dots
 from analysis.core.figures.heatmap import heatmap, scatter
@@ -350,6 +351,28 @@ def intervals(
             also(ax, panel)
     _legend(figure, axes, "")
     run.finish(figure, name, heading, note)
+
+
+def strips(
+    run: Run, table: pd.DataFrame, by: str, heading: str, *, name: str, also: Callable[[Any], str] = str
+) -> None:
+    """<name>.png: a line of images for each value of the column `by`, in the order of the table, one of each label.
+
+    table: columns `label` and `image` (bytes of a square, grey or of three colours). also: a value of `by` in words.
+    """
+    if table.empty:
+        return
+    values, labels = list(dict.fromkeys(table[by])), sorted(set(table["label"]))
+    size = 1.05 * len(labels), 1.02 * len(values) + 1.1
+    figure, axes = plt.subplots(len(values), len(labels), figsize=size, squeeze=False, layout="constrained")
+    for value, places in zip(values, axes, strict=True):
+        shown = table[table[by] == value].drop_duplicates("label").set_index("label")["image"]
+        for label_, ax in zip(labels, places, strict=True):
+            ax.set(xticks=[], yticks=[])
+            if label_ in shown.index:
+                pixels.photograph(shown[label_], ax)
+        places[0].set_ylabel(also(value), rotation=0, ha="right", va="center", fontsize=10)
+    run.finish(figure, name, heading)
 
 
 def beside(i: int, count: int) -> float:

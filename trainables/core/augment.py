@@ -86,3 +86,17 @@ def photographed_otherwise(x: Tensor, strength: float, g: torch.Generator) -> Te
     x = x + contrast * (x - x.mean((1, 2, 3), keepdim=True))
     x = (x + saturation * (x - x.mean(1, keepdim=True))).clamp(0, 1)
     return erased(x, round(strength * PATCH * min(H, W)), g, x.mean((2, 3), keepdim=True))
+
+
+def differentiably(x: Tensor, g: torch.Generator) -> Tensor:
+    """Every second image mirrored, each moved by up to 1/8 of its side, turned and stretched, recoloured, and partly covered: what
+    `written_otherwise` and `photographed_otherwise` do, for images that are learnt, so no value is cut off (differentiable siamese
+    augmentation, Zhao and Bilen 2021, arXiv 2102.08259; each image draws its own). x: (B, C, S, S) with 0 as the middle grey.
+    """
+    x = written_otherwise(shifted(flipped(x, g), g, round(MOVE * x.shape[-1])), g, x.shape[-1])
+    u = torch.rand(3, len(x), 1, 1, 1, generator=g).to(x.device)
+    brightness, contrast, saturation = COLOUR * (2 * u - 1)
+    x = x + brightness
+    x = x + contrast * (x - x.mean((1, 2, 3), keepdim=True))
+    x = x + saturation * (x - x.mean(1, keepdim=True))
+    return erased(x, round(PATCH * x.shape[-1]), g)

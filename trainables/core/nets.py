@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,26 @@ class Conv:
 
 
 @dataclass(frozen=True)
+class Block:
+    """3 x 3 convolution, instance normalisation with scale and shift, ReLU, 2 x 2 average pooling: a block of the ConvNet that
+    data sets are distilled for (Gidaris and Komodakis 2018, arXiv 1804.09458; Zhao et al. 2021, arXiv 2006.05929, section 4.1)."""
+
+    channels: int
+    kernel: ClassVar[int] = 3
+    stride: ClassVar[int] = 1
+    pool: ClassVar[int] = 2
+    norm: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class Linear:
     """Fully connected layer; ReLU after it, except after the last of the network."""
 
     units: int
 
 
-Layer = Conv | Linear
+Convolution = Conv | Block
+Layer = Convolution | Linear
 
 NETWORKS: dict[str, tuple[Layer, ...]] = {
     # name: layers before the last Linear(classes)
@@ -34,10 +48,14 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
     "cnn": (Conv(32, 5, stride=2), Conv(64, 3, stride=2), Linear(128)),
     "cnn_norm": (Conv(32, 5, stride=2, norm=True), Conv(64, 3, stride=2, norm=True), Linear(128)),
     "cnn_pool": (Conv(16, 5, pool=2), Conv(32, 5, pool=2)),
+    **{f"perceptron_{units}": (Linear(units),) for units in (32, 128)},
+    **{f"convnet_{width}": (Block(width),) * 3 for width in (16, 32, 128)},
     **{f"mlp_{units}": (Linear(units), Linear(units)) for units in (30, 300, 600, 800, 1200)},
 }
 
-MLPS, CNNS = (tuple(name for name in NETWORKS if name.startswith(kind)) for kind in ("mlp", "cnn"))
+MLPS, CNNS, PERCEPTRONS, CONVNETS = (
+    tuple(name for name in NETWORKS if name.startswith(kind)) for kind in ("mlp", "cnn", "perceptron", "convnet")
+)
 
 
 def normalised(network: str) -> bool:
@@ -52,14 +70,14 @@ def graph(network: str, classes: int) -> tuple[Layer, ...]:
 
 def output(layer: Layer, size: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that a layer makes of an input of shape `size`, (C, H, W) or (D,)."""
-    if isinstance(layer, Conv):
+    if isinstance(layer, Convolution):
         return (layer.channels, *(math.ceil(n / layer.stride) // layer.pool for n in size[1:]))
     return (layer.units,)
 
 
 def parameters(layer: Layer, size: tuple[int, ...]) -> int:
     """How many a layer has whose input has the shape `size`, scale and shift of its batch normalisation included."""
-    if isinstance(layer, Conv):
+    if isinstance(layer, Convolution):
         return layer.channels * (size[0] * layer.kernel**2 + 1 + 2 * layer.norm)
     return layer.units * (math.prod(size) + 1)
 
@@ -86,6 +104,8 @@ def _words(layer: Layer, last: bool) -> str:
     if isinstance(layer, Linear):
         return "linear" if last else "linear, ReLU"
     parts = [f"convolution {layer.kernel} x {layer.kernel}"]
+    if isinstance(layer, Block):
+        return ", ".join([*parts, "instance normalisation", "ReLU", "average pooling 2 x 2"])
     parts += [f"stride {layer.stride}"] * (layer.stride > 1) + ["batch normalisation"] * layer.norm
     parts += [f"max-pooling {layer.pool} x {layer.pool}"] * (layer.pool > 1)
     return ", ".join([*parts, "ReLU"])

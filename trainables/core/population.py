@@ -14,12 +14,13 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.core.nets import Conv, Layer, Linear, output, parameters
+from trainables.core.nets import Block, Conv, Convolution, Layer, Linear, output, parameters
 
 MOMENTUM = 0.1  # of batch normalisation's running statistics: the share of the newest batch
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -82,22 +83,31 @@ class Population:
     def __len__(self) -> int:
         return len(self.lr)
 
-    def logits(self, x: Tensor, training: bool = True, taps: list[Tap] | None = None) -> Tensor:
+    def logits(
+        self,
+        x: Tensor,
+        training: bool = True,
+        taps: list[Tap] | None = None,
+        parameters: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """x: one batch for all students, (B, C, H, W) or (B, D) -> logits (S, B, classes), in the parameters' type.
 
         training: batch normalisation by the batch, whose statistics are gathered; else by those gathered so far.
         taps: receives every layer's input and its products, which gradients can be asked of.
+        parameters: who is asked in place of the students, stacked like them.
         """
         S = len(self)
         if isinstance(self.layers[0], Linear):
             x = x.flatten(1)
-        params, statistics = iter(self.parameters), iter(self.statistics)
+        params, statistics = iter(parameters or self.parameters), iter(self.statistics)
         h: Tensor | list[Tensor] = x.to(self.cast)
         for i, layer in enumerate(self.layers):
             w, b = next(params).to(self.cast), next(params).to(self.cast)
-            if isinstance(layer, Conv):
-                norm = None
-                if layer.norm:
+            if isinstance(layer, Convolution):
+                norm: Norm | None = None
+                if isinstance(layer, Block):
+                    norm = (next(params), next(params))
+                elif layer.norm:
                     norm = (next(statistics), next(statistics), next(params), next(params), training)
                 h = self._convolve(layer, h, w, b, norm, i == 0, taps)
             else:
@@ -112,7 +122,7 @@ class Population:
 
     def _convolve(
         self,
-        layer: Conv,
+        layer: Convolution,
         h: Tensor | list[Tensor],
         w: Tensor,
         b: Tensor,
@@ -123,7 +133,7 @@ class Population:
         S = len(self)
         if self.mode == "stacked":
             assert isinstance(h, Tensor)
-            flat = norm and (norm[0].flatten(), norm[1].flatten(), norm[2].flatten(), norm[3].flatten(), norm[4])
+            flat: Any = norm and tuple(part if isinstance(part, bool) else part.flatten() for part in norm)
             wide = _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else S)
             if taps is not None:
                 taps.append((h, wide))
@@ -131,7 +141,9 @@ class Population:
         inputs = [h] * S if isinstance(h, Tensor) else h
         # unbind, not indexing: the backward of S indexings would fill S tensors of all students
         norms = (
-            [(*parts, norm[4]) for parts in zip(*(p.unbind(0) for p in norm[:4]), strict=True)] if norm else [None] * S
+            zip(*([part] * S if isinstance(part, bool) else part.unbind(0) for part in norm), strict=True)
+            if norm
+            else [None] * S
         )
         # one wide convolution of the shared input is faster in bf16, slower in fp32, and slower where its slices are pooled
         if first and self.cast == torch.bfloat16 and layer.pool == 1:
@@ -209,7 +221,7 @@ def initial(
     layers: Sequence[Layer], shape: tuple[int, ...], seeds: Sequence[int], device: torch.device, dtype: torch.dtype
 ) -> list[Tensor]:
     """Weights and biases, stacked over students: uniform in +-1/sqrt(fan in), torch's default for its layers; then, for a
-    batch normalisation, its scale and shift, 1 and 0.
+    normalisation, its scale and shift, 1 and 0.
 
     Conv weights are (S, out, k, k, in), so that each student's is channels-last; Linear weights (S, in, out).
     """
@@ -218,7 +230,7 @@ def initial(
         g = torch.Generator().manual_seed(seed)
         tensors, size = [], shape
         for layer in layers:
-            if isinstance(layer, Conv):
+            if isinstance(layer, Convolution):
                 fan_in = size[0] * layer.kernel**2
                 weight: tuple[int, ...] = (layer.channels, layer.kernel, layer.kernel, size[0])
                 bias: tuple[int, ...] = (layer.channels,)
@@ -227,7 +239,7 @@ def initial(
                 weight, bias = (fan_in, layer.units), (1, layer.units)
             size, bound = output(layer, size), fan_in**-0.5
             tensors += [(torch.rand(s, generator=g) * 2 - 1) * bound for s in (weight, bias)]
-            if isinstance(layer, Conv) and layer.norm:
+            if isinstance(layer, Convolution) and layer.norm:
                 tensors += [torch.ones(layer.channels), torch.zeros(layer.channels)]
         drawn[seed] = tensors
     stacked = [torch.stack(column).to(device, dtype) for column in zip(*(drawn[s] for s in seeds), strict=True)]
@@ -241,7 +253,7 @@ def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> in
     activations = 0
     for layer in layers:
         numbers += parameters(layer, size)
-        if isinstance(layer, Conv):
+        if isinstance(layer, Convolution):
             before = (layer.channels, *(math.ceil(n / layer.stride) for n in size[1:]))
             activations += math.prod(before) * (1 + layer.norm) + (layer.pool > 1) * math.prod(output(layer, size))
         else:
@@ -255,17 +267,22 @@ def footprint(layers: Sequence[Layer], shape: tuple[int, ...], batch: int) -> in
 # the first input is shared and stays (B, C, H, W).
 Tap = tuple[Tensor | list[Tensor], Tensor | list[Tensor]]
 
-# Of one batch normalisation: running mean, running variance, scale, shift; whether it is trained.
-Norm = tuple[Tensor, Tensor, Tensor, Tensor, bool]
+# Of one batch normalisation: running mean, running variance, scale, shift; whether it is trained. Of an instance normalisation:
+# scale, shift.
+Norm = tuple[Tensor, Tensor, Tensor, Tensor, bool] | tuple[Tensor, Tensor]
 
 
-def _conv(layer: Conv, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) -> Tensor:
+def _conv(layer: Convolution, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) -> Tensor:
     return F.conv2d(x, w.permute(0, 3, 1, 2), b, stride=layer.stride, padding=layer.kernel // 2, groups=groups)
 
 
-def _after(layer: Conv, h: Tensor, norm: Norm | None) -> Tensor:
+def _after(layer: Convolution, h: Tensor, norm: Norm | None) -> Tensor:
     """What follows the products of a convolution."""
+    if isinstance(layer, Block):
+        assert norm and len(norm) == 2
+        return F.avg_pool2d(F.relu(F.instance_norm(h, weight=norm[0], bias=norm[1])), layer.pool)
     if norm:
+        assert len(norm) == 5
         h = F.batch_norm(h, *norm, MOMENTUM)
     if layer.pool > 1:  # before the ReLU: the same result on fewer numbers
         h = F.max_pool2d(h, layer.pool)

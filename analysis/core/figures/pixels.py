@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -40,6 +42,16 @@ def matrix(values: np.ndarray, ax: Axes, limit: float = 1.0) -> AxesImage:
 def digit(image: np.ndarray, ax: Axes) -> AxesImage:
     """A digit as ink on paper."""
     shown = ax.imshow(image, cmap="gray_r", interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    return shown
+
+
+def photograph(image: bytes, ax: Axes) -> AxesImage:
+    """An image from its bytes: of a square, grey (side * side of them) or of three colours, (side, side, 3)."""
+    values = np.frombuffer(image, np.uint8)
+    side = math.isqrt(len(values))
+    shape = (side, side) if side * side == len(values) else (math.isqrt(len(values) // 3),) * 2 + (3,)
+    shown = ax.imshow(values.reshape(shape), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     return shown
 

@@ -16,7 +16,20 @@ from scipy.stats import t as student_t
 from analysis.core.records import is_share
 from analysis.core.statistics import LEVEL
 
-LOG2 = frozenset({"prevalence", "temperature", "probe_temperature", "l2", "lr", "strength", "labels", "queries", "assessors"})
+LOG2 = frozenset(
+    {
+        "prevalence",
+        "temperature",
+        "probe_temperature",
+        "l2",
+        "lr",
+        "strength",
+        "labels",
+        "queries",
+        "assessors",
+        "per_class",
+    }
+)
 """Columns whose grid is geometric: on linear axes most of it would lie in a corner."""
 
 LOG2_FROM_0 = frozenset({"training_step"})

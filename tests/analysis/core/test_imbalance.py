@@ -89,7 +89,13 @@ def test_a_ratio_of_nothing_is_drawn_at_the_edge_of_its_logarithmic_axis():
 def test_theory_stands_beside_the_mean_over_seeds_of_each_point():
     rule, d, pi = "calibrated", 1.5, 0.1
     lines = [
-        {"rule": rule, "separability": d, "prevalence": pi, "metric": name, "value": k * imbalance.theory(rule, d, pi)[m]}
+        {
+            "rule": rule,
+            "separability": d,
+            "prevalence": pi,
+            "metric": name,
+            "value": k * imbalance.theory(rule, d, pi)[m],
+        }
         for m, (name, _) in imbalance.TERMS.items()
         for k in (1.0, 2.0)
     ]

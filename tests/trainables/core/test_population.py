@@ -1,18 +1,21 @@
 """The fast engine against a slow reference that trains one student at a time, as the papers write it."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from trainables.core.losses import cross_entropy, distillation, mixed
-from trainables.core.nets import NETWORKS, Conv, Linear, graph, output, summary
+from trainables.core.nets import NETWORKS, Block, Conv, Convolution, Linear, graph, output, summary
 from trainables.core.population import Population, footprint, initial
 
 CNN = (Conv(4, 5, stride=2), Conv(6, 3, pool=2), Linear(8), Linear(10))
 NORM = (Conv(4, 5, stride=2, norm=True), Conv(6, 3, pool=2, norm=True), Linear(8), Linear(10))
+BLOCKS = (Block(4), Block(6), Linear(10))
 MLP = (Linear(16), Linear(12), Linear(10))
-SHAPES = {CNN: (3, 12, 12), NORM: (3, 12, 12), MLP: (20,)}
+SHAPES = {CNN: (3, 12, 12), NORM: (3, 12, 12), BLOCKS: (3, 12, 12), MLP: (20,)}
 T, WEIGHT, LR = [1.0, 4.0, 16.0], [0.0, 0.4, 1.0], [1e-2, 3e-3, 1e-2]
 
 
@@ -26,10 +29,11 @@ class Alone(nn.Module):
         weights = iter(weights)
         for layer in layers:
             w, b = next(weights), next(weights)
-            if isinstance(layer, Conv):
+            if isinstance(layer, Convolution):
                 part = nn.Conv2d(w.shape[-1], layer.channels, layer.kernel, layer.stride, layer.kernel // 2)
                 w = w.permute(0, 3, 1, 2)
-                part.norm = nn.BatchNorm2d(layer.channels).to(w.dtype) if layer.norm else nn.Identity()
+                kind = nn.BatchNorm2d if isinstance(layer, Conv) else partial(nn.InstanceNorm2d, affine=True)
+                part.norm = kind(layer.channels).to(w.dtype) if layer.norm else nn.Identity()
                 if layer.norm:
                     next(weights), next(weights)  # 1 and 0, as torch starts
             else:
@@ -44,12 +48,14 @@ class Alone(nn.Module):
             if isinstance(layer, Linear) and x.dim() == 4:
                 x = x.permute(0, 2, 3, 1).flatten(1)
             x = part(x)
-            if isinstance(layer, Conv):
+            if isinstance(layer, Convolution):
                 x = part.norm(x)
             if isinstance(layer, Conv) and layer.pool > 1:
                 x = F.max_pool2d(x, layer.pool)
             if i + 1 < len(self.layers):
                 x = F.relu(x)
+            if isinstance(layer, Block):
+                x = F.avg_pool2d(x, layer.pool)
         return x
 
 
@@ -75,7 +81,7 @@ def population(layers, mode, lr=LR, seeds=(0, 1, 2), dtype=torch.float64, optimi
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 @pytest.mark.parametrize("mode", ["loop", "stacked"])
-@pytest.mark.parametrize("layers", [CNN, NORM, MLP], ids=["cnn", "norm", "mlp"])
+@pytest.mark.parametrize("layers", [CNN, NORM, BLOCKS, MLP], ids=["cnn", "norm", "blocks", "mlp"])
 def test_a_population_takes_the_steps_of_students_trained_alone(layers, mode, optimiser):
     start = initial(layers, SHAPES[layers], (0, 1, 2), torch.device("cpu"), torch.float64)
     trained = train(population(layers, mode, optimiser=optimiser), layers)

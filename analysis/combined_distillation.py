@@ -1,0 +1,244 @@
+# %% [markdown]
+# # Is a small model better off with distilled data, with a large model's answers, or with both?
+#
+# **Data distillation** makes a few images that stand for a whole data set, so that training on them comes near training on all of it
+# (here matching of training trajectories, MTT, arXiv 2203.11932). **Model distillation** lets a small network learn from the answers of
+# a large one, by (1 - λ) CE + λ T² KL(teacher/T ‖ student/T) (Hinton et al. 2015, arXiv 1503.02531). **Together**: the large network
+# learns from the few images, and the small one from the same images and from what the large one says of them.
+#
+# The whole cross: all real images, random ones, centres of k-means, or MTT's; the small network from hard labels, after a large network
+# that learnt from the same images (*same*), or after one that learnt from all real images (*all*, the upper bound: it needs the data
+# that were to be replaced); and the large network itself. T, λ and the learning rate are chosen on validation in each of these.
+#
+# The control that matters is random images with a teacher: Qin et al. 2024 (arXiv 2406.10485) found that soft labels, not the images, do
+# most of the work of later data distillation. The assignment calls the combination new; that paper and DD-Ranking have since touched it.
+
+# %%
+import pandas as pd
+
+from analysis.core import blocks, report, statistics, tell
+from analysis.core.choice import choices, framed
+from analysis.core.figures.references import levels
+from analysis.core.figures.scales import logarithmic, reach
+from analysis.core.settings import by_seed, select
+
+METRIC, PLANE = "test_accuracy", ("temperature", "kd_weight")
+NAMED = {
+    "full": "all real images", "random": "random real", "class_means": "class means", "kmeans": "k-means",
+    "dm": "DM", "kip": "KIP", "mtt": "MTT",
+}  # fmt: skip
+DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+ARMS = {
+    ("small", "none"): "small, hard labels", ("small", "same"): "large first, small from its answers",
+    ("small", "full"): "small from a teacher of all data", ("large", "none"): "large itself, hard labels",
+}  # fmt: skip
+TINTS = dict(zip(ARMS.values(), ("#E69F00", "#0072B2", "#009E73", "0.55"), strict=True))
+MARKS = dict(zip(NAMED.values(), "sovP^XD", strict=True))
+TAUGHT = {"none": "no teacher", "same": "teacher of the same images", "full": "teacher of all data"}
+WORDS: report.Words = {
+    "images": NAMED, "dataset": DATA, "teacher": TAUGHT, "learner": "{} network", "temperature": "T = {:g}", "kd_weight": "λ = {:g}", "lr": "lr {:g}",
+    "per_class": lambda n: "1 image per class" if n == 1 else f"{n} images per class",
+}  # fmt: skip
+run = report.open("combined_distillation", words=WORDS)
+settings = run.settings(but=[*PLANE, "lr"], first=["dataset", "per_class", "images", "learner", "teacher"])
+chosen = choices(settings, [*PLANE, "lr"], margin=run.margin)
+named = [{**s.axes, "arm": ARMS[s.axes["learner"], s.axes["teacher"]], "data_set": NAMED[s.axes["images"]]} for s in chosen]
+best = pd.concat([c.students.assign(**each) for c, each in zip(chosen.values(), named, strict=True)])
+order = [name for name in NAMED.values() if (best["data_set"] == name).any()]
+panels = [axis for axis in ("dataset", "per_class") if best[axis].nunique() > 1]
+
+
+def reached(dataset, per_class, images, learner, teacher):
+    """Test accuracy by seed of what validation chose."""
+    axes = {"dataset": dataset, "per_class": per_class, "images": images, "learner": learner, "teacher": teacher}
+    return by_seed(select(best, axes), METRIC)
+
+
+# %% [markdown]
+# ## The comparison that was asked for
+# Each bar is what validation chose; whiskers are intervals over seeds. All real images have one result, shown in every panel.
+
+
+# %%
+def grouped(ax, panel):
+    """Bars beside each other for each sort of data."""
+    means = statistics.summarise(panel.table, ["arm", "data_set"], METRIC)
+    for i, (arm, color) in enumerate(TINTS.items()):
+        part, width = means[means["arm"] == arm], 0.7 / len(TINTS)
+        at = part["data_set"].map(order.index) + blocks.beside(i, len(TINTS))
+        ax.bar(at, part[METRIC], width, yerr=reach(part, METRIC), color=color, label=arm, capsize=2)
+        for x, value in zip(at, part[METRIC], strict=True):
+            ink = "white" if i in (1, 2) else "black"
+            ax.text(x, 2, f"{value:.1f}", rotation=90, ha="center", va="bottom", fontsize=8, color=ink)
+    ax.set_xticks(range(len(order)), order)
+    ax.set(ylim=(0, 100), ylabel="test accuracy, %")
+    ax.grid(axis="y", linewidth=0.3)
+
+
+how: dict = {"columns": panels, "wrap": 2, "share": True}
+blocks.facets(run, best, grouped, "Test accuracy by data and by labels", name="bars", size=(7.6, 4.6), **how)
+
+# %% [markdown]
+# ## What adds, and what does not
+# Differences over the seeds, in points; p by Holm over all of them.
+
+# %%
+BOTH, ORIGINAL, MODEL = ("mtt", "small", "same"), ("full", "small", "none"), ("full", "small", "same")
+PAIRS = {
+    "combined less MTT alone (hard labels)": (BOTH, ("mtt", "small", "none")),
+    "combined less its large network": (BOTH, ("mtt", "large", "none")),
+    "combined less random images with their teacher": (BOTH, ("random", "small", "same")),
+    "combined less k-means with their teacher": (BOTH, ("kmeans", "small", "same")),
+    "combined less the small network on all data": (BOTH, ORIGINAL),
+    "combined less model distillation on all data": (BOTH, MODEL),
+    "model distillation on all data less hard labels": (MODEL, ORIGINAL),
+    "random: teacher of all data less hard labels": (("random", "small", "full"), ("random", "small", "none")),
+    "MTT: teacher of all data less hard labels": (("mtt", "small", "full"), ("mtt", "small", "none")),
+    "teacher of all data: MTT less random": (("mtt", "small", "full"), ("random", "small", "full")),
+}
+asked = [key for key, _ in best.groupby(["dataset", "per_class"])]
+differences = statistics.compare(
+    {
+        (DATA[dataset], run.word("per_class", n), name): tuple(reached(dataset, n, *arm) for arm in pair)
+        for dataset, n in asked for name, pair in PAIRS.items()
+    },
+    ["data", "size", "pair"],
+)  # fmt: skip
+beside = [a for a in ("data", "size") if differences[a].nunique() > 1]
+there = [pair for pair in PAIRS if (differences["pair"] == pair).any()]
+listed = differences.assign(pair=pd.Categorical(differences["pair"], there))
+points = {"xlabel": "points of test accuracy", "better": "more"}
+blocks.forest(run, listed, "What each part adds", y="pair", columns=beside, wrap=2, **points)
+
+# %% [markdown]
+# ## Over temperature and λ
+# The small network after a large one, at the learning rate that validation chose; the planes are the small network from hard labels on
+# the same images, and on all real ones.
+
+# %%
+hearing = [s for s in chosen if s.axes["teacher"] != "none" and s.axes["images"] in ("random", "mtt")]
+
+
+def planes(values):
+    """What a panel is read against."""
+    known = {"dataset": run.axes["dataset"][0], "per_class": run.axes["per_class"][0], **values}
+    alone = {
+        name: reached(known["dataset"], known["per_class"], images, "small", "none")
+        for name, images in (("hard labels", known["images"]), ("all data, hard labels", "full"))
+    }
+    return levels(alone, ("#B35900", "#0072B2"))
+
+
+def draw_planes(number):
+    """Surfaces and numbers of one number of images per class."""
+    over = [s for s in hearing if s.axes["per_class"] == number]
+    if over:
+        cells = pd.concat([select(s.cells, {"lr": chosen[s].best["lr"]}).assign(per_class=number) for s in over])
+        rows = [*(["dataset"] if "dataset" in panels else []), "images"]
+        blocks.plane(
+            run, cells, *PLANE, METRIC, f"Test accuracy, {run.word('per_class', number)}", rows=rows, columns=["teacher"], suffix=f"_{number}",
+            levels=lambda values: planes({**values, "per_class": number}), framed=framed((s, chosen[s]) for s in over),
+        )  # fmt: skip
+
+
+for count in run.axes["per_class"]:
+    draw_planes(count)
+
+# %% [markdown]
+# ## What it costs
+# Seconds of one core to make the set (experts included), the teacher and one of the student's networks; what was spent on learning rates,
+# temperatures and λ that were not chosen is left out. A set, once made, serves many networks.
+
+
+# %%
+def priced(ax, panel):
+    """Accuracy over cost, a mark for each sort of data."""
+    costs = panel.table.groupby(["arm", "data_set"])["cost_seconds"].mean()
+    for _, line in statistics.summarise(panel.table, ["arm", "data_set"], METRIC).iterrows():
+        arm, images = line["arm"], line["data_set"]
+        error = reach(line.to_frame().T, METRIC)
+        ax.errorbar(
+            costs[arm, images], line[METRIC], error, fmt=MARKS[images], color=TINTS[arm], capsize=2, markersize=7
+        )
+    for images in order:
+        ax.plot([], [], MARKS[images], color="black", label=images)
+    for arm, color in TINTS.items():
+        ax.plot([], [], "o", color=color, label=arm)
+    logarithmic(ax, "x")
+    ax.set(xlabel="seconds on one core", ylabel="test accuracy, %")
+    ax.grid(which="both", linewidth=0.3)
+
+
+blocks.facets(run, best, priced, "Test accuracy over cost", name="cost", size=(7.0, 4.8), **how)
+
+# %% [markdown]
+# ## The images
+# The sets of the first seed: one image of each class.
+
+# %%
+pictures = run.table("images")
+
+
+def draw_images(dataset, n):
+    """What stands for the data."""
+    final = select(pictures, {"dataset": dataset, "per_class": n, "seed": pictures["seed"].min(), "iteration": -1})
+    final = final.sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
+    heading = f"{DATA[dataset]}, {run.word('per_class', n)}: what stands for the data"
+    blocks.strips(run, final, "method", heading, name=f"images_{dataset}_{n}", also=NAMED.get)
+
+
+if len(pictures):
+    for key in asked:
+        draw_images(*key)
+
+# %% [markdown]
+# ## What came out
+
+
+# %%
+def line(setting):
+    """What was chosen in a setting, what it is worth and what it cost."""
+    choice, axes, heard = chosen[setting], setting.axes, setting.axes["teacher"] != "none"
+    best_cell = {k: v for k, v in choice.best.items() if heard or k == "lr"}
+    return {
+        "data": DATA[axes["dataset"]], "images": NAMED[axes["images"]],
+        "per class": "all" if axes["images"] == "full" else axes["per_class"],
+        "who learns": ARMS[axes["learner"], axes["teacher"]], "chosen": run.named(best_cell),
+        "test accuracy": tell.percent(choice.by_seed()), "seconds": f"{choice.students['cost_seconds'].mean():.0f}",
+        "images read": f"{choice.students['images_seen'].mean():,.0f}",
+    }  # fmt: skip
+
+
+told = {tuple(each.items()): each for each in map(line, chosen)}  # all real images once
+run.show(told.values(), "The whole cross")
+
+
+# %%
+def answer(dataset, n):
+    """The proposed solution, against each of its parts alone."""
+    wanted = dict(zip(("dataset", "per_class", "images", "learner", "teacher"), (dataset, n, *BOTH), strict=True))
+    found = next((c for s, c in chosen.items() if wanted.items() <= s.axes.items()), None)
+    where = f"{DATA[dataset]}, {run.word('per_class', n)}"
+    if found is None:
+        return f"**{where}**: the combination has no result."
+    against = {
+        "distilled data alone": ("mtt", "small", "none"), "its large network": ("mtt", "large", "none"),
+        "random images with their own teacher": ("random", "small", "same"), "model distillation on all data": MODEL,
+        "the small network on all data": ORIGINAL,
+    }  # fmt: skip
+    parts = {name: reached(dataset, n, *arm) for name, arm in against.items()}
+    title = f"{where}, both together"
+    return tell.answer(title, found, "test accuracy", name=run.named, against=parts, lead=False)
+
+
+def soft(dataset, n):
+    """The control: what a teacher of all data does for random images, and for MTT's."""
+    said = []
+    for images in ("random", "mtt"):
+        taught, alone = (reached(dataset, n, images, "small", teacher) for teacher in ("full", "none"))
+        if len(taught) and len(alone):
+            said.append(f"{NAMED[images]} {tell.percent(taught)}, against hard labels {tell.difference(taught, alone)}")
+    return f"{DATA[dataset]}, {run.word('per_class', n)}, with a teacher of all data: {'; '.join(said)}."
+
+
+run.close([answer(*key) for key in asked], [soft(*key) for key in asked])

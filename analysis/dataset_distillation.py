@@ -1,0 +1,220 @@
+# %% [markdown]
+# # How few images can stand for a whole data set?
+#
+# Of each class one image, ten or fifty make a set, and networks that see nothing else are tested on real images. Data set
+# distillation learns the images: min over X of the error on real data of a network trained on X. What is compared:
+#
+# - `random`: real images; `class means`, `k-means`: averages of them, which cost nothing to speak of.
+# - `dm`: distribution matching (Zhao, Bilen 2021, arXiv 2110.04181): the mean features of freshly drawn networks agree, class by class.
+# - `kip`: kernel inducing points (Nguyen et al. 2021, arXiv 2011.00050): regression on the images with the kernel of an infinitely wide
+#   network is right on real ones. That regression needs no training; the networks that learn from its images are another matter.
+# - `mtt`: matching training trajectories (Cazenavette et al. 2022, arXiv 2203.11932): experts learn from the real data; the images are
+#   such that N steps on them lead from an expert's weights to those it has many steps later: |θ_N - θ*|² / |θ_0 - θ*|² is least. The
+#   learning rate of the N steps is learnt along.
+# - `whole`: the same networks on all real images, with as many steps.
+#
+# A student is several freshly drawn networks that learn from one set, and its accuracy their mean; each seed makes its own set, with
+# experts of its own. The learning rate of the learners is chosen on validation for every set and learner; among the looks that were
+# taken while images were learnt, validation chose too.
+
+# %%
+import pandas as pd
+
+from analysis.core import blocks, report, statistics, tell
+from analysis.core.choice import choices
+from analysis.core.settings import by_seed, select
+
+METRIC, LEARNT, CHEAP = "test_accuracy", ("dm", "kip", "mtt"), ("random", "class_means", "kmeans")
+NAMED = {
+    "whole": "whole data", "random": "random real", "class_means": "class means", "kmeans": "k-means",
+    "dm": "DM", "kip": "KIP", "mtt": "MTT",
+}  # fmt: skip
+TINTS = dict(zip(NAMED.values(), ("0.3", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#7A5195", "#0072B2"), strict=True))
+NETWORKS = {"perceptron_128": "MLP 128", "perceptron_32": "MLP 32", "mlp_300": "MLP 300-300", "cnn_small": "small CNN"}
+DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+WORDS: report.Words = {
+    "method": NAMED, "per_class": lambda n: "1 image per class" if n == 1 else f"{n} images per class", "dataset": DATA,
+    "learner": lambda name: f"learner {NETWORKS.get(name, name)}", "lr": "lr {:g}", "network": lambda name: f"learnt for {NETWORKS.get(name, name)}",
+}  # fmt: skip
+run = report.open("dataset_distillation", words=WORDS)
+settings = run.settings(but=["lr"], first=["dataset", "method", "per_class", "learner"])
+chosen = choices(settings, ["lr"], margin=run.margin)
+known = [name for name in NAMED.values() if name in {NAMED[s.axes["method"]] for s in chosen}]
+named = [{**s.axes, "what": NAMED[s.axes["method"]]} for s in chosen]
+students = pd.concat([c.students.assign(**each) for c, each in zip(chosen.values(), named, strict=True)])
+best = students.assign(what=pd.Categorical(students["what"], known))
+own = best[best["learner"] == best["network"]] if (best["learner"] == best["network"]).any() else best
+networks = list(dict.fromkeys(run.students["network"]))
+
+# %% [markdown]
+# ## What the images look like, and how learnt ones change
+# The sets of the first seed with one image per class, and with more the first of each class; then MTT's from its start (k-means) over the
+# iterations. Values beyond black and white are cut off.
+
+# %%
+sets, pictures, progress = (run.table(name) for name in ("sets", "images", "progress"))
+
+
+def draw_images(dataset, per_class, of):
+    """All final sets, and MTT's on its way."""
+    where, name = f"{DATA[dataset]}, {run.word('per_class', per_class)}", f"{dataset}_{per_class}"
+    final = of[of["iteration"] < 0].sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
+    blocks.strips(run, final, "method", f"{where}: what stands for the data", name=f"images_{name}", also=NAMED.get)
+    then = of[(of["iteration"] >= 0) & (of["method"] == "mtt")].sort_values("iteration", kind="stable")
+    blocks.strips(run, then, "iteration", f"{where}: MTT on its way", name=f"change_{name}", also="iteration {}".format)
+
+
+if len(pictures):
+    for key, shown_images in select(pictures, {"seed": pictures["seed"].min()}).groupby(["dataset", "per_class"]):
+        draw_images(*key, shown_images)
+
+# %% [markdown]
+# ## Test accuracy over images per class
+# One panel for each network that learns from the sets. Sets are learnt for one of them; others ask whether what was learnt serves them too.
+
+# %%
+over: dict = {"per": "what", "colors": TINTS, "legend": ""}
+shown = [axis for axis in ("dataset", "learner") if best[axis].nunique() > 1]
+blocks.learning(
+    run,
+    best,
+    "per_class",
+    METRIC,
+    "Test accuracy over images per class",
+    columns=shown,
+    name="per_class",
+    xlabel="images per class",
+    **over,
+)
+
+# %% [markdown]
+# ## Beside published figures
+# The learner for which the sets were learnt. Published ones are of a ConvNet of 128 channels (LD: LeNet), of larger budgets and other
+# splits: neighbours, not the same experiment. They are as the KIP paper quotes them (arXiv 2107.13034, table 1), and for CIFAR-10 as later papers do.
+
+# %%
+PUBLISHED = {
+    ("mnist", 1): {"LD": 0.609, "DC": 0.917, "DSA": 0.887, "KIP": 0.965}, ("mnist", 10): {"LD": 0.873, "DC": 0.974, "DSA": 0.978, "KIP": 0.991},
+    ("mnist", 50): {"LD": 0.933, "DC": 0.988, "DSA": 0.992, "KIP": 0.995},
+    ("cifar10", 1): {"random": 0.144, "DM": 0.26, "MTT": 0.463}, ("cifar10", 10): {"random": 0.26, "DM": 0.489, "MTT": 0.653},
+    ("cifar10", 50): {"random": 0.434, "DM": 0.63, "MTT": 0.716},
+}  # fmt: skip
+
+
+def draw_ladder(dataset, per_class, of):
+    """Ours and published ones of one size."""
+    bars = [(what, by_seed(of[of["what"] == what], METRIC), what) for what in TINTS]
+    kernel = by_seed(select(sets, {"dataset": dataset, "per_class": per_class, "method": "kip"}), "kernel_test_accuracy")
+    bars.append(("KIP, regression with its kernel", kernel, "KIP"))
+    theirs = {f"{name}, published": value for name, value in PUBLISHED.get((dataset, per_class), {}).items()}
+    heading = f"{DATA[dataset]}, {run.word('per_class', per_class)}: test accuracy"
+    blocks.ladder(run, bars, METRIC, heading, TINTS, published=theirs, name=f"ladder_{dataset}_{per_class}")
+
+
+for size, own_students in own.groupby(["dataset", "per_class"]):
+    draw_ladder(*size, own_students)
+
+# %% [markdown]
+# ## While images are learnt
+# Validation accuracy of three fresh networks that learn from the set as it was then. It is not the matching loss: that may fall on
+# while accuracy falls, which is why validation chooses among the looks.
+
+# %%
+if len(progress):
+    looks = progress.assign(what=progress["method"].map(NAMED))
+    sides: dict = {
+        "per": "what",
+        "columns": [a for a in ("dataset", "per_class") if looks[a].nunique() > 1],
+        "colors": TINTS,
+        "legend": "",
+    }
+    blocks.learning(
+        run,
+        looks,
+        "iteration",
+        "val_accuracy",
+        "Validation accuracy over iterations",
+        name="progress",
+        limits=(None, None),
+        **sides,
+    )
+    blocks.learning(
+        run, looks[(looks["method"] == "mtt") & looks["loss"].notna()], "iteration", "loss", "MTT's matching loss over iterations (1: no nearer to the expert than at its start)",
+        name="loss", ylabel="matching loss", limits=(0, None), **sides,
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Against what costs nothing
+# Every learnt set less the random, averaged and k-means sets of the same seeds, in points of test accuracy; p by Holm.
+
+
+# %%
+def less():
+    """{(learner, images, learnt, cheap): both by seed}"""
+    for (dataset, learner, n), of in best.groupby(["dataset", "learner", "per_class"]):
+        values = {method: by_seed(of[of["method"] == method], METRIC) for method in (*CHEAP, *LEARNT)}
+        for learnt in LEARNT:
+            for cheap in CHEAP:
+                key = (
+                    DATA[dataset],
+                    run.word("learner", learner),
+                    run.word("per_class", n),
+                    f"{NAMED[learnt]} less {NAMED[cheap]}",
+                )
+                yield key, (values[learnt], values[cheap])
+
+
+differences = statistics.compare(dict(less()), ["data", "learner", "images", "pair"])
+panels = [a for a in ("data", "learner", "images") if differences[a].nunique() > 1]
+blocks.forest(
+    run,
+    differences,
+    "What learning the images adds",
+    y="pair",
+    columns=panels,
+    wrap=2,
+    xlabel="points of test accuracy",
+    better="more",
+)
+
+# %% [markdown]
+# ## What came out
+
+# %%
+
+def answer(setting):
+    """What MTT has for the learner that it was made for, against what costs nothing."""
+    axes = setting.axes
+    others = {NAMED[m]: by_seed(select(best, {**axes, "method": m}), METRIC) for m in (*CHEAP, "dm", "kip")}
+    return tell.answer(setting.title, chosen[setting], "test accuracy", against=others, lead=False)
+
+
+def cost():
+    """What the sets cost, in the mean over seeds."""
+    for (dataset, method, n), of in sets.groupby(["dataset", "method", "per_class"]) if len(sets) else ():
+        seconds = f"{of['seconds'].mean():.0f} s"
+        yield {
+            "data": DATA[dataset],
+            "set": NAMED[method],
+            "images per class": n,
+            "to make one": seconds,
+            "kernel regression on it": tell.percent(by_seed(of, "kernel_test_accuracy")),
+            "real images read": f"{of['images_seen'].mean():,.0f}",
+        }
+
+
+def line(setting):
+    """The accuracy of a chosen cell, and how far the networks that learn from one set are apart."""
+    choice, axes = chosen[setting], setting.axes
+    spread = choice.by_seed("spread").mean()
+    return {
+        "data": DATA[axes["dataset"]], "set": NAMED[axes["method"]], "images per class": axes["per_class"], "learner": run.word("learner", axes["learner"]),
+        "lr": f"{choice.best['lr']:g}", "test accuracy": tell.percent(choice.by_seed()), "deviation between networks": f"{100 * spread:.1f} points",
+    }  # fmt: skip
+
+
+run.show(map(line, chosen), "All sets and learners")
+run.show(cost(), "What the sets cost, and what regression with the kernel of an infinitely wide network reaches on them")
+main = [s for s in chosen if s.axes["method"] == "mtt" and s.axes["learner"] in networks]
+budget = "Published MTT has 100 experts of 50 epochs and a ConvNet; how much less is spent here stands under `sets` in the table of methods."
+run.close(map(answer, main), [budget])
