@@ -14,6 +14,8 @@
 # most of the work of later data distillation. The assignment calls the combination new; that paper and DD-Ranking have since touched it.
 
 # %%
+from typing import Any
+
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
@@ -23,11 +25,11 @@ from analysis.core.figures.scales import logarithmic, reach
 from analysis.core.settings import by_seed, select
 
 METRIC, PLANE = "test_accuracy", ("temperature", "kd_weight")
-NAMED = {
+NAMED: dict[Any, str] = {
     "full": "all real images", "random": "random real", "class_means": "class means", "kmeans": "k-means",
     "dm": "DM", "kip": "KIP", "mtt": "MTT",
 }  # fmt: skip
-DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+DATA: dict[Any, str] = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 ARMS = {
     ("small", "none"): "small, hard labels", ("small", "same"): "large first, small from its answers",
     ("small", "full"): "small from a teacher of all data", ("large", "none"): "large itself, hard labels",
@@ -107,8 +109,9 @@ differences = statistics.compare(
 beside = [a for a in ("data", "size") if differences[a].nunique() > 1]
 there = [pair for pair in PAIRS if (differences["pair"] == pair).any()]
 listed = differences.assign(pair=pd.Categorical(differences["pair"], there))
-points = {"xlabel": "points of test accuracy", "better": "more"}
-blocks.forest(run, listed, "What each part adds", y="pair", columns=beside, wrap=2, **points)
+blocks.forest(
+    run, listed, "What each part adds", y="pair", columns=beside, wrap=2, xlabel="points of test accuracy", better="more"
+)
 
 # %% [markdown]
 # ## Over temperature and λ
@@ -184,7 +187,7 @@ def draw_images(dataset, n):
     final = select(pictures, {"dataset": dataset, "per_class": n, "seed": pictures["seed"].min(), "iteration": -1})
     final = final.sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
     heading = f"{DATA[dataset]}, {run.word('per_class', n)}: what stands for the data"
-    blocks.strips(run, final, "method", heading, name=f"images_{dataset}_{n}", also=NAMED.get)
+    blocks.strips(run, final, "method", heading, name=f"images_{dataset}_{n}", also=NAMED.__getitem__)
 
 
 if len(pictures):
@@ -228,7 +231,7 @@ def answer(dataset, n):
     }  # fmt: skip
     parts = {name: reached(dataset, n, *arm) for name, arm in against.items()}
     title = f"{where}, both together"
-    return tell.answer(title, found, "test accuracy", name=run.named, against=parts, lead=False)
+    return tell.answer(title, found, "test accuracy", name=run.named, against=parts)
 
 
 def soft(dataset, n):

@@ -18,6 +18,8 @@
 # taken while images were learnt, validation chose too.
 
 # %%
+from typing import Any
+
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
@@ -25,13 +27,13 @@ from analysis.core.choice import choices
 from analysis.core.settings import by_seed, select
 
 METRIC, LEARNT, CHEAP = "test_accuracy", ("dm", "kip", "mtt"), ("random", "class_means", "kmeans")
-NAMED = {
+NAMED: dict[Any, str] = {
     "whole": "whole data", "random": "random real", "class_means": "class means", "kmeans": "k-means",
     "dm": "DM", "kip": "KIP", "mtt": "MTT",
 }  # fmt: skip
 TINTS = dict(zip(NAMED.values(), ("0.3", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#7A5195", "#0072B2"), strict=True))
 NETWORKS = {"perceptron_128": "MLP 128", "perceptron_32": "MLP 32", "mlp_300": "MLP 300-300", "cnn_small": "small CNN"}
-DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+DATA: dict[Any, str] = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 WORDS: report.Words = {
     "method": NAMED, "per_class": lambda n: "1 image per class" if n == 1 else f"{n} images per class", "dataset": DATA,
     "learner": lambda name: f"learner {NETWORKS.get(name, name)}", "lr": "lr {:g}", "network": lambda name: f"learnt for {NETWORKS.get(name, name)}",
@@ -59,14 +61,14 @@ def draw_images(dataset, per_class, of):
     """All final sets, and MTT's on its way."""
     where, name = f"{DATA[dataset]}, {run.word('per_class', per_class)}", f"{dataset}_{per_class}"
     final = of[of["iteration"] < 0].sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
-    blocks.strips(run, final, "method", f"{where}: what stands for the data", name=f"images_{name}", also=NAMED.get)
+    blocks.strips(run, final, "method", f"{where}: what stands for the data", name=f"images_{name}", also=NAMED.__getitem__)
     then = of[(of["iteration"] >= 0) & (of["method"] == "mtt")].sort_values("iteration", kind="stable")
     blocks.strips(run, then, "iteration", f"{where}: MTT on its way", name=f"change_{name}", also="iteration {}".format)
 
 
 if len(pictures):
-    for key, shown_images in select(pictures, {"seed": pictures["seed"].min()}).groupby(["dataset", "per_class"]):
-        draw_images(*key, shown_images)
+    for (dataset_, n_), shown_images in select(pictures, {"seed": pictures["seed"].min()}).groupby(["dataset", "per_class"]):
+        draw_images(dataset_, n_, shown_images)
 
 # %% [markdown]
 # ## Test accuracy over images per class
@@ -111,8 +113,8 @@ def draw_ladder(dataset, per_class, of):
     blocks.ladder(run, bars, METRIC, heading, TINTS, published=theirs, name=f"ladder_{dataset}_{per_class}")
 
 
-for size, own_students in own.groupby(["dataset", "per_class"]):
-    draw_ladder(*size, own_students)
+for (data_, size_), own_students in own.groupby(["dataset", "per_class"]):
+    draw_ladder(data_, size_, own_students)
 
 # %% [markdown]
 # ## While images are learnt
@@ -186,7 +188,7 @@ def answer(setting):
     """What MTT has for the learner that it was made for, against what costs nothing."""
     axes = setting.axes
     others = {NAMED[m]: by_seed(select(best, {**axes, "method": m}), METRIC) for m in (*CHEAP, "dm", "kip")}
-    return tell.answer(setting.title, chosen[setting], "test accuracy", against=others, lead=False)
+    return tell.answer(setting.title, chosen[setting], "test accuracy", against=others)
 
 
 def cost():

@@ -23,7 +23,7 @@ import tyro
 from torch import nn
 
 from trainables.core.data import DataError
-from trainables.core.nets import Conv, Layer
+from trainables.core.nets import Block, Conv, Layer
 from trainables.core.population import PRECISIONS, Population
 from trainables.core.schedules import warmup_linear
 
@@ -53,6 +53,8 @@ def module(layers: Sequence[Layer], shape: tuple[int, ...]) -> nn.Sequential:
             if layer.pool > 1:
                 parts.append(nn.MaxPool2d(layer.pool))
             size = tuple(nn.Sequential(*parts)(torch.zeros(1, *shape)).shape[1:])
+        elif isinstance(layer, Block):
+            raise NotImplementedError("networks of Block have no plain twin here")
         else:
             if i == 0 or isinstance(layers[i - 1], Conv):
                 parts.append(nn.Flatten())
@@ -227,6 +229,8 @@ def products(layers: Sequence[Layer], shape: tuple[int, ...], images: int, preci
     for i, layer in enumerate(layers):
         if isinstance(layer, Conv):
             seconds, size = _conv_products(layer, size, images, i == 0, device, cast)
+        elif isinstance(layer, Block):
+            raise NotImplementedError("networks of Block are not measured here")
         else:
             seconds = _linear_products(int(np.prod(size)), layer.units, images, i == 0, device, cast)
             size = (layer.units,)
