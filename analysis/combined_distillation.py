@@ -20,6 +20,7 @@ import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
 from analysis.core.choice import choices, framed
+from analysis.core.figures import bars
 from analysis.core.figures.references import levels
 from analysis.core.figures.scales import logarithmic, reach
 from analysis.core.settings import by_seed, select
@@ -62,23 +63,15 @@ def reached(dataset, per_class, images, learner, teacher):
 
 
 # %%
-def grouped(ax, panel):
+def standing(ax, panel):
     """Bars beside each other for each sort of data."""
     means = statistics.summarise(panel.table, ["arm", "data_set"], METRIC)
-    for i, (arm, color) in enumerate(TINTS.items()):
-        part, width = means[means["arm"] == arm], 0.7 / len(TINTS)
-        at = part["data_set"].map(order.index) + blocks.beside(i, len(TINTS))
-        ax.bar(at, part[METRIC], width, yerr=reach(part, METRIC), color=color, label=arm, capsize=2)
-        for x, value in zip(at, part[METRIC], strict=True):
-            ink = "white" if i in (1, 2) else "black"
-            ax.text(x, 2, f"{value:.1f}", rotation=90, ha="center", va="bottom", fontsize=8, color=ink)
-    ax.set_xticks(range(len(order)), order)
-    ax.set(ylim=(0, 100), ylabel="test accuracy, %")
-    ax.grid(axis="y", linewidth=0.3)
+    means = means.sort_values("data_set", key=lambda names: names.map(order.index), kind="stable")
+    bars.grouped(means.rename(columns={"data_set": "group", "arm": "kind", METRIC: "mean"}), ax, TINTS, "test accuracy, %")
 
 
 how: dict = {"columns": panels, "wrap": 2, "share": True}
-blocks.facets(run, best, grouped, "Test accuracy by data and by labels", name="bars", size=(7.6, 4.6), **how)
+blocks.facets(run, best, standing, "Test accuracy by data and by labels", name="bars", size=(7.6, 4.6), **how)
 
 # %% [markdown]
 # ## What adds, and what does not

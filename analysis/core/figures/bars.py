@@ -49,7 +49,7 @@ def bars(
 def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, limit: float = 100) -> None:
     """Bars in groups, each with its number and interval, and what is published of the same as a mark across it.
 
-    table: group, kind (of `colors`), mean, low, high (NaN without interval), published (NaN where nothing is); a line whose mean is NaN is a
+    table: group, kind (of `colors`), mean, low, high (NaN without interval), perhaps published (NaN where nothing is); a line whose mean is NaN is a
     hole, drawn hatched, with its `note`. y: what the bars are.
     """
     kinds = [kind for kind in colors if (table["kind"] == kind).any()]
@@ -70,14 +70,14 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
                 top = min(line["high"], limit)
                 ends = [[line["mean"] - line["low"]], [top - line["mean"]]]
                 ax.errorbar(x, line["mean"], ends, fmt="none", ecolor="black", capsize=2.5, linewidth=1.1)
-            if not np.isnan(line["published"]):
-                ax.plot([x - width / 2, x + width / 2], [line["published"]] * 2, color="black", linewidth=2.2)
-                top = max(top, line["published"])
+            if (theirs := line.get("published", np.nan)) > 0:
+                ax.plot([x - width / 2, x + width / 2], [theirs] * 2, color="black", linewidth=2.2)
+                top = max(top, theirs)
             ax.annotate(f"{line['mean']:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylim=(0, 1.08 * limit), xlim=(-0.6, len(groups) - 0.4), ylabel=y)
     ax.spines[["top", "right"]].set_visible(False)
     for kind in kinds:
         ax.bar(0, 0, color=colors[kind], label=kind)
-    if table["published"].notna().any():
+    if "published" in table and table["published"].notna().any():
         ax.plot([], [], color="black", linewidth=2.2, label="published, as many images")
