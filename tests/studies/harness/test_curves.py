@@ -104,6 +104,7 @@ def test_in_an_object_store_a_run_has_no_curves(s3):
         ({"RAY_AUTH_TOKEN": "of the user"}, "echo $RAY_AUTH_TOKEN"),
         ({"RAY_AUTH_TOKEN": ray_adapter.OWN_TOKEN}, ray_adapter.OWN_TOKEN),
     ],
+    ids=["home", "path", "theirs", "ours"],  # the token is another in every process
 )
 def test_a_user_is_told_how_to_get_the_token_and_his_own_is_not_printed(monkeypatch, environment, said):
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
