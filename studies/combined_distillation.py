@@ -57,9 +57,7 @@ STUDY = Study(
             limit=one_of(*TEACHERS),
             help="Who softens the labels: nobody; the large network after the same images, or after all (full).",
         ),
-        "learner": grid(
-            *SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels."
-        ),
+        "learner": grid(*SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels."),
         "small": grid("perceptron_32", limit=one_of(*NETWORKS), help="The small network."),
         "large": grid("mlp_300", limit=one_of(*NETWORKS), help="The large network."),
         "networks": grid(2, limit=above(0), help="Freshly drawn networks of a student, whose mean counts."),
