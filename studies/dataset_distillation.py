@@ -6,7 +6,7 @@ distribution matching, matching of training trajectories: MTT), by how many ther
 
 Expected (MNIST, an MLP of 128 units, 3 seeds, intervals of 95 %): MTT 88.7 % (86.4 to 91.0) with 1 image per class and
 92.2 (91.9 to 92.4) with 10; random real images 46.8 and 77.1, k-means 80.7 and 87.6, the whole data 95.6. A small CNN
-gets no more from MTT's images than from k-means that three seeds can tell. An estimate, not timed: 25 minutes on two cores.
+gets no more from MTT's images than from k-means that three seeds can tell. 25 minutes on two cores, an estimate.
 
     python studies/dataset_distillation.py
 """
