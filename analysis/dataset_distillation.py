@@ -166,8 +166,8 @@ def less():
                 yield key, (values[learnt], values[cheap])
 
 
-differences = statistics.compare(dict(less()), ["data", "learner", "images", "pair"])
-panels = [a for a in ("data", "learner", "images") if differences[a].nunique() > 1]
+differences = statistics.compare(dict(less()), ["data", "who", "size", "pair"])
+panels = [a for a in ("data", "who", "size") if differences[a].nunique() > 1]
 blocks.forest(
     run,
     differences,

@@ -7,7 +7,7 @@ same images, one that learnt from all), temperature and lambda, and what it all 
 
 Expected (MNIST, 3 seeds, intervals of 95 %, all trainings 200 steps): both together 88.5 % (87.6 to 89.5) with 1 image
 per class, 91.0 (89.3 to 92.7) with 10; distilled data alone 84.5 (80.2 to 88.8) and 90.9 (90.7 to 91.1), a tie each;
-random images with their teacher 45.3 and 76.9; all data 92.4 without and 93.2 % with a teacher. 20 minutes on two cores.
+random images with their teacher 45.3, 76.9; all data 92.4 without and 93.2 % with a teacher. 20 minutes on two cores.
 
     python studies/combined_distillation.py
 """
@@ -57,9 +57,7 @@ STUDY = Study(
             limit=one_of(*TEACHERS),
             help="Who softens the labels: nobody; the large network after the same images, or after all (full).",
         ),
-        "learner": grid(
-            *SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels."
-        ),
+        "learner": grid(*SIZES, limit=one_of(*SIZES), help="Which network learns; the large one from hard labels."),
         "small": grid("perceptron_32", limit=one_of(*NETWORKS), help="The small network."),
         "large": grid("mlp_300", limit=one_of(*NETWORKS), help="The large network."),
         "networks": grid(2, limit=above(0), help="Freshly drawn networks of a student, whose mean counts."),
