@@ -103,8 +103,11 @@ class StudyTrial(tune.Trainable):
         return True
 
     def step(self) -> dict:
-        if self.runner.evaluations:  # whose rows the driver has, for it asks for the next
-            self.shared.folder.write_checkpoint(self.plan.name, self.runner.save())
+        try:
+            if self.runner.evaluations:  # whose rows the driver has, for it asks for the next
+                self.shared.folder.write_checkpoint(self.plan.name, self.runner.save())
+        except FolderError as fault:  # no fault of the trial: the run ends, as where the driver meets it
+            return self.result([], self.runner.evaluations, finished=False) | {"fault": str(fault)}
         try:
             rows = self.runner.step()
         except TRAINING_ERRORS as error:
@@ -116,13 +119,13 @@ class StudyTrial(tune.Trainable):
         hole in the rows."""
         metric, mode = self.shared.study.metric_of(self.plan.students[0]), self.shared.study.mode
         worst, best = (0.0, max) if mode == "max" else (1e9, min)
-        values = [row.get(metric, worst) for row in rows]
+        values = [row.get(metric, worst) for row in rows] or [worst]
         said, self.said, self.runner.said = [*self.said, *self.runner.said], [], []
         return {
             "rows": rows,
             "said": said,
             "evaluation": evaluation,
-            "percent": 100 * min(row.get("fraction", 1.0) for row in rows),
+            "percent": 100 * min((row.get("fraction", 1.0) for row in rows), default=0.0),
             metric: sum(values) / len(values),
             f"best_{metric}": best(values),
             "finished": finished,
@@ -181,6 +184,9 @@ class Recorder(tune.Callback):
                 self.ledger.suggested(self.plan_of(trial))
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        if "fault" in result:
+            with self.faults():
+                raise FolderError(result["fault"])
         for line in result["said"]:
             self.ledger.progress.say(line)
         name, here = self.plan_of(trial).name, result["node"]
