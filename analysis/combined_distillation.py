@@ -51,6 +51,7 @@ order = [name for name in NAMED.values() if (best["data_set"] == name).any()]
 panels = [axis for axis in ("dataset", "per_class") if best[axis].nunique() > 1]
 
 
+# %%
 def reached(dataset, per_class, images, learner, teacher):
     """Test accuracy by seed of what validation chose."""
     axes = {"dataset": dataset, "per_class": per_class, "images": images, "learner": learner, "teacher": teacher}

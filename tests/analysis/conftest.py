@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,16 @@ TEACHER |= {"source_test_accuracy": float, "target_test_accuracy": float, "secon
 def made_up_run() -> Callable[..., Path]:
     """See `write`."""
     return write
+
+
+@pytest.fixture(scope="session")
+def seen() -> Callable[[Path], str]:
+    """The report of a drawn run as it is seen before its folded code is opened."""
+
+    def text(run: Path) -> str:
+        return re.sub(r'<details class="code">.*?</details>', "", (run / "report.html").read_text(), flags=re.DOTALL)
+
+    return text
 
 
 @pytest.fixture(scope="session")

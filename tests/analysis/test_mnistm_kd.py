@@ -131,8 +131,8 @@ def test_html_needs_no_network(report):
     assert "No description" not in text
 
 
-def test_the_answer_stands_before_all_figures_and_what_was_done_at_the_end(report):
-    text = (report[0] / "report.html").read_text()
+def test_the_answer_stands_before_all_figures_and_what_was_done_at_the_end(report, seen):
+    text = seen(report[0])
     order = [
         "The answer",
         "validation chooses T = 4, lambda = 0.5",
