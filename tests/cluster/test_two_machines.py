@@ -263,6 +263,7 @@ def test_a_study_on_two_machines_outlives_one_and_nothing_is_left(machines, s3, 
     print(f"{time.monotonic() - start:6.1f} lost the worker", flush=True)
     assert study.wait(timeout=400) == 0
     listener.join()
+    study.stdout.close()
     said = "".join(heard)
     assert "18 of 18 students have results" in said
     assert f"{HEAD} (sr2): 8 trials" in said and f"{WORKER} (sr3, lost): 0 trials" in said
