@@ -287,10 +287,12 @@ def test_a_study_on_two_machines_outlives_one_and_nothing_is_left(machines, s3, 
     worker.boot()  # by hand: after several minutes the autoscaler had not started Ray on a machine that was back
     assert within(20, lambda: (worker.home / "sshd.log").read_text().startswith("Server listening"))
     options = ["-i", str(worker.key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-    again = f"source ~/.bashrc; export RAY_HEAD_IP={HEAD}; {yaml.safe_load(config.read_text())['worker_start_ray_commands'][-1]}"
-    shell = f"bash --login -i -c {shlex.quote(again)}"
-    started = subprocess.run(["ssh", *options, f"root@{WORKER}", shell], capture_output=True, text=True, timeout=120)
-    assert started.returncode == 0, started.stdout + started.stderr
+    commands = yaml.safe_load(config.read_text())["worker_start_ray_commands"]
+    again = f"source ~/.bashrc; export RAY_HEAD_IP={HEAD}; {'; '.join(commands)}"
+    ssh = ["ssh", *options, f"root@{WORKER}", f"bash --login -i -c {shlex.quote(again)}"]
+    assert within(
+        180, lambda: subprocess.run(ssh, capture_output=True, timeout=120).returncode == 0
+    )  # Ray waits 30 s for itself
     assert within(60, lambda: "raylet" in " ".join(worker.processes()))
     down = ran(*ray, "down", "-y", str(config))
     assert down.returncode == 0
