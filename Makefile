@@ -5,9 +5,8 @@ STUDY ?= mnistm_kd
 # Without flags the first study shows its first figure within minutes.
 FLAGS ?= $(if $(filter mnistm_kd-sample,$(STUDY)-$(DATA)),--preset tour)
 TORCH_INDEX ?=
-BIN := .venv/bin
-
 RUN ?= latest
+BIN := .venv/bin
 
 .PHONY: run handin known test faults lint clean
 

@@ -23,7 +23,7 @@ import tyro
 from torch import nn
 
 from trainables.core.data import DataError
-from trainables.core.nets import Block, Conv, Layer
+from trainables.core.nets import Block, Convolution, Layer, output
 from trainables.core.population import PRECISIONS, Population
 from trainables.core.schedules import warmup_linear
 
@@ -48,15 +48,15 @@ def module(layers: Sequence[Layer], shape: tuple[int, ...]) -> nn.Sequential:
     parts: list[nn.Module] = []
     size = shape
     for i, layer in enumerate(layers):
-        if isinstance(layer, Conv):
+        if isinstance(layer, Convolution):
             parts.append(nn.Conv2d(size[0], layer.channels, layer.kernel, layer.stride, layer.kernel // 2))
-            if layer.pool > 1:
+            if isinstance(layer, Block):
+                parts += [nn.InstanceNorm2d(layer.channels, affine=True), nn.ReLU(), nn.AvgPool2d(layer.pool)]
+            elif layer.pool > 1:
                 parts.append(nn.MaxPool2d(layer.pool))
-            size = tuple(nn.Sequential(*parts)(torch.zeros(1, *shape)).shape[1:])
-        elif isinstance(layer, Block):
-            raise NotImplementedError("networks of Block have no plain twin here")
+            size = output(layer, size)
         else:
-            if i == 0 or isinstance(layers[i - 1], Conv):
+            if i == 0 or isinstance(layers[i - 1], Convolution):
                 parts.append(nn.Flatten())
             parts.append(nn.Linear(int(np.prod(size)), layer.units))
             size = (layer.units,)
@@ -227,10 +227,8 @@ def products(layers: Sequence[Layer], shape: tuple[int, ...], images: int, preci
     """Seconds of the bare matrix and convolution products of one student's step: forward, weights, inputs."""
     cast, total, size = PRECISIONS[precision], 0.0, shape
     for i, layer in enumerate(layers):
-        if isinstance(layer, Conv):
+        if isinstance(layer, Convolution):
             seconds, size = _conv_products(layer, size, images, i == 0, device, cast)
-        elif isinstance(layer, Block):
-            raise NotImplementedError("networks of Block are not measured here")
         else:
             seconds = _linear_products(int(np.prod(size)), layer.units, images, i == 0, device, cast)
             size = (layer.units,)
@@ -238,7 +236,7 @@ def products(layers: Sequence[Layer], shape: tuple[int, ...], images: int, preci
     return total
 
 
-def _conv_products(layer: Conv, size, images: int, first: bool, device: str, cast) -> tuple[float, tuple[int, ...]]:
+def _conv_products(layer: Convolution, size, images: int, first: bool, device: str, cast) -> tuple[float, tuple[int, ...]]:
     x = torch.randn(images, *size, device=device, dtype=cast).to(memory_format=torch.channels_last)
     w = torch.randn(layer.channels, size[0], layer.kernel, layer.kernel, device=device, dtype=cast)
     w = w.to(memory_format=torch.channels_last)

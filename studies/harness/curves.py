@@ -19,9 +19,8 @@ class Curves:
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self.study, self.folder = plan.study, folder
-        self.named = [
-            a for a in plan.study.axes if len(plan.values[a]) > 1 or a in plan.ranges
-        ]  # what tells students apart
+        # what tells students apart; the seed in any case, for --decide may add some
+        self.named = [a for a in plan.study.axes if a == "seed" or len(plan.values[a]) > 1 or a in plan.ranges]
         self.file = f"events.out.tfevents.{int(time.time())}.stillroom"  # of this session
         self.begun: set[str] = set()
 
