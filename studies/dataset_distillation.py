@@ -16,6 +16,13 @@ from trainables.core.distilled import EFFORTS
 from trainables.core.nets import CONVNETS, NETWORKS, PERCEPTRONS
 from trainables.matching import DATASETS, SOURCES, WHOLE
 
+FEW = tuple(method for method in SOURCES if method != WHOLE)
+
+
+def made(*methods):
+    """Grids of those who learn from all images, at their rates, and from few, at the axis's own: few want lower ones."""
+    return {"method": (WHOLE,), "lr": (0.03, 0.1, 0.3)}, {"method": methods}
+
 
 def canonical(config):
     """The whole data have as many images as they have."""
@@ -56,7 +63,7 @@ STUDY = Study(
         "steps": grid(200, limit=above(0), help="Length of their training, in batches."),
     },
     students={
-        "lr": grid(0.01, 0.03, 0.1, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
+        "lr": grid(0.003, 0.01, 0.03, limit=above(0), help="Peak learning rate of SGD with Nesterov momentum."),
         "seed": grid(0, 1, 2, help="The set with its start and experts, and the networks."),
     },
     presets={
@@ -73,22 +80,24 @@ STUDY = Study(
                 "seed": (0, 1),
             },
         ),
-        "course": Preset("what the assignment asks, on MNIST and little effort", core_seconds=2.0, prepare_seconds=900),
+        "course": Preset(
+            "what the assignment asks, on MNIST and little effort",
+            core_seconds=2.0,
+            prepare_seconds=900,
+            grids=made(*FEW),
+        ),
         "cifar10": Preset(
             "CIFAR-10 with still less effort",
             core_seconds=3.0,
             prepare_seconds=600,
-            axes={
-                "dataset": ("cifar10",),
-                "method": (WHOLE, "random", "class_means", "kmeans", "mtt"),
-                "effort": ("brief",),
-                "learner": ("perceptron_128",),
-            },
+            axes={"dataset": ("cifar10",), "effort": ("brief",), "learner": ("perceptron_128",)},
+            grids=made("random", "class_means", "kmeans", "mtt"),
         ),
         "paper": Preset(
             "the paper's: ConvNet of 128 channels, 100 experts, 5,000 iterations: for a GPU",
             core_seconds=1000.0,
             prepare_seconds=500_000,
+            grids=made(*FEW),
             axes={
                 "dataset": ("cifar10", "mnist"),
                 "per_class": (1, 10, 50),
