@@ -20,7 +20,7 @@ STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "_
 STUDENTS = {
     "cifar10_transfer": "391cf4c8f1bd8967",
     "combined_distillation": "dafe238ca9645144",
-    "dataset_distillation": "f93025fc10cb0a86",
+    "dataset_distillation": "a06d4920e5a7465a",
     "finetuning": "ad6164e5187bc24f",
     "forgetting": "8ede016f58b83f3d",
     "inference_speed": "cffc889c44789a78",
