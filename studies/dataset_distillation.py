@@ -21,7 +21,7 @@ FEW = tuple(method for method in SOURCES if method != WHOLE)
 
 
 def made(*methods):
-    """Grids of those who learn from all images, at their rates, and from few, at the axis's own: few want lower ones."""
+    """Grids: who learns from all images, and, at the axis's own and lower rates, who learns from few."""
     return {"method": (WHOLE,), "lr": (0.03, 0.1, 0.2)}, {"method": methods}
 
 
