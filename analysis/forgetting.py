@@ -20,10 +20,11 @@ from analysis.core.figures.references import levels
 from analysis.core.figures.scales import palette
 from analysis.core.settings import by_seed, select, stacked
 
-WORDS = {"lr": "lr {:g}", "tasks": "{} tasks", "network": "{}", "optimiser": "{}"}
+NETWORKS = {"mlp": "MLP", "cnn": "CNN", "logistic": "logistic regression"}
+WORDS = {"lr": "lr {:g}", "tasks": "{} tasks", "network": NETWORKS, "optimiser": {"adam": "Adam", "sgd": "SGD"}}
 run = report.open("forgetting", words={**WORDS, "width": lambda units: f"width {units}" * bool(units)})
 cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.axes)
-LOSSES = {"none": "#000000", "l2": "#E69F00", "ewc": "#56B4E9", "lwf": "#009E73"}
+LOSSES = {"none": "#000000", "L2": "#E69F00", "EWC": "#56B4E9", "LwF": "#009E73"}
 FROZEN = {"freeze first": "#CC79A7", "freeze features": "#D55E00", "freeze readout": "#999999"}
 REHEARSALS = [name for name in cells["method"].cat.categories if name.startswith("rehearsal")]
 BLUES = dict(zip(REHEARSALS, len(REHEARSALS) * ("#0072B2", "#00305C", "#6BAED6"), strict=False))
@@ -40,7 +41,7 @@ shown = [title for title in settings if not many or set(best[title]) != {"none"}
 
 
 def label(title, method):
-    """`ewc, 1000`, `freeze first`"""
+    """`EWC, 1000`, `freeze first`"""
     return method if method in FIXED else f"{method}, {best[title][method].best['strength']:g}"
 
 
@@ -122,7 +123,7 @@ blocks.learning(
 # %%
 READERS = {"readout": "task_0", "probe": "probe_accuracy", "untrained network, probe": "start_probe_untrained"}
 TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
-read = stacked(watched[watched["method"].isin(["none", "lwf", "freeze features"])], "reader", "task_0", READERS)
+read = stacked(watched[watched["method"].isin(["none", "LwF", "freeze features"])], "reader", "task_0", READERS)
 reading = "0 and 1: what the readout says, and what a probe reads from the features"
 by_reader, apart = blocks.drawn(over_tasks, "reader", TINTS), ["setting", "method"]
 blocks.facets(run, read, by_reader, reading, name="probe", columns=apart, share=True)
@@ -194,8 +195,8 @@ run.show([line for title in alone["setting"].unique() for line in suffering(titl
 
 # %%
 PUBLISHED = {  # mean over ten runs, in per cent; our optimiser and method, or none where we have no such method
-    "Adam": (55.16, "adam", "none"), "EWC": (58.85, "adam", "ewc"), "SGD": (63.20, "sgd", "none"), "SI": (64.76, "", ""),
-    "L2": (66.00, "adam", "l2"), "MAS": (68.57, "", ""), "LwF": (71.02, "adam", "lwf"), "naive rehearsal": (95.16, "adam", "rehearsal 1100"),
+    "Adam": (55.16, "adam", "none"), "EWC": (58.85, "adam", "EWC"), "SGD": (63.20, "sgd", "none"), "SI": (64.76, "", ""),
+    "L2": (66.00, "adam", "L2"), "MAS": (68.57, "", ""), "LwF": (71.02, "adam", "LwF"), "naive rehearsal": (95.16, "adam", "rehearsal 1100"),
     "naive rehearsal-C": (97.11, "adam", "rehearsal 4400"), "offline": (98.59, "", ""),
 }  # fmt: skip
 THEIRS = {"adam": 1e-3, "sgd": 1e-2}
@@ -209,7 +210,7 @@ def beside(name, value, optimiser, method):
     bars: list = [(f"{name}, published", [value / 100], blocks.PUBLISHED)]
     line = {"published": name, "%": f"{value:.2f}"}
     if choice := ours.get((optimiser, method)):
-        told, got = f"{optimiser}, {label(alike[optimiser], method)}", choice.by_seed()
+        told, got = f"{WORDS['optimiser'][optimiser]}, {label(alike[optimiser], method)}", choice.by_seed()
         bars.append((told, got, method))
         line |= {"ours": told, "mean, %": tell.percent(got, 2), "difference": f"{100 * got.mean() - value:+.2f}"}
     return bars, line
@@ -241,7 +242,7 @@ shades = dict(zip(dict.fromkeys(kind.values()), palette(range(len({*kind.values(
 
 def price(ax, panel):
     over_rates(panel.table, PRICE[panel.values["what"]], "kind", shades, ax)
-    ax.set(title=panel.values["network"], ylabel=panel.values["what"])
+    ax.set(title=NETWORKS[panel.values["network"]], ylabel=panel.values["what"])
 
 
 blocks.facets(

@@ -11,7 +11,8 @@ from scipy.stats import binom
 
 from analysis.core.statistics import LEVEL, Interval
 
-LOSSES = "none", "l2", "ewc", "lwf"
+CALLED = {"l2": "L2", "ewc": "EWC", "lwf": "LwF"}
+LOSSES = ("none", *CALLED.values())
 FROZEN = "freeze first", "freeze features", "freeze readout"
 Numbers = Sequence[float] | np.ndarray
 
@@ -56,9 +57,9 @@ def tables(
 
 
 def methods(students: pd.DataFrame) -> pd.Series:
-    """The remedy of each in words, of rehearsal with its memory where there are several; categories: those without a layer frozen,
+    """What each remedy is called, of rehearsal with its memory where there are several; categories: those without a layer frozen,
     rehearsal by memory, those with."""
-    remedy, memory = students["remedy"].str.replace("_", " "), students["memory"]
+    remedy, memory = students["remedy"].str.replace("_", " ").replace(CALLED), students["memory"]
     sizes = sorted(memory[remedy == "rehearsal"].unique())
     several = (remedy == "rehearsal") & (len(sizes) > 1)
     names = remedy.where(~several, remedy + " " + memory.astype(str))

@@ -118,7 +118,7 @@ def sentence(said, *parts):
 def test_a_better_remedy_a_tied_and_a_worse_one_are_told_apart(said):
     better = sentence(said, "two tasks", "rehearsal 110, 1 ", "beyond 100")
     assert "+37.0 points" in better and "keeps more" in better
-    assert "a tie" in sentence(said, "two tasks", "lwf, 1 ")
+    assert "a tie" in sentence(said, "two tasks", "LwF, 1 ")
     worse = sentence(said, "two tasks", " freeze first ")
     assert "-20.0 points" in worse and "keeps less" in worse
     clear = sentence(said, "two tasks", "validation chooses rehearsal 110, 1: ")
@@ -129,9 +129,9 @@ def test_a_better_remedy_a_tied_and_a_worse_one_are_told_apart(said):
 
 def test_a_strength_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said):
     """At 10 the one seed left has 95 %, the mean at 1 is 83 %, but that seed has 96 % at 1."""
-    line = sentence(said, "two tasks", " l2, 1 ")
+    line = sentence(said, "two tasks", " L2, 1 ")
     assert "83.0 %" in line and "n = 6" in line
-    assert "no student has a result" in sentence(said, "two tasks", " ewc ") and "11 of 84 students failed" in said
+    assert "no student has a result" in sentence(said, "two tasks", " EWC ") and "11 of 84 students failed" in said
 
 
 def test_the_half_life_is_where_half_of_what_was_known_above_chance_is_gone(said):
@@ -142,15 +142,15 @@ def test_the_half_life_is_where_half_of_what_was_known_above_chance_is_gone(said
 
 
 def test_five_tasks_are_said_beside_the_published_table(said):
-    assert sentence(said, "adam, none", " Adam 55.16 ").endswith(" +0.84")
-    assert sentence(said, "sgd, none", " SGD 63.20 ").endswith(" -0.20")
-    assert sentence(said, "adam, rehearsal 1100, 1", " 95.16 ").endswith(" -0.16")
+    assert sentence(said, "Adam, none", " Adam 55.16 ").endswith(" +0.84")
+    assert sentence(said, "SGD, none", " SGD 63.20 ").endswith(" -0.20")
+    assert sentence(said, "Adam, rehearsal 1100, 1", " 95.16 ").endswith(" -0.16")
     assert sentence(said, " L2 66.00 ").split() == ["L2", "66.00"], "ours has no L2 here"
     assert all(f"  {name}.png" in said for name in ("heatmaps", "strengths", "five"))
 
 
 def test_settings_without_a_remedy_are_lines_over_the_learning_rate_and_it_is_said(said):
     """Of Adam validation chooses 0.01, which does what SGD does; 0.2 has the same mean, but not of both tasks."""
-    assert "0.01" in sentence(said, "mlp, adam", " 42 (lr 0.001) ")
-    assert sentence(said, "mlp, sgd ").count("+0.00 points") == 2 and "4 settings of 6 have no remedy" in said
+    assert "0.01" in sentence(said, "MLP, Adam", " 42 (lr 0.001) ")
+    assert sentence(said, "MLP, SGD ").count("+0.00 points") == 2 and "4 settings of 6 have no remedy" in said
     assert "  rates.png" in said and "  rate_curves.png" in said

@@ -127,7 +127,7 @@ def test_the_study_is_its_students_with_what_they_knew_and_its_evaluations_from_
     networks = (("mlp", 32), ("logistic", 0))
     starts = pd.DataFrame([{**key, "network": n, "width": w, **dict.fromkeys(digits, 0.9)} for n, w in networks])
     students, history = tables(ends, ends, starts, [*axes, "remedy"])
-    assert students[["student", "method"]].values.tolist() == [["b", "none"], ["a", "l2"]]
+    assert students[["student", "method"]].values.tolist() == [["b", "none"], ["a", "L2"]]
     assert students["start_task_0"].tolist() == pytest.approx([0.9] * 2) and students["watched"].tolist() == [10] * 2
     assert students["backward_transfer"].tolist() == pytest.approx([-0.4] * 2)
     assert sorted(history.loc[history["student"] == "a", "since"]) == [0, 10]
