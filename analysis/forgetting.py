@@ -21,7 +21,8 @@ from analysis.core.figures.scales import palette
 from analysis.core.settings import by_seed, select, stacked
 
 NETWORKS = {"mlp": "MLP", "cnn": "CNN", "logistic": "logistic regression"}
-WORDS = {"lr": "lr {:g}", "tasks": "{} tasks", "network": NETWORKS, "optimiser": {"adam": "Adam", "sgd": "SGD"}}
+OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+WORDS: report.Words = {"lr": "lr {:g}", "tasks": "{} tasks", "network": NETWORKS, "optimiser": OPTIMISERS}
 run = report.open("forgetting", words={**WORDS, "width": lambda units: f"width {units}" * bool(units)})
 cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.axes)
 LOSSES = {"none": "#000000", "L2": "#E69F00", "EWC": "#56B4E9", "LwF": "#009E73"}
@@ -210,7 +211,7 @@ def beside(name, value, optimiser, method):
     bars: list = [(f"{name}, published", [value / 100], blocks.PUBLISHED)]
     line = {"published": name, "%": f"{value:.2f}"}
     if choice := ours.get((optimiser, method)):
-        told, got = f"{WORDS['optimiser'][optimiser]}, {label(alike[optimiser], method)}", choice.by_seed()
+        told, got = f"{OPTIMISERS[optimiser]}, {label(alike[optimiser], method)}", choice.by_seed()
         bars.append((told, got, method))
         line |= {"ours": told, "mean, %": tell.percent(got, 2), "difference": f"{100 * got.mean() - value:+.2f}"}
     return bars, line

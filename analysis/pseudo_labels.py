@@ -4,10 +4,10 @@
 # A classifier has labels for few images, answers to the others, and learns from its answers (pseudo-labels) where they are sure
 # enough (`threshold`):
 #
-# - `supervised`: the labelled images alone, as they are; `supervised_weak`, `supervised_strong`: the same images augmented;
-# - `pseudo_label` (Lee 2013): asked in every step about the very image that it learns from, with a rising weight;
-# - `self_training`: asked by the network as it was when the round began; round 0 has labels only;
-# - `fixmatch` (Sohn et al. 2020, arXiv 2001.07685): asked about a weakly augmented image, it learns on a strongly augmented one.
+# - labels only (`supervised`): the labelled images, as they are; `supervised_weak`, `supervised_strong`: the same, augmented;
+# - pseudo-labels (`pseudo_label`, Lee 2013): asked in every step about the very image that it learns from, with a rising weight;
+# - self-training (`self_training`): asked by the network as it was when the round began; round 0 has labels only;
+# - FixMatch (`fixmatch`, Sohn et al. 2020, arXiv 2001.07685): asked about a weakly augmented image, it learns on a strongly augmented one.
 #
 # All have the same labels, initial weights, number of steps and order of the labelled images, so differences are paired by seed.
 # The true labels of the other training images only judge the pseudo-labels. The threshold is chosen on held-out validation images.
@@ -32,8 +32,14 @@ ALONE, TAUGHT = [*COLORS][:3], [*COLORS][3:]  # by labels alone; by their own an
 METRIC, CELL = "test_error", ["method", "threshold"]
 PUBLISHED_AT = ("dataset", "labels", "method")
 VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
-WORDS = {"dataset": "{}", "network": "{}", "method": "{}", "labels": "{:,} labels", "recipe": "{}"}
-run = report.open("pseudo_labels", words={**WORDS, **VARIANTS})
+METHODS = {"pseudo_label": "pseudo-labels", "self_training": "self-training", "fixmatch": "FixMatch"}
+METHODS |= {"supervised": "labels only", "supervised_weak": "labels, weak views", "supervised_strong": "labels, strong views"}
+NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mlp_300": "MLP 300-300", "mlp_600": "MLP 600-600"}
+NAMES |= {"cnn_small_norm": "small CNN", "cnn_norm": "CNN", "efficientnet_lite0": "EfficientNet-lite0"}
+RECIPES = {"plain": "plain", "augmentation": "augmentation", "unfreezing": "unfreezing", "rate": "adaptive rate"}
+RECIPES |= {"unfreezing_rate": "unfreezing, adaptive rate", "all": "all three"}
+WORDS: report.Words = {"dataset": NAMES, "network": NAMES, "labels": "{:,} labels"}
+run = report.open("pseudo_labels", words={**WORDS, "method": METHODS, "recipe": RECIPES, **VARIANTS})
 TINTS = {method: color for method, color in COLORS.items() if method in set(run.cells["method"])}
 
 # %%
@@ -56,7 +62,8 @@ run.show_classes()
 
 
 def named(cell):
-    return f"{cell['method']}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else cell["method"]
+    what = METHODS[cell["method"]]
+    return f"{what}, threshold {cell['threshold']:g}" if cell["method"] in TAUGHT else what
 
 
 def draw_over(table, metric, heading, **how):
@@ -121,7 +128,7 @@ def line_of(case, choice):
     known = select(PUBLISHED, {axis: choice.students[axis].iloc[0] for axis in PUBLISHED_AT})
     line = {**case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2)}
     if len(change) and choice.best["method"] != "supervised":
-        line["less supervised"] = tell.points(statistics.interval(change), 2)
+        line["less labels only"] = tell.points(statistics.interval(change), 2)
     if base := alone.get(case):
         line["less the best on labels alone"] = tell.points(statistics.paired(errors, base.by_seed(METRIC)), 2)
     line["published"] = "".join(f"{100 * of['error']:.2f} % ({of['source']})" for _, of in known.iterrows())
@@ -134,7 +141,7 @@ run.show(line_of(*each) for each in picked)
 # %% [markdown]
 # ## Threshold x labels
 # Test errors of each method that learns from its answers; every halving of the doubt, 1 - threshold, is as long on the axis. Heatmaps:
-# the same numbers, then the difference from `supervised` with the same labels (below zero: fewer errors).
+# the same numbers, then the difference from the same labels only (below zero: fewer errors).
 
 # %%
 OVER = ("threshold", across)
@@ -146,7 +153,7 @@ for setting in settings:
         blocks.plane(run, taught, *OVER, METRIC, f"Test errors: {setting.title}", limits=(0, None), **how)
         most = statistics.summarise(taught, ["method", *OVER], "change")["change"].abs().max()
         if most > 0:
-            less = f"Test errors less those of supervised, points: {setting.title}"
+            less = f"Test errors less those of labels only, points: {setting.title}"
             blocks.plane(
                 run, taught, *OVER, "change", less, name="changes", surfaces=False, colors=(-most, most), **how
             )
@@ -155,13 +162,13 @@ for setting in settings:
 # ## The pseudo-labels while learning, and how sure they are at the end
 # Asked about the same clean unlabelled images at every evaluation: how many answers pass the threshold, how many of these are right,
 # and the expected calibration error of all answers (ECE: mean distance of confidence and accuracy over ten bins of confidence).
-# `supervised`, which does not learn from its answers, is asked at 0.95 for comparison. Dotted: where a round of `self_training`
+# What learns from labels only is asked at 0.95 for comparison. Dotted: where a round of self-training
 # begins, whose labels are the answers there. Reliability diagrams at the end, all seeds together: accuracy over confidence, a point
 # per bin with at least ten images; below the grey diagonal answers are surer than right. Below: how many images each bin has.
 
 # %%
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
-at = f"threshold {common:g}" + ", supervised at 0.95" * (common != 0.95)
+at = f"threshold {common:g}" + ", labels only at 0.95" * (common != 0.95)
 at_common = select(planned, {"threshold": common})
 ended = select(at_common, {"status": "done"})
 bins = select(run.table("calibration"), {"split": "unlabelled"})
@@ -213,12 +220,13 @@ for one in settings:
 END = {**MEASURES, "kept_errors": "early errors that are kept"}
 text = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
 draw_over(ended, "kept_errors", text, ylabel="early errors that are kept, %", name="confirmation")
-means = ended.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
+called = ended.assign(method=ended["method"].map(METHODS))
+means = called.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
 run.show(means.rename(columns=END).reset_index(), f"At the end, at {at}, in per cent")
 
 # %% [markdown]
 # ## When it helps, and when it hurts
-# Test error less that of `supervised` with the same labels, steps and seeds; coloured where the difference survives Holm's correction
+# Test error less that of the same labels only, steps and seeds; coloured where the difference survives Holm's correction
 # over all comparisons of the figure. Then, where a run has several temperatures of the pseudo-labels (hard or soft), ramps or
 # rounds, each further value less the first, all else alike; the table has the largest first.
 
@@ -235,7 +243,7 @@ def against_supervised(setting):
 
 compared = {s: against_supervised(s) for s in settings}
 for of, table in compared.items():
-    said = f"Against supervised with the same labels{', by recipe' * (across == 'recipe')}: {of.title}"
+    said = f"Against the same labels only{', by recipe' * (across == 'recipe')}: {of.title}"
     blocks.forest(run, table, said, name=f"differences{ends[of]}", **CHANGE)
 
 
@@ -257,7 +265,7 @@ run.show(largest[["which", across, "told"]].assign(change=[tell.points(d, 2) for
 
 # %% [markdown]
 # ## What came out
-# Which methods have fewer or more errors than `supervised` is said after Holm's correction over all comparisons of a data set and network.
+# Which methods have fewer or more errors than labels only is said after Holm's correction over all comparisons of a data set and network.
 # All seeds share their test images.
 
 
@@ -267,7 +275,7 @@ def answer(case, choice):
     how: dict = {"metric": METRIC, "digits": 2, "name": named, "most": 3}
     if base := alone.get(case):
         reached = tell.percent(base.by_seed(METRIC), 2)
-        how["then"] = f"Of what learns from labels alone it chooses {base.best['method']}: {reached}."
+        how["then"] = f"Of what learns from labels alone it chooses {METHODS[base.best['method']]}: {reached}."
     return tell.answer(case.title, choice, "test errors", **how)
 
 
@@ -281,12 +289,12 @@ def homework(setting):
         chosen_for = choose_each(same, "method", CELL, margin=run.margin)
         others = {method: choice.by_seed(METRIC) for method, choice in chosen_for.items()}
         each = "; ".join(
-            f"{method} by {change}" for method, change in tell.against(others, errors, digits=2, **words).items()
+            f"{METHODS[method]} by {change}" for method, change in tell.against(others, errors, digits=2, **words).items()
         )
         told = tell.percent(errors, 2)
-        yield f"**{setting.title}**: of the classifiers on labels alone validation chooses {base.best[across]}: {told} test errors."
+        yield f"**{setting.title}**: of the classifiers on labels alone validation chooses {run.word(across, base.best[across])}: {told} test errors."
         yield f"Pseudo-labels change its errors, p by Holm over {len(others)}: {each}." * bool(others)
-        how: dict = {"metric": METRIC, "digits": 2, "name": lambda cell: f"{cell[across]}, {named(cell)}", "most": 3}
+        how: dict = {"metric": METRIC, "digits": 2, "name": lambda cell: f"{run.word(across, cell[across])}, {named(cell)}", "most": 3}
         yield tell.answer("with and without pseudo-labels", best, "test errors", **how)
 
 
@@ -294,7 +302,7 @@ def compared_line(line):
     return f"{line['which']}, {run.word(across, line[across])}"
 
 
-pairs = [(s.title, "supervised", lines) for s, lines in compared.items()]
+pairs = [(s.title, "labels only", lines) for s, lines in compared.items()]
 pairs.append(("Temperature of the pseudo-labels, ramp and rounds", "the first value", further))
 judged = [(what, base, lines) for what, base, lines in pairs if len(lines) and lines["n"].max() > 1]
 hurts = [f"{what}: {tell.comparisons(lines, compared_line, base)}" for what, base, lines in judged]

@@ -188,7 +188,7 @@ def learning(
         if also:
             also(ax, panel)
         lines(_of(levels, panel), ax)
-    _legend(figure, axes, label(per) if legend is None else legend)
+    _legend(figure, axes, label(per) if legend is None else legend, _called(run, per))
     heading = f"{heading}; ring: chosen on validation" if rings else heading
     run.finish(figure, name, heading, _sourced(note, levels, shown))
 
@@ -328,7 +328,7 @@ def intervals(
     means = [statistics.summarise(panel.table, [per, x], y, holes=join) for panel in shown]
     figure, axes = grid(shown, *size, sharey=share)
     tints, at = colors or palette(ordered(table[per])), {value: i for i, value in enumerate(ordered(table[x]))}
-    known = (limits or (None,))[0] if log else -math.inf
+    known, called = (limits or (None,))[0] if log else -math.inf, _called(run, x)
     floors = {p.place: known or _floor(means if share else [mean], y) for p, mean in zip(shown, means, strict=True)}
     for panel, mean, ax in zip(shown, means, axes, strict=True):
         floor = floors[panel.place]
@@ -342,14 +342,14 @@ def intervals(
     for panel, ax in zip(shown, axes, strict=True):  # now that all are drawn, for panels may share an axis
         if log:
             ax.set_ylim(bottom=floors[panel.place])
-        ax.set_xticks([*at.values()], [value if isinstance(value, str) else f"{value:g}" for value in at])
+        ax.set_xticks([*at.values()], [called.get(value, value) if isinstance(value, str) else f"{value:g}" for value in at])
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
         ax.grid(axis="y", which="both", linewidth=0.3)
         if limits:
             ax.set_ylim(*limits)
         if also:
             also(ax, panel)
-    _legend(figure, axes, "")
+    _legend(figure, axes, "", _called(run, per))
     run.finish(figure, name, heading, note)
 
 
@@ -485,9 +485,16 @@ def _quarters(table: pd.DataFrame, per: str) -> pd.DataFrame:
     return table.assign(**{per: [names[i] for i in quarter]})
 
 
-def _legend(figure: Figure, axes: Sequence[Axes], title: str) -> None:
+def _called(run: Run, axis: str) -> Mapping[Any, str]:
+    """What the values of an axis are called, where the page says it of each."""
+    words = run.words.get(axis)
+    return words if isinstance(words, Mapping) else {}
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], title: str, called: Mapping[Any, str] = MappingProxyType({})) -> None:
     """One legend for all panels, of everything that any of them names."""
-    found = {text: handle for ax in axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    named = (of for ax in axes for of in zip(*ax.get_legend_handles_labels(), strict=True))
+    found = {called.get(text, text): handle for handle, text in named}
     if found:
         longest = max(map(len, found))
         across = max(1, min(len(found), int(figure.get_figwidth() * 11 / (longest + 6))))

@@ -270,7 +270,7 @@ def test_intervals_lie_side_by_side_and_end_in_an_arrow_where_the_axis_cuts_them
 def drawn():
     """The figure that `intervals` makes of errors by seed, {(place, way): shares}."""
     made: list = []
-    run: Any = SimpleNamespace(axes={}, named=str, finish=lambda figure, *words: made.append(figure))
+    run: Any = SimpleNamespace(axes={}, words={}, named=str, finish=lambda figure, *words: made.append(figure))
 
     def draw(values, **how):
         lines = [(x, way, v) for (x, way), found in values.items() for v in found]
