@@ -128,7 +128,7 @@ def line_of(case, choice):
     known = select(PUBLISHED, {axis: choice.students[axis].iloc[0] for axis in PUBLISHED_AT})
     line = {**case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2)}
     if len(change) and choice.best["method"] != "supervised":
-        line["less labels only"] = tell.points(statistics.interval(change), 2)
+        line["less labels only"] = tell.points(change, 2)
     if base := alone.get(case):
         line["less the best on labels alone"] = tell.points(statistics.paired(errors, base.by_seed(METRIC)), 2)
     line["published"] = "".join(f"{100 * of['error']:.2f} % ({of['source']})" for _, of in known.iterrows())

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student_t
 
 from analysis.core.choice import Choice
 from analysis.core.records import is_share
 from analysis.core.settings import each_further
-from analysis.core.statistics import Interval, compare, interval, paired
+from analysis.core.statistics import LEVEL, Difference, Interval, compare, interval, paired
 
 AXES = {"temperature": "T", "kd_weight": "lambda"}  # as the field has them
 Values = Interval | pd.Series
@@ -116,7 +117,7 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
     if math.isnan(line["difference"].p):
         return moves(line["difference"])
     size = f"p = {line['p']:.2g}" if line["p"] >= 1e-4 else "p < 0.0001"
-    said = {"more": more, "less": less, "open": "a tie"}
+    said = {"more": more, "less": less, "open": "a tie" if line["difference"].n > 2 else "open with two seeds"}
     return f"{said[line['told']]} ({size})"
 
 
@@ -279,6 +280,9 @@ def _ends(values: Values, form: Callable[[float], str], least: float = -math.inf
     if isinstance(values, pd.Series) and len(two := sorted(values.dropna())) == 2:
         return " and ".join(map(form, two))
     i = _interval(values)
+    if isinstance(i, Difference) and i.n == 2:
+        apart = (i.high - i.mean) / float(student_t.ppf((1 + LEVEL) / 2, 1))
+        return f"{form(i.mean - apart)} and {form(i.mean + apart)}"
     return f"{form(max(i.low, least))} to {form(min(i.high, most))}"
 
 

@@ -62,6 +62,13 @@ def test_what_is_judged_together_is_said_each_with_its_corrected_p():
     assert said["alike"].endswith("): a tie (p = 1)") and tell.against({}, base) == {}
 
 
+def test_two_seeds_are_said_as_their_two_differences():
+    a, b = pd.Series([0.71, 0.75]), pd.Series([0.70, 0.71])
+    both = "+2.5 points (+1.0 and +4.0)"
+    assert tell.points(paired(a, b)) == tell.points(a - b) == both
+    assert tell.against({"a": a}, b)["a"].startswith(f"{both}: open with two seeds (p = 0.")
+
+
 def test_the_answer_is_what_validation_chose_what_it_reaches_and_against_what():
     found = choose(cells(CLEAR), ["cell"])
     against = {"the baseline": pd.Series([0.80, 0.81, 0.81]), "nothing": pd.Series(dtype=float)}
