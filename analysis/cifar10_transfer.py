@@ -15,7 +15,6 @@ from analysis.core.figures import bars
 from analysis.core.settings import select, varied
 
 OWN, METRIC = ("airbench_small", "airbench"), "test_accuracy"
-NETWORKS = {"airbench": "own CNN", "airbench_small": "small own CNN"}
 WAYS = {"head": "head (cached)", "last_block": "last block", "gradual": "gradual", "all": "all layers"}
 
 
@@ -25,7 +24,7 @@ def start(weights):
 
 
 run = report.open("cifar10_transfer", words={
-    "network": lambda name: str(NETWORKS.get(name, name)), "weights": start, "unfreezing": WAYS, "resolution": "{} px",
+    "network": tell.network, "weights": start, "unfreezing": WAYS, "resolution": "{} px",
     "train_images": lambda images: f"{images:,.0f} images",
 })  # fmt: skip
 
@@ -66,7 +65,7 @@ def show_stages(network, resolution):
     ]  # fmt: skip
     total, work = top["parameters"].sum() / 1e6, top["multiplications"].sum() / 1e6
     size = f"{total:.2f} M parameters, {work:,.0f} M multiplications an image"
-    run.show(lines, f"{network} at {resolution} x {resolution} pixels: {size}")
+    run.show(lines, f"{tell.network(network)} at {resolution} x {resolution} pixels: {size}")
 
 
 for shape in dict.fromkeys(zip(layers["network"], layers["resolution"], strict=True)):
@@ -96,7 +95,7 @@ def protocol(setting):
     smoothing = f", label smoothing {c['label_smoothing']:g}" if c.get("label_smoothing") else ""
     of_a_pass = choice.students["pass_seconds"].mean() if "pass_seconds" in choice.students else float("nan")
     return {
-        "model": c["network"], "initialised": f"{start(c['weights'])}; head {c['head_start']}",
+        "model": tell.network(c["network"]), "initialised": f"{start(c['weights'])}; head {c['head_start']}",
         "transfer": "none" if c["weights"] == "random" else transfer, "trained": f"{trained}: {c['trained_parameters']:,.0f} parameters",
         "features": "cached" if c["cached"] else "-", "pixels": c["resolution"], "images": f"{c['train_images']:,.0f}", "optimiser": f"{how}, {c['precision']}{smoothing}",
         "augmentation": c["augmentation"] + f", {c['views']} views" * (c["views"] > 1), "test views": c.get("test_views", 1),
@@ -169,7 +168,7 @@ def bar(setting, words):
     comparable = not own_images and axes["train_images"] > 40_000
     weights = f"\n{start(axes['weights'])}" * (axes["weights"] not in ("imagenet", "random"))
     return {
-        "group": NETWORKS.get(axes["network"], axes["network"].replace("_", "\n", 1)) + weights, "kind": words[configured(setting)],
+        "group": tell.network(axes["network"]).replace("-", "-\n", 1) + weights, "kind": words[configured(setting)],
         "mean": value.mean, "low": max(ends[0], 0), "high": min(ends[1], 100), "published": said if comparable else float("nan"),
         "labels": axes["train_images"],
     }  # fmt: skip

@@ -30,7 +30,6 @@ NAMED: dict[Any, str] = {
     "full": "all real images", "random": "random real", "class_means": "class means", "kmeans": "k-means",
     "dm": "DM", "kip": "KIP", "mtt": "MTT",
 }  # fmt: skip
-DATA: dict[Any, str] = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 ARMS = {
     ("small", "none"): "small, hard labels", ("small", "same"): "large first, small from its answers",
     ("small", "full"): "small from a teacher of all data", ("large", "none"): "large itself, hard labels",
@@ -39,7 +38,7 @@ TINTS = dict(zip(ARMS.values(), ("#E69F00", "#0072B2", "#009E73", "0.55"), stric
 MARKS = dict(zip(NAMED.values(), "sovP^XD", strict=True))
 TAUGHT = {"none": "no teacher", "same": "teacher of the same images", "full": "teacher of all data"}
 WORDS: report.Words = {
-    "images": NAMED, "dataset": DATA, "teacher": TAUGHT, "learner": "{} network", "temperature": "T = {:g}", "kd_weight": "λ = {:g}", "lr": "lr {:g}",
+    "images": NAMED, "dataset": tell.data, "teacher": TAUGHT, "learner": "{} network", "temperature": "T = {:g}", "kd_weight": "λ = {:g}", "lr": "lr {:g}",
     "per_class": lambda n: "1 image per class" if n == 1 else f"{n} images per class",
 }  # fmt: skip
 run = report.open("combined_distillation", words=WORDS)
@@ -95,7 +94,7 @@ PAIRS = {
 asked = [key for key, _ in best.groupby(["dataset", "per_class"])]
 differences = statistics.compare(
     {
-        (DATA[dataset], run.word("per_class", n), name): tuple(reached(dataset, n, *arm) for arm in pair)
+        (tell.data(dataset), run.word("per_class", n), name): tuple(reached(dataset, n, *arm) for arm in pair)
         for dataset, n in asked for name, pair in PAIRS.items()
     },
     ["data", "size", "pair"],
@@ -180,7 +179,7 @@ def draw_images(dataset, n):
     """What stands for the data."""
     final = select(pictures, {"dataset": dataset, "per_class": n, "seed": pictures["seed"].min(), "iteration": -1})
     final = final.sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
-    heading = f"{DATA[dataset]}, {run.word('per_class', n)}: what stands for the data"
+    heading = f"{tell.data(dataset)}, {run.word('per_class', n)}: what stands for the data"
     blocks.strips(run, final, "method", heading, name=f"images_{dataset}_{n}", also=NAMED.__getitem__)
 
 
@@ -198,7 +197,7 @@ def line(setting):
     choice, axes, heard = chosen[setting], setting.axes, setting.axes["teacher"] != "none"
     best_cell = {k: v for k, v in choice.best.items() if heard or k == "lr"}
     return {
-        "data": DATA[axes["dataset"]], "images": NAMED[axes["images"]],
+        "data": tell.data(axes["dataset"]), "images": NAMED[axes["images"]],
         "per class": "all" if axes["images"] == "full" else axes["per_class"],
         "who learns": ARMS[axes["learner"], axes["teacher"]], "chosen": run.named(best_cell),
         "test accuracy": tell.percent(choice.by_seed()), "seconds": f"{choice.students['cost_seconds'].mean():.0f}",
@@ -215,7 +214,7 @@ def answer(dataset, n):
     """The proposed solution, against each of its parts alone."""
     wanted = dict(zip(("dataset", "per_class", "images", "learner", "teacher"), (dataset, n, *BOTH), strict=True))
     found = next((c for s, c in chosen.items() if wanted.items() <= s.axes.items()), None)
-    where = f"{DATA[dataset]}, {run.word('per_class', n)}"
+    where = f"{tell.data(dataset)}, {run.word('per_class', n)}"
     if found is None:
         return f"**{where}**: the combination has no result."
     against = {
@@ -235,7 +234,7 @@ def soft(dataset, n):
         taught, alone = (reached(dataset, n, images, "small", teacher) for teacher in ("full", "none"))
         if len(taught) and len(alone):
             said.append(f"{NAMED[images]} {tell.percent(taught)}, against hard labels {tell.difference(taught, alone)}")
-    return f"{DATA[dataset]}, {run.word('per_class', n)}, with a teacher of all data: {'; '.join(said)}."
+    return f"{tell.data(dataset)}, {run.word('per_class', n)}, with a teacher of all data: {'; '.join(said)}."
 
 
 run.close([answer(*key) for key in asked], [soft(*key) for key in asked])

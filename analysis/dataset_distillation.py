@@ -32,11 +32,9 @@ NAMED: dict[Any, str] = {
     "dm": "DM", "kip": "KIP", "mtt": "MTT",
 }  # fmt: skip
 TINTS = dict(zip(NAMED.values(), ("0.3", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#7A5195", "#0072B2"), strict=True))
-NETWORKS = {"perceptron_128": "MLP 128", "perceptron_32": "MLP 32", "mlp_300": "MLP 300-300", "cnn_small": "small CNN"}
-DATA: dict[Any, str] = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 WORDS: report.Words = {
-    "method": NAMED, "per_class": lambda n: "1 image per class" if n == 1 else f"{n} images per class", "dataset": DATA,
-    "learner": lambda name: f"learner {NETWORKS.get(name, name)}", "lr": "lr {:g}", "network": lambda name: f"learnt for {NETWORKS.get(name, name)}",
+    "method": NAMED, "per_class": lambda n: "1 image per class" if n == 1 else f"{n} images per class", "dataset": tell.data,
+    "learner": lambda name: f"learner {tell.network(name)}", "lr": "lr {:g}", "network": lambda name: f"learnt for {tell.network(name)}",
 }  # fmt: skip
 run = report.open("dataset_distillation", words=WORDS)
 settings = run.settings(but=["lr"], first=["dataset", "method", "per_class", "learner"])
@@ -59,7 +57,7 @@ sets, pictures, progress = (run.table(name) for name in ("sets", "images", "prog
 
 def draw_images(dataset, per_class, of):
     """All final sets, and MTT's on its way."""
-    where, name = f"{DATA[dataset]}, {run.word('per_class', per_class)}", f"{dataset}_{per_class}"
+    where, name = f"{tell.data(dataset)}, {run.word('per_class', per_class)}", f"{dataset}_{per_class}"
     final = of[of["iteration"] < 0].sort_values("method", key=lambda m: m.map([*NAMED].index), kind="stable")
     blocks.strips(run, final, "method", f"{where}: what stands for the data", name=f"images_{name}", also=NAMED.__getitem__)
     then = of[(of["iteration"] >= 0) & (of["method"] == "mtt")].sort_values("iteration", kind="stable")
@@ -109,7 +107,7 @@ def draw_ladder(dataset, per_class, of):
     kernel = by_seed(select(sets, {"dataset": dataset, "per_class": per_class, "method": "kip"}), "kernel_test_accuracy")
     bars.append(("KIP, regression with its kernel", kernel, "KIP"))
     theirs = {f"{name}, published": value for name, value in PUBLISHED.get((dataset, per_class), {}).items()}
-    heading = f"{DATA[dataset]}, {run.word('per_class', per_class)}: test accuracy"
+    heading = f"{tell.data(dataset)}, {run.word('per_class', per_class)}: test accuracy"
     blocks.ladder(run, bars, METRIC, heading, TINTS, published=theirs, name=f"ladder_{dataset}_{per_class}")
 
 
@@ -158,7 +156,7 @@ def less():
         for learnt in LEARNT:
             for cheap in CHEAP:
                 key = (
-                    DATA[dataset],
+                    tell.data(dataset),
                     run.word("learner", learner),
                     run.word("per_class", n),
                     f"{NAMED[learnt]} less {NAMED[cheap]}",
@@ -196,7 +194,7 @@ def cost():
     for (dataset, method, n), of in sets.groupby(["dataset", "method", "per_class"]) if len(sets) else ():
         seconds = f"{of['seconds'].mean():.0f} s"
         yield {
-            "data": DATA[dataset],
+            "data": tell.data(dataset),
             "set": NAMED[method],
             "images per class": n,
             "to make one": seconds,
@@ -210,7 +208,7 @@ def line(setting):
     choice, axes = chosen[setting], setting.axes
     spread = choice.by_seed("spread").mean()
     return {
-        "data": DATA[axes["dataset"]], "set": NAMED[axes["method"]], "images per class": axes["per_class"], "learner": run.word("learner", axes["learner"]),
+        "data": tell.data(axes["dataset"]), "set": NAMED[axes["method"]], "images per class": axes["per_class"], "learner": run.word("learner", axes["learner"]),
         "lr": f"{choice.best['lr']:g}", "test accuracy": tell.percent(choice.by_seed()), "deviation between networks": f"{100 * spread:.1f} points",
     }  # fmt: skip
 

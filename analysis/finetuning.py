@@ -65,7 +65,7 @@ ends = {s: f"_{s.title}" * bool(s.axes) for s in settings}  # of the names of fi
 def heading(text, setting):
     """What is drawn, of which network and how many images."""
     c = finals[setting].iloc[0]
-    network = f"{c['network']}, weights {c['weights']}, {c['train_size']} labels, {c['resolution']} pixels"
+    network = f"{tell.network(c['network'])}, weights {c['weights']}, {c['train_size']} labels, {c['resolution']} pixels"
     return f"{text}\n{network}; {c['val_images']:.0f} validation and {c['test_images']:.0f} test images"
 
 
@@ -120,12 +120,12 @@ def candidate(choice):
     if "image_ms" in source:
         takes["ms per image"] = f"{source['image_ms'].iloc[0]:.2f}"
     reached = {"trained": choice.best["combination"], "test accuracy": tell.percent(choice.by_seed())}
-    return {axis: one[axis] for axis in known} | takes | reached
+    return {axis: one[axis] for axis in known} | {"network": tell.network(one["network"])} | takes | reached
 
 
 run.show([candidate(choice) for choice in preferred.values()])
 if several and len(candidates):
-    steps = [(str(name), by_seed(part, METRIC), "candidates") for name, part in candidates.groupby("network")]
+    steps = [(tell.network(str(name)), by_seed(part, METRIC), "candidates") for name, part in candidates.groupby("network")]
     ranked = "Test accuracy of the candidates, mean and 95 % interval"
     blocks.ladder(run, steps, METRIC, ranked, {"candidates": BLUE}, descending=True, name="candidates")
 
@@ -284,5 +284,5 @@ size = (
 )
 architecture = choose(candidates, ["network"], margin=run.margin) if several and len(candidates) else None
 if architecture:
-    concluded.insert(0, tell.answer("architecture", architecture, name=lambda cell: cell["network"]))
+    concluded.insert(0, tell.answer("architecture", architecture, name=lambda cell: tell.network(cell["network"])))
 run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], [*costs, size])

@@ -21,11 +21,10 @@ from analysis.core.figures.gradients import DEVIATIONS, EXACT, LIMIT, SCALED, ga
 from analysis.core.figures.scales import decades, positions
 from analysis.core.settings import select, stacked
 
-NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 MEASURES = {"log_soft_norm": "without T²", "log_scaled_norm": "with T²", "log_ratio": "length", "cosine": "angle"}
 STAGES = {"start": "#0072B2", "middle": "#007A5A", "end": "#C46200"}
 NORMS = ["soft_norm", "scaled_norm", "hard_norm", "formula_norm", "limit_norm", "ratio"]
-run = report.open("kd_gradients", words={"dataset": NAMES, "measure": MEASURES, "stage": "{}"})
+run = report.open("kd_gradients", words={"dataset": tell.data, "measure": MEASURES, "stage": "{}"})
 PANEL = ["dataset", *run.varied(but=("dataset", "temperature"))]
 
 probed = run.table("gradients").rename(columns={"step": "training_step", "exact_norm": "formula_norm"})

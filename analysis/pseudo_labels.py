@@ -34,11 +34,9 @@ PUBLISHED_AT = ("dataset", "labels", "method")
 VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
 METHODS = {"pseudo_label": "pseudo-labels", "self_training": "self-training", "fixmatch": "FixMatch"}
 METHODS |= {"supervised": "labels only", "supervised_weak": "labels, weak views", "supervised_strong": "labels, strong views"}
-NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "mlp_300": "MLP 300-300", "mlp_600": "MLP 600-600"}
-NAMES |= {"cnn_small_norm": "small CNN", "cnn_norm": "CNN", "efficientnet_lite0": "EfficientNet-lite0"}
 RECIPES = {"plain": "plain", "augmentation": "augmentation", "unfreezing": "unfreezing", "rate": "adaptive rate"}
 RECIPES |= {"unfreezing_rate": "unfreezing, adaptive rate", "all": "all three"}
-WORDS: report.Words = {"dataset": NAMES, "network": NAMES, "labels": "{:,} labels"}
+WORDS: report.Words = {"dataset": tell.data, "network": tell.network, "labels": "{:,} labels"}
 run = report.open("pseudo_labels", words={**WORDS, "method": METHODS, "recipe": RECIPES, **VARIANTS})
 TINTS = {method: color for method, color in COLORS.items() if method in set(run.cells["method"])}
 

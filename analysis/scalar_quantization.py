@@ -30,7 +30,7 @@ COLORS = {
     "exact, bits allocated after PCA": "#A02C00",
 }  # fmt: skip
 run = report.open(
-    "scalar_quantization", words={"dataset": {"mnist": "MNIST", "cifar10": "CIFAR-10"}, "bits": "{} bits"}
+    "scalar_quantization", words={"dataset": tell.data, "bits": "{} bits"}
 )
 
 

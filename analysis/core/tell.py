@@ -19,6 +19,13 @@ from analysis.core.settings import each_further
 from analysis.core.statistics import LEVEL, Difference, Interval, compare, interval, paired
 
 AXES = {"temperature": "T", "kd_weight": "lambda"}  # as the field has them
+DATA = {"mnist": "MNIST", "mnistm": "MNIST-M", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+NETWORKS = {
+    "mlp": "MLP", "cnn": "CNN", "cnn_small": "small CNN", "cnn_pool": "CNN, pooled", "airbench": "own CNN", "airbench_small": "small own CNN",
+    **{f"resnet{n}": f"ResNet-{n}" for n in (18, 34, 50)}, **{f"vgg{n}": f"VGG-{n}" for n in (11, 16)}, "mobilenet_v2": "MobileNetV2",
+    **{f"mobilenet_v3_{size}": f"MobileNetV3 {size}" for size in ("small", "large")},
+    **{f"efficientnet_{n.lower()}": f"EfficientNet-{n}" for n in ("B0", "B1", "B2", "lite0", "lite1", "lite2")},
+}  # fmt: skip
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 
@@ -68,6 +75,19 @@ def cell(values: Mapping[Any, Any]) -> str:
     if values["kd_weight"] == 0:
         return "labels only (lambda = 0)"
     return f"T = {values['temperature']:.3g}, lambda = {values['kd_weight']:.3g}"
+
+
+def network(name: str) -> str:
+    """A network as the field calls it: `MLP 300-300`, `ResNet-18`, `EfficientNet-lite0`; one that is not known, as it is."""
+    plain, norm = name.removesuffix("_norm").removesuffix("_bn"), ", normalised" * name.endswith("_norm")
+    kind, _, size = plain.partition("_")
+    sized = {"mlp": f"MLP {size}-{size}", "perceptron": f"MLP {size}", "convnet": f"ConvNet {size}"}
+    return NETWORKS.get(plain, sized.get(kind, plain)) + norm
+
+
+def data(name: Any) -> str:
+    """A data set as the field calls it; one's own, as it is."""
+    return DATA.get(name, str(name))
 
 
 def listing(items: Sequence[str], most: int = 5) -> str:
