@@ -10,6 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+# Two test processes on two cores, each with two threads of OpenMP that wait by spinning, take seven times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_configure(config):
     """Tests that interrupt need what they start to hear it, also where the tests run in the background or under nohup."""
