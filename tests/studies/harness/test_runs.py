@@ -43,7 +43,7 @@ def instead(flag, value):
     return [value if before == flag else word for before, word in itertools.pairwise(["", *TINY])]
 
 
-SLOWLY_TAUGHT = instead("--teacher-steps", "300")
+SLOWLY_TAUGHT = instead("--teacher-steps", "80")
 CELL = ["student", "seed", "teacher_view", "target_labels", "temperature", "kd_weight", "steps", "step"]
 METRICS = ["train_loss", "val_accuracy", "test_accuracy", "source_accuracy"]
 
