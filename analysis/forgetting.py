@@ -236,7 +236,7 @@ untreated = cells[(cells["method"] == "none") & (cells["tasks"] == "two") & many
 by_rate = run.settings(but=(*OTHER, "lr"), first=["network", "optimiser"], cells=untreated, canonical=True)
 groups = {g.title: g for g in by_rate if len(g.done)}
 fastest = {title: choice for title, g in groups.items() if (choice := choose(g.students, ["lr"]))}
-kind = {title: run.named({**g.axes, "network": ""}) for title, g in groups.items()}
+kind = {title: run.named({k: v for k, v in g.axes.items() if k != "network"}) for title, g in groups.items()}
 lines = pd.concat([nobody.assign(kind=""), *(g.students.assign(setting=t, kind=kind[t]) for t, g in groups.items())])
 shades = dict(zip(dict.fromkeys(kind.values()), palette(range(len({*kind.values()}))).values(), strict=True))
 

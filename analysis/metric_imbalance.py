@@ -102,7 +102,7 @@ for source, ratios in sensitive.items():
     )  # fmt: skip
 
 # %% [markdown]
-# The terms: T, F as above; q, the share that is called positive; p, the probability of a positive. What has no π in its formula cannot
+# The terms: T, F as above; q, the share that is called positive; p, the probability of a positive. What has neither π nor q in its formula cannot
 # move under a fixed threshold. Brier score and log loss of a symmetric model do not move either, by luck and not by form: both classes
 # have the same mean loss there; with MNIST's digits they move. Accuracy is 1 - F + π (T - (1 - F)): it hears the prevalence only as far as
 # recall and specificity differ.
@@ -139,7 +139,7 @@ run.show([term_line(*term) for term in TERMS.values()], "x: value at the lowest 
 
 # %%
 FEW = ["recall (TPR)", "precision (PPV)", "accuracy", "balanced accuracy", "F1", "MCC"]
-rules = one[one["metric"].isin(FEW)].assign(metric=lambda t: pd.Categorical(t["metric"], FEW))
+rules = one[one["metric"].isin(FEW)].assign(metric=lambda t: pd.Categorical(t["metric"].astype(str), FEW))
 blocks.learning(
     run, rules.assign(rule=rules["rule"].map(RULES)), "prevalence", "value", f"Simulation, d' = {middle}: metrics by rule of the threshold",
     per="rule", columns=["metric"], limits=(0, 1.02), name="rules", xlabel="prevalence π", ylabel="value", legend="",
@@ -152,7 +152,7 @@ blocks.learning(
 
 # %%
 MIXED = ["precision (PPV)", "F1", "MCC", "PR-AUC (average precision)"]
-mixed = fixed[fixed["metric"].isin(MIXED)].assign(metric=lambda t: pd.Categorical(t["metric"], MIXED))
+mixed = fixed[fixed["metric"].isin(MIXED)].assign(metric=lambda t: pd.Categorical(t["metric"].astype(str), MIXED))
 blocks.plane(
     run, mixed, "prevalence", "separability", "value", "Simulation, fixed threshold: metrics over prevalence and separability", columns=["metric"],
     limits=(0, 1), colors=(0, 1), digits=2, wrap=2,
@@ -160,7 +160,7 @@ blocks.plane(
 
 # %% [markdown]
 # ## Real scores: a digit of MNIST against the rest
-# Logistic regression; the test digits are thinned to the prevalence. Same threshold rule as above.
+# Logistic regression; the test digits are thinned to the prevalence. The threshold is fixed.
 
 # %%
 real = select(digits, {"rule": "fixed"}).assign(digit=lambda t: t["positive"].map("{}".format))
@@ -231,8 +231,11 @@ run.show(examples, "Cost of 1,000 cases (in the cheaper error) with the threshol
 # %%
 SCORES, LABELS = (0.9, 0.8, 0.7, 0.6, 0.6, 0.4, 0.3, 0.1), (1, 1, 0, 1, 0, 0, 1, 0)
 pairs, steps = imbalance.pairs(SCORES, LABELS), imbalance.staircase(SCORES, LABELS)
+run.show([{"": "score", **{f"{i}": f"{s:g}" for i, s in enumerate(SCORES, 1)}}, {"": "label", **{f"{i}": f"{y}" for i, y in enumerate(LABELS, 1)}}], "The predictions")
 auc, area = pairs["counts"].mean(), np.trapezoid(steps["tpr"], steps["fpr"])
-run.show(pairs.pivot_table(index="positive", columns="negative", values="counts").sort_index(ascending=False).reset_index().rename(columns={"positive": "positive \\ negative"}), "What each pair counts")
+counted = pairs.pivot_table(index="positive", columns="negative", values="counts").sort_index(ascending=False)
+sums = " + ".join(f"{total:g}" for total in counted.sum(axis=1))
+run.show(counted.assign(sum=counted.sum(axis=1)).reset_index().rename(columns={"positive": "positive \\ negative"}), f"What each pair counts: {sums} = {pairs['counts'].sum():g} of {len(pairs)}, {auc:.5f}")
 run.show(steps.round(3), "The staircase, threshold by threshold")
 figure_by_hand, ax_by_hand = plt.subplots(figsize=(6, 5), layout="constrained")
 figures.stairs(steps, ax_by_hand)
@@ -243,14 +246,20 @@ run.figure(figure_by_hand, "roc_by_hand")
 # ## 4. Micro, macro and weighted averages
 # A classifier of three classes with 80, 15 and 5 cases; rows are the truth. **Micro** adds up the counts of all classes first, so every
 # case counts alike; **macro** takes the mean over classes, so every class does; **weighted** takes it with the classes' sizes.
+# Micro precision is Σ TP / Σ (TP + FP), micro recall Σ TP / Σ (TP + FN), over the classes that count.
 # Where each case has one class and one answer, a false positive of one class is a false negative of another: micro precision = micro
 # recall = micro F1 = accuracy. Weighted recall is the accuracy too, Σ (n_k / n)(hits_k / n_k); weighted precision is not.
 
 # %%
-MATRIX = np.array([[72, 6, 2], [3, 10, 2], [1, 2, 2]])
+MATRIX = np.array([[71, 6, 3], [3, 10, 2], [1, 1, 3]])
 accuracy = np.trace(MATRIX) / MATRIX.sum()
 of_all, of_rare = imbalance.averages(MATRIX), imbalance.averages(MATRIX, classes=[1, 2])
 run.show([{"truth": f"class {k}", **{f"called {j}": n for j, n in enumerate(line)}} for k, line in enumerate(MATRIX)], "The confusion matrix")
+hits, calls, sizes = np.diag(MATRIX), MATRIX.sum(axis=0), MATRIX.sum(axis=1)
+run.show(
+    [{"": f"class {k}", "TP": hits[k], "TP + FP": calls[k], "TP + FN": sizes[k], "precision": f"{hits[k]}/{calls[k]} = {hits[k] / calls[k]:.3f}", "recall": f"{hits[k]}/{sizes[k]} = {hits[k] / sizes[k]:.3f}"} for k in range(3)],
+    "By class",
+)  # fmt: skip
 run.show(
     [{"average": how, **{k: f"{v:.3f}" for k, v in of_all[how].items()}, **{f"{k}, of classes 1 and 2": f"{v:.3f}" for k, v in of_rare[how].items()}} for how in of_all],
     f"Averages; accuracy is {accuracy:.3f}",

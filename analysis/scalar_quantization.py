@@ -29,9 +29,7 @@ COLORS = {
     "faiss SQ": "#7A5195", "faiss PQ": "#CC79A7", "faiss PQ after OPQ": "#000000", "exact after PCA": "#88AACC",
     "exact, bits allocated after PCA": "#A02C00",
 }  # fmt: skip
-run = report.open(
-    "scalar_quantization", words={"dataset": tell.data, "bits": "{} bits"}
-)
+run = report.open("scalar_quantization", words={"dataset": tell.data, "bits": "{} bits"})
 
 
 def named(table):

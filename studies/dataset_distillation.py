@@ -20,8 +20,8 @@ from trainables.matching import DATASETS, SOURCES, WHOLE
 FEW = tuple(method for method in SOURCES if method != WHOLE)
 
 
-def made(*methods):
-    """Grids: who learns from all images, and, at the axis's own and lower rates, who learns from few."""
+def rates(*methods):
+    """Grids: all images at higher rates, sets of few images at the axis's own."""
     return {"method": (WHOLE,), "lr": (0.03, 0.1, 0.2)}, {"method": methods}
 
 
@@ -85,20 +85,20 @@ STUDY = Study(
             "what the assignment asks, on MNIST and little effort",
             core_seconds=4.5,
             prepare_seconds=400,
-            grids=made(*FEW),
+            grids=rates(*FEW),
         ),
         "cifar10": Preset(
             "CIFAR-10 with still less effort",
             core_seconds=3.0,
             prepare_seconds=600,
             axes={"dataset": ("cifar10",), "effort": ("brief",), "learner": ("perceptron_128",)},
-            grids=made("random", "class_means", "kmeans", "mtt"),
+            grids=rates("random", "class_means", "kmeans", "mtt"),
         ),
         "paper": Preset(
             "the paper's: ConvNet of 128 channels, 100 experts, 5,000 iterations: for a GPU",
             core_seconds=1000.0,
             prepare_seconds=500_000,
-            grids=made(*FEW),
+            grids=rates(*FEW),
             axes={
                 "dataset": ("cifar10", "mnist"),
                 "per_class": (1, 10, 50),

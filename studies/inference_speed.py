@@ -7,7 +7,7 @@ size and accuracy of each, by size of batch and threads, and what is lost of the
 Expected (3 seeds, intervals of 95 %, a processor with AVX2, one thread): ONNX Runtime int8 is the fastest that loses no
 accuracy on validation, 15.0 times as fast as eager (12.7 to 17.8) for one image and 6.1 times (4.1 to 9.0) for 32,
 93.0 % of the answers the same; ONNX Runtime in fp32, whose answers are all the same, 8.3 and 3.5 times. fp16 and bf16
-are ten times slower where a processor has no instructions for them. 18 minutes on two cores, ten of them once: what is
+are ten times slower where a processor has no instructions for them. 18 minutes on two cores, most of them once: what is
 made is kept.
 
     python studies/inference_speed.py

@@ -132,12 +132,12 @@ def difference(a: pd.Series, b: pd.Series, digits: int = 1, more: str = "a gain"
 
 
 def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
-    """`a gain (p = 0.003)` or `a tie (p = 0.2)`, of a line of `statistics.compare`, p after its correction; as `moves` where
+    """`a gain (p = 0.003)` or `not told (p = 0.2)`, of a line of `statistics.compare`, p after its correction; as `moves` where
     nothing is known of the noise"""
     if math.isnan(line["difference"].p):
         return moves(line["difference"])
     size = f"p = {line['p']:.2g}" if line["p"] >= 1e-4 else "p < 0.0001"
-    said = {"more": more, "less": less, "open": "a tie" if line["difference"].n > 2 else "open with two seeds"}
+    said = {"more": more, "less": less, "open": "not told" if line["difference"].n > 2 else "open with two seeds"}
     return f"{said[line['told']]} ({size})"
 
 

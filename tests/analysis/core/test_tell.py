@@ -59,7 +59,7 @@ def test_what_is_judged_together_is_said_each_with_its_corrected_p():
         and said["better"].startswith("+10.5 points (")
         and "): more (p " in said["better"]
     )
-    assert said["alike"].endswith("): a tie (p = 1)") and tell.against({}, base) == {}
+    assert said["alike"].endswith("): not told (p = 1)") and tell.against({}, base) == {}
 
 
 def test_two_seeds_are_said_as_their_two_differences():
@@ -205,7 +205,7 @@ def test_a_verdict_has_the_p_value_that_is_corrected_for_all_comparisons():
 def test_a_verdict_says_gain_loss_tie_or_that_nothing_is_known():
     found = compared(loss=[-1.0, -1.0, -1.00001], tie=[1.0, -1.0, 0.1], short=[1.0])
     assert tell.verdict(found.loc["loss"], less="fewer errors") == "fewer errors (p < 0.0001)"
-    assert tell.verdict(found.loc["tie"]).startswith("a tie (p = ")
+    assert tell.verdict(found.loc["tie"]).startswith("not told (p = ")
     assert tell.verdict(found.loc["short"]) == "one seed, so nothing is known of the noise"
 
 
