@@ -20,9 +20,8 @@ from analysis.core.figures.references import levels
 from analysis.core.figures.scales import palette
 from analysis.core.settings import by_seed, select, stacked
 
-NETWORKS = {"mlp": "MLP", "cnn": "CNN", "logistic": "logistic regression"}
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
-WORDS: report.Words = {"lr": "lr {:g}", "tasks": "{} tasks", "network": NETWORKS, "optimiser": OPTIMISERS}
+WORDS: report.Words = {"lr": "lr {:g}", "tasks": "{} tasks", "network": tell.network, "optimiser": OPTIMISERS}
 run = report.open("forgetting", words={**WORDS, "width": lambda units: f"width {units}" * bool(units)})
 cells, history = decay.tables(run.asked, run.history, run.table("starts"), run.axes)
 LOSSES = {"none": "#000000", "L2": "#E69F00", "EWC": "#56B4E9", "LwF": "#009E73"}
@@ -243,7 +242,7 @@ shades = dict(zip(dict.fromkeys(kind.values()), palette(range(len({*kind.values(
 
 def price(ax, panel):
     over_rates(panel.table, PRICE[panel.values["what"]], "kind", shades, ax)
-    ax.set(title=NETWORKS[panel.values["network"]], ylabel=panel.values["what"])
+    ax.set(title=tell.network(panel.values["network"]), ylabel=panel.values["what"])
 
 
 blocks.facets(

@@ -22,6 +22,7 @@ AXES = {"temperature": "T", "kd_weight": "lambda"}  # as the field has them
 DATA = {"mnist": "MNIST", "mnistm": "MNIST-M", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 NETWORKS = {
     "mlp": "MLP", "cnn": "CNN", "cnn_small": "small CNN", "cnn_pool": "CNN, pooled", "airbench": "own CNN", "airbench_small": "small own CNN",
+    "logistic": "logistic regression",
     **{f"resnet{n}": f"ResNet-{n}" for n in (18, 34, 50)}, **{f"vgg{n}": f"VGG-{n}" for n in (11, 16)}, "mobilenet_v2": "MobileNetV2",
     **{f"mobilenet_v3_{size}": f"MobileNetV3 {size}" for size in ("small", "large")},
     **{f"efficientnet_{n.lower()}": f"EfficientNet-{n}" for n in ("B0", "B1", "B2", "lite0", "lite1", "lite2")},

@@ -7,6 +7,7 @@ import pytest
 from analysis.core import tell
 from analysis.core.choice import choose
 from analysis.core.statistics import Interval, compare, interval, paired
+from trainables.core.nets import NETWORKS, PRETRAINED
 
 KNOWN = interval([0.81, 0.82, 0.83])  # half of its interval: 4.303 x .01 / sqrt(3)
 NONE = pd.Series([0.0, 0.0, 0.0])
@@ -60,6 +61,12 @@ def test_what_is_judged_together_is_said_each_with_its_corrected_p():
         and "): more (p " in said["better"]
     )
     assert said["alike"].endswith("): not told (p = 1)") and tell.against({}, base) == {}
+
+
+def test_every_network_has_a_name_of_its_own():
+    names = [tell.network(name) for name in (*NETWORKS, *PRETRAINED)]
+    assert len({*names}) == len(names) and not any("_" in name for name in names)
+    assert tell.network("cnn_norm") == "CNN, normalised" and tell.network("photos_net") == "photos_net"
 
 
 def test_two_seeds_are_said_as_their_two_differences():
