@@ -72,6 +72,8 @@ tasks = set(run.asked["task"])
 # Simulated users click by four models and leave satisfied or not, exactly computed. Of each two pages for one query: how often
 # does the metric order them as satisfaction does? One half is chance. Plain pages have no blocks, one intent and no harm: there
 # our metrics have nothing to gain, unharmed success is pFound, and the federated model (blocks draw looks) is the position based.
+# On mixed pages these users get nothing from a harmful element, and half of those who click on one leave; grades know nothing of it. So
+# the lead of unharmed success says how much such users would be missed by the others, not that real users are such.
 
 # %%
 if "metrics" in tasks:
