@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -166,7 +166,7 @@ def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator
     """Bootstrap over assessors who judged all pages. x: pRel (W, 2, K, A) -> p (W,); NaN for fewer than two.
 
     A page's pRel is its mean over those drawn. p is the share of draws that lie as far above the difference seen as that lies
-    above 0: T* - T >= T.
+    above 0: T* - T >= T. All A^A draws where these are few; p is never less than one of them, for so few people cannot say more.
     """
     A, K = x.shape[-1], x.shape[-2]
     if A < 2:
@@ -176,7 +176,11 @@ def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator
     def weighed(weights: np.ndarray) -> Dealt:
         return lambda engine, rank: weights @ pages[engine, rank]
 
-    draws = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
+    if A**A <= EXACT:
+        whom = np.array(list(product(range(A), repeat=A)))
+        draws = iter([(whom[..., None] == np.arange(A)).sum(1).astype(np.float32) / A])
+    else:
+        draws = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
     return _p((arranged(weighed(each), K, p_break) for each in draws), 2 * _difference(x.mean(-1), p_break), False)
 
 
@@ -316,22 +320,23 @@ def verdicts(test: str, c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[s
         by_query.append(found)
         p = float(p_of_one(test, x[None], c.p_break, DRAWS, rng)[0])
         judges = int(np.isfinite(x).any(axis=(0, 1)).sum())
-        lines.append(_line(query, found, p, x.shape[1], judges, tried(test, x.shape[1], False)))
+        lines.append(_line(query, found, p, x.shape[1], judges, tried(test, x.shape[1], False, judges)))
     if len(by_query) > 1:
         found = np.array(by_query)
         p = float(p_of_many(test, found[:, 0] - found[:, 1], DRAWS, rng))
         judges = judged["grades"].shape[-1]
-        lines.append(_line(ALL, found.mean(0), p, len(found), judges, tried(test, len(found), True)))
+        lines.append(_line(ALL, found.mean(0), p, len(found), judges, tried(test, len(found), True, judges)))
     return lines
 
 
-def tried(test: str, n: int, many: bool) -> str:
+def tried(test: str, n: int, many: bool, judges: int) -> str:
     """How p was counted, of n results of each engine, or of n queries: `all 1,024 arrangements`, `20,000 drawn`, `formula`."""
     if test in ("t", "sign"):
         return "formula"
+    if test == "bootstrap":  # of queries, or of judges
+        return f"all {judges**judges:,} draws" if not many and judges**judges <= EXACT else f"{DRAWS:,} drawn"
     ways = math.factorial(2 * n) if test == "permutation" and not many else 2**n
-    exact = test != "bootstrap" and ways <= EXACT
-    return f"all {ways:,} arrangements" if exact else f"{DRAWS:,} drawn"
+    return f"all {ways:,} arrangements" if ways <= EXACT else f"{DRAWS:,} drawn"
 
 
 def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, how: str) -> dict[str, Any]:

@@ -147,6 +147,18 @@ def test_the_assessors_bootstrap_answers_another_question():
     assert "test_false_share" not in alone  # one assessor says nothing of others
 
 
+def test_the_bootstrap_of_few_assessors_tries_all_draws_and_says_no_more_than_they_can():
+    """Each draw by itself, in plain Python."""
+    x = np.random.default_rng(0).random((6, 2, 4, 3))
+    x[0, 0], x[0, 1] = 0.9, 0.1  # all agree
+    found = s.assessors(x, 0.15, 99, np.random.default_rng(1))
+    for world, p in zip(x, found, strict=True):
+        t = [s._difference(world[..., list(who)].mean(-1), 0.15) for who in product(range(3), repeat=3)]
+        seen = s._difference(world.mean(-1), 0.15)
+        assert p == pytest.approx((1 + sum(each - seen >= seen - 1e-6 for each in t)) / 28)
+    assert found[0] == pytest.approx(1 / 28)
+
+
 def test_worlds_with_an_effect_are_the_same_worlds_shifted():
     none, some = (s.compared(CONFIG, "val", effect) for effect in (0.0, 1.0))
     assert (none[:, :, 1] == some[:, :, 1]).all() and (some[:, :, 0] >= none[:, :, 0]).all()
