@@ -32,10 +32,14 @@ ALONE, TAUGHT = [*COLORS][:3], [*COLORS][3:]  # by labels alone; by their own an
 METRIC, CELL = "test_error", ["method", "threshold"]
 PUBLISHED_AT = ("dataset", "labels", "method")
 VARIANTS = {"target_temperature": "T {:g}", "ramp": "ramp {:g}", "rounds": "rounds {}"}
-METHODS = {"pseudo_label": "pseudo-labels", "self_training": "self-training", "fixmatch": "FixMatch"}
-METHODS |= {"supervised": "labels only", "supervised_weak": "labels, weak views", "supervised_strong": "labels, strong views"}
-RECIPES = {"plain": "plain", "augmentation": "augmentation", "unfreezing": "unfreezing", "rate": "adaptive rate"}
-RECIPES |= {"unfreezing_rate": "unfreezing, adaptive rate", "all": "all three"}
+METHODS = {
+    "supervised": "labels only", "supervised_weak": "labels, weak views", "supervised_strong": "labels, strong views",
+    "pseudo_label": "pseudo-labels", "self_training": "self-training", "fixmatch": "FixMatch",
+}  # fmt: skip
+RECIPES = {
+    "plain": "plain", "augmentation": "augmentation", "unfreezing": "unfreezing", "rate": "adaptive rate",
+    "unfreezing_rate": "unfreezing, adaptive rate", "all": "all three",
+}  # fmt: skip
 WORDS: report.Words = {"dataset": tell.data, "network": tell.network, "labels": "{:,} labels"}
 run = report.open("pseudo_labels", words={**WORDS, "method": METHODS, "recipe": RECIPES, **VARIANTS})
 TINTS = {method: color for method, color in COLORS.items() if method in set(run.cells["method"])}
