@@ -7,8 +7,7 @@ logistic regression of MNIST's digits, one against the rest.
 
 Expected (full data, 5 seeds): with a fixed threshold recall, specificity, balanced accuracy, G-mean and ROC-AUC stay;
 at prevalence 0.001 precision has 0.014 of its value at balance, F1 0.033, MCC 0.14, PR-AUC 0.11 (of ten positives; in
-theory 0.067). A threshold that follows the prevalence moves these too,
-but for ROC-AUC, which has none.
+theory 0.067). A threshold that follows the prevalence moves these too, but for ROC-AUC, which has none.
 
     python studies/metric_imbalance.py
 """

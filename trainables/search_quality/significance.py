@@ -178,7 +178,8 @@ def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator
 
     if A**A <= EXACT:
         whom = np.array(list(product(range(A), repeat=A)))
-        draws = iter([(whom[..., None] == np.arange(A)).sum(1).astype(np.float32) / A])
+        weights = (whom[..., None] == np.arange(A)).mean(1, dtype=np.float32)
+        draws = iter(np.array_split(weights, math.ceil(2 * len(x) * len(weights) / AT_A_TIME)))
     else:
         draws = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
     return _p((arranged(weighed(each), K, p_break) for each in draws), 2 * _difference(x.mean(-1), p_break), False)
