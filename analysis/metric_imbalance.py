@@ -190,7 +190,8 @@ blocks.learning(
 # F_β = (1 + β²) P R / (β² P + R), with P precision and R recall: the weighted harmonic mean in which recall counts β times as much as
 # precision (van Rijsbergen 1979). β → 0 gives precision, β → ∞ recall. In counts it is (1 + β²) TP / ((1 + β²) TP + β² FN + FP): a miss
 # costs β² false alarms. β > 1 is better where a miss is dear (screening for a disease: the healthy are tested again), β < 1 where an
-# alarm is (spam: a letter that is lost).
+# alarm is (spam: a letter that is lost). So β² = cost of a miss over cost of a false alarm is the first guess: β = 7 where a miss costs 50
+# alarms. It is a guess only: F_β knows no true negatives and is a ratio, costs add up. Where costs are known, use them.
 #
 # Lines join precisions and recalls of equal F_β. The curve is what a classifier with d' = 2 reaches at prevalence 0.1; the star is
 # its best threshold by that F_β.
@@ -215,8 +216,11 @@ EXAMPLES = {
 def example_line(name, pi, miss, alarm):
     """Expected cost of 1,000 cases at the best threshold by each F_β, and at the best of all."""
     found = {f"F{b:g}": imbalance.cost(2.0, pi, imbalance.best_threshold(2.0, pi, b), miss, alarm) for b in BETAS}
+    guess = np.sqrt(miss / alarm)
+    by_guess = imbalance.cost(2.0, pi, imbalance.best_threshold(2.0, pi, guess), miss, alarm)
     least = imbalance.cost(2.0, pi, (np.log(alarm / miss) - np.log(pi / (1 - pi))) / 2.0, miss, alarm)
-    return {"example": name, **{k: f"{v:.1f}" for k, v in found.items()}, "least possible": f"{least:.1f}", "best β": min(found, key=lambda b: found[b])}
+    cells = {**{k: f"{v:.1f}" for k, v in found.items()}, "β = √(miss / alarm)": f"{by_guess:.1f} (β = {guess:.2g})", "least possible": f"{least:.1f}"}
+    return {"example": name, **cells, "best of the three": min(found, key=lambda b: found[b])}
 
 
 examples = [example_line(name, *how) for name, how in EXAMPLES.items()]
@@ -327,7 +331,7 @@ def spread_sentence():
 
 
 # %%
-best = ", ".join(f"{line['best β']} for {line['example'].split(':')[0].split(',')[0]}" for line in examples)
+best = ", ".join(f"{line['best of the three']} for {line['example'].split(':')[0].split(',')[0]}" for line in examples)
 told = [sensitivity_sentence(*each) for each in sensitive.items()]
 ruled = [rule_sentence(), spread_sentence(), theory_sentence()] if {"fixed", "calibrated"} <= set(one["rule"]) else []
 by_hand = [

@@ -65,7 +65,19 @@ tasks = set(run.asked["task"])
 # **Unharmed success**: Σ pLook_i (1 - h_i) R_i, where a harmful element (broken, stale, misleading) that is looked at ends the
 # walk: the share of visits that end in success before any harm, so harm counts by the chance that it is seen. *Why a main one*: a page
 # that misleads loses a user, and no other metric here takes anything off for it. *Limits*: harm must be judged beside relevance,
-# which costs labels; a judge who misses it turns the metric into pFound. Here judges notice nine tenths of it.
+# which costs labels; a judge who misses it turns the metric into pFound. Here judges notice nine tenths of it. Its walk: the first
+# element is looked at for sure; after one without harm the share (1 - R)(1 - pBreak) of those who looked goes on, after one with harm nobody.
+#
+# ## Ours by hand
+# One page of six elements; 70 of 100 people mean A, 30 mean B.
+
+# %%
+page, by_hand = search.by_hand()
+run.show(page.round(3).rename(columns=search.BY_HAND), "Element by element")
+run.show(
+    [{"metric": MEASURES[name], "value": f"{value:.3f}", "is": search.SUMS[name]} for name, value in by_hand.items()],
+    "What they add up to",
+)
 
 # %% [markdown]
 # ## Does a metric agree with users?
@@ -80,7 +92,7 @@ if "metrics" in tasks:
     blocks.intervals(
         run, part("metrics", "page", "click_model"), "clicks", "test_users_agreement", "Agreement with users' satisfaction",
         per="metric", columns=["page"], name="agreement", size=(8.5, 5.0), xlabel="how users click",
-        note="own: one of our three; 50 %: chance", also=lambda ax, panel: ax.set_xlim(-0.5, len(MODELS) - 0.5),
+        note="50 %: chance", also=lambda ax, panel: ax.set_xlim(-0.5, len(MODELS) - 0.5),
     )  # fmt: skip
 
 # %% [markdown]
@@ -165,7 +177,7 @@ if "metrics" in tasks:
 # %%
 labelled, usually = part("labels", "labels", "bad_share"), part("labels").head(1)
 crew = "".join(f"{100 * share:.0f} % bad assessors" for share in usually["bad_share"])
-budget = "".join(f"{count:g} labels per document, {crew}" for count in usually["labels"])
+budget = "".join(f"{labels.bought(count)} per document, {crew}" for count in usually["labels"])
 if "labels" in tasks:
     blocks.learning(
         run, labelled, "labels", "test_accuracy", "Labels that are true, over the budget", per="way", columns=["bad_share"], wrap=2,
@@ -175,6 +187,7 @@ if "labels" in tasks:
         run, labelled[labelled["method"] != "glad"], "labels", "bad_share", "test_accuracy", "Labels that are true", columns=["way"],
         colors=(40, 90), suffix="_labels",
     )  # fmt: skip
+    run.show(labels.summary(part("labels")), f"{tell.capital(budget)}, in per cent")
 
 # %% [markdown]
 # ## Where each method wins, and where it loses
@@ -217,7 +230,9 @@ if "labels" in tasks:
 # %% [markdown]
 # # 3. The p-value
 # The claim: Google's results for a query are better than Yandex's. The level, chosen before looking: 5 %, one-sided. The statistic: pFound
-# of Google's results less that of Yandex's. The test, chosen before looking: the permutation of all judged results over all places.
+# of Google's results less that of Yandex's. The test, chosen before looking: the permutation of all judged results over all places. Not
+# Student's t: pFound adds up places of very unequal weight, ten numbers are few and far from normal, and a permutation
+# needs neither normality nor equal weights; it counts how often chance alone, over all orders, gives as large a difference.
 # Which question a test asks is not the same for all:
 #
 # | test, one query | its null hypothesis | to whom a verdict applies |
@@ -240,7 +255,7 @@ found = asked[asked["student"].isin(part("pvalue")["student"])] if len(asked) el
 def pages_of(stamp, query):
     """The judged results of both engines side by side, and their mean grades."""
     pages = select(run.table("judged"), {"judgements": stamp, "query": query}).set_index("rank")
-    sides = [select(pages, {"engine": e})[["url", "grade"]].add_prefix(f"{e}: ") for e in search.ENGINES]
+    sides = [select(pages, {"engine": e})[["url", "grade", "pRel"]].add_prefix(f"{e}: ") for e in search.ENGINES]
     return pd.concat(sides, axis=1).round(2).reset_index()
 
 
@@ -250,7 +265,7 @@ for stamp, lines in found.groupby("judgements", sort=False) if len(found) else (
     whose, first = run.word("judgements", stamp), lines["query"].iloc[0]
     single = lines[lines["query"] != ALL]
     sources[stamp] = search.by_query(single[single["test"] == "permutation"])
-    run.show(pages_of(stamp, first), f"{whose}: what was judged for '{first}', mean grade")
+    run.show(pages_of(stamp, first), f"{whose}: what was judged for '{first}', means over assessors; pRel on Yandex's scale")
     run.show(search.by_test(single[single["query"] == first], False), f"{whose}: is google better for '{first}'?")
     run.show(search.query_lines(sources[stamp]), f"{whose}: pFound, and p by permutation, by query")
     several_queries = f"{whose}: is google better on queries like these {len(sources[stamp])}?"
@@ -258,8 +273,9 @@ for stamp, lines in found.groupby("judgements", sort=False) if len(found) else (
 
 # %% [markdown]
 # ## The many ways to the same p
-# The claim rests on choices that nobody is forced to: how many results, what a grade is worth (pRel: Yandex's published scale,
-# ERR's exponential, linear, or relevant or not), how soon users give up (pBreak). A verdict that one of them turns is none.
+# The claim rests on choices that nobody is forced to: how many results, how soon users give up (pBreak), and what the grades 0 to 4 are worth
+# (pRel: Yandex's published scale 0, .07, .14, .41, .61; ERR's exponential 0, .06, .19, .44, .94; linear 0, .2, .4, .6, .8; relevant or
+# not 0, 0, .4, .4, .4). A verdict that one of them turns is none.
 
 # %%
 many = part("pvalue", "depth", "grading", "p_break")
@@ -374,14 +390,15 @@ def metric_sentence(page):
 
 
 def own_sentence(name):
-    """What one of ours is worth beside the best of the usual, on mixed pages."""
+    """What one of ours is worth beside the best of the usual, on mixed pages, and so whether it can serve as a main one."""
     lines = part("metrics")
     usual = lines[~lines["measure"].isin(OWN)]
     best = choose(usual, ["metric"], by="val_users_agreement", report="test_users_agreement", margin=run.margin)
     ours = by_seed(lines[lines["measure"] == name], "test_users_agreement")
     if best is None:
         return ""
-    return f"**{tell.capital(MEASURES[name])}** against {best.best['metric']}, the best of the usual by validation: {tell.difference(ours, best.by_seed())}."
+    worth = tell.difference(ours, best.by_seed(), more="for users like these it can serve as a main one", less="for users like these it is no main one")
+    return f"**{tell.capital(MEASURES[name])}** against {best.best['metric']}, the best of the usual by validation: {worth}."
 
 
 # %%
@@ -399,7 +416,7 @@ def device_sentence(name):
     for base, lines in mine.groupby("base", sort=False):
         ends = lines.sort_values("mean").iloc[[0, -1]].to_dict("records")
         span = " to ".join(
-            f"{100 * e['mean']:+.1f} (at {e['labels']:g} labels, {100 * e['bad_share']:.0f} % bad)" for e in ends
+            f"{100 * e['mean']:+.1f} (at {labels.bought(e['labels'])}, {100 * e['bad_share']:.0f} % bad)" for e in ends
         )
         ahead, behind = ((lines["told"] == side).sum() for side in ("more", "less"))
         said.append(f"{base} ahead in {ahead} and behind in {behind} of {len(lines)} cells, {span}")

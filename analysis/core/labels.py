@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.core import tell
 from analysis.core.settings import by_seed, select
 from analysis.core.statistics import compare
 
@@ -14,9 +15,9 @@ WAYS = {
     "dawid_skene": "Dawid-Skene",
     "glad": "GLAD",
     "types": "trust by types (control)",
-    "gold": "own: gold tasks",
-    "adaptive": "own: adaptive labels",
-    "pairwise": "own: comparisons",
+    "gold": "gold tasks (ours)",
+    "adaptive": "adaptive labels (ours)",
+    "pairwise": "comparisons (ours)",
 }
 OWN = ("gold", "adaptive", "pairwise")
 BASES = ("majority", "dawid_skene", "types")
@@ -47,3 +48,18 @@ def told(table: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
                 if {a, b} <= set(scores):
                     pairs[(WAYS[a], f"against {WAYS[b]}", *values)] = (scores[a], scores[b])
     return compare(pairs, ["way", "base", *by])
+
+
+def bought(count: float) -> str:
+    """`1 label`, `2.5 labels`"""
+    return f"{count:g} label{'s' * (count != 1)}"
+
+
+def summary(table: pd.DataFrame) -> list[dict[str, str]]:
+    """A line for each method, to read: labels that are true and the error of nDCG on them, with intervals over seeds. table: one
+    line for each student, with its `way`."""
+    shares = {"labels that are true": "test_accuracy", "error of nDCG": "test_ndcg_error"}
+    return [
+        {"method": str(way), **{what: tell.percent(by_seed(lines, name)) for what, name in shares.items()}}
+        for way, lines in table.groupby("way", sort=True, observed=True)
+    ]

@@ -3,7 +3,7 @@ before, and how large a comparison would have to be."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ MEASURES = {
     "rbp": "RBP",
     "ap": "AP",
     "pfound": "pFound",
-    "swift_success": "own: swift success",
-    "block_coverage": "own: block coverage",
-    "unharmed_success": "own: unharmed success",
+    "swift_success": "swift success (ours)",
+    "block_coverage": "block coverage (ours)",
+    "unharmed_success": "unharmed success (ours)",
 }
-OWN = [name for name, words in MEASURES.items() if words.startswith("own")]
+OWN = ("swift_success", "block_coverage", "unharmed_success")
 TESTS = {
     "permutation": "permutation",
     "swap": "swap at each rank",
@@ -144,3 +144,58 @@ def query_lines(queries: pd.DataFrame) -> list[dict[str, str]]:
         }
         for _, line in queries.iterrows()
     ]
+
+
+PAGE = pd.DataFrame(
+    {
+        "kind": ["ad", "answer", "link", "image", "image", "link"],
+        "means": ["A", "A", "A", "B", "B", "A"],
+        "harm": [0, 0, 1, 0, 0, 0],
+        "grade": [1, 2, 3, 3, 2, 4],
+    }
+)
+"""A results page to calculate by hand, the first element first: means: which of two intents it serves; harm: 1 where it does."""
+MEANT = {"A": 0.7, "B": 0.3}  # how many mean what
+COSTS = {"link": 1.0, "ad": 1.0, "answer": 0.5, "image": 0.5}
+TAKEN_NOTE = {"link": 1.0, "ad": 0.5, "answer": 1.0, "image": 1.0}
+P_BREAK, PATIENCE, DECAY = 0.15, 5.0, 0.8
+
+BY_HAND = {
+    "kind": "element", "looks": "pLook", "effort": "C", "swift": "pLook R exp(-C / 5)", "served": "seen .8^block R",
+    "safe_looks": "pLook, no harm before", "unharmed": "pLook (1 - h) R, no harm before",
+}  # fmt: skip
+SUMS = {
+    "pfound": "sum of pLook R",
+    "swift_success": "sum of pLook R exp(-C / 5)",
+    "block_coverage": "0.7 (1 - product over A of 1 - seen .8^block R) + 0.3 (1 - product over B)",
+    "unharmed_success": "sum of pLook (1 - h) R, no harm before",
+}
+"""What the columns of `by_hand` are called, and what its values are made of."""
+
+
+def by_hand(page: pd.DataFrame = PAGE, meant: Mapping[str, float] = MEANT) -> tuple[pd.DataFrame, dict[str, float]]:
+    """The three metrics of ours of one page, an element at a time, and their values: {metric: value}, pFound beside them.
+
+    A line for each element: R, looks (pFound's pLook), effort, swift (what it adds to swift success), block, served (seen_i .8^block R),
+    safe_looks (the chance of a look with no harm before it), unharmed (what it adds to unharmed success).
+    """
+    lines: list[dict[str, Any]] = []
+    look, safe, effort, block, before = 1.0, 1.0, 0.0, -1, ""
+    for kind, harm, grade in zip(page["kind"], page["harm"], page["grade"], strict=True):
+        R = (2**grade - 1) / 16
+        effort += COSTS[kind]
+        block += not (kind == before and kind in ("image", "ad"))
+        lines.append({
+            "R": R, "looks": look, "effort": effort, "swift": look * R * np.exp(-effort / PATIENCE), "block": block,
+            "served": TAKEN_NOTE[kind] * DECAY**block * R, "safe_looks": safe, "unharmed": safe * (1 - harm) * R,
+        })  # fmt: skip
+        look, before = look * (1 - R) * (1 - P_BREAK), kind
+        safe = 0.0 if harm else safe * (1 - R) * (1 - P_BREAK)
+    found = page.reset_index(drop=True).join(pd.DataFrame(lines))
+    missed = {u: float(np.prod(1 - found.loc[found["means"] == u, "served"])) for u in meant}
+    return found, {
+        "pfound": float((found["looks"] * found["R"]).sum()),
+        "swift_success": float(found["swift"].sum()),
+        "block_coverage": sum(weight * (1 - missed[u]) for u, weight in meant.items()),
+        "unharmed_success": float(found["unharmed"].sum()),
+    }

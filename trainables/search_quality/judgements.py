@@ -58,7 +58,7 @@ class Judgements:
         return {"queries": np.array(self.queries), "assessors": np.array(self.assessors), "grades": self.grades}
 
     def lines(self) -> list[dict]:
-        """A line for each result that is compared: query, engine, rank, url, mean grade, how many judged it."""
+        """A line for each result that is compared: query, engine, rank, url, mean grade, mean pRel (Yandex's), how many judged it."""
         found = []
         for q, e, r in zip(*np.nonzero(self.urls != ""), strict=True):
             given = self.grades[q, e, r]
@@ -67,7 +67,7 @@ class Judgements:
                 continue
             found.append({
                 "query": self.queries[q], "engine": ENGINES[e], "rank": int(r) + 1, "url": str(self.urls[q, e, r]),
-                "grade": float(given.mean()), "assessors": len(given),
+                "grade": float(given.mean()), "pRel": float(prel(given, "yandex").mean()), "assessors": len(given),
             })  # fmt: skip
         return found
 

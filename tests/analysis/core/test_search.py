@@ -4,7 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.core.search import MODELS, USUAL, by_query, by_test, crossed, needed, usual, verdict
+from analysis.core.search import (
+    COSTS,
+    MEANT,
+    MODELS,
+    PAGE,
+    USUAL,
+    by_hand,
+    by_query,
+    by_test,
+    crossed,
+    needed,
+    usual,
+    verdict,
+)
+from trainables.search_quality import metrics
+from trainables.search_quality.worlds import exponential
 
 
 def test_a_p_at_the_level_is_significant_and_one_above_it_is_not():
@@ -75,3 +90,32 @@ def test_a_bootstrap_of_assessors_gives_no_verdict_on_engines():
     assert one["permutation"]["at 5 %"] == "significantly better" and one["permutation"]["p"] == "< 0.0001"
     assert "other assessors" in one["bootstrap"]["at 5 %"]
     assert many["bootstrap"]["at 5 %"] == "significantly better" and "swap at each rank" not in many
+
+
+def test_what_is_calculated_by_hand_is_what_the_study_computes():
+    """The page's example, and pages drawn at random, element by element against the trainable's arrays."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        pd.DataFrame(
+            {
+                "kind": rng.choice(list(COSTS), 8),
+                "means": rng.choice(list(MEANT), 8),
+                "harm": rng.integers(0, 2, 8) * rng.integers(0, 2, 8),
+                "grade": rng.integers(0, 5, 8),
+            }
+        )
+        for _ in range(20)
+    ]
+    kinds = {"link": 0, "answer": 1, "image": 2, "ad": 3}
+    for page in (PAGE, *drawn):
+        _, found = by_hand(page)
+        R, kind = exponential(page["grade"].to_numpy()), page["kind"].map(kinds).to_numpy()
+        intent = page["means"].map({"A": 0, "B": 1}).to_numpy()
+        assert found == pytest.approx(
+            {
+                "pfound": metrics.pfound(R, 0.15),
+                "swift_success": metrics.swift_success(R, kind, 0.15, 5.0),
+                "block_coverage": metrics.block_coverage(R, kind, intent, np.array([*MEANT.values()]), 0.8),
+                "unharmed_success": metrics.unharmed_success(R, page["harm"].to_numpy(), 0.15),
+            }
+        )
