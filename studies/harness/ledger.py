@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from analysis.core.records import file_name
@@ -37,7 +38,7 @@ class Ledger:
         self.errors: dict[str, str] = {}  # of the students that failed in this session
         self.better = max if study.mode == "max" else min
         self.best: dict[str, tuple[float, str]] = {}
-        self.regimes: dict[tuple[str, str], float] = {}
+        self.regimes: dict[tuple[str, tuple[str, ...]], float] = {}
         self.varied = [name for name in study.trials if len(plan.values[name]) > 1]
         for student, (metric, value) in earlier.scores.items():
             self._best(metric, value, student, earlier.students.get(student, {}))
@@ -141,15 +142,16 @@ class Ledger:
 
     def _best(self, metric: str, value: float, student: str, config: Config) -> None:
         self.best[metric] = self.better((value, student), self.best.get(metric, (value, student)))
-        regime = metric, " ".join(str(config[name]) for name in self.varied if name in config)
+        regime = metric, tuple(_said(name, config.get(name, "")) for name in self.varied)
         self.regimes[regime] = self.better(value, self.regimes.get(regime, value))
 
     def _best_so_far(self) -> str:
-        """`best val_accuracy 0.7012 target 500, 0.9511 source 500`: of each combination of the trial axes, where these are few."""
+        """`best val_accuracy 0.7012 target, 0.9511 source`: of each combination of the trial axes that differ, where these are few."""
         said = []
         for metric, (value, _) in self.best.items():
-            found = {name: best for (of, name), best in self.regimes.items() if of == metric}
-            each = [f"{best:.4f} {name}".strip() for name, best in found.items()]
+            found = {values: best for (of, values), best in self.regimes.items() if of == metric}
+            differ = [len(set(values)) > 1 for values in zip(*found, strict=True)]
+            each = [f"{best:.4f} {' '.join(compress(values, differ))}" for values, best in found.items()]
             said.append(f"best {metric} {', '.join(each) if 1 < len(each) <= REGIMES else f'{value:.4f}'}")
         return "  ".join(said)
 
@@ -162,3 +164,8 @@ class Ledger:
                 self.folder.write_columns(table, name, {**known, **lines})
             else:
                 self.folder.write_rows(table, name, [{**known, **line} for line in lines])
+
+
+def _said(axis: str, value: Any) -> str:
+    """`target`, `target labels 500`: a word speaks for itself, a number does not."""
+    return f"{axis.replace('_', ' ')} {value:g}" if isinstance(value, int | float) else str(value)

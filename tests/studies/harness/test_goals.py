@@ -80,3 +80,16 @@ def test_one_scheduler_does_not_weigh_two_metrics(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     assert run(STUDY, ["--scheduler", "asha", "--dry-run"]) == 2
     assert "give one --task" in capsys.readouterr().err
+
+
+def test_progress_says_of_a_setting_what_tells_it_from_the_others(tmp_path, monkeypatch, capsys):
+    """The task is that of the metric; which seed a best is of must be said, and that the number is a seed."""
+    seeds = {"seed": grid(0, 1)}
+    study = dataclasses.replace(
+        STUDY, trials={**STUDY.trials, **seeds}, students={k: v for k, v in STUDY.students.items() if k != "seed"}
+    )
+    monkeypatch.setattr(type(study), "load", lambda self: Tasks)
+    monkeypatch.chdir(tmp_path)
+    assert run(study, ["--address", "inline", "--no-report"]) == 0
+    said = "best val_accuracy 0.1000 seed 0, 0.1000 seed 1  best val_quality_share 0.6000 seed 0, 0.6000 seed 1"
+    assert said in capsys.readouterr().err
