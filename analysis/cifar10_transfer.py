@@ -243,6 +243,11 @@ if transfers and best.axes["weights"] == "random":
     shown["the best transfer"] = best_of(transfers)[0]
 run.show(pd.DataFrame({name: protocol(s) for name, s in shown.items()}).rename_axis("").reset_index())
 
+blocks.confusions(
+    run, pd.concat(chosen[s].students.assign(which=name) for name, s in shown.items()), "What is taken for what, on test images",
+    columns=["which"], classes=tell.CIFAR,
+)  # fmt: skip
+
 # %%
 UNLIKE = ["resolution", "passes", "batch_size", "optimiser", "augmentation", "label_smoothing", "test_views", "precision"]  # fmt: skip
 

@@ -236,6 +236,15 @@ for s, final in finals.items():
         run.finish(figure, "frozen" + ends[s], heading("What was frozen when, mean over seeds", s))
 
 # %% [markdown]
+# ## What is taken for what
+# Of the combination that validation chose, all seeds together.
+
+# %%
+for s, choice in preferred.items():
+    if len(chosen[s]) > 1:
+        blocks.confusions(run, choice.students, heading("What is taken for what", s), classes=tell.CIFAR, name="confusions" + ends[s])
+
+# %% [markdown]
 # ## What came out
 
 

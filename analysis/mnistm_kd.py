@@ -133,6 +133,15 @@ if planes:
     blocks.ladder(run, [*alone, source, *ours], METRIC, HEADING, KINDS, published=theirs)
 
 # %% [markdown]
+# ## What is taken for what
+# Of the chosen cells, all seeds together.
+
+# %%
+if chosen:
+    best = pd.concat([choice.students.assign(**s.axes) for s, choice in chosen.items()])
+    blocks.confusions(run, best, "Which digit of MNIST-M test is taken for which", columns=[*planes[0].axes] if planes else [])
+
+# %% [markdown]
 # ## Without target labels: rounds and adaptation
 # Ways to go further at λ = 1, with a teacher that is shown the MNIST-M image: `adaptation` (the teacher's batch-normalisation
 # statistics re-estimated on MNIST-M: Li et al. 2016, arXiv 1603.04779), `rounds` (the student becomes the next teacher; round 0 is
@@ -237,8 +246,7 @@ if chosen:
     first = sum(choice.stands_out for choice in chosen.values())
     stand = f"{first} of {len(chosen)} choices stand out from all their rivals"
     run.show([worth(*each) for each in chosen.items()], stand)
-    taken = pd.concat([choice.students.assign(**s.axes) for s, choice in chosen.items()])
-    views = tell.changes(taken, {"teacher_view": "target"}, [*planes[0].axes], METRIC, run.named)
+    views = tell.changes(best, {"teacher_view": "target"}, [*planes[0].axes], METRIC, run.named)
     run.show(views, "Best student of a teacher that sees the clean digit, less that of one that sees the MNIST-M image")
 
 

@@ -141,6 +141,15 @@ def line_of(case, choice):
 run.show(line_of(*each) for each in picked)
 
 # %% [markdown]
+# ## What is taken for what
+# Of what validation chose, all seeds together.
+
+# %%
+preferred = pd.concat([choice.students.assign(**case.axes) for case, choice in winners.items()]) if winners else pd.DataFrame()
+names = tell.CIFAR if set(run.cells["dataset"]) == {"cifar10"} else ()
+blocks.confusions(run, preferred, "Which class of test images is taken for which", columns=[*cases[0].axes], classes=names)
+
+# %% [markdown]
 # ## Threshold x labels
 # Test errors of each method that learns from its answers; every halving of the doubt, 1 - threshold, is as long on the axis. Heatmaps:
 # the same numbers, then the difference from the same labels only (below zero: fewer errors).

@@ -94,7 +94,7 @@ STUDY = Study(
         "pass_seconds",
     ),
     artifact_table="sources",
-    tables={"layers": ()},
+    tables={"layers": (), "confusions": ("truth", "answer")},
     trains_alone=lambda config: config["unfreezing"] != "head",
     trials={
         "network": grid("efficientnet_lite0", limit=one_of(*PRETRAINED), help="The network."),

@@ -44,7 +44,7 @@ STUDY = Study(
         "test_images",
     ),
     artifact_table="networks",
-    tables={"schedules": ("at", "depth")},
+    tables={"schedules": ("at", "depth"), "confusions": ("truth", "answer")},
     trials={
         "augmentation": grid(
             *("none", "iterative"),

@@ -41,7 +41,7 @@ STUDY = Study(
     mode="max",
     noise=0.0040,
     metrics=("train_loss", "val_accuracy", "val_information", "test_accuracy", "source_accuracy"),
-    tables={"answers": ()},
+    tables={"answers": (), "confusions": ("truth", "answer")},
     trials={
         "teacher_view": grid(
             *("target", "source"),

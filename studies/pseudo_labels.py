@@ -77,7 +77,7 @@ STUDY = Study(
         "pseudo_ece",
         "kept_errors",
     ),
-    tables={"calibration": ("split", "bin")},
+    tables={"calibration": ("split", "bin"), "confusions": ("truth", "answer")},
     trials={
         "dataset": grid("mnist", limit=one_of("mnist", "cifar10", *OWN_IMAGES), help=WHAT),
         "network": grid(

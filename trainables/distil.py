@@ -260,19 +260,18 @@ class Distillation(Pack):
             "val_information": information(z),
         }
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, to_float)
+            metrics["test_accuracy"] = self.tested(students.named(sets.test_images, to_float), sets.test_labels)
             metrics["source_accuracy"] = students.accuracy(sets.test_digits, sets.test_labels, to_float)
         return metrics
 
     def tables(self) -> list[dict[str, list[dict]]]:
-        """At the end, what students that saw no label name each validation image, as a string of digits: where no label may
+        """At the end also what students that saw no label name each validation image, as a string of digits: where no label may
         choose, students can be asked whether they agree."""
-        if not self.finished:
-            return super().tables()
-        named = ["".join(map(str, row)) for row in self.named.tolist()]
-        return [
-            {"answers": [{"named": n}]} if c.kd_weight == 1 else {} for c, n in zip(self.configs, named, strict=True)
-        ]
+        found = super().tables()
+        if self.finished:
+            for tables, c, row in zip(found, self.configs, self.named.tolist(), strict=True):
+                tables |= {"answers": [{"named": "".join(map(str, row))}]} if c.kd_weight == 1 else {}
+        return found
 
 
 class PairedSplits(splits.Splits):

@@ -178,14 +178,15 @@ class FineTuning(Tuned):
         self.plateau.look(float(loss))
         metrics = {"val_loss": loss, "val_accuracy": (z.argmax(-1) == labels).float().mean(1)}
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(sets.test_images[self.test], sets.test_labels[self.test])
+            metrics["test_accuracy"] = self.tested(students.named(sets.test_images[self.test]), sets.test_labels[self.test])
         counts = {"train_images": self.labelled, "val_images": self.val, "test_images": self.test}
         return metrics | {name: torch.tensor([float(len(index))]) for name, index in counts.items()}
 
     def tables(self) -> list[dict[str, list[dict]]]:
-        """What was trained at what rate since the last evaluation, stage by stage, as the optimiser had it."""
+        """Also what was trained at what rate since the last evaluation, stage by stage, as the optimiser had it."""
         lines, self.lines = self.lines, []
-        return [{"schedules": lines}] if lines else [{}]
+        [found] = super().tables()
+        return [found | ({"schedules": lines} if lines else {})]
 
 
 def image_ms(network: Network, images: Tensor) -> float:

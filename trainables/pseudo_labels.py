@@ -285,21 +285,19 @@ class Taught(Pack):
             confidence, named = self.look(sets.test_images[self.test]).softmax(-1).max(-1)
             truth = sets.test_labels[self.test]
             self.bins["test"] = reliability(confidence, named == truth)
-            metrics["test_accuracy"] = (named == truth).float().mean(1)
+            metrics["test_accuracy"] = self.tested(named, truth)
             metrics["test_ece"] = calibration_error(self.bins["test"])
         return metrics
 
     def tables(self) -> list[dict[str, list[dict]]]:
-        """At the end, `calibration`: images, mean confidence and accuracy by bin of confidence, on unlabelled and on test images."""
-        if not self.finished:
-            return [{} for _ in self.configs]
-        found: list[dict[str, list[dict]]] = [{"calibration": []} for _ in self.configs]
-        for split, bins in self.bins.items():
+        """At the end also `calibration`: images, mean confidence and accuracy by bin of confidence, on unlabelled and on test images."""
+        found = super().tables()
+        for split, bins in self.bins.items() if self.finished else ():
             for tables, counts in zip(found, bins.tolist(), strict=True):
-                tables["calibration"] += [
+                tables.setdefault("calibration", []).extend(
                     {"split": split, "bin": b, "images": int(n), "confidence": sure / n, "accuracy": right / n}
                     for b, (n, sure, right) in enumerate(zip(*counts, strict=True)) if n
-                ]  # fmt: skip
+                )  # fmt: skip
         return found
 
     def state_dict(self) -> dict:

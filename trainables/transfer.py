@@ -191,7 +191,7 @@ class Heads(Pack):
         val = students.accuracy(self.views[0, sets.val], sets.labels[sets.val], self.standardised)
         metrics = {"val_accuracy": val}
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(self.test, sets.test_labels, self.standardised)
+            metrics["test_accuracy"] = self.tested(students.named(self.test, self.standardised), sets.test_labels)
         return metrics | _about(self, sum(p[0].numel() for p in students.parameters))
 
     def networks(self) -> list[dict[str, Tensor]]:
@@ -272,7 +272,7 @@ class WholeNetwork(NetworkPack):
         val = sets.val if self.finished else sets.val[:: len(sets.val) // EARLY + 1]
         metrics = {"val_accuracy": students.accuracy(sets.images[val], sets.labels[val], mirrored)}
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, mirrored)
+            metrics["test_accuracy"] = self.tested(students.named(sets.test_images, mirrored), sets.test_labels)
         return metrics | _about(self, sum(p.numel() for p in students.model.parameters() if p.requires_grad))
 
 

@@ -29,7 +29,7 @@ from analysis.core import statistics
 from analysis.core.figures import pixels
 from analysis.core.figures.bars import bars as horizontal
 from analysis.core.figures.curves import curves, dots
-from analysis.core.figures.heatmap import heatmap, scatter
+from analysis.core.figures.heatmap import confusion, heatmap, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.paths import ringed
 from analysis.core.figures.references import Reference, lines
@@ -212,6 +212,30 @@ def facets(
     if scale is not None:
         figure.colorbar(scale, ax=axes, label=unit, shrink=0.8)
     run.finish(figure, name, heading, note)
+
+
+def confusions(
+    run: Run, students: pd.DataFrame, heading: str, *, columns: Sequence[str] = (), classes: Sequence[str] = (), name: str = "confusions"
+) -> None:  # fmt: skip
+    """<name>.png: which class of test images these students call which, in per cent of the true class, summed over a panel's students.
+    Nothing where the run has no such table. classes: their names by label; the user's own, or else numbers, unless given."""
+    found = run.table("confusions")
+    if found.empty or students.empty:
+        return
+    own = run.table("classes")
+    names = list(own.sort_values("label")["class"]) if len(own) else [*classes]
+    most = 1 + int(found[["truth", "answer"]].to_numpy().max())
+    names += map(str, range(len(names), most))
+
+    def draw(ax: Axes, panel: Panel) -> None:
+        lines = found[found["student"].isin(panel.table["student"])]
+        counts = lines.pivot_table(index="truth", columns="answer", values="images", aggfunc="sum")
+        counts = counts.reindex(index=range(len(names)), columns=range(len(names))).fillna(0)
+        confusion(counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy(), names, ax)
+
+    known = students[students["student"].isin(found["student"])]
+    note = "rows: the truth; per cent of it; colours: the errors"
+    facets(run, known, draw, heading, name=name, columns=columns, size=(6.6, 5.6), note=note, wrap=2)
 
 
 def drawn(figure: Callable[..., Any], *how: Any) -> Also:

@@ -27,6 +27,7 @@ NETWORKS = {
     **{f"mobilenet_v3_{size}": f"MobileNetV3 {size}" for size in ("small", "large")},
     **{f"efficientnet_{n.lower()}": f"EfficientNet-{n}" for n in ("B0", "B1", "B2", "lite0", "lite1", "lite2")},
 }  # fmt: skip
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # by label
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 

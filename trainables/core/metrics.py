@@ -1,7 +1,8 @@
-"""What can be said of a population's answers without labels. Logits lead with the students, (S, N, C); values are (S,)."""
+"""What can be said of a population's answers. Logits lead with the students, (S, N, C); values are (S,)."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,3 +20,18 @@ def information(z: Tensor) -> Tensor:
     """
     q = F.softmax(z, dim=-1).mean(-2)  # (S, C)
     return -(q * q.clamp_min(1e-12).log()).sum(-1) - entropy(z)
+
+
+def confusions(named: Tensor, labels: Tensor) -> list[list[dict[str, int]]]:
+    """Of each student how often a class was called another or itself, a line for each pair that occurs: truth, answer, images.
+
+    named: classes that students name (S, N); labels: the true ones (N,).
+    """
+    classes = int(torch.maximum(named.max(), labels.max())) + 1
+    return [
+        [
+            {"truth": pair // classes, "answer": pair % classes, "images": n}
+            for pair, n in enumerate(torch.bincount(labels * classes + row).tolist()) if n
+        ]
+        for row in named
+    ]  # fmt: skip

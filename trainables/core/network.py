@@ -92,13 +92,17 @@ class Network:
         thaw(self.model, self.thawed)
         return z
 
-    def accuracy(self, images: Tensor, labels: Tensor, mirrored: bool = False) -> Tensor:
-        """Share of right answers, (1,). images: (N, 3, H, W) uint8; labels: (N,). mirrored: the logits of every image and its
+    def named(self, images: Tensor, mirrored: bool = False) -> Tensor:
+        """The class that the network names, (1, N). images: (N, 3, H, W) uint8. mirrored: the logits of every image and its
         mirror image are averaged."""
         z = self.answers(images)
         if mirrored:
             z = z + self.answers(images.flip(-1))
-        return (z.argmax(-1) == labels).float().mean(1)
+        return z.argmax(-1)
+
+    def accuracy(self, images: Tensor, labels: Tensor, mirrored: bool = False) -> Tensor:
+        """Share of right answers, (1,). images: (N, 3, H, W) uint8; labels: (N,). mirrored: as of `named`."""
+        return (self.named(images, mirrored) == labels).float().mean(1)
 
     def state_dict(self) -> dict:
         """Everything a resumed network needs, as copies."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainables.core.contract import Trainable
+from trainables.core.metrics import confusions
 from trainables.core.schedules import warmup_linear
 
 
@@ -40,6 +41,7 @@ class Pack(Trainable):
         self.configs, self.device, self.done_steps = list(configs), torch.device(device), 0
         self.seconds = self.stepping = 0.0  # of the whole pack: evaluations included, and of its steps alone
         self.measured = -1  # the step of the last evaluation
+        self.confused: list[list[dict[str, int]]] = [[] for _ in configs]  # on test images, see `tested`
         c = self.common = configs[0]
         names = (f.name for f in fields(self.config_type))
         different = {name for name in names for other in configs if getattr(other, name) != getattr(c, name)}
@@ -58,9 +60,18 @@ class Pack(Trainable):
     def measure(self) -> Mapping[str, Tensor]:
         """Metrics of the evaluation at `done_steps`, each (S,). What looks at a test set belongs to the last one."""
 
+    def tested(self, named: Tensor, labels: Tensor) -> Tensor:
+        """Share of right answers, (S,), at the end of the training; what was called what goes to the table `confusions`.
+
+        named: the classes that the students name, (S, N); labels: (N,).
+        """
+        self.confused = confusions(named, labels)
+        return (named == labels).float().mean(1)
+
     def tables(self) -> list[dict[str, list[dict]]]:
-        """Rows of the study's further tables at this evaluation, a dict by table for every student; none by default."""
-        return [{} for _ in self.configs]
+        """Rows of the study's further tables at this evaluation, a dict by table for every student: `confusions`, where the
+        measurement counted any."""
+        return [{"confusions": lines} if lines else {} for lines in self.confused]
 
     def evaluations(self) -> list[int]:
         """The steps after which is measured, ascending; 0 is before the first, the last is the end of the training."""

@@ -171,13 +171,13 @@ class Population:
         self.optimiser.step()
 
     @torch.no_grad()
+    def named(self, x: Tensor, to_input) -> Tensor:
+        """The class that each student names, (S, N). x: all inputs (N, ...); to_input: x -> network input."""
+        return torch.cat([self.logits(to_input(xb), training=False).argmax(-1) for xb in x.split(self.chunk)], dim=1)
+
     def accuracy(self, x: Tensor, y: Tensor, to_input) -> Tensor:
         """Share of right answers of each student, (S,). x: all inputs (N, ...); y: (N,); to_input: x -> network input."""
-        right = sum(
-            (self.logits(to_input(xb), training=False).argmax(-1) == yb).sum(1)
-            for xb, yb in zip(x.split(self.chunk), y.split(self.chunk), strict=True)
-        )
-        return right / len(y)
+        return (self.named(x, to_input) == y).sum(1) / len(y)
 
     @torch.no_grad()
     def answers(self, x: Tensor, to_input) -> Tensor:

@@ -72,6 +72,22 @@ def heatmap(
     return ax
 
 
+def confusion(shares: np.ndarray, names: Sequence[str], ax: Axes) -> None:
+    """What was called what, in per cent of the true class, (classes, classes): a row for each truth, a column for each answer. Right
+    ones, on the diagonal, are framed and not coloured: colours are of the errors, darkest where the most are."""
+    values = 100 * shares
+    errors = values * (1 - np.eye(len(names)))
+    ax.imshow(errors, cmap="Oranges", vmin=0, vmax=1.3 * max(errors.max(), 1))
+    for i, j in np.argwhere(values >= 0.05):
+        ax.text(j, i, f"{values[i, j]:.1f}", ha="center", va="center", fontsize=7.5, weight="bold" if i == j else None)
+    for i in range(len(names)):
+        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=HOLE))
+    words: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
+    ax.set_xticks(range(len(names)), names, **words)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="answer", ylabel="truth")
+
+
 def raster(table: pd.DataFrame, x: str, y: str, z: str, norm: Normalize, ax: Axes | None = None) -> Axes:
     """Fields in colour alone, for planes with too many cells to number; a cell without a line stays blank. norm: how values
     become colours."""
