@@ -151,7 +151,7 @@ OLD, NEW = {"0": "#0072B2", "1": "#D55E00"}, {"2": "#56B4E9", "3": "#E69F00"}
 alone = watched[(watched["method"] == "none") & (watched["tasks"] == "two")]
 accuracies = stacked(alone, "digit", "accuracy", {digit: f"accuracy_{digit}" for digit in OLD | NEW})
 margins = stacked(alone, "digit", "margin", {digit: f"margin_{digit}" for digit in OLD})
-pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=o) for o in OLD]
+pulls = [stacked(alone, "new", "pull", {f"a new {n}": f"pull_{o}_{n}" for n in NEW}).assign(digit=f"old digit {o}") for o in OLD]
 how: dict = {"per": "digit", "columns": ["setting"]}
 by_digit: dict = {**how, "xlabel": "fine-tuning iteration", "legend": "digit"}
 blocks.learning(
@@ -164,7 +164,7 @@ blocks.learning(
 )  # fmt: skip
 blocks.intervals(
     run, pd.concat(pulls), "new", "pull", "First-order pull of a new digit on the margin of an old one", name="pulls",
-    colors=OLD, xlabel="one step on", ylabel="change of the old margin / lr", also=blocks.nought, share=False, **how,
+    colors={f"old digit {o}": tint for o, tint in OLD.items()}, xlabel="one step on", ylabel="change of the old margin / lr", also=blocks.nought, share=False, **how,
 )  # fmt: skip
 
 

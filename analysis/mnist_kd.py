@@ -95,7 +95,7 @@ def claimed(setting):
     wide = int(setting.axes["network"].removeprefix("mlp_")) >= 300
     own = [T for T in errors if (T >= 8 if wide else 2.5 <= T <= 4)]
     if own:
-        claim, base = ("T > 8 alike", own[0]) if wide else ("T of 2.5 to 4 best", errors[own].mean().idxmin())
+        claim, base = ("T of 8 and more alike", own[0]) if wide else ("T of 2.5 to 4 best", errors[own].mean().idxmin())
         rest = {T: errors[T] for T in (own if wide else errors) if base != T}
         less = tell.against(rest, errors[base], "more errors", "fewer errors", digits=2)
         for T in (base, *rest) if rest else ():
@@ -108,7 +108,7 @@ if sliced:
     changes = pd.concat(map(at_weight, sliced))
     changes["which"] = pd.Categorical(changes["which"], changes["which"].unique(), ordered=True)
     blocks.learning(
-        run, changes, "temperature", "change", "What distillation changes, over the temperature", per="which", name="slices",
+        run, changes, "temperature", "change", "What distillation changes, over the temperature, at the chosen lambda; mean and 95 % interval", per="which", name="slices",
         columns=["train_size"], ylabel="change of test errors, points (0: labels only)", legend="", share=False, limits=(None, None), also=blocks.nought,
     )  # fmt: skip
     run.show([line for s in sliced for line in claimed(s)], "Hinton's claims about the temperature")
@@ -158,7 +158,7 @@ def line(setting):
 def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student that hears the teacher is done."
-    edge = tell.edge(chosen[setting], {"temperature": "T", "kd_weight": "λ"})
+    edge = tell.edge(chosen[setting], {"temperature": "T", "kd_weight": "lambda"})
     how: dict = {"metric": METRIC, "against": {"the Student's": student(setting)}, "then": edge, **WORSE}
     return tell.answer(setting.title, chosen[setting], "test errors", **how)
 

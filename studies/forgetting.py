@@ -7,7 +7,7 @@ Split-MNIST). The loss is CE(new digits) + strength x remedy.
 
 Expected (full data, 10 seeds, intervals of 95 %): plain fine-tuning takes an MLP from 99.9 to 76.9 % (73.6 to 80.1) in
 200 iterations; rehearsal of 1 % of the old digits keeps 99.2 %, LwF 99.4 %. Five tasks (5 seeds): Adam 54.1 %
-(published 55.16), EWC 59.2 (58.85), LwF 75.1 (71.02), rehearsal 94.8 (95.16). 9 minutes on two cores.
+(published 55.16), EWC 59.2 (58.85), LwF 75.1 (71.02), rehearsal 94.8 (95.16). 4 minutes on two cores.
 
     python studies/forgetting.py --num-gpus 4
     python studies/forgetting.py --preset five
@@ -97,7 +97,7 @@ STUDY = Study(
             },
         ),
         "course": Preset(
-            "what the assignment asks, ten seeds: nine minutes on two shared cores with the full data",
+            "what the assignment asks, ten seeds: four minutes on two cores with the full data",
             core_seconds=1.0,
             pack=40,
         ),

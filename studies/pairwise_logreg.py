@@ -5,7 +5,7 @@ the covariance of the features and of the estimated weights, and which dependenc
 significant. A pair minimises its mean log loss + l2/2 |w|^2 (scikit-learn's C is 1 / (n l2)) on standardised features.
 
 Expected (full data, 3 seeds, interval of 95 %): 98.8 % (98.8 to 98.9) of a pair's test digits in the mean of 45 pairs;
-hardest 5/8, 96.4 %. With pixels 38 of 45 pairs are separable, so without a penalty they have no finite solution. 6
+hardest 5/8, 96.4 %. With pixels 38 of 45 pairs are separable, so without a penalty they have no finite solution. 3
 minutes on two cores.
 
     python studies/pairwise_logreg.py
@@ -54,7 +54,7 @@ STUDY = Study(
             core_seconds=0.6,
             axes={"features": ("pooled",), "l2": (0.1, 1e-3), "seed": (0, 1)},
         ),
-        "course": Preset("what the assignment asks: about 5 minutes on two cores with the full data", core_seconds=8.0),
+        "course": Preset("what the assignment asks: 3 minutes on two cores with the full data", core_seconds=8.0),
         "paper": Preset(
             "a finer path, more components, ten folds",
             core_seconds=20.0,

@@ -53,7 +53,7 @@ def tables(
     history = by_task(pd.concat([evaluations, untaught(students[["student", *axes]], starts)]))
     told = by_task(students).assign(method=methods(students)).join(known(history), on="student")
     learns = (told["network"] != "logistic") | ~told["remedy"].str.startswith("freeze")
-    return told[learns].sort_values("method", kind="stable"), history
+    return told[learns].sort_values("method", kind="stable").copy(), history  # in few blocks: pandas warns of a hundred
 
 
 def methods(students: pd.DataFrame) -> pd.Series:

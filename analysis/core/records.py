@@ -37,7 +37,7 @@ BASE_COLUMNS: Mapping[str, type] = {
 }
 
 
-NO_TABLES = ("tune", "weights", "figures", "tensorboard")
+NO_TABLES = ("tune", "figures", "tensorboard")  # kept networks, weights/*.pt, are no Parquet, and a study may have a table of that name
 """Folders of a run that hold no table."""
 
 SHARE = re.compile(

@@ -187,8 +187,8 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
     if known["open"] == rivals:
         return f"Open: {count(value.n, 'seed')} cannot rank it and its {count(rivals, 'rival')}."
     words = {"as good": f"as good{within}", "open": f"open ({count(value.n, 'seed')} cannot tell)"}
-    parts = [f"{known[state]} {said}: {region(value, state, name, most)}" for state, said in words.items() if known[state]]
-    parts += [f"{known['worse']} worse"] * bool(known["worse"])
+    parts = [f"{known['worse']} worse"] * bool(known["worse"])
+    parts += [f"{known[state]} {said}: {region(value, state, name, most)}" for state, said in words.items() if known[state]]
     return f"Of its {count(rivals, 'rival')}: {'; '.join(parts)}."
 
 
@@ -247,7 +247,7 @@ def edge(value: Choice, words: Mapping[str, str], table: pd.DataFrame | None = N
         for axis, said in words.items()
         if tried[axis].nunique() > 2 and value.best[axis] in (tried[axis].min(), tried[axis].max())
     ]
-    return f"{' and '.join(ends)} at the edge of what was tried: better ones may lie outside." if ends else ""
+    return f"{capital(' and '.join(ends))} at the edge of what was tried: better ones may lie outside." if ends else ""
 
 
 def published(name: str, ours: Values, value: float, source: str, digits: int = 1) -> str:

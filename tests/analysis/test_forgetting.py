@@ -124,7 +124,7 @@ def test_a_better_remedy_a_tied_and_a_worse_one_are_told_apart(said):
     clear = sentence(said, "two tasks", "validation chooses rehearsal 110, 1: ")
     assert "as the mean over tasks. It stands out: all 4 rivals are worse" in clear
     close = sentence(said, "five tasks", "chooses rehearsal 4400, 1: ", "as the mean over tasks. Of its 2 rivals")
-    assert "1 open (6 seeds cannot tell): rehearsal 1100, 1; 1 worse" in close
+    assert "1 worse; 1 open (6 seeds cannot tell): rehearsal 1100, 1" in close
 
 
 def test_a_strength_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said):

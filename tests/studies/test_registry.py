@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.core.records import NO_TABLES
 from studies.harness.plan import cells_of
 from trainables.core import data as sources
 from trainables.core.contract import Trainable
@@ -104,6 +105,11 @@ def test_a_study_says_how_its_networks_are_made_and_trained(name):
     answers, _ = cls.prepare(cls.artifact(config), datasets, "cpu")
     total = next(iter(cls.described(config).values())).split()[-1]
     assert int(total.replace(",", "")) == parameters(cls([config], datasets, answers, "cpu"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_table_of_a_study_stays_behind_when_a_run_is_copied_or_handed_in(name):
+    assert not {*study_of(name).tables, study_of(name).artifact_table} & {*NO_TABLES}
 
 
 @pytest.mark.parametrize("name", STUDIES)

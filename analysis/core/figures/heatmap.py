@@ -81,7 +81,7 @@ def confusion(shares: np.ndarray, names: Sequence[str], ax: Axes) -> None:
     for i, j in np.argwhere(values >= 0.05):
         ax.text(j, i, f"{values[i, j]:.1f}", ha="center", va="center", fontsize=7.5, weight="bold" if i == j else None)
     for i in range(len(names)):
-        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=HOLE))
+        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black"))
     words: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
     ax.set_xticks(range(len(names)), names, **words)
     ax.set_yticks(range(len(names)), names)

@@ -52,10 +52,12 @@ def over_tasks(table: pd.DataFrame, group: str, colors: Mapping[Any, Any], ax: A
     ax = ax or pyplot.figure(figsize=(7, 4.5)).add_subplot()
     five, steps = table["tasks"].iloc[0] == "five", int(table["steps"].iloc[0])
     x = "step" if five else "training_step"
-    curves(summarise(table, [group, x], "task_0"), x, "task_0", group, colors, ax=ax)
+    means = summarise(table, [group, x], "task_0")
+    curves(means, x, "task_0", group, colors, ax=ax)
+    lowest = min(ax.get_ylim()[0], np.nanmin(means[["low", "task_0"]].clip(lower=0)) - 1)  # of all panels that share the axis
     for border in range(steps, 5 * steps, steps) if five else ():
         ax.axvline(border, color="0.8", linewidth=0.8, zorder=0)
-    ax.set(xlabel="iteration over all five tasks" if five else "fine-tuning iteration", ylim=(None, 100.3))
+    ax.set(xlabel="iteration over all five tasks" if five else "fine-tuning iteration", ylim=(max(lowest, 0), 100.3))
     stretch(ax)
     return ax
 

@@ -63,7 +63,7 @@ def linked(view: View, strong: pd.DataFrame, background: np.ndarray, ax: Axes) -
 
 def dependencies(view: View, strong: Mapping[str, pd.DataFrame]) -> Figure:
     """strong: {what: links, as `View.strongest` has them}."""
-    figure, axes = plt.subplots(1, len(strong), figsize=(5 * len(strong), 6), layout="constrained")
+    figure, axes = plt.subplots(1, len(strong), figsize=(5 * len(strong), 6), layout="compressed")
     for ax, (title, found) in zip(axes, strong.items(), strict=True):
         linked(view, found, view.class_means.mean(0), ax)
         sizes = found["strength"].abs()
@@ -100,14 +100,15 @@ def weight_covariance(
 
 def weight_maps(view: View, weights: Mapping[str, Mapping[Pair, np.ndarray]], shown: Mapping[Pair, Interval]) -> Figure:
     """A column for each pair of `shown`, which has their accuracies: its weights, Wald's z, and the weights that are significant."""
-    figure, axes = plt.subplots(3, len(shown), figsize=(3.1 * len(shown), 9.6), layout="constrained")
+    figure, axes = plt.subplots(3, len(shown), figsize=(3.1 * len(shown), 9.6), layout="compressed")
     for column, (p, accuracy) in zip(axes.T, shown.items(), strict=True):
         w, significant = weights["weight"][p], weights["significant"][p]
         pixel_map(w, view.kept, view.side, column[0])
         image = pixel_map(weights["z"][p], view.kept, view.side, column[1], 10)
         pixel_map(np.where(significant, w, 0), view.kept, view.side, column[2])
         column[0].set_title(f"{p[0]} against {p[1]}: {100 * accuracy.mean:.1f} %", fontsize=11)
-        column[2].set_title(f"{significant.sum()} of {len(view.kept)} significant", fontsize=10)
+        tested = np.isfinite(weights["z"][p]).sum()
+        column[2].set_title(f"{significant.sum()} of {tested} tested are significant", fontsize=10)
     figure.colorbar(image, ax=axes[1], shrink=0.9, label="weight / standard error")
     for ax, text in zip(axes[:, 0], ("weights", "Wald z", "significant weights"), strict=True):
         ax.set_ylabel(text, fontsize=11)

@@ -131,7 +131,7 @@ def positions(values: Any, column: str) -> np.ndarray:
 def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarray, list[str]]:
     """Positions and texts of ticks: the grid points; where there are more than `most`, round numbers instead.
 
-    A text that would lie on its neighbour's is left empty.
+    A text that would lie on its neighbour's is left empty; the last one is not.
     """
     points = np.unique(np.asarray(list(values), dtype=float))
     if len(points) > most and column in LOG2:
@@ -144,6 +144,9 @@ def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarr
         crowded = place - last < 0.11 * np.ptp(at)  # its text would lie on its neighbour's
         texts.append("" if crowded else f"{value:g}" if value == round(value) else f"{value:.4g}")
         last = last if crowded else place
+    if len(texts) > 2 and not texts[-1]:  # the end is named, rather than its neighbour
+        texts[max(i for i, text in enumerate(texts) if text)] = ""
+        texts[-1] = f"{points[-1]:g}" if points[-1] == round(points[-1]) else f"{points[-1]:.4g}"
     return at, texts
 
 

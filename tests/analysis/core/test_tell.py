@@ -123,7 +123,7 @@ def test_a_choice_among_others_says_which_are_as_good_which_are_open_and_how_man
     close = {**CLEAR, "d": [0.8995, 0.91, 0.9045], "e": [0.8993, 0.9099, 0.9044], "f": [0.85, 0.95, 0.89]}
     said = tell.choice(choose(cells(close), ["cell"]), name, most=1)
     assert said == (
-        "Of its 5 rivals: 2 as good (within 0.5 points): cell d and 1 more; 1 open (3 seeds cannot tell): cell f; 2 worse."
+        "Of its 5 rivals: 2 worse; 2 as good (within 0.5 points): cell d and 1 more; 1 open (3 seeds cannot tell): cell f."
     )
 
 
