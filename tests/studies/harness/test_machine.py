@@ -170,3 +170,13 @@ def test_a_file_that_git_does_not_know_is_a_change(tmp_path, monkeypatch):
     assert machine.commit() == clean and clean.isalnum()
     (tmp_path / "studies" / "new.py").write_text("")
     assert machine.commit() == f"{clean}+changes"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_process_takes_the_threads_it_is_given_whatever_the_environment_says(threads):
+    """Tests run with OMP_NUM_THREADS=1, users without."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    code = f"from studies.harness.engine import prepare_process; prepare_process({threads}); import torch; print(torch.get_num_threads())"
+    for env in (environment, {**environment, "OMP_NUM_THREADS": "7"}):
+        said = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert said.stdout.split() == [str(threads)]
