@@ -176,11 +176,13 @@ def balanced(ax, panel):
         ax.set(ylim=(-1, 1), ylabel="cosine of soft and hard")
     else:
         decades(ax.yaxis, "T² ‖soft‖ / ‖hard‖")
+    for band in ax.collections[1:-1]:  # ten of them would hide each other
+        band.set_visible(False)
 
 
 blocks.learning(
     run, stacked(own("weights"), "measure", "value", ["log_ratio", "cosine"]), "training_step", "value",
-    "Soft and hard gradient in all weights, mean and 95 % interval", per="temperature", rows=["measure"], columns=PANEL,
+    "Soft and hard gradient in all weights; bands: 95 % interval at the lowest and the highest T", per="temperature", rows=["measure"], columns=PANEL,
     share="row", name="soft_and_hard", also=balanced,
 )  # fmt: skip
 

@@ -165,7 +165,7 @@ if singles and among == [*PLANE]:
     means = each.groupby(["way", *PLANE, "seed"], as_index=False)["errors"].mean()
     blocks.plane(
         run, means.assign(test_error=means["errors"] / every), *PLANE, "test_error", "Test errors", columns=["way"], digits=2,
-        framed=chosen["single"].frames({}), surfaces=False,
+        framed=chosen["single"].frames({}), framing="fewest validation errors after the shift", surfaces=False,
     )  # fmt: skip
 
 # %% [markdown]
@@ -206,7 +206,7 @@ def answer(omitted):
     """The errors as learnt and after the shift that validation chose."""
     before, after = (counts(omitted, way, "errors") / every for way in (LEARNT, VALIDATION))
     shift = f"raised by {counts(omitted, VALIDATION, 'bias').mean():+.1f}, chosen on validation"
-    return f"**{tell.capital(without(omitted))}** ({cell(omitted)}): test errors {tell.percent(before)}; {shift}, {tell.percent(after)}."
+    return f"**{tell.capital(without(omitted))}** ({cell(omitted)}): test errors {tell.percent(before)}; {shift}, {tell.percent(after)}. {tell.choice(chosen[kind(omitted)])}"
 
 
 # %%

@@ -90,7 +90,7 @@ def qualities(table, measured):
 def framed(ax, panel):
     """Labels of a panel that has its own axes; a length not yet trained costs more than chance."""
     highest = panel.table.groupby(["curriculum", "at"])["value"].mean().max()
-    top = 105 if panel.values["what"] == EXACT else 1.05 * max(1, highest)
+    top = 100.5 if panel.values["what"] == EXACT else 1.05 * max(1, highest)
     ax.set(ylim=(0, top), xlabel=panel.values.get("over", "length of the sequence"), ylabel=panel.values["what"])
     ax.grid(alpha=0.25)
 
@@ -99,7 +99,7 @@ asked = curves[curves["curriculum"].isin([*ASKED, "uniform"])]
 lines: dict = {"per": "curriculum", "colors": COLORS, "legend": ""}
 blocks.learning(
     run, qualities(asked if len(asked) else curves, "val"), "at", "value", "Validation quality while learning, mean over lengths and seeds, 95 % band",
-    rows=["task", "what"], columns=["over"], marker="", also=framed, share=False, name="quality", **lines,
+    rows=[*MANY, "what"], columns=["over"], marker="", also=framed, share=False, name="quality", **lines,
 )  # fmt: skip
 
 # %% [markdown]
@@ -183,7 +183,7 @@ def bordered(ax, panel):
 
 blocks.learning(
     run, qualities(tested.assign(at=tested["length"]), "test"), "at", "value", "Test sequences of every length after training",
-    rows=["task"], columns=["what"], also=bordered, share=False, size=(7, 4.2), name="generalisation",
+    rows=MANY, columns=["what"], also=bordered, share=False, size=(7, 4.2), name="generalisation",
     note="dotted: the longest trained length", **lines,
 )  # fmt: skip
 ranges = curricula.over_ranges(tested, "test_exact")
@@ -250,7 +250,7 @@ def answers(task):
     exact = pd.Series({schedule: part["trained up to 10"].mean() for schedule, part in has.items()})
     got = list(exact.index[exact >= 0.99])
     names = tell.listing(got, most=8) or f"the best is {exact.idxmax()} with {100 * exact.max():.1f} %"
-    yield f"99 % exact test sequences at trained lengths up to 10: {len(got)} of {tell.count(len(has), 'schedule')}; {names}."
+    yield f"99 % exact test sequences at trained lengths up to 10: {len(got)} of {tell.count(len(has), 'schedule')}: {names}."
     yield tell.answer("", winner[task], "exact test sequences", name=lambda cell: cell["curriculum"], most=8)
 
 

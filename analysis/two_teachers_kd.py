@@ -138,7 +138,8 @@ if at_best:
 
 # %%
 for name in groups:
-    planes([s for s in settings if s.axes["inputs"] == name], "Test accuracy", suffix=f"_{name}", turn=False)
+    of_sort = [s for s in settings if s.axes["inputs"] == name]
+    planes(of_sort, "Test accuracy", suffix=f"_{name}", turn=False, framing="chosen on validation for this lifting")
 
 # %% [markdown]
 # ## In one row

@@ -124,7 +124,7 @@ def plane(
         known = [pd.concat(means)[z].max(), *(level.value for panel in shown for level in _of(levels, panel))]
         low, high = limits or ((0, 100) if ends(z) else colors)
         span = low, (1.15 * max(known) if high is None else high)
-        _surfaces(run, shown, means, (x, y, z), heading, frames, levels, span, colors, note, suffix, wrapped=not rows)
+        _surfaces(run, shown, means, (x, y, z), heading, frames, levels, span, colors, note, suffix, framing, wrapped=not rows)
         for panel, mean, cells in zip(shown, means, frames, strict=True) if turn else ():
             title = f"{heading}: {panel.title}\n{run.subtitle}" if panel.title else f"{heading}\n{run.subtitle}"
             against = [*_of(levels, panel), *_of(more, panel)]
@@ -429,7 +429,7 @@ def _floor(means: Sequence[pd.DataFrame], y: str) -> float:
 def _surfaces(
     run: Run, shown: Sequence[Panel], means: Sequence[pd.DataFrame], names: tuple[str, str, str], heading: str,
     frames: Sequence[Sequence[Mapping[str, Any]]], levels: Levels, limits: tuple[float, float], colors: tuple[float, float],
-    note: str, suffix: str, wrapped: bool,
+    note: str, suffix: str, framing: str, wrapped: bool,
 ) -> None:  # fmt: skip
     # no layout engine sees the planes' names
     figure, axes = grid(shown, 7.3, 5.6, None, subplot_kw={"projection": "3d"})
@@ -440,7 +440,7 @@ def _surfaces(
         ax.set(zlabel=label(names[2]))
     if wrapped:
         _centre_last(axes)
-    heading = _keyed(heading, "star: chosen on validation", frames, {"as good": "white", "open": "grey"})
+    heading = _keyed(heading, f"star: {framing}", frames, {"as good": "white", "open": "grey"})
     run.finish(figure, "surfaces" + suffix, heading, _sourced(note, levels, shown))
 
 

@@ -189,7 +189,9 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
     words = {"as good": f"as good{within}", "open": f"open ({count(value.n, 'seed')} cannot tell)"}
     parts = [f"{known['worse']} worse"] * bool(known["worse"])
     parts += [f"{known[state]} {said}: {region(value, state, name, most)}" for state, said in words.items() if known[state]]
-    return f"Of its {count(rivals, 'rival')}: {'; '.join(parts)}."
+    if rivals == 1:
+        return f"Its rival is {parts[0].removeprefix('1 ')}."
+    return f"Of its {rivals} rivals: {'; '.join(parts)}."
 
 
 def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:

@@ -107,7 +107,7 @@ def arrivals(
         mean = summarise(part, [name], value)
         place = float(mean[value].iloc[0]), y + 0.25
         ax.errorbar(*place, xerr=reach(mean, value), fmt="|", color=color, markersize=9, capsize=3)
-        ax.annotate(f"{place[0]:.3g}", place, (0, -5), ha="center", va="top", **note)
+        ax.annotate(f"{place[0]:,.0f}" if place[0] >= 100 else f"{place[0]:.3g}", place, (0, -5), ha="center", va="top", **note)
     ax.axvline(end, color="0.5", linewidth=0.8)
     ax.set_yticks(range(len(shown)), [str(known) for known in shown])
     ax.set(xlim=(0, 1.22 * end), ylim=(len(shown) - 0.3, -0.5))
