@@ -22,7 +22,7 @@ from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, between, checked, count_or_all, one_of
 from trainables.core.losses import cross_entropy, distillation, mixed
 from trainables.core.metrics import information
-from trainables.core.nets import graph, normalised, summary
+from trainables.core.nets import Layer, graph, normalised, summary
 from trainables.core.pack import Pack
 from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
 from trainables.core.schedules import WARMUP_LINEAR
@@ -134,6 +134,10 @@ class Distillation(Pack):
     students: Population
 
     @classmethod
+    def architecture(cls, config: Config) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
+        return graph(config.network, CLASSES), SHAPE
+
+    @classmethod
     def described(cls, config: Config) -> dict[str, str]:
         names = {"student": config.network, "teacher": config.teacher}
         return {f"{who}: {network}": summary(graph(network, CLASSES), SHAPE) for who, network in names.items()}
@@ -219,7 +223,7 @@ class Distillation(Pack):
         # a fresh start each round: distillation is easier between networks that share their first weights
         start = c.seed if c.rounds == 1 else substream(c.seed, ROUND, c.rounds)
         self.students = Population(
-            graph(c.network, CLASSES), SHAPE, [start] * len(configs), [c.lr for c in configs], self.device, c.precision
+            *self.architecture(c), [start] * len(configs), [c.lr for c in configs], self.device, c.precision
         )
         self.sets = PairedSplits(datasets["mnistm"], self.device)
         self.answers = torch.from_numpy(np.array(answers[c.teacher_view])).to(self.device)

@@ -20,7 +20,7 @@ from trainables.core import teachers
 from trainables.core.batches import balanced, batch_index, substream
 from trainables.core.limits import above, at_least, checked, count_or_all, one_of, some_digits
 from trainables.core.losses import added, cross_entropy, distillation, mixed
-from trainables.core.nets import MLPS, graph, summary
+from trainables.core.nets import MLPS, Layer, graph, summary
 from trainables.core.pack import Pack
 from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
 from trainables.core.schedules import WARMUP_LINEAR
@@ -125,6 +125,10 @@ class MnistDistillation(Pack):
     students: Population
 
     @classmethod
+    def architecture(cls, config: Config) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
+        return graph(config.network, CLASSES), SHAPE
+
+    @classmethod
     def described(cls, config: Config) -> dict[str, str]:
         names = {"student": config.network, "teacher": TEACHER_NETWORK}
         return {f"{who}: {network}": summary(graph(network, CLASSES), SHAPE) for who, network in names.items()}
@@ -164,7 +168,7 @@ class MnistDistillation(Pack):
         c = self.common
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.students = Population(
-            graph(c.network, CLASSES), SHAPE, [c.seed] * len(configs), [c.lr for c in configs], self.device, c.precision,
+            *self.architecture(c), [c.seed] * len(configs), [c.lr for c in configs], self.device, c.precision,
             optimiser=c.optimiser,
         )  # fmt: skip
         self.sets = Splits(datasets["mnist"], self.device)

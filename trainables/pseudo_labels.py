@@ -33,7 +33,7 @@ from trainables.core.contract import Kinds
 from trainables.core.files import DataError
 from trainables.core.limits import above, at_least, between, checked, one_of
 from trainables.core.losses import cross_entropy
-from trainables.core.nets import PRETRAINED, graph, summary
+from trainables.core.nets import PRETRAINED, Layer, graph, summary
 from trainables.core.network import ADAMW
 from trainables.core.pack import Pack
 from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
@@ -315,9 +315,12 @@ class Stacked(Taught):
     students: Population
 
     @classmethod
+    def architecture(cls, config: Config, classes: int = CLASSES) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
+        return graph(config.network, classes), shape(config.dataset)
+
+    @classmethod
     def described(cls, config: Config, classes: int = CLASSES) -> dict[str, str]:
-        layers = summary(graph(config.network, classes), shape(config.dataset))
-        return {f"{config.network} ({config.dataset})": layers}
+        return {f"{config.network} ({config.dataset})": summary(*cls.architecture(config, classes))}
 
     @staticmethod
     def artifact(config: Config) -> Draw:
@@ -348,7 +351,7 @@ class Stacked(Taught):
     def _population(self) -> Population:
         c, rates = self.common, [each.lr for each in self.configs]
         start = [substream(c.seed, START)] * len(rates)
-        return Population(graph(c.network, self.sets.classes), shape(c.dataset), start, rates, self.device, c.precision)
+        return Population(*self.architecture(c, self.sets.classes), start, rates, self.device, c.precision)
 
     def shown(self, index: Tensor, view: str, purpose: int, step: int) -> Tensor:
         """Training images as they are shown in a step: the same to every student, and to every method with this view."""

@@ -24,7 +24,7 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.cache import cached, content
 from trainables.core.limits import above, between, checked, one_of
 from trainables.core.losses import cross_entropy, log_odds
-from trainables.core.nets import CNNS, graph, summary
+from trainables.core.nets import CNNS, Layer, graph, summary
 from trainables.core.pack import Pack
 from trainables.core.population import ADAM, INITIALISATION, PRECISIONS, Population, footprint
 from trainables.core.schedules import WARMUP_LINEAR
@@ -172,6 +172,10 @@ class TwoTeachers(Pack):
     students: Population
 
     @classmethod
+    def architecture(cls, config: Config) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
+        return graph(config.network, CLASSES), SHAPE
+
+    @classmethod
     def described(cls, config: Config) -> dict[str, str]:
         found = {
             f"student: {config.network}": summary(graph(config.network, CLASSES), SHAPE),
@@ -222,7 +226,7 @@ class TwoTeachers(Pack):
         c = self.common
         self.temperature, self.kd_weight = self.column("temperature"), self.column("kd_weight")
         self.students = Population(
-            graph(c.network, CLASSES), SHAPE, [c.seed] * len(configs), [c.lr for c in configs], self.device, c.precision
+            *self.architecture(c), [c.seed] * len(configs), [c.lr for c in configs], self.device, c.precision
         )
         self.images = torch.from_numpy(np.array(answers["images"])).to(self.device)
         self.first, self.second = torch.from_numpy(np.array(answers["answers"])).to(self.device)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     import numpy as np
 
+    from trainables.core.nets import Layer
+
 
 class Trainable(ABC):
     """Students that one worker trains side by side, from evaluation to evaluation.
@@ -36,6 +38,11 @@ class Trainable(ABC):
         """The layers of a student's network, and then of all others that it needs, as text by their names. What may be trained
         on images of the user's own takes the number of their `classes` too."""
         return {}
+
+    @classmethod
+    def architecture(cls, config: Any) -> tuple[Sequence[Layer], tuple[int, ...]]:
+        """The layers of a student that is trained in a population, and the shape of one input; where an axis `precision` may be auto."""
+        raise NotImplementedError
 
     @staticmethod
     @abstractmethod
@@ -99,6 +106,10 @@ class Kinds(Trainable):
     @abstractmethod
     def kind(config: Any) -> type[Trainable]:
         """The trainable of a student."""
+
+    @classmethod
+    def architecture(cls, config: Any) -> tuple[Sequence[Layer], tuple[int, ...]]:
+        return cls.kind(config).architecture(config)
 
     @classmethod
     def artifact(cls, config: Any) -> Any:
