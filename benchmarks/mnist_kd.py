@@ -94,6 +94,8 @@ def main(a: Arguments) -> None:
         a.steps,
         "--teacher-steps",
         TEACHER_STEPS,
+        "--precision",
+        "fp32",
         "--temperature",
         1,
         2,

@@ -108,7 +108,7 @@ def main(a: Arguments) -> None:
     plain_seconds = time.monotonic() - start
 
     words = ["--data", a.data, "--seeds", a.seeds, "--inputs", "strokes", "--lifting", "zeros", "--network", base.network,
-             "--teacher", base.teacher, "--steps", a.steps, "--temperature", *a.temperature,
+             "--teacher", base.teacher, "--precision", "fp32", "--steps", a.steps, "--temperature", *a.temperature,
              "--kd-weight", *a.kd_weight]  # fmt: skip
     words += ["--data-root", str(a.data_root)] if a.data_root else []
     rows, seconds, info = side_by_side.study_run("two_teachers_kd", words)

@@ -78,9 +78,8 @@ STUDY = Study(
         "precision": grid(
             "fp32",
             limit=one_of("fp32", "bf16"),
-            help=(
-                "Precision of the students' products; bf16 is faster where the processor has it (Xeon with AMX, GPUs)."
-            ),
+            auto=True,
+            help="Precision of the students' products; auto: bf16 where it is faster here and as accurate, else fp32.",
         ),
         "steps": grid(1100, limit=above(0), help="Length of a student's training, in batches."),
         "batch_size": grid(
@@ -107,6 +106,7 @@ STUDY = Study(
             axes={
                 "temperature": (1.0, 8.0),
                 "kd_weight": (0.0, 0.5, 1.0),
+                "precision": ("fp32",),
                 "steps": (40,),
                 "teacher_steps": (80,),
                 "seed": (0, 1),

@@ -58,9 +58,8 @@ STUDY = Study(
         "precision": grid(
             "fp32",
             limit=one_of("fp32", "bf16"),
-            help=(
-                "Precision of the students' products; bf16 is faster where the processor has it (Xeon with AMX, GPUs)."
-            ),
+            auto=True,
+            help="Precision of the students' products; auto: bf16 where it is faster here and as accurate, else fp32.",
         ),
         "steps": grid(200, limit=above(0), help="Length of a student's training, in batches."),
         "batch_size": grid(128, limit=above(1), help="Images per batch."),
@@ -87,6 +86,7 @@ STUDY = Study(
                 "temperature": (1.0, 8.0),
                 "kd_weight": (0.0, 0.5, 1.0),
                 "pool": (500,),
+                "precision": ("fp32",),
                 "steps": (20,),
                 "teacher_steps": (40,),
                 "generator_steps": (12,),

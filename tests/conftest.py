@@ -26,6 +26,12 @@ def cache(tmp_path_factory):
     os.environ["STILLROOM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True)
+def without_bf16(monkeypatch):
+    """`--precision auto` is fp32 in every test, whatever processor it runs on; what a test starts names a precision, as smoke does."""
+    monkeypatch.setattr("trainables.core.precision.instructions", lambda device: False)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("full") and not os.environ.get("STILLROOM_TEST_DATA"):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from studies.harness.study import MOST_CELLS, InputError, Study, flag
+from studies.harness.study import AUTO, MOST_CELLS, InputError, Study, flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
             if axis.search
             else ""
         )
-        hint = f"(default: {' '.join(map(str, axis.values))})"
+        hint = f"(default: {AUTO if axis.auto else ' '.join(map(str, axis.values))})"
         table[name] = arg(
             tuple[str, ...],
             (),

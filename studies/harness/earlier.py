@@ -11,7 +11,7 @@ from studies.harness import folder as folders
 from studies.harness.arguments import Options
 from studies.harness.folder import RunFolder
 from studies.harness.students import Cell, cell_of, student_hash
-from studies.harness.study import Config, InputError, Study, flag
+from studies.harness.study import AUTO, Config, InputError, Study, flag
 
 Grid = dict[str, tuple]  # the values of every axis
 
@@ -124,7 +124,8 @@ def _options(study: Study, o: Options, info: Mapping[str, Any]) -> Options:
     where = {name: info[name] for name in WHERE if name in info and name not in o.given}
     if where.get("data_root"):
         where["data_root"] = Path(where["data_root"])
-    return replace(o, **kept, **where)
+    named = {name: tuple(v for v in values if v != AUTO or not study.axes[name].auto) for name, values in o.axes.items()}
+    return replace(o, **kept, **where, axes={name: values for name, values in named.items() if values})
 
 
 def _read(study: Study, folder: RunFolder, info: Mapping[str, Any]) -> Earlier:

@@ -328,10 +328,11 @@ class Plan:
             seconds, fixed = info.get("core_seconds_per_student"), info.get("fixed_seconds")
             if seconds and fixed and where == (o.num_gpus, o.address):
                 return seconds, fixed + page, f"as run {name}"
-        changed = sorted(set(self.overrides) - set(self.study.students))
+        usual = self.study.chosen(o.preset, self.data, {})
+        changed = sorted(k for k, values in self.overrides.items() if k in self.study.trials and values != usual[k])
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
-        usual = BEGIN + RAY * (o.address != "inline") + self.preset.prepare_seconds + page
-        return self.preset.core_seconds, usual, f"rough, from the preset{also}"
+        beside = BEGIN + RAY * (o.address != "inline") + self.preset.prepare_seconds + page
+        return self.preset.core_seconds, beside, f"rough, from the preset{also}"
 
 
 def cells_of(study: Study, values: Mapping[str, tuple], points: Sequence[Config] | None = None) -> list[Cell]:

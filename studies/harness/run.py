@@ -43,16 +43,20 @@ class Run:
             self.folder = folders.RunFolder(options.storage, study.name, folders.new_name())
             self.earlier = Earlier()
             options = needs.settled(study, options)
-        self.study, self.options, self.words = study, options, words
         self.info: dict[str, Any] = dict(self.earlier.info)
         self.data = needs.data_of(study, options, self.info)
+        self.precision = ""  # why this one, where the run has found it out
+        if not self.goes_on:
+            options, self.precision = needs.precise(study, options, self.data)
+        self.study, self.options, self.words = study, options, words
         self.plan = Plan(study, options, self.data.variant, self.earlier)
 
     def go(self) -> int:
         """The exit code."""
         o = self.options
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
-        for line in (f"data      {self.data.why}", *self.plan.lines()):
+        found = [f"precision {self.precision}"] * bool(self.precision)
+        for line in (f"data      {self.data.why}", *found, *self.plan.lines()):
             say(line)
         for line in needs.told(self.study, o, self.plan, self.data):
             say(f"NOTE      {line}")

@@ -13,6 +13,7 @@ from trainables.core.limits import Limit
 
 Config = dict[str, Any]
 MOST_CELLS = 200_000  # of one run
+AUTO = "auto"  # of an axis: whatever pays where the run begins
 
 
 class InputError(Exception):
@@ -43,7 +44,8 @@ class Axis:
     values: the grid. help: meaning, unit, reason. search: the range that a searcher may draw from (none: the axis
     stays on its grid). limit: what a value may be, the very one of the trainable's Config (none: whatever the type has).
     images: whether it counts images to train on, of which the data may have fewer. stamp: of an axis of files, what the run calls
-    one, with a digest of its content; a ValueError says in one line what is wrong in it.
+    one, with a digest of its content; a ValueError says in one line what is wrong in it. auto: of the axis `precision`: whether a new run
+    finds out which value pays (`needs.precise`), unless its preset or the command line names one. `values` never have the word itself.
     """
 
     values: tuple
@@ -52,11 +54,12 @@ class Axis:
     limit: Limit | None = None
     images: bool = False
     stamp: Callable[[str], str] | None = None
+    auto: bool = False
 
     @property
     def choices(self) -> tuple:
-        """All values, where they are a list."""
-        return self.limit.choices if self.limit else ()
+        """All words of the command line, where they are a list."""
+        return (AUTO,) * self.auto + self.limit.choices if self.limit else ()
 
     @property
     def type(self) -> type:
@@ -69,8 +72,11 @@ class Axis:
 
     def parse(self, name: str, words: Sequence[str]) -> tuple:
         """Values from the words of a command line; InputError names the axis, the word and what is allowed."""
-        values, must = [], self.limit.words if self.limit else ""
+        values, must = [], f"{AUTO}, or " * self.auto + (self.limit.words if self.limit else "")
         for word in words:
+            if self.auto and word == AUTO:
+                values.append(word)
+                continue
             try:
                 value = self.type(word)
             except ValueError:

@@ -12,6 +12,7 @@ from studies.harness.plan import cells_of
 from trainables.core import data as sources
 from trainables.core.contract import Trainable
 from trainables.core.limits import limits
+from trainables.core.nets import summary
 from trainables.inference_speed.networks import rebuilt
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,17 @@ def test_a_study_says_how_its_networks_are_made_and_trained(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_no_table_of_a_study_stays_behind_when_a_run_is_copied_or_handed_in(name):
     assert not {*study_of(name).tables, study_of(name).artifact_table} & {*NO_TABLES}
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if any(axis.auto for axis in study_of(name).axes.values())])
+def test_a_study_whose_precision_is_found_out_says_which_network_to_time(name):
+    study = study_of(name)
+    cls = study.load()
+    assert [axis for axis, about in study.axes.items() if about.auto] == ["precision"] and "batch_size" in study.axes
+    assert study.presets["smoke"].axes["precision"] == ("fp32",), "so that tests are the same on every machine"
+    for cell in cells_of(study, study.chosen("smoke", "sample", {})):
+        config = cls.config_type(**study.canonical(cell.config))
+        assert next(iter(cls.described(config).values())) == summary(*cls.architecture(config))
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -86,7 +86,8 @@ def test_a_truncated_file_is_named_and_nothing_falls_back_to_the_sample(capsys, 
 def test_help_and_dry_run_import_neither_torch_nor_ray(tmp_path):
     for words in (["--help"], ["--dry-run", *SAMPLE]):
         code = (
-            "import sys, runpy\n"
+            "import sys, runpy, trainables.core.precision\n"
+            "trainables.core.precision.instructions = lambda device: False\n"  # where there are any, steps are timed
             f"sys.argv = [{str(SCRIPT)!r}, *{words!r}]\n"
             "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
             "except SystemExit as end: assert not end.code, end.code\n"

@@ -1,0 +1,83 @@
+"""Which precision of its products trains a population faster and no worse: what `--precision auto` comes to.
+
+bf16 where the processor has instructions for it, where it was shown to cost a network no accuracy, and where it is faster by a
+tenth; else fp32. Imports torch only to look at a GPU, and to time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from trainables.core.nets import Layer
+
+EQUAL = frozenset({"cnn_small"})
+"""Networks that are as accurate in bf16 as in fp32, within noise: benchmarks/precision.py, whose results benchmarks/README.md has."""
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them: of x86, and of Arm
+MOST = 0.9  # of the time of fp32 that bf16 may take
+WARM, TIMED, LIMIT = (
+    1,
+    12,
+    3.0,
+)  # steps that are not timed, most that are, and seconds after which the next ones are let go
+
+
+def instructions(device: str) -> bool:
+    """Whether the processor multiplies in bf16 by itself, as far as that can be known."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    info = Path("/proc/cpuinfo")
+    return info.exists() and bool(INSTRUCTIONS & set(info.read_text().split()))
+
+
+def against_bf16(networks: Iterable[str], device: str) -> str:
+    """Why students of these networks are trained in fp32, however long a step takes; empty where nothing is against bf16."""
+    if not instructions(device):
+        return f"this {'GPU' if device == 'cuda' else 'processor'} has no bf16"
+    unknown = sorted(set(networks) - EQUAL)
+    return f"bf16 was not shown to be as accurate for {', '.join(unknown)}" if unknown else ""
+
+
+def step_seconds(
+    layers: Sequence[Layer], shape: tuple[int, ...], batch: int, students: int, device: str
+) -> dict[str, float]:
+    """Seconds of a training step for one student of a pack, by precision: medians of steps that take turns. They are seconds of the
+    processor, which other work disturbs less; of a GPU by the clock."""
+    import torch
+
+    from trainables.core.losses import cross_entropy
+    from trainables.core.population import PRECISIONS, Population
+
+    clock, wait = time.process_time, lambda: None
+    if device == "cuda":
+        clock, wait = time.perf_counter, torch.cuda.synchronize
+    x = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+    y = torch.zeros(batch, dtype=torch.long, device=device)
+    seeds, rates = [0] * students, [1e-3] * students
+    packs = {name: Population(layers, shape, seeds, rates, device, name) for name in PRECISIONS}
+    seconds: dict[str, list[float]] = {name: [] for name in packs}
+    until = time.monotonic() + LIMIT
+    while len(seconds["fp32"]) <= WARM or (len(seconds["fp32"]) < WARM + TIMED and time.monotonic() < until):
+        for name, pack in packs.items():
+            start = clock()
+            pack.step(cross_entropy(pack.logits(x), y))
+            wait()
+            seconds[name].append((clock() - start) / students)
+    return {name: statistics.median(each[WARM:]) for name, each in seconds.items()}
+
+
+def preferred(timed: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[str, str]:
+    """The precision for students of these networks, all alike, and what it was chosen by, in words. timed: names, and the seconds of
+    a step in each precision."""
+    pays = all(seconds["bf16"] <= MOST * seconds["fp32"] for _, seconds in timed)
+    value, other = ("bf16", "fp32") if pays else ("fp32", "bf16")
+    said = (
+        f"{network} {1e3 * seconds[value]:.3g} ms a step of a student, {other} {1e3 * seconds[other]:.3g}"
+        for network, seconds in timed
+    )
+    return value, f"{value}: {'; '.join(said)}"
