@@ -255,7 +255,8 @@ found = asked[asked["student"].isin(part("pvalue")["student"])] if len(asked) el
 def pages_of(stamp, query):
     """The judged results of both engines side by side, and their mean grades."""
     pages = select(run.table("judged"), {"judgements": stamp, "query": query}).set_index("rank")
-    sides = [select(pages, {"engine": e})[["url", "grade", "pRel"]].add_prefix(f"{e}: ") for e in search.ENGINES]
+    shown = [column for column in ("url", "grade", "pRel") if column in pages]  # older runs have no pRel
+    sides = [select(pages, {"engine": e})[shown].add_prefix(f"{e}: ") for e in search.ENGINES]
     return pd.concat(sides, axis=1).round(2).reset_index()
 
 
