@@ -206,7 +206,8 @@ def answer(omitted):
     """The errors as learnt and after the shift that validation chose."""
     before, after = (counts(omitted, way, "errors") / every for way in (LEARNT, VALIDATION))
     shift = f"raised by {counts(omitted, VALIDATION, 'bias').mean():+.1f}, chosen on validation"
-    return f"**{tell.capital(without(omitted))}** ({cell(omitted)}): test errors {tell.percent(before)}; {shift}, {tell.percent(after)}. {tell.choice(chosen[kind(omitted)])}"
+    errors = f"test errors {tell.percent(before)}; {shift}, {tell.percent(after)}"
+    return f"**{tell.capital(without(omitted))}** ({cell(omitted)}): {errors}. {tell.choice(chosen[kind(omitted)])}"
 
 
 # %%

@@ -7,7 +7,7 @@ level.
 
 Expected (full data, 3 seeds): the soft gradient in the logits falls as 1/T^2, with slopes from -2.0034 to -2.0004 over
 data sets and stages of training at the highest T, but only once T is several times the deviation of the logits; at the
-end of training T^2 keeps it level from T = 16 to 32 on. 8 minutes on two cores.
+end of training T^2 keeps it level from T = 16 to 32 on. About 8 minutes on two cores.
 
     python studies/kd_gradients.py --num-gpus 4
 """
@@ -63,7 +63,7 @@ STUDY = Study(
             },
         ),
         "course": Preset(
-            "what the assignment asks: 8 minutes on two cores with the full data, less with the sample",
+            "what the assignment asks: about 8 minutes on two cores with the full data, less with the sample",
             core_seconds=12.0,
             pack=10,
             sample={"steps": (300,), "teacher_steps": (400,)},

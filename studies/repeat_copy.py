@@ -5,8 +5,8 @@ here once. Asked: quality by iterations when training prefers long sequences and
 the schedules of the literature. Iterations differ in cost, so quality is shown by time steps seen (tokens) too.
 
 Expected (5 seeds, intervals of 95 %): long first says 98.0 % of the sequences exactly (95.7 to 100.0), short first 68.7
-% (62.0 to 75.3), uniform 93.6 %; validation chooses combined, 99.6 %, and three rivals are open. 8 minutes on two
-cores.
+% (62.0 to 75.3), uniform 93.6 %; validation chooses combined, 99.6 %, and three rivals are open. About 8 minutes on
+two cores.
 
     python studies/repeat_copy.py
 """

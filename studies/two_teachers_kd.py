@@ -7,7 +7,7 @@ for several sorts of images to ask the teachers about and several ways to put fi
 Expected (full data, 3 seeds, intervals of 95 %), at T = 4 and lambda = 0.5, which nothing chose: 93.7 % (92.8 to 94.6)
 of drawn strokes, 92.1 % (89.5 to 94.7) of a generator's images, 94.1 % of unlabelled real ones. Chosen on labelled
 digits: 93.9, 92.9, 96.6 %; both teachers joined by probability, without a student, 96.5 %. Of the plain loss one
-teacher alone gives 51 %. 14 minutes on two cores.
+teacher alone gives 51 %. About 14 minutes on two cores.
 
     python studies/two_teachers_kd.py --num-gpus 4
 """

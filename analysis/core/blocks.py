@@ -234,7 +234,8 @@ def confusions(
         confusion(counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy(), names, ax)
 
     known = students[students["student"].isin(found["student"])]
-    note = "rows: the truth; per cent of it; colours: the errors"
+    of = f"{len(known)} of {len(students)}" if len(known) < len(students) else f"{len(students)}"
+    note = f"rows: the truth; per cent of it, summed over {of} students, without intervals; colours: the errors"
     facets(run, known, draw, heading, name=name, columns=columns, size=(6.6, 5.6), note=note, wrap=2)
 
 

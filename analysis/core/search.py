@@ -154,20 +154,20 @@ PAGE = pd.DataFrame(
         "grade": [1, 2, 3, 3, 2, 4],
     }
 )
-"""A results page to calculate by hand, the first element first: means: which of two intents it serves; harm: 1 where it does."""
+"""A results page to calculate by hand, the first element first: means: which of two intents it serves; harm: 1 where the element harms."""
 MEANT = {"A": 0.7, "B": 0.3}  # how many mean what
-COSTS = {"link": 1.0, "ad": 1.0, "answer": 0.5, "image": 0.5}
-TAKEN_NOTE = {"link": 1.0, "ad": 0.5, "answer": 1.0, "image": 1.0}
+EFFORT = {"link": 1.0, "ad": 1.0, "answer": 0.5, "image": 0.5}
+SEEN = {"link": 1.0, "ad": 0.5, "answer": 1.0, "image": 1.0}
 P_BREAK, PATIENCE, DECAY = 0.15, 5.0, 0.8
 
 BY_HAND = {
-    "kind": "element", "looks": "pLook", "effort": "C", "swift": "pLook R exp(-C / 5)", "served": "seen .8^block R",
+    "kind": "element", "looks": "pLook", "effort": "C", "swift": f"pLook R exp(-C / {PATIENCE:g})", "served": f"seen {DECAY:g}^block R",
     "safe_looks": "pLook, no harm before", "unharmed": "pLook (1 - h) R, no harm before",
 }  # fmt: skip
 SUMS = {
     "pfound": "sum of pLook R",
-    "swift_success": "sum of pLook R exp(-C / 5)",
-    "block_coverage": "0.7 (1 - product over A of 1 - seen .8^block R) + 0.3 (1 - product over B)",
+    "swift_success": f"sum of pLook R exp(-C / {PATIENCE:g})",
+    "block_coverage": " + ".join(f"{w:g} (1 - product over {u} of 1 - seen {DECAY:g}^block R)" for u, w in MEANT.items()),
     "unharmed_success": "sum of pLook (1 - h) R, no harm before",
 }
 """What the columns of `by_hand` are called, and what its values are made of."""
@@ -183,11 +183,11 @@ def by_hand(page: pd.DataFrame = PAGE, meant: Mapping[str, float] = MEANT) -> tu
     look, safe, effort, block, before = 1.0, 1.0, 0.0, -1, ""
     for kind, harm, grade in zip(page["kind"], page["harm"], page["grade"], strict=True):
         R = (2**grade - 1) / 16
-        effort += COSTS[kind]
+        effort += EFFORT[kind]
         block += not (kind == before and kind in ("image", "ad"))
         lines.append({
             "R": R, "looks": look, "effort": effort, "swift": look * R * np.exp(-effort / PATIENCE), "block": block,
-            "served": TAKEN_NOTE[kind] * DECAY**block * R, "safe_looks": safe, "unharmed": safe * (1 - harm) * R,
+            "served": SEEN[kind] * DECAY**block * R, "safe_looks": safe, "unharmed": safe * (1 - harm) * R,
         })  # fmt: skip
         look, before = look * (1 - R) * (1 - P_BREAK), kind
         safe = 0.0 if harm else safe * (1 - R) * (1 - P_BREAK)

@@ -168,4 +168,5 @@ class Ledger:
 
 def _said(axis: str, value: Any) -> str:
     """`target`, `target labels 500`: a word speaks for itself, a number does not."""
-    return f"{axis.replace('_', ' ')} {value:g}" if isinstance(value, int | float) else str(value)
+    number = isinstance(value, int | float) or str(value).isdigit()
+    return f"{axis.replace('_', ' ')} {value}" if number else str(value)

@@ -329,7 +329,7 @@ class Plan:
             if seconds and fixed and where == (o.num_gpus, o.address):
                 return seconds, fixed + page, f"as run {name}"
         usual = self.study.chosen(o.preset, self.data, {})
-        changed = sorted(k for k, values in self.overrides.items() if k in self.study.trials and values != usual[k])
+        changed = sorted(k for k, v in self.overrides.items() if k in self.study.trials and v != usual[k] and not self.study.axes[k].auto)
         also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
         beside = BEGIN + RAY * (o.address != "inline") + self.preset.prepare_seconds + page
         return self.preset.core_seconds, beside, f"rough, from the preset{also}"

@@ -20,6 +20,7 @@ from studies.harness.arguments import Options, storage
 from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
 from studies.harness.plan import Plan
+from studies.harness.precise import precise
 from studies.harness.progress import duration, say
 from studies.harness.study import InputError, Study
 
@@ -47,7 +48,7 @@ class Run:
         self.data = needs.data_of(study, options, self.info)
         self.precision = ""  # why this one, where the run has found it out
         if not self.goes_on:
-            options, self.precision = needs.precise(study, options, self.data)
+            options, self.precision = precise(study, options, self.data)
         self.study, self.options, self.words = study, options, words
         self.plan = Plan(study, options, self.data.variant, self.earlier)
 

@@ -45,7 +45,7 @@ class Axis:
     stays on its grid). limit: what a value may be, the very one of the trainable's Config (none: whatever the type has).
     images: whether it counts images to train on, of which the data may have fewer. stamp: of an axis of files, what the run calls
     one, with a digest of its content; a ValueError says in one line what is wrong in it. auto: of the axis `precision`: whether a new run
-    finds out which value pays (`needs.precise`), unless its preset or the command line names one. `values` never have the word itself.
+    finds out which value pays (`precise.precise`), unless its preset or the command line names one. `values` never have the word itself.
     """
 
     values: tuple

@@ -13,15 +13,13 @@ from pathlib import Path
 
 from trainables.core.nets import Layer
 
-EQUAL = frozenset({"cnn_small"})
-"""Networks that are as accurate in bf16 as in fp32, within noise: benchmarks/precision.py, whose results benchmarks/README.md has."""
+EQUAL: frozenset[str] = frozenset()
+"""Networks that were shown to be as accurate in bf16 as in fp32 (benchmarks/precision.py says what that takes): none yet."""
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them: of x86, and of Arm
 MOST = 0.9  # of the time of fp32 that bf16 may take
-WARM, TIMED, LIMIT = (
-    1,
-    12,
-    3.0,
-)  # steps that are not timed, most that are, and seconds after which the next ones are let go
+WARM, TIMED = 1, 12  # steps that are not timed, and most that are
+LIMIT = 3.0  # seconds after which the next ones are let go
+WIDEST = 16  # students side by side that are timed: two packs at once must not fill a GPU
 
 
 def instructions(device: str) -> bool:
@@ -46,13 +44,13 @@ def step_seconds(
     layers: Sequence[Layer], shape: tuple[int, ...], batch: int, students: int, device: str
 ) -> dict[str, float]:
     """Seconds of a training step for one student of a pack, by precision: medians of steps that take turns. They are seconds of the
-    processor, which other work disturbs less; of a GPU by the clock."""
+    processor, which other work disturbs less; of a GPU by the clock. students: of a pack, of which no more than WIDEST are timed."""
     import torch
 
     from trainables.core.losses import cross_entropy
     from trainables.core.population import PRECISIONS, Population
 
-    clock, wait = time.process_time, lambda: None
+    students, clock, wait = min(students, WIDEST), time.process_time, lambda: None
     if device == "cuda":
         clock, wait = time.perf_counter, torch.cuda.synchronize
     x = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
@@ -68,6 +66,9 @@ def step_seconds(
             pack.step(cross_entropy(pack.logits(x), y))
             wait()
             seconds[name].append((clock() - start) / students)
+    del packs
+    if device == "cuda":
+        torch.cuda.empty_cache()  # for the workers, and for who asks how much is free
     return {name: statistics.median(each[WARM:]) for name, each in seconds.items()}
 
 
@@ -77,7 +78,7 @@ def preferred(timed: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[str, st
     pays = all(seconds["bf16"] <= MOST * seconds["fp32"] for _, seconds in timed)
     value, other = ("bf16", "fp32") if pays else ("fp32", "bf16")
     said = (
-        f"{network} {1e3 * seconds[value]:.3g} ms a step of a student, {other} {1e3 * seconds[other]:.3g}"
+        f"{network}, a step of a student takes {1e3 * seconds[value]:.3g} ms of the processor, in {other} {1e3 * seconds[other]:.3g}"
         for network, seconds in timed
     )
     return value, f"{value}: {'; '.join(said)}"

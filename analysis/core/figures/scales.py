@@ -139,14 +139,15 @@ def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarr
     elif len(points) > most and column not in LOG2_FROM_0:
         points = np.array([v for v in MaxNLocator(5).tick_values(*points[[0, -1]]) if points[0] <= v <= points[-1]])
     at = positions(points, column)
+    names = [f"{value:g}" if value == round(value) else f"{value:.4g}" for value in points]
     texts, last = [], -np.inf
-    for place, value in zip(at, points, strict=True):
+    for place, name in zip(at, names, strict=True):
         crowded = place - last < 0.11 * np.ptp(at)  # its text would lie on its neighbour's
-        texts.append("" if crowded else f"{value:g}" if value == round(value) else f"{value:.4g}")
+        texts.append("" if crowded else name)
         last = last if crowded else place
     if len(texts) > 2 and not texts[-1]:  # the end is named, rather than its neighbour
         texts[max(i for i, text in enumerate(texts) if text)] = ""
-        texts[-1] = f"{points[-1]:g}" if points[-1] == round(points[-1]) else f"{points[-1]:.4g}"
+        texts[-1] = names[-1]
     return at, texts
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.core.search import (
-    COSTS,
+    EFFORT,
     MEANT,
     MODELS,
     PAGE,
@@ -98,7 +98,7 @@ def test_what_is_calculated_by_hand_is_what_the_study_computes():
     drawn = [
         pd.DataFrame(
             {
-                "kind": rng.choice(list(COSTS), 8),
+                "kind": rng.choice(list(EFFORT), 8),
                 "means": rng.choice(list(MEANT), 8),
                 "harm": rng.integers(0, 2, 8) * rng.integers(0, 2, 8),
                 "grade": rng.integers(0, 5, 8),

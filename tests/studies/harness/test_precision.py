@@ -7,6 +7,7 @@ import pytest
 
 from analysis.core import records
 from studies.harness import needs
+from studies.harness import precise as precisely
 from studies.harness.arguments import parse
 from studies.harness.command import run
 from studies.harness.earlier import Earlier
@@ -40,14 +41,14 @@ def faster(monkeypatch):
     monkeypatch.setattr(precision, "instructions", lambda device: True)
     monkeypatch.setattr(precision, "EQUAL", frozenset(NETWORKS))
     monkeypatch.setattr(precision, "step_seconds", step_seconds)
-    monkeypatch.setattr(needs, "prepare_process", lambda threads: "")
+    monkeypatch.setattr(precisely, "prepare_process", lambda threads: "")
     return found
 
 
 def precise(study, *words):
     """The options of a new run, and what it says of its precision."""
     options = parse(study, ["--data", "sample", *words])
-    return needs.precise(study, options, needs.data_of(study, options, {}))
+    return precisely.precise(study, options, needs.data_of(study, options, {}))
 
 
 def planned(study, *words):
@@ -103,8 +104,8 @@ def test_a_cluster_and_a_processor_without_bf16_train_in_fp32_and_nothing_is_tim
 
 def test_steps_are_timed_as_workers_take_them(faster, monkeypatch):
     study, threads, asked = study_of("mnistm_kd"), [], []
-    monkeypatch.setattr(needs, "prepare_process", threads.append)
-    monkeypatch.setattr(needs.machine, "available_cores", lambda: 6)
+    monkeypatch.setattr(precisely, "prepare_process", threads.append)
+    monkeypatch.setattr(precisely.machine, "available_cores", lambda: 6)
     monkeypatch.setattr(precision, "step_seconds", lambda *about: asked.append(about) or {"fp32": 1, "bf16": 1})
     for words in ([], ["--address", "inline"], ["--pack", "3", "--batch-size", "64"], ["--search", "optuna"]):
         precise(study, *words)
@@ -121,7 +122,7 @@ def test_a_run_has_what_was_found_in_all_it_writes_and_keeps_it_on_another_machi
     if not pays:
         faster.clear()
     assert run(study, [*TINY, *INLINE, *where]) == 0
-    assert f"\nprecision {value}: mlp_30 " in capsys.readouterr().err
+    assert f"\nprecision {value}: mlp_30, " in capsys.readouterr().err
     faster.symmetric_difference_update(NETWORKS)
     assert run(study, ["--extend", "latest", "--seeds", "2", *INLINE, *where]) == 0
     assert run(study, ["--extend", "latest", "--precision", "auto", "--kd-weight", "0.2", *INLINE, *where]) == 0
