@@ -65,8 +65,9 @@ ends = {s: f"_{s.title}" * bool(s.axes) for s in settings}  # of the names of fi
 def heading(text, setting):
     """What is drawn, of which network and how many images."""
     c = finals[setting].iloc[0]
-    network = f"{tell.network(c['network'])}, weights {c['weights']}, {c['train_size']} labels, {c['resolution']} pixels"
-    return f"{text}\n{network}; {c['val_images']:.0f} validation and {c['test_images']:.0f} test images"
+    labels = f"{int(c['train_size']):,}" if str(c["train_size"]).isdigit() else c["train_size"]
+    network = f"{tell.network(c['network'])}, weights {c['weights']}, {labels} labels, {c['resolution']} pixels"
+    return f"{text}\n{network}; {c['val_images']:,.0f} validation and {c['test_images']:,.0f} test images"
 
 
 # %% [markdown]

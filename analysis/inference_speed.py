@@ -236,7 +236,7 @@ def sentence(setting):
     first = best[setting]
     said = f"**{tell.capital(setting.title)}**: the fastest that loses no accuracy on validation is {NAMES[first]}: {times(setting, first)}; {accuracy(setting, first)}."
     if (second := safe.get(setting)) and second != first:
-        said += f" Of those that keep {100 * SAME:.0f} % of the answers: {NAMES[second]}, {times(setting, second)}."
+        said += f" Of those that keep {100 * SAME:.0f} % of the answers on validation: {NAMES[second]}, {times(setting, second)}."
     return said
 
 

@@ -160,12 +160,17 @@ def answer(
     Of its 20 rivals: ...`
 
     title: of the setting, or nothing. what: what `metric` is, the reported one unless named. against: by seed, what the chosen cell is
-    compared with; where there are no values, nothing is said. then: a last sentence. The others: as of `choice` and `difference`.
+    compared with, several of them with p by Holm over all; where there are no values, nothing is said. then: a last sentence. The others: as of `choice` and `difference`.
     """
     reached = value.by_seed(metric)
     said = [f"alidation chooses {name(value.best)}: {percent(reached, digits)} {what}"]
-    for base, values in against.items():
-        said += [f"against {base}, {difference(reached, values, digits, more, less)}"] * bool(len(values))
+    there = {base: values for base, values in against.items() if len(values)}
+    if len(there) > 1:  # judged together
+        _, found = zip(*compare({base: (reached, values) for base, values in there.items()}, ["base"]).iterrows(), strict=True)
+        each = [f"{line['base']}, {points(line['difference'], digits)}: {verdict(line, more, less)}" for line in found]
+        said.append(f"p by Holm over {len(each)}: against " + "; against ".join(each))
+    else:
+        said += [f"against {base}, {difference(reached, values, digits, more, less)}" for base, values in there.items()]
     head = f"**{capital(title)}**: v" if title else "V"
     return f"{head}{'; '.join(said)}. {choice(value, name, most)} {then}".strip()
 

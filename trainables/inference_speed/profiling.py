@@ -10,6 +10,8 @@ import numpy as np
 
 from trainables.inference_speed.runtimes import Runner, Task, load
 
+WARM = 2  # calls of a new session that are not counted
+
 
 def operators(t: Task, run: Runner, images: np.ndarray, calls: int) -> tuple[list[dict], bytes]:
     """The operators of a call: name, calls and ms of each, in ms of one call; and a trace that Perfetto opens, as gzip, empty where the
@@ -46,12 +48,14 @@ def _torch_operators(t: Task, run: Runner, images: np.ndarray, calls: int) -> tu
 
 def _onnx_operators(t: Task, images: np.ndarray, calls: int) -> tuple[list[dict], bytes]:
     run = load(t, str(t.file("profile")))
-    for _ in range(calls):
+    for _ in range(WARM + calls):
         run(images)
     text = Path(run.close()).read_bytes()  # type: ignore[attr-defined]
     found: dict[str, list[float]] = {}
-    for event in json.loads(text):
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+    events = json.loads(text)
+    warm = sorted(event["ts"] for event in events if event["name"] == "model_run")[WARM]
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and event["ts"] >= warm:
             found.setdefault(event["args"]["op_name"], []).append(event["dur"] / 1e3)
     lines = [{"operator": name, "calls": len(ms) / calls, "ms": sum(ms) / calls} for name, ms in found.items()]
     return lines, gzip.compress(text)
