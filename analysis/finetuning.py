@@ -241,9 +241,10 @@ for s, final in finals.items():
 # Of the combination that validation chose, all seeds together.
 
 # %%
-for s, choice in preferred.items():
-    if len(chosen[s]) > 1:
-        blocks.confusions(run, choice.students, heading("What is taken for what", s), classes=tell.CIFAR, name="confusions" + ends[s])
+for of_setting, winner in preferred.items():
+    if len(chosen[of_setting]) > 1:
+        of_classes: dict = {"classes": tell.CIFAR, "name": "confusions" + ends[of_setting]}
+        blocks.confusions(run, winner.students, heading("What is taken for what", of_setting), **of_classes)
 
 # %% [markdown]
 # ## What came out

@@ -152,7 +152,8 @@ blocks.confusions(run, preferred, "Which class of test images is taken for which
 # %% [markdown]
 # ## Threshold x labels
 # Test errors of each method that learns from its answers; every halving of the doubt, 1 - threshold, is as long on the axis. Heatmaps:
-# the same numbers, then the difference from the same labels only (below zero: fewer errors).
+# the same numbers, then the difference from the same labels only (below zero: fewer errors). A panel judges its own thresholds; the
+# sentences at the end judge all methods together.
 
 # %%
 OVER = ("threshold", across)
@@ -160,7 +161,7 @@ for setting in settings:
     taught = setting.cells[setting.cells["method"].isin(TAUGHT)]
     if min(taught["threshold"].nunique(), taught[across].nunique()) > 1:
         here = framed((case, choice) for case, choice in picked if setting.axes.items() <= case.axes.items())
-        how: dict = {"columns": ["method"], "suffix": ends[setting], "digits": 2, "framed": here}
+        how: dict = {"columns": ["method"], "suffix": ends[setting], "digits": 2, "framed": here, "framing": "chosen on validation for this method"}
         blocks.plane(run, taught, *OVER, METRIC, f"Test errors: {setting.title}", limits=(0, None), **how)
         most = statistics.summarise(taught, ["method", *OVER], "change")["change"].abs().max()
         if most > 0:
@@ -225,7 +226,7 @@ for one in settings:
 
 # %% [markdown]
 # Confirmation: of the unlabelled images that the network named wrongly after an eighth of the training, the share that it still calls
-# by the same wrong name at the end. A network that learns from its own errors keeps them. In the table means over seeds.
+# by the same wrong name at the end. Whether learning from its own errors makes a network keep them shows against labels only. In the table means over seeds.
 
 # %%
 END = {**MEASURES, "kept_errors": "early errors that are kept"}

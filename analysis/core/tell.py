@@ -285,7 +285,7 @@ def uncorrected(
     """Where each comparison looked at alone, without correction, would also hurt, or nothing; as `comparisons`."""
     bad = table["low"] > 0 if hurts == "more" else table["high"] < 0
     alone = _listed(table[(table["told"] == "open") & bad], name, digits, most)
-    return f"Looked at alone, without correction, it would also hurt: {alone}." if alone else ""
+    return f"Looked at alone, without correction, it would hurt: {alone}." if alone else ""
 
 
 def _listed(lines: pd.DataFrame, name: Callable[[pd.Series], str], digits: int, most: int) -> str:
