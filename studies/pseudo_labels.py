@@ -9,7 +9,8 @@ Expected (full data, 5 seeds, intervals of 95 %): MNIST, 1,000 labels, threshold
 supervised, 6.2 % (5.7 to 6.6) with weak views, 9.5 % by Lee's pseudo-labels, 9.9 % by self-training, 4.9 % (4.7 to 5.1)
 by FixMatch. With 250 labels of CIFAR-10 (`cifar10`, 3 seeds) FixMatch stands out, 59.1 % errors against 69.2 %
 supervised; with 4,000 weak views are not told from it. Of fine-tuned EfficientNet-lite0 (`transfer`, 1,000 labels of
-CIFAR-10, 3 seeds) the best recipe has 37.7 % errors (34.8 to 40.7); of pseudo-labels no change is told in any of four recipes.
+CIFAR-10, 3 seeds) the best recipe has 37.7 % errors (34.8 to 40.7); of pseudo-labels no change is told in any of four
+recipes.
 5 minutes on two cores.
 
     python studies/pseudo_labels.py --num-gpus 4
