@@ -172,7 +172,8 @@ blocks.learning(
 # %% [markdown]
 # ## How much one test set says
 # The deviation of a metric from one test set to the next. Insensitive in the mean is not the same as well known: with few positives
-# recall is a share of few cases, and its deviation is √(T (1 - T) / (π n)). Average precision of ten positives is too high in the mean, too:
+# recall is a share of few cases, and where they are rare its deviation is √(T (1 - T) / (π n)); at balance
+# the threshold's own noise, set on as many validation cases, doubles it. Average precision of ten positives is too high in the mean, too:
 # see the lowest prevalence in the first figure, above its theory.
 
 # %%

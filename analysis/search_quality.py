@@ -20,6 +20,7 @@ from analysis.core import blocks, labels, report, search, tell
 from analysis.core.choice import choose
 from analysis.core.search import MEASURES, MODELS, OWN
 from analysis.core.settings import by_seed, select, stacked
+from analysis.core.statistics import paired
 
 EXAMPLE = "the example (made up)"
 run = report.open(
@@ -177,7 +178,7 @@ if "metrics" in tasks:
 # %%
 labelled, usually = part("labels", "labels", "bad_share"), part("labels").head(1)
 crew = "".join(f"{100 * share:.0f} % bad assessors" for share in usually["bad_share"])
-budget = "".join(f"{labels.bought(count)} per document, {crew}" for count in usually["labels"])
+budget = "".join(f"{tell.count(count, 'label')} per document, {crew}" for count in usually["labels"])
 if "labels" in tasks:
     blocks.learning(
         run, labelled, "labels", "test_accuracy", "Labels that are true, over the budget", per="way", columns=["bad_share"], wrap=2,
@@ -230,9 +231,9 @@ if "labels" in tasks:
 # %% [markdown]
 # # 3. The p-value
 # The claim: Google's results for a query are better than Yandex's. The level, chosen before looking: 5 %, one-sided. The statistic: pFound
-# of Google's results less that of Yandex's. The test, chosen before looking: the permutation of all judged results over all places. Not
-# Student's t: pFound adds up places of very unequal weight, ten numbers are few and far from normal, and a permutation
-# needs neither normality nor equal weights; it counts how often chance alone, over all orders, gives as large a difference.
+# of Google's results less that of Yandex's. The test, chosen before looking: the permutation of all judged results over all places, for
+# it is a test of that statistic. Student's t asks another question, whether results are better in the mean over ranks, the first as
+# important as the last; to ask about pFound costs power, for few places carry most of it (how much: below, by test).
 # Which question a test asks is not the same for all:
 #
 # | test, one query | its null hypothesis | to whom a verdict applies |
@@ -398,8 +399,15 @@ def own_sentence(name):
     ours = by_seed(lines[lines["measure"] == name], "test_users_agreement")
     if best is None:
         return ""
-    worth = tell.difference(ours, best.by_seed(), more="for users like these it can serve as a main one", less="for users like these it is no main one")
-    return f"**{tell.capital(MEASURES[name])}** against {best.best['metric']}, the best of the usual by validation: {worth}."
+    worth = tell.difference(ours, best.by_seed(), more="it can serve as a main one", less="it is no main one")
+    base, signs = best.best["metric"], []
+    for model, of_model in part("metrics", "click_model").groupby("clicks", observed=True):
+        mine, theirs = (by_seed(of_model[of_model["metric"] == metric], "test_users_agreement") for metric in (MEASURES[name], base))
+        signs.append(f"{model} {tell.points(paired(mine, theirs))}")
+    return (
+        f"**{tell.capital(MEASURES[name])}** against {base}, the best of the usual by validation: for {lines['clicks'].iloc[0]} users {worth}. "
+        f"By how users click: {'; '.join(signs)}."
+    )
 
 
 # %%
@@ -417,7 +425,7 @@ def device_sentence(name):
     for base, lines in mine.groupby("base", sort=False):
         ends = lines.sort_values("mean").iloc[[0, -1]].to_dict("records")
         span = " to ".join(
-            f"{100 * e['mean']:+.1f} (at {labels.bought(e['labels'])}, {100 * e['bad_share']:.0f} % bad)" for e in ends
+            f"{100 * e['mean']:+.1f} (at {tell.count(e['labels'], 'label')}, {100 * e['bad_share']:.0f} % bad)" for e in ends
         )
         ahead, behind = ((lines["told"] == side).sum() for side in ("more", "less"))
         said.append(f"{base} ahead in {ahead} and behind in {behind} of {len(lines)} cells, {span}")

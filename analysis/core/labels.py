@@ -50,11 +50,6 @@ def told(table: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     return compare(pairs, ["way", "base", *by])
 
 
-def bought(count: float) -> str:
-    """`1 label`, `2.5 labels`"""
-    return f"{count:g} label{'s' * (count != 1)}"
-
-
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
     """A line for each method, to read: labels that are true and the error of nDCG on them, with intervals over seeds. table: one
     line for each student, with its `way`."""

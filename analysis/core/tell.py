@@ -98,9 +98,9 @@ def listing(items: Sequence[str], most: int = 5) -> str:
     return "; ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def count(number: int, noun: str) -> str:
-    """`1 rival`, `3 rivals`"""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def count(number: float, noun: str) -> str:
+    """`1 rival`, `3 rivals`, `2.5 labels`"""
+    return f"{number:.10g} {noun}{'s' * (number != 1)}"
 
 
 def span(values: Sequence[float] | pd.Series) -> str:
