@@ -285,6 +285,17 @@ def timed(f: Callable[[], object], repeats: int, device: str) -> float:
     return float(np.median(times))
 
 
+def in_turns(ways: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Median seconds of a call of each, on the processor: they take turns, after one round that warms up."""
+    times = np.empty((rounds + 1, len(ways)))
+    for turn in times:
+        for i, way in enumerate(ways):
+            start = time.perf_counter()
+            way()
+            turn[i] = time.perf_counter() - start
+    return np.median(times[1:], axis=0).tolist()
+
+
 def step_seconds(pack: Any, device: str, repeats: int = 20) -> float:
     """Seconds of one training step of our engine, per student of a pack."""
     counter = iter(range(10**9))

@@ -27,7 +27,7 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.kernel import coded, predicted
 from trainables.core.losses import cross_entropy
 from trainables.core.matching import matched
-from trainables.core.nets import graph
+from trainables.core.nets import Convolution, graph
 from trainables.core.population import Population
 from trainables.core.schedules import warmup_linear
 from trainables.core.splits import CLASSES, Splits, shape, to_float
@@ -264,6 +264,7 @@ def _mtt(r: Recipe, trained: Arrays, labels: Tensor) -> Pull:
     b = EFFORTS[r.effort]
     paths = [torch.from_numpy(trained[name]).to(labels.device) for name in sorted(trained) if name.isdecimal()]
     net = Population(graph(r.network, CLASSES), shape(r.dataset), [0], [1.0], labels.device)
+    light = not any(isinstance(layer, Convolution) for layer in net.layers)  # its graphs weigh no more than its weights
     everything = torch.arange(len(labels), device=labels.device)
 
     def pull(iteration: int, images: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -279,7 +280,7 @@ def _mtt(r: Recipe, trained: Arrays, labels: Tensor) -> Pull:
             return cross_entropy(net.logits(x, parameters=weights), labels[index])[0]
 
         start, target = ([p[at, expert, None] for p in paths] for at in (first, first + b.span))
-        return matched(loss, start, target, images, rate, b.inner)
+        return matched(loss, start, target, images, rate, b.inner, keep=light)
 
     return pull
 

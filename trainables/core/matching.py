@@ -24,31 +24,32 @@ def apart(a: Weights, b: Weights) -> Tensor:
 
 
 def matched(
-    loss: InnerLoss, start: Weights, target: Weights, images: Tensor, rate: Tensor, steps: int
+    loss: InnerLoss, start: Weights, target: Weights, images: Tensor, rate: Tensor, steps: int, keep: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The matching loss (), and its gradients in the images (M, ...) and in the rate ().
 
     start, target: theta_0 and theta*; rate: a, (). The exact gradient by the adjoint of the inner steps: with
     g_n = grad_theta l(theta_n, X) and mu_N = 2 (theta_N - theta*) / |theta_0 - theta*|^2,
         mu_n = mu_{n+1} - a d/dtheta <g_n, mu_{n+1}>,   dX = - a sum_n d/dX <g_n, mu_{n+1}>,   da = - sum_n <g_n, mu_{n+1}>
-    The weights of every step are kept, the graph of one step at a time: memory does not grow with the graph's length.
+    The weights of every step are kept, and the graph of one step at a time, which is made again on the way back. keep: the
+    graph of every step is kept and none is made twice: the time and the memory of unrolling, with the same result.
     """
-    path = [[p.detach() for p in start]]
+    x, weights = images.detach().requires_grad_(), [p.detach() for p in start]
+    path: list[tuple[list[Tensor], tuple[Tensor, ...]]] = []
     for n in range(steps):
-        weights = [p.detach().requires_grad_() for p in path[-1]]
-        g = torch.autograd.grad(loss(weights, images.detach(), n), weights)
-        path.append([p.detach() - rate.detach() * d for p, d in zip(weights, g, strict=True)])
+        weights = [p.requires_grad_() for p in weights]
+        g = torch.autograd.grad(loss(weights, x, n), weights, create_graph=keep)
+        path.append((weights, g if keep else ()))
+        weights = [p.detach() - rate.detach() * d.detach() for p, d in zip(weights, g, strict=True)]
     moved = apart(start, target)
-    value = apart(path[-1], target) / moved
-    mu = [2 * (p - q) / moved for p, q in zip(path[-1], target, strict=True)]
+    value = apart(weights, target) / moved
+    mu = [2 * (p - q) / moved for p, q in zip(weights, target, strict=True)]
     d_images, d_rate = torch.zeros_like(images), torch.zeros_like(rate)
-    x = images.detach().requires_grad_()
     for n in reversed(range(steps)):
-        weights = [p.requires_grad_() for p in path[n]]
-        g = torch.autograd.grad(loss(weights, x, n), weights, create_graph=True)
-        along = torch.stack([(d * m).sum() for d, m in zip(g, mu, strict=True)]).sum()
-        *second, by_image = torch.autograd.grad(along, [*weights, x])
-        d_rate -= along.detach()
+        weights, kept = path.pop()
+        g = kept or torch.autograd.grad(loss(weights, x, n), weights, create_graph=True)
+        *second, by_image = torch.autograd.grad(g, [*weights, x], grad_outputs=mu)
+        d_rate -= torch.stack([(d.detach() * m).sum() for d, m in zip(g, mu, strict=True)]).sum()
         d_images -= rate.detach() * by_image
         mu = [m - rate.detach() * h for m, h in zip(mu, second, strict=True)]
     return value, d_images, d_rate

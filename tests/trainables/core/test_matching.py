@@ -40,8 +40,9 @@ def unrolled(loss, start, target, images, rate, steps):
 
 
 @GRAPHS
-def test_the_adjoint_is_unrolling(layers):
-    for a, b in zip(matched(*problem(layers), STEPS), unrolled(*problem(layers), STEPS), strict=True):
+@pytest.mark.parametrize("keep", [False, True], ids=["again", "kept"])
+def test_the_adjoint_is_unrolling(layers, keep):
+    for a, b in zip(matched(*problem(layers), STEPS, keep), unrolled(*problem(layers), STEPS), strict=True):
         assert (a - b).norm() <= 1e-6 * b.norm() and b.norm() > 0
 
 
