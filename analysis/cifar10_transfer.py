@@ -117,8 +117,8 @@ if len(cached):
 
 # %% [markdown]
 # ## The models compared
-# Models beside each other, at equal numbers of images with labels; colours are configurations. Networks with random weights transfer nothing and have a colour of
-# their own. Marks on CIFAR-10: published for that network with all 50,000 images, and larger budgets: ResNet-50 at 224 pixels (SimCLR, arXiv
+# Models beside each other, at equal numbers of images with labels; colours are configurations. Networks with random weights transfer nothing; they are grey,
+# the own CNN pink. Marks on CIFAR-10: published for that network with all 50,000 images, and larger budgets: ResNet-50 at 224 pixels (SimCLR, arXiv
 # 2002.05709, Table B.5), ResNet-18 from scratch (WeihaoZhuang/cifar10-100-fast-training), and airbench94, which the own CNN follows
 # (KellerJordan/cifar10-airbench). The assignment asks for four pretrained networks: where fewer were run, the hole says what fills it.
 
@@ -130,6 +130,7 @@ PUBLISHED = {
 TINTS = {
     "head": "#56B4E9", "finer": "#7A5195", "last_block": "#009E73", "gradual": "#E69F00", "all": "#0072B2",
     "random head": "0.85", "random last_block": "0.75", "random gradual": "0.65", "random all": "0.5",
+    "own head": "#F0D0E2", "own last_block": "#E3B0CC", "own gradual": "#D794BB", "own all": "#CC79A7",
 }  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def kind(setting):
 def configured(setting):
     """What is trained of a setting, and whether at more pixels than others of its network, for its colour."""
     if setting.axes["weights"] == "random":
-        return f"random {setting.axes['unfreezing']}"
+        return f"{'own' if kind(setting).startswith('own') else 'random'} {setting.axes['unfreezing']}"
     alike = [s.axes.get("resolution", 0) for s in chosen if {**s.axes, "resolution": 0} == {**setting.axes, "resolution": 0}]
     finer = setting.axes["unfreezing"] == "head" and setting.axes.get("resolution", 0) > min(alike)
     return "finer" if finer else setting.axes["unfreezing"]
@@ -155,12 +156,13 @@ def legend_of(way):
     rates = tell.span([float(f"{configs[s]['lr']:g}") for s in some])
     pixels = f", {tell.span([configs[s]['resolution'] for s in some])} px"
     optimisers = " or ".join(dict.fromkeys({"adamw": "AdamW", "sgd": "SGD"}[configs[s]["optimiser"]] for s in some))
-    layers = WAYS[{"finer": "head"}.get(way, way.removeprefix("random "))]
-    return f"{'from random weights, ' * way.startswith('random')}{layers}{pixels}; {optimisers}, lr {rates}"
+    whose, _, what = way.rpartition(" ")
+    layers = WAYS[{"finer": "head"}.get(what, what)]
+    return f"{'own CNN ' * (whose == 'own')}{'from random weights, ' * bool(whose)}{layers}{pixels}; {optimisers}, lr {rates}"
 
 
 def bar(setting, words):
-    """A configuration of a model, with what is published of it with as many images."""
+    """A configuration of a model, with what is published of it with all images."""
     axes, values = setting.axes, 100 * tests[setting]
     value = statistics.interval(values)
     ends = (values.min(), values.max()) if value.n == 2 else (value.low, value.high)
@@ -180,7 +182,7 @@ standing = [bar(s, ways) for s in chosen]
 pretrained = {s.axes["network"]: s.axes["train_images"] for s in chosen if s.axes["weights"] == "imagenet"}
 if run.info.get("preset") == "course" and 0 < len(pretrained) < 4 and not own_images:
     most = max(pretrained.values(), key=[*pretrained.values()].count)
-    hole = {"group": "a fourth\nfamily", "kind": "", "note": "not run yet:\n--extend RUN\n--preset four"}
+    hole = {"group": "a fourth\nnetwork", "kind": "", "note": "not run yet:\n--extend RUN\n--preset four"}
     standing.append({**hole, "labels": most})
 compared = pd.DataFrame(standing)
 compared["images"] = compared["labels"].map("{:,.0f} images with labels".format)
@@ -215,7 +217,7 @@ if finest:
     fixed = [{k: v for k, v in chosen[s].best.items() if k not in ("lr", "weight_decay")} for s in finest]
     population = pd.concat(select(s.cells, cell) for s, cell in zip(finest, fixed, strict=True))
     blocks.plane(
-        run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy over learning rate and weight decay",
+        run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy (frames: verdicts on test)",
         columns=varied(population, list(finest[0].axes)) or ["network"], surfaces=False, name="heads",
         framed=framed((s, chosen[s]) for s in finest),
     )  # fmt: skip
@@ -244,7 +246,7 @@ if transfers and best.axes["weights"] == "random":
 run.show(pd.DataFrame({name: protocol(s) for name, s in shown.items()}).rename_axis("").reset_index())
 
 blocks.confusions(
-    run, pd.concat(chosen[s].students.assign(which=name) for name, s in shown.items()), "What is taken for what, on test images",
+    run, pd.concat(chosen[s].students.assign(which=f"{name}:\n{s.title}") for name, s in shown.items()), "What is taken for what, on test images",
     columns=["which"], classes=tell.CIFAR,
 )  # fmt: skip
 
@@ -285,9 +287,17 @@ def against_own():
 # %%
 weighed = pairs("weights", "random", lambda weights: f"{start(weights)} against random weights")
 unfrozen = pairs("unfreezing", "head", lambda way: f"{WAYS[way]} against head")
-run.show([*weighed, *unfrozen], "Settings that differ in their weights, or in what is trained")
+plain = next((s.axes["network"] for s in transfers), "")
+fewest = min((configs[s]["resolution"] for s in transfers), default=0)
+others = pairs("network", plain, lambda network: f"{tell.network(network)} against {tell.network(plain)}")
+finer = pairs("resolution", fewest, lambda pixels: f"{pixels} pixels against {fewest}")
+run.show([*weighed, *unfrozen, *others, *finer], "Settings that differ in their weights, in what is trained, in the network or in the pixels")
 titles = {s.name: s.title for s in chosen}
 answers = [tell.answer("Best model", verdict, name=lambda cell: titles[cell["setting"]])]
+for count in sorted({s.axes["train_images"] for s in chosen}):
+    some = [s for s in chosen if s.axes["train_images"] == count]
+    if 1 < len(some) < len(chosen):
+        answers.append(tell.answer(f"Best with {count:,.0f} images", best_of(some)[1], name=lambda cell: titles[cell["setting"]]))
 if second := shown.get("the best transfer"):
     answers.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
 run.close([*answers, *against_own()])

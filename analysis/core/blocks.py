@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.core import statistics
+from analysis.core import statistics, tell
 from analysis.core.figures import pixels
 from analysis.core.figures.bars import bars as horizontal
 from analysis.core.figures.curves import curves, dots
@@ -234,8 +234,10 @@ def confusions(
         confusion(counts.div(counts.sum(axis=1).clip(lower=1), axis=0).to_numpy(), names, ax)
 
     known = students[students["student"].isin(found["student"])]
-    of = f"{len(known)} of {len(students)}" if len(known) < len(students) else f"{len(students)}"
-    note = f"rows: the truth; per cent of it, summed over {of} students, without intervals; colours: the errors"
+    panels = known.groupby([*columns], dropna=False).size() if columns else pd.Series([len(known)])
+    of = tell.count(int(panels.iloc[0]), "student") if panels.nunique() == 1 else "its students"
+    lost = f" ({len(students) - len(known)} without answers left out)" * (len(known) < len(students))
+    note = f"rows: the truth; per cent of it, summed over {of}{' of a panel' * (len(panels) > 1)}{lost}, without intervals; colours: the errors"
     facets(run, known, draw, heading, name=name, columns=columns, size=(6.6, 5.6), note=note, wrap=2)
 
 

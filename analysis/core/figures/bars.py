@@ -72,12 +72,15 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
                 ax.errorbar(x, line["mean"], ends, fmt="none", ecolor="black", capsize=2.5, linewidth=1.1)
             if (theirs := line.get("published", np.nan)) > 0:
                 ax.plot([x - width / 2, x + width / 2], [theirs] * 2, color="black", linewidth=2.2)
-                top = max(top, theirs)
-            ax.annotate(f"{line['mean']:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+                ax.annotate(f"{theirs:.1f}", (x, theirs), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+            inside = 0 < theirs - top < limit / 8 or line["mean"] < theirs < top  # no room for a number below the mark
+            place = (line["low"] if line["low"] == line["low"] else line["mean"], -12) if inside else (top, 3)
+            said = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": "white" if inside else "black"}
+            ax.annotate(f"{line['mean']:.1f}", (x, place[0]), (0, place[1]), **said)
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylim=(0, 1.08 * limit), xlim=(-0.6, len(groups) - 0.4), ylabel=y)
     ax.spines[["top", "right"]].set_visible(False)
     for kind in kinds:
         ax.bar(0, 0, color=colors[kind], label=kind)
     if "published" in table and table["published"].notna().any():
-        ax.plot([], [], color="black", linewidth=2.2, label="published, as many images")
+        ax.plot([], [], color="black", linewidth=2.2, label="published")
