@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import records, statistics, tell
-from analysis.core.report import Run, open_run, printable
+from analysis.core.report import Run, open_run, printable, whatever_the_terminal
 from analysis.core.settings import varied
 
 MOST = 12  # lines of cells
@@ -79,6 +79,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--metric", help="column to compare (default: test_ in place of val_ of what the study chooses on)"
     )
+    whatever_the_terminal()
     given = parser.parse_args(words)
     try:
         a, b = (open_run(records.find_run("", run)) for run in given.runs)

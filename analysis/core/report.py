@@ -28,6 +28,7 @@ import textwrap
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -391,6 +392,13 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", " ".join(text.splitlines()))
 
 
+def whatever_the_terminal() -> None:
+    """A terminal that lacks a letter still gets the sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _wrapped(sentence: str) -> str:
     """A sentence as a terminal shows it best, broken at words; as one line to where it can be searched."""
     if not sys.stdout.isatty():
@@ -477,9 +485,7 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--zip", action="store_true", help="also one file to hand in: report, notebook, figures, tables, run.json"
     )
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without a letter still gets the sentence
+    whatever_the_terminal()
     given = parser.parse_args(words)
     try:
         with at_hand(study, given.run, given.root, given.out) as (path, place):
@@ -585,6 +591,8 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
             error = str(problem).splitlines()[0]
     if not error:
         put(run / "report.html", to_html(notebook).encode())
+        for section in _empty_sections(notebook):  # the report leaves them out; code after them needs theirs
+            notebook.cells[section.start].source += "\n\n*This run has nothing of it.*"
         notebook.cells += again(file, run)
     put(run / "report.ipynb", nbformat.writes(notebook).encode())
     return notebook, error
@@ -675,15 +683,13 @@ def to_html(notebook: NotebookNode) -> str:
     of nbconvert's template, which load MathJax, require.js and mermaid from elsewhere, are left out, images get the alternative
     text of `figure`, and plotly.js lies inside where there is something to turn."""
     from jinja2 import DictLoader
-    from jupyter_core.paths import jupyter_path
     from nbconvert.exporters import HTMLExporter
 
     class Installed(HTMLExporter):
         """With the templates that came with nbconvert, not those of the user or of the folder where he stands."""
 
         def get_prefix_root_dirs(self) -> list[str]:
-            roots = [str(Path(sys.prefix, "share", "jupyter")), *jupyter_path()]
-            return [root for root in roots if Path(root, "nbconvert", "templates", "lab").is_dir()][:1]
+            return [str(templates())]
 
     scripts = turning() if marked(notebook, "turns") else []
     offline = (
@@ -712,6 +718,18 @@ def to_html(notebook: NotebookNode) -> str:
     return f"{head}{_scripts(scripts)}{end}{tail}"
 
 
+def templates() -> Path:
+    """The folder `share/jupyter` that came with nbconvert: by the list of its files or, where a distribution keeps none, beside this
+    Python; no other, whatever Jupyter would find. FileNotFoundError where there is none."""
+    lab = "nbconvert/templates/lab/index.html.j2"
+    installed = [Path(file.locate()) for file in metadata.files("nbconvert") or () if file.as_posix().endswith(lab)]
+    beside = [Path(prefix, "share", "jupyter", lab) for prefix in (sys.prefix, sys.base_prefix)]
+    found = next((file for file in (*installed, *beside) if file.is_file()), None)
+    if found is None:
+        raise FileNotFoundError("nbconvert has no templates where it was installed: install it anew")
+    return found.resolve().parents[3]
+
+
 def _answer_first(notebook: NotebookNode) -> NotebookNode:
     """The page in the order of a reader: title, answer, the page, its details, how the networks were made and trained."""
     from nbformat.v4 import new_code_cell, new_markdown_cell
@@ -735,20 +753,23 @@ def _marks(output: NotebookNode) -> Mapping[str, Any]:
 
 
 def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
-    """Less the sections whose code showed nothing, for this run has nothing of theirs."""
-    kept = copy.copy(notebook)
+    """Less the sections whose code showed nothing."""
+    kept, empty = copy.copy(notebook), {i for section in _empty_sections(notebook) for i in section}
+    kept.cells = [cell for i, cell in enumerate(notebook.cells) if i not in empty]
+    return kept
+
+
+def _empty_sections(notebook: NotebookNode) -> Iterator[range]:
+    """The cells of each section whose code showed nothing, for this run has nothing of theirs."""
     starts = [
         i for i, cell in enumerate(notebook.cells) if cell.cell_type == "markdown" and cell.source.startswith("## ")
     ]
-    ends = [*starts[1:], len(notebook.cells)]
-    empty: set[int] = set()
+    ends = [*starts, len(notebook.cells)][1:]
     for start, end in zip(starts, ends, strict=True):
         code = [cell for cell in notebook.cells[start:end] if cell.cell_type == "code"]
         told = any("### " in cell.source for cell in notebook.cells[start:end] if cell.cell_type == "markdown")
         if code and not told and not any(cell.outputs for cell in code):
-            empty.update(range(start, end))
-    kept.cells = [cell for i, cell in enumerate(notebook.cells) if i not in empty]
-    return kept
+            yield range(start, end)
 
 
 def marked(notebook: NotebookNode, key: str) -> list[str]:

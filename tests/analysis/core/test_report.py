@@ -85,6 +85,33 @@ def settings_of_a_user(home: Path, pwned: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+def test_templates_are_those_that_came_with_nbconvert_also_where_this_python_has_none_beside_it(tmp_path, monkeypatch):
+    from nbformat import v4
+
+    settings_of_a_user(tmp_path, "PWNED")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, str(tmp_path / "nowhere"))
+    monkeypatch.chdir(tmp_path)
+    page = v4.new_notebook(cells=[v4.new_markdown_cell("# A page")], metadata={"title": "a page"})
+    assert "A page</h1>" in report.to_html(page) and not (tmp_path / "PWNED").exists()
+    monkeypatch.setattr(report.metadata, "files", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="install it anew"):
+        report.templates()
+
+
+def test_a_section_that_shows_nothing_is_left_out_of_the_report_and_says_so_in_the_notebook(tmp_path, made_up_run):
+    run, page = made_up_run(tmp_path, accuracy), tmp_path / "page.py"
+    sections = {"full": "print('something')", "empty": "later = 'of use'", "last": "print(later)"}
+    cells = [f"# %% [markdown]\n# ## The {name} one\n# Its prose.\n\n# %%\n{code}\n" for name, code in sections.items()]
+    page.write_text("\n".join(["# %% [markdown]\n# # A page\n", *cells]))
+    notebook, error = report.render(page, run)
+    text = (run / "report.html").read_text()
+    assert error == "" and "The full one" in text and "The last one" in text and "The empty one" not in text
+    prose = [cell.source for cell in notebook.cells if cell.source.startswith("## ")]
+    assert [source.endswith("\n\n*This run has nothing of it.*") for source in prose] == [False, True, False]
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory, made_up_run):
     """The run folder, what the page printed, and the folder which would have told of executed code. The script stands in the run."""
