@@ -31,9 +31,10 @@ class Interval:
 @dataclass(frozen=True)
 class Difference(Interval):
     """A mean difference over n pairs of runs with the same seed; p: two-sided, of no difference (NaN where
-    nothing is known of the noise)."""
+    nothing is known of the noise); two: of two pairs, whose interval says little, both differences, the lesser first."""
 
     p: float
+    two: tuple[float, ...] = ()
 
 
 def interval(values: Iterable[float], level: float = LEVEL) -> Interval:
@@ -83,7 +84,7 @@ def paired(a: pd.Series, b: pd.Series, level: float = LEVEL) -> Difference:
         p = float(2 * student_t.sf(abs(i.mean) / error, i.n - 1))
     else:
         p = 1.0 if abs(i.mean) <= rounding else math.nan if i.n == 2 else 0.0
-    return Difference(i.mean, i.low, i.high, i.n, p)
+    return Difference(i.mean, i.low, i.high, i.n, p, tuple(map(float, sorted(d))) if i.n == 2 else ())
 
 
 def kappa(a: np.ndarray, b: np.ndarray) -> float:

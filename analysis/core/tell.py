@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
 from analysis.core.choice import Choice
 from analysis.core.records import is_share
 from analysis.core.settings import each_further
-from analysis.core.statistics import LEVEL, Difference, Interval, compare, interval, paired
+from analysis.core.statistics import Interval, compare, interval, paired
 
 AXES = {"temperature": "T", "kd_weight": "lambda"}  # as the field has them
 DATA = {"mnist": "MNIST", "mnistm": "MNIST-M", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
@@ -306,12 +305,10 @@ def changes(
 
 def _ends(values: Values, form: Callable[[float], str], least: float = -math.inf, most: float = math.inf) -> str:
     """`81.2 to 82.1`, an interval within what the quantity can be; of two values by seed, whose interval says little, both."""
-    if isinstance(values, pd.Series) and len(two := sorted(values.dropna())) == 2:
+    two = sorted(values.dropna()) if isinstance(values, pd.Series) else getattr(values, "two", ())
+    if len(two) == 2:
         return " and ".join(map(form, two))
     i = _interval(values)
-    if isinstance(i, Difference) and i.n == 2:
-        apart = (i.high - i.mean) / float(student_t.ppf((1 + LEVEL) / 2, 1))
-        return f"{form(i.mean - apart)} and {form(i.mean + apart)}"
     return f"{form(max(i.low, least))} to {form(min(i.high, most))}"
 
 
