@@ -100,7 +100,7 @@ def claimed(setting):
         less = tell.against(rest, errors[base], "more errors", "fewer errors", digits=2)
         for T in (base, *rest) if rest else ():
             said = {"test errors": tell.percent(errors[T], 2), "less those at the first T": less.get(T, "")}
-            yield {"": setting.title, "claim": claim, "T": f"{T:g}", **said}
+            yield {"setting": setting.title, "claim": claim, "T": f"{T:g}", **said}
 
 
 sliced = [s for s in chosen if len(student(s)) and s.done["temperature"].nunique() > 2]
@@ -144,7 +144,7 @@ WORSE: dict = {"digits": 2, "more": "more errors", "less": "fewer errors"}
 def line(setting):
     """Student, Student2.0 and Teacher of one setting."""
     alone, above = student(setting), teacher(setting)
-    told = {"": setting.title, "Teacher": above, "Student": alone}
+    told = {"setting": setting.title, "Teacher": above, "Student": alone}
     if choice := chosen.get(setting):
         errors = choice.by_seed(METRIC)
         told |= {"Student2.0": errors, "less the Student": tell.difference(errors, alone, **WORSE)}
@@ -158,7 +158,7 @@ def line(setting):
 def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student that hears the teacher is done."
-    edge = tell.edge(chosen[setting], {"temperature": "T", "kd_weight": "lambda"})
+    edge = tell.edge(chosen[setting], {"temperature": "T", "kd_weight": "λ"})
     how: dict = {"metric": METRIC, "against": {"the Student's": student(setting)}, "then": edge, **WORSE}
     return tell.answer(setting.title, chosen[setting], "test errors", **how)
 

@@ -233,8 +233,8 @@ def answer(setting):
 
 def worth(setting, choice):
     """What a choice is worth. At weights of 0 and 1 a range has come to its end, and nothing lies outside."""
-    weight, line = choice.best["kd_weight"], {"": tell.capital(setting.title)}
-    words = {"temperature": "T"} | ({"kd_weight": "lambda"} if weight < 1 else {})
+    weight, line = choice.best["kd_weight"], {"setting": tell.capital(setting.title)}
+    words = {"temperature": "T"} | ({"kd_weight": "λ"} if weight < 1 else {})
     line["edge"] = tell.edge(choice, words, setting.done) if weight > 0 else ""
     if alone := choose(select(setting.students, {"kd_weight": 1}), PLANE):  # the same whatever target_labels is
         line |= {"T at λ = 1": f"{alone.best['temperature']:.3g}", "test accuracy there": tell.percent(alone.by_seed())}

@@ -17,7 +17,7 @@ from analysis.core.records import is_share
 from analysis.core.settings import each_further
 from analysis.core.statistics import Interval, compare, interval, paired
 
-AXES = {"temperature": "T", "kd_weight": "lambda"}  # as the field has them
+AXES = {"temperature": "T", "kd_weight": "λ"}  # as the field has them
 DATA = {"mnist": "MNIST", "mnistm": "MNIST-M", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 NETWORKS = {
     "mlp": "MLP", "cnn": "CNN", "cnn_small": "small CNN", "cnn_pool": "CNN, pooled", "airbench": "own CNN", "airbench_small": "small own CNN",
@@ -69,13 +69,13 @@ def number(values: Values, digits: int = 0, signed: bool = False, least: float =
 
 
 def cell(values: Mapping[Any, Any]) -> str:
-    """`T = 8, lambda = 0.25`; at a lambda of 0 the temperature plays no part and is not named. Other cells: `lr 0.01, width 32`."""
+    """`T = 8, λ = 0.25`; at a λ of 0 the temperature plays no part and is not named. Other cells: `lr 0.01, width 32`."""
     if not {"temperature", "kd_weight"} <= set(values):
         each = {str(k).replace("_", " "): f"{v:g}" if isinstance(v, float) else v for k, v in values.items()}
         return ", ".join(f"{name} {value}" for name, value in each.items())
     if values["kd_weight"] == 0:
-        return "labels only (lambda = 0)"
-    return f"T = {values['temperature']:.3g}, lambda = {values['kd_weight']:.3g}"
+        return "labels only (λ = 0)"
+    return f"T = {values['temperature']:.3g}, λ = {values['kd_weight']:.3g}"
 
 
 def network(name: str) -> str:
@@ -155,7 +155,7 @@ def answer(
     title: str, value: Choice, what: str = "on test", *, metric: str | None = None, digits: int = 1, name: Callable[[Mapping[str, Any]], str] = cell,
     against: Mapping[str, pd.Series] = MappingProxyType({}), more: str = "a gain", less: str = "a loss", most: int = 5, then: str = "",
 ) -> str:  # fmt: skip
-    """`**500 labels**: validation chooses T = 4, lambda = 0.5: 81.7 % (...) on test; against the baseline, +4.1 points (...): a gain.
+    """`**500 labels**: validation chooses T = 4, λ = 0.5: 81.7 % (...) on test; against the baseline, +4.1 points (...): a gain.
     Of its 20 rivals: ...`
 
     title: of the setting, or nothing. what: what `metric` is, the reported one unless named. against: by seed, what the chosen cell is
@@ -199,7 +199,7 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
 
 
 def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
-    """The candidates of a state in words: `T 2 to 8 with lambda 0.25 to 0.5` where ranges of the axes hold them and nothing
+    """The candidates of a state in words: `T 2 to 8 with λ 0.25 to 0.5` where ranges of the axes hold them and nothing
     else, largest first (the chosen one may lie in a range of those that are as good); one by one where they lie on no grid or are few.
     """
     found = value.state(state)

@@ -45,7 +45,7 @@ def test_a_run_does_not_differ_from_itself(runs, capsys):
 
 def test_the_cell_that_is_another_is_found_and_only_it(runs, capsys):
     code, text = said(capsys, runs["one_better"], runs["accuracy"])
-    assert code == 1 and ": 1.\n" in text and "T = 4, lambda = 0.5" in text and "+5.0" in text
+    assert code == 1 and ": 1.\n" in text and "T = 4, λ = 0.5" in text and "+5.0" in text
 
 
 def test_seeds_that_only_one_has_are_said_and_left_out(runs, capsys):

@@ -135,7 +135,7 @@ def test_the_answer_stands_before_all_figures_and_what_was_done_at_the_end(repor
     text = seen(report[0])
     order = [
         "The answer",
-        "validation chooses T = 4, lambda = 0.5",
+        "validation chooses T = 4, λ = 0.5",
         "The question",
         "<img",
         "What came out",
@@ -145,7 +145,7 @@ def test_the_answer_stands_before_all_figures_and_what_was_done_at_the_end(repor
     assert places == sorted(places)
     figures = [place.start() for place in re.finditer("<img|<details", text)]
     assert places[3] == min(figures) and max(figures) < places[-1]
-    assert text.count("validation chooses T = 4, lambda = 0.5") == 1  # moved, not repeated
+    assert text.count("validation chooses T = 4, λ = 0.5") == 1  # moved, not repeated
 
 
 def test_the_report_says_how_the_networks_were_made_and_trained(report):
@@ -166,7 +166,7 @@ def test_surfaces_to_turn_lie_in_the_report_with_plotly_once(report):
 
 def test_the_sentences_name_the_known_winner(report):
     said = sentence(report, "Teacher sees the MNIST-M image, 500 labels:")
-    assert "T = 4, lambda = 0.5" in said and "70.0 %" in said and "n = 3" in said
+    assert "T = 4, λ = 0.5" in said and "70.0 %" in said and "n = 3" in said
     assert re.search(
         r"of the gap between source only and the oracle 50 % \(\d\d to \d\d\)", said
     )  # (.7 - .5) / (.9 - .5)
@@ -178,7 +178,7 @@ def test_the_sentences_name_the_known_winner(report):
 
 def test_a_rival_inside_the_noise_is_as_good(report):
     said = sentence(report, "Teacher sees the clean digit, 500 labels:")
-    assert "chooses T = 16, lambda = 0.5" in said and "1 as good (within 0.5 points): T = 4, lambda = 0.5" in said
+    assert "chooses T = 16, λ = 0.5" in said and "1 as good (within 0.5 points): T = 4, λ = 0.5" in said
     assert "T at the edge of what was tried" in tabled(report[0], "Teacher sees the clean digit, 500 labels", "%")
 
 
@@ -189,7 +189,7 @@ def test_what_is_reached_without_labels_and_with_the_other_view_is_in_tables(rep
 
 def test_labels_only_is_named_as_such_where_it_wins(report):
     said = sentence(report, "Teacher sees the MNIST-M image, all labels:")
-    assert "chooses labels only (lambda = 0)" in said and "the oracle" in said
+    assert "chooses labels only (λ = 0)" in said and "the oracle" in said
 
 
 def test_failed_students_are_listed(report):
@@ -235,7 +235,7 @@ def test_what_an_interrupted_run_did_not_reach_is_a_hole_on_the_planned_grid(tmp
     assert page.main("mnistm_kd", PAGE, [str(path)]) == 0
     said = capsys.readouterr().out
     assert "The run's status is interrupted: 15 of 60 students are done; `--resume made-up` goes on." in said
-    assert "Teacher sees the MNIST-M image, 500 labels: validation chooses T = 4, lambda = 0.5" in said
+    assert "Teacher sees the MNIST-M image, 500 labels: validation chooses T = 4, λ = 0.5" in said
     assert "Teacher sees the clean digit, all labels: no student is done." in said
     figures = turned((path / "report.html").read_text())
     assert len(figures) == 4

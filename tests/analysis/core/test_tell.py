@@ -106,7 +106,7 @@ def test_lists_and_counts():
 
 
 def test_a_cell_without_a_teacher_has_no_temperature():
-    assert tell.cell({"temperature": 8.0, "kd_weight": 0.25}) == "T = 8, lambda = 0.25"
+    assert tell.cell({"temperature": 8.0, "kd_weight": 0.25}) == "T = 8, λ = 0.25"
     assert tell.cell({"lr": 0.01, "batch_size": 32}) == "lr 0.01, batch size 32"
     assert "labels only" in tell.cell({"temperature": 8.0, "kd_weight": 0}) and "T" not in tell.cell(
         {"temperature": 8.0, "kd_weight": 0}
@@ -145,17 +145,17 @@ def planes(good, best=(4.0, 0.5)):
 
 def test_regions_of_the_grid_are_named_by_ranges():
     box = planes(lambda t, w: 2 <= t <= 8 and 0.25 <= w <= 0.5)
-    assert tell.region(box, "as good") == "T 2 to 8 with lambda 0.25 to 0.5"
-    assert tell.region(planes(lambda t, w: w == 0.5), "as good") == "lambda 0.5", "whatever T"
+    assert tell.region(box, "as good") == "T 2 to 8 with λ 0.25 to 0.5"
+    assert tell.region(planes(lambda t, w: w == 0.5), "as good") == "λ 0.5", "whatever T"
     cross = tell.region(planes(lambda t, w: w == 0.5 or t == 4), "as good")
-    assert cross == "lambda 0.5; T 4"
+    assert cross == "λ 0.5; T 4"
     few = planes(lambda t, w: (t, w) in ((1.0, 0.0), (16.0, 1.0)))
-    assert tell.region(few, "as good") == "T = 16, lambda = 1; labels only (lambda = 0)"
+    assert tell.region(few, "as good") == "T = 16, λ = 1; labels only (λ = 0)"
 
 
 def test_a_region_holds_no_cell_of_another_state():
     hole = planes(lambda t, w: 2 <= t <= 8 and 0.25 <= w <= 0.5 and (t, w) != (2.0, 0.5))
-    assert tell.region(hole, "as good") == "T 4 to 8 with lambda 0.25 to 0.5; T 2 with lambda 0.25"
+    assert tell.region(hole, "as good") == "T 4 to 8 with λ 0.25 to 0.5; T 2 with λ 0.25"
 
 
 def test_a_choice_without_noise_or_rivals_is_no_verdict():
