@@ -91,6 +91,11 @@ def data(name: Any) -> str:
     return DATA.get(name, str(name))
 
 
+def seconds(value: float) -> str:
+    """`0.052`, `1.2`, `16`, `1,234`: a time of which something is left, however short"""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def listing(items: Sequence[str], most: int = 5) -> str:
     """`a; b; c and 4 more`"""
     rest = len(items) - most
@@ -142,32 +147,40 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
     return f"{said[line['told']]} ({size})"
 
 
+def judged(line: pd.Series, digits: int = 1, more: str = "a gain", less: str = "a loss") -> str:
+    """`+4.1 points (+3.2 to +5.0): a gain (p = 0.003)`, of a line of `statistics.compare`, p after its correction"""
+    return f"{points(line['difference'], digits)}: {verdict(line, more, less)}"
+
+
 def against(
     each: Mapping[Any, pd.Series], base: pd.Series, more: str = "a gain", less: str = "a loss", digits: int = 1
 ) -> dict[Any, str]:
     """{name: `+4.1 points (+3.2 to +5.0): a gain (p = 0.003)`}, each less the base by seed, p by Holm over all of them"""
     found = compare({name: (values, base) for name, values in each.items()}, ["name"])
-    told = [f"{points(line['difference'], digits)}: {verdict(line, more, less)}" for _, line in found.iterrows()]
+    told = [judged(line, digits, more, less) for _, line in found.iterrows()]
     return dict(zip(found["name"], told, strict=True))
 
 
 def answer(
     title: str, value: Choice, what: str = "on test", *, metric: str | None = None, digits: int = 1, name: Callable[[Mapping[str, Any]], str] = cell,
-    against: Mapping[str, pd.Series] = MappingProxyType({}), more: str = "a gain", less: str = "a loss", most: int = 5, then: str = "",
+    against: Mapping[str, pd.Series] | pd.DataFrame = MappingProxyType({}), more: str = "a gain", less: str = "a loss", most: int = 5,
+    then: str = "", family: int = 0,
 ) -> str:  # fmt: skip
     """`**500 labels**: validation chooses T = 4, λ = 0.5: 81.7 % (...) on test; against the baseline, +4.1 points (...): a gain.
     Of its 20 rivals: ...`
 
     title: of the setting, or nothing. what: what `metric` is, the reported one unless named. against: by seed, what the chosen cell is
-    compared with, several of them with p by Holm over all; where there are no values, nothing is said. then: a last sentence. The others: as of `choice` and `difference`.
+    compared with, several of them with p by Holm over all; where there are no values, nothing is said. Or lines of `statistics.compare`
+    with a column `base`, which a figure shows too: judged there, among `family` comparisons. then: a last sentence. The others: as of
+    `choice` and `difference`.
     """
     reached = value.by_seed(metric)
     said = [f"alidation chooses {name(value.best)}: {percent(reached, digits)} {what}"]
-    there = {base: values for base, values in against.items() if len(values)}
-    if len(there) > 1:  # judged together
-        _, found = zip(*compare({base: (reached, values) for base, values in there.items()}, ["base"]).iterrows(), strict=True)
-        each = [f"{line['base']}, {points(line['difference'], digits)}: {verdict(line, more, less)}" for line in found]
-        said.append(f"p by Holm over {len(each)}: against " + "; against ".join(each))
+    there = {} if isinstance(against, pd.DataFrame) else {base: v for base, v in against.items() if len(v)}
+    if isinstance(against, pd.DataFrame) or len(there) > 1:  # judged together
+        found = against if isinstance(against, pd.DataFrame) else compare({b: (reached, v) for b, v in there.items()}, ["base"])
+        each = [f"against {line['base']}, {judged(line, digits, more, less)}" for _, line in found.iterrows()]
+        said += ["; ".join([f"p by Holm over {family or len(each)}: {each[0]}", *each[1:]])] if each else []
     else:
         said += [f"against {base}, {difference(reached, values, digits, more, less)}" for base, values in there.items()]
     head = f"**{capital(title)}**: v" if title else "V"

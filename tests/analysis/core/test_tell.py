@@ -89,6 +89,23 @@ def test_the_answer_is_what_validation_chose_what_it_reaches_and_against_what():
     )
 
 
+def test_an_answer_says_of_differences_that_a_figure_shows_what_the_figure_says():
+    found, ours = choose(cells(CLEAR), ["cell"]), pd.Series(CLEAR["a"])
+    pairs = {"one": (ours, ours - pd.Series([0.010, 0.012, 0.011])), **{f"{i}": (ours, ours - [0, 0.01, 0.05]) for i in range(9)}}
+    judged = compare(pairs, ["base"])
+    said = tell.answer("", found, against=judged[judged["base"] == "one"], family=len(judged))
+    alone = tell.answer("", found, against={name: base for name, (_, base) in pairs.items() if name in ("one", "0")})
+    assert "p by Holm over 10: against one, +1.1 points (+0.9 to +1.3): a gain (p = 0.027)." in said
+    assert "p by Holm over 2: against one, +1.1 points (+0.9 to +1.3): a gain (p = 0.0055); against 0, " in alone
+    nothing = tell.answer("", found, against=judged[:0], family=10)
+    assert nothing == tell.answer("", found)
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0514, "0.051"), (1.234, "1.2"), (9.97, "10"), (16.2, "16"), (1234.4, "1,234"), (0, "0")])
+def test_of_a_short_time_something_is_left(value, said):
+    assert tell.seconds(value) == said
+
+
 def test_seeds_that_nobody_shares_have_no_difference():
     assert tell.difference(pd.Series([0.8], [1]), pd.Series([0.7], [2])) == "no seed in common"
 
