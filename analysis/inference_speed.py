@@ -46,8 +46,8 @@ PANELS: dict = {"rows": ["threads"], "columns": ["batch_size"]}
 
 # %% [markdown]
 # ## Latency and accuracy
-# Down is worse, right is slower. The line joins what nothing beats in both. Named are these, eager, and techniques that change the accuracy; the figure
-# below names all.
+# Down is worse, right is slower. The line joins what nothing beats in both. Named are these, eager, and techniques whose accuracy is more than 0.3
+# points from eager's; the figure below names all.
 
 
 # %%
@@ -102,7 +102,7 @@ if together["technique"].nunique() > 1:
 
 # %% [markdown]
 # ## What a call is made of
-# Operators as each runtime's own profiler names them, put into kinds; under a profiler everything takes longer. The tables have the operators of eager and of
+# Operators as each runtime's own profiler names them, put into kinds, of one seed; under a profiler everything takes longer. The tables have the operators of eager and of
 # the fastest technique that keeps the answers. Techniques that are less than half as fast as eager are left out of the figure, lest the others be too
 # short; calls that take seconds are not profiled.
 
@@ -114,7 +114,7 @@ if len(operators):
     profiled = speed.profile(operators, KEYS).merge(slow, how="left", on=KEYS)
     shares = ranked(named(profiled[profiled["slow"].isna()]))
     blocks.facets(
-        run, shares, lambda ax, panel: figures.operators(panel.table, ax), "Operators of a call", name="operators",
+        run, shares, lambda ax, panel: figures.operators(panel.table, ax), f"Operators of a call, profiled once, with seed {tell.span(operators['seed'])}", name="operators",
         size=(7.4, 0.26 * len(order) + 1.2), note="left out: what is less than half as fast as eager, or was not profiled", **PANELS,
     )  # fmt: skip
 

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
 
 from analysis.core.figures.scales import PALETTE, logarithmic
 
@@ -38,37 +40,61 @@ def pareto(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
     ax.set(ylim=(y.min() - 0.25 * span, y.max() + 0.3 * span), xlim=(x.min() / 1.6, x.max() * 1.6))
     ax.set(xlabel="latency of a call, ms (median)", ylabel="test accuracy, %")
     ax.grid(linewidth=0.3)
-    _name(list(table["name"]), x, y, table["told"].to_numpy(), ax)
+    ax.add_artist(Names(list(table["name"]), x, y, table["told"].to_numpy(), ax))
 
 
-def _name(names: Sequence[str], x: np.ndarray, y: np.ndarray, told: np.ndarray, ax: Axes) -> None:
-    """Sets the names of those `told` near their points, where they lie on no other name or point."""
-    figure = ax.get_figure()
-    assert figure is not None
-    figure.canvas.draw()
-    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in ax.transData.transform(np.column_stack([x, y]))]
-    room = ax.bbox.x0 + 3, ax.bbox.y0 + 3, ax.bbox.x1 - 3, ax.bbox.y1 - 3
-    for i in np.argsort(-y, kind="stable")[told[np.argsort(-y, kind="stable")]]:
-        text = ax.annotate(names[i], (x[i], y[i]), (0, 0), textcoords="offset points", fontsize=7.5, va="center")
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6})
-        tried: list[tuple[float, int, tuple[float, float], tuple]] = []
-        for across, down in _places():
-            text.set_horizontalalignment(_side(across))
-            text.set_position((across, down))
-            b = text.get_window_extent()
-            box = (b.x0 - 3, b.y0 - 2, b.x1 + 3, b.y1 + 2)
-            outside = box[0] < room[0] or box[1] < room[1] or box[2] > room[2] or box[3] > room[3]
-            tried.append((5 * outside + sum(_overlap(box, other) for other in taken), len(tried), (across, down), box))
-            if not tried[-1][0]:
-                break
-        _, _, (across, down), box = min(tried)
-        text.set_horizontalalignment(_side(across))
-        text.set_position((across, down))
-        if max(abs(across), abs(down)) > 12:
-            ends: dict[str, Any] = {"xytext": (across, down), "textcoords": "offset points"}
-            arrow: dict[str, Any] = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
-            ax.annotate("", (x[i], y[i]), arrowprops=arrow, **ends)
-        taken.append(box)
+class Names(Artist):
+    """The names of those `told`, set near their points, where they lie on no other name or point: anew whenever the figure is drawn, for
+    what is added later, a legend or a title, moves and shrinks the axes."""
+
+    def __init__(self, names: Sequence[str], x: np.ndarray, y: np.ndarray, told: np.ndarray, ax: Axes) -> None:
+        super().__init__()
+        self.set_in_layout(False)
+        self.set_zorder(2.5)  # before texts
+        self.points, self.called = np.column_stack([x, y]), ax
+        arrow: dict[str, Any] = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        offset: dict[str, Any] = {"textcoords": "offset points", "in_layout": False, "annotation_clip": False}
+        self.texts = [
+            (
+                ax.annotate("", point, (0, 0), arrowprops=arrow, **offset),
+                ax.annotate(names[i], point, (0, 0), fontsize=7.5, va="center", **offset),
+            )
+            for i in np.argsort(-y, kind="stable")
+            if told[i]
+            for point in [(x[i], y[i])]
+        ]
+        for _, text in self.texts:
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6})
+        self.place()
+
+    def draw(self, renderer: Any) -> None:
+        self.place()
+
+    def place(self) -> None:
+        """Where they lie best, as large as the figure is now."""
+        ax = self.called
+        taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in ax.transData.transform(self.points)]
+        room = ax.bbox.x0 + 3, ax.bbox.y0 + 3, ax.bbox.x1 - 3, ax.bbox.y1 - 3
+        for arrow, text in self.texts:
+            tried: list[tuple[float, int, tuple[float, float], tuple]] = []
+            for place in _places():
+                box = _box(text, place)
+                outside = box[0] < room[0] or box[1] < room[1] or box[2] > room[2] or box[3] > room[3]
+                tried.append((5 * outside + sum(_overlap(box, other) for other in taken), len(tried), place, box))
+                if not tried[-1][0]:
+                    break
+            _, _, place, _ = min(tried)
+            taken.append(_box(text, place))
+            arrow.set_position(place)
+            arrow.set_visible(max(map(abs, place)) > 12)
+
+
+def _box(text: Annotation, place: tuple[float, float]) -> tuple[float, float, float, float]:
+    """What a name covers that is set so far from its point."""
+    text.set_horizontalalignment(_side(place[0]))
+    text.set_position(place)
+    b = text.get_window_extent()
+    return b.x0 - 3, b.y0 - 2, b.x1 + 3, b.y1 + 2
 
 
 def _places() -> list[tuple[float, float]]:
@@ -112,7 +138,11 @@ def ratios(table: pd.DataFrame, colors: Mapping[str, str], ax: Axes) -> None:
         ax.annotate(text, (outside, y), (shift, 0), textcoords="offset points", fontsize=8, va="center", ha=side)
     ax.axvline(1, color="0.2", linewidth=1)
     logarithmic(ax, "x", base=2)
-    ax.set_xlim(min(low.min(), 1) / 1.7, max(high.max(), 1) * 1.6)
+    least, most = min(low.min(), 1), max(high.max(), 1)
+    room = max(
+        (most / least) ** 0.16, 1.3
+    )  # for the numbers beside the ends of whiskers, which are as long on any axis
+    ax.set_xlim(least / (room if (value < 1).any() else 1.3), most * room)
     ax.set_yticks(at, list(table["name"]), fontsize=8.5)
     ax.set(ylim=(at.min() - 0.6, 0.6), xlabel="times as fast as eager")
     ax.grid(axis="x", linewidth=0.3)

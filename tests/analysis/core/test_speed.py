@@ -81,6 +81,26 @@ def test_a_profile_keeps_all_milliseconds():
     assert found.to_dict() == {"convolution": 3.0, "other": 4.0}
 
 
+def test_names_stay_clear_of_points_and_of_each_other_when_a_legend_shrinks_the_axes():
+    from matplotlib import pyplot
+
+    means = speed.summary(table()).assign(family="PyTorch", best=False, told=True)
+    means = pd.concat([means.assign(name=means["technique"] + f" {i}", latency_ms=means["latency_ms"] * (1 + i / 8)) for i in range(3)])
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    for ax in axes:
+        figures.pareto(means, {"PyTorch": "#0072B2"}, ax)
+    ends = [ax.get_window_extent().x1 for ax in axes]
+    figure.legend(handles=[pyplot.Line2D([], [], label="all that is drawn " * 5)], loc="outside right upper")
+    figure.canvas.draw()
+    assert axes[1].get_window_extent().x1 < 0.8 * ends[1]
+    for ax in axes:
+        boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
+        points = ax.transData.transform(np.column_stack([means["latency_ms"], 100 * means["test_accuracy"]]))
+        assert len(boxes) == len(means) and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert not any(box.contains(*point) for box in boxes for point in points)
+    pyplot.close(figure)
+
+
 def test_figures_show_every_technique_and_its_number():
     from matplotlib import pyplot
 
