@@ -104,7 +104,7 @@ def publish(ax, panel):
     for _, line in known[known["labels"].isin(panel.table["labels"])].iterrows():
         at, value, name = np.log2(line["labels"]), 100 * line["error"], f"published: {line['name']}"
         ax.plot(at, value, "d", color=COLORS[line["method"]], markerfacecolor="none", label=name)
-        ax.annotate(f"{value:.2f}", (at, value), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        ax.annotate(f"{value:.2f}", (at, value), (7, 0), textcoords="offset points", va="center", fontsize=8)
     ax.set_ylim(0, None)
 
 
@@ -119,19 +119,24 @@ alone = choices(cases, ["method"], heard=lambda students: students[students["met
 def own_choice(case):
     """How the errors change where each seed chooses for itself, on few images."""
     sizes = select(draws, {axis: case.students[axis].iloc[0] for axis in ("dataset", "labels")})
-    few, many = (" or ".join(map(str, sizes[name].unique())) for name in ("own_val", "val"))
+    few, many = (" or ".join(f"{n:,}" for n in sizes[name].unique()) for name in ("own_val", "val"))
     own = chosen_by_each_seed(case.students, "own_val_accuracy", METRIC)
     return f"{tell.points(statistics.paired(own, winners[case].by_seed(METRIC)), 2)}, by {few} images, not {many}"
+
+
+def in_words(axes):
+    """Their values in a table that names them."""
+    return {axis: f"{value:,}" if axis == "labels" else run.word(axis, value) for axis, value in axes.items()}
 
 
 def line_of(case, choice):
     """What a choice is worth."""
     errors, change = choice.by_seed(METRIC), choice.by_seed("change")
     known = select(PUBLISHED, {axis: choice.students[axis].iloc[0] for axis in PUBLISHED_AT})
-    line = {**case.axes, "method": named(choice.best), "test errors": tell.percent(errors, 2)}
-    if len(change) and choice.best["method"] != "supervised":
-        line["less labels only"] = tell.points(change, 2)
-    if base := alone.get(case):
+    line = {**in_words(case.axes), "method": named(choice.best), "test errors": tell.percent(errors, 2)}
+    taught = len(change) and choice.best["method"] != "supervised"
+    line["less labels only"] = tell.points(change, 2) if taught else ""
+    if (base := alone.get(case)) and base.best["method"] != choice.best["method"]:
         line["less the best on labels alone"] = tell.points(statistics.paired(errors, base.by_seed(METRIC)), 2)
     line["published"] = "".join(f"{100 * of['error']:.2f} % ({of['source']})" for _, of in known.iterrows())
     best = winners[case].best == choice.best and len(draws) > 0
@@ -176,7 +181,7 @@ for setting in settings:
 # and the expected calibration error of all answers (ECE: mean distance of confidence and accuracy over ten bins of confidence).
 # What learns from labels only is asked at 0.95 for comparison. Dotted: where a round of self-training
 # begins, whose labels are the answers there. Reliability diagrams at the end, all seeds together: accuracy over confidence, a point
-# per bin with at least ten images; below the grey diagonal answers are surer than right. Below: how many images each bin has.
+# per bin with at least ten images; below the grey diagonal answers are surer than right. Below: the share of the images in each bin.
 
 # %%
 MEASURES = {"passing": "pass the threshold", "passing_accuracy": "of these right", "pseudo_ece": "ECE of all answers"}
@@ -233,8 +238,9 @@ END = {**MEASURES, "kept_errors": "early errors that are kept"}
 text = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
 draw_over(ended, "kept_errors", text, ylabel="early errors that are kept, %", name="confirmation")
 called = ended.assign(method=ended["method"].map(METHODS))
-means = called.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2)
-run.show(means.rename(columns=END).reset_index(), f"At the end, at {at}, in per cent")
+means = called.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2).rename(columns=END).reset_index()
+worded = {axis: [in_words({axis: value})[axis] for value in means[axis]] for axis in cases[0].axes}
+run.show(means.assign(**worded), f"At the end, at {at}, in per cent")
 
 # %% [markdown]
 # ## When it helps, and when it hurts
@@ -256,7 +262,7 @@ def against_supervised(setting):
 compared = {s: against_supervised(s) for s in settings}
 for of, table in compared.items():
     said = f"Against the same labels only{', by recipe' * (across == 'recipe')}: {of.title}"
-    blocks.forest(run, table, said, name=f"differences{ends[of]}", **CHANGE)
+    blocks.forest(run, table, said, name=f"differences{ends[of]}", note=f"told from 0: Holm over all {len(table)}", **CHANGE)
 
 
 # %%
@@ -272,7 +278,7 @@ def against_first():
 
 further = against_first()
 largest = further.sort_values("mean", key=abs, ascending=False)
-blocks.forest(run, further, "Against the first value, all else alike", name="variants", **CHANGE)
+blocks.forest(run, further, "Against the first value, all else alike", name="variants", note=f"told from 0: Holm over all {len(further)}", **CHANGE)
 run.show(largest[["which", across, "told"]].assign(change=[tell.points(d, 2) for d in largest["difference"]]))
 
 # %% [markdown]

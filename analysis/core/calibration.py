@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-ACCURACY, SHARE = "accuracy, %", "share of the images, %"
+ACCURACY, SHARE = "accuracy", "share of the images in each bin"
 
 
 def reliability(bins: pd.DataFrame, students: pd.DataFrame, by: Sequence[str], least: int = 1) -> pd.DataFrame:
