@@ -76,12 +76,24 @@ def heading(text, setting):
 
 
 # %%
+def chooses(combination, axis):
+    """Whether validation chose its value of an axis; without gradual unfreezing there is no discrimination to choose."""
+    return axis == "lr" or SAID["gradual"] in combination
+
+
 def line_of(setting, combination, choice):
-    """A combination in the table; without gradual unfreezing there is no discrimination to choose."""
-    free: dict[str, str] = {axis: axis for axis in tuned if axis == "lr" or SAID["gradual"] in combination}
-    values = {axis: f"{choice.best[axis]:g}" if axis in free else "" for axis in tuned}
-    told = {"": tell.edge(choice, free, run.cells), "test accuracy": tell.percent(choice.by_seed())}
-    return {**setting.axes, "combination": combination, **values, **told}
+    """A combination in the table."""
+    values = {axis: f"{choice.best[axis]:g}" if chooses(combination, axis) else "" for axis in tuned}
+    return {**setting.axes, "combination": combination, **values, "test accuracy": tell.percent(choice.by_seed())}
+
+
+def edges(axis):
+    """Whose chosen value lies at the edge of what was tried, said once of all."""
+    each = [(s, name, choice) for s in settings for name, choice in chosen[s].items() if chooses(name, axis)]
+    there = [(s, name, choice) for s, name, choice in each if tell.edge(choice, {axis: axis}, run.cells)]
+    names = tell.listing([f"{name}, {s.title}" if s.axes else name for s, name, _ in there])
+    whose = f"{axis} of {'all combinations' if len(there) == len(each) > 1 else names}"
+    return [tell.edge(choice, {axis: whose}, run.cells) for _, _, choice in there[:1]]
 
 
 for setting, each in chosen.items():
@@ -93,7 +105,8 @@ for setting, each in chosen.items():
     blocks.ladder(run, bars, METRIC, text, KINDS, descending=None, name="combinations" + ends[setting])
 tried = " and ".join(f"{axis} of {', '.join(f'{v:g}' for v in sorted(run.axes[axis]))}" for axis in tuned)
 about = f"Chosen for each combination: {tried}" if tuned else "All share one peak learning rate, not tuned for each"
-run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[s].items()], about)
+above = ". ".join([about, *(sentence for axis in tuned for sentence in edges(axis))])
+run.show([line_of(s, name, choice) for s in settings for name, choice in chosen[s].items()], above)
 
 # %% [markdown]
 # ## Which network
@@ -161,7 +174,8 @@ def publish(ax, panel):
     for at, (_, line) in enumerate(panel.table.iterrows()):
         mean, values = 100 * line["mean"], PUBLISHED.get(line["effect"], [])
         text = f"{round(mean, 1) + 0:+.1f}"
-        ax.annotate(text, (mean, -at), (0, 6), textcoords="offset points", ha="center", fontsize=8.5)
+        clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # of the line at 0
+        ax.annotate(text, (mean, -at), (0, 6), textcoords="offset points", ha="center", fontsize=8.5, bbox=clear)
         ax.plot(values, [-at - 0.3] * len(values), "d", **style)
 
 
@@ -288,7 +302,7 @@ def cost(setting):
 
 concluded = [sentence for _, _, found, unusual, _ in tested for sentence in conclusions(found, unusual)]
 costs = [sentence for setting in settings for sentence in cost(setting)]
-counts = " and ".join(sorted({f"{n:.0f}" for final in finals.values() for n in final["test_images"]}))
+counts = " and ".join(sorted({f"{n:,.0f}" for final in finals.values() for n in final["test_images"]}))
 size = (
     f"Test accuracy is that of {counts} test images, the same for all students: their own sampling "
     "error is common to all combinations and not in the intervals."
