@@ -266,7 +266,7 @@ def pairs(axis, value, question):
     """Each setting against that which differs in this axis alone."""
     for s, twin in ((s, t) for s in chosen for t in chosen if t.axes == {**s.axes, axis: value} and t is not s):
         yield {
-            "": question(s.axes[axis]), "of": s.title, "test accuracy": tell.percent(tests[s]), "against": tell.percent(tests[twin]),
+            "question": question(s.axes[axis]), "of": s.title, "test accuracy": tell.percent(tests[s]), "against": tell.percent(tests[twin]),
             "difference": tell.difference(tests[s], tests[twin]), "unlike, too": unlike(s, twin),
         }  # fmt: skip
 

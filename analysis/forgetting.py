@@ -66,7 +66,7 @@ def kept(title):
     base = old.get("none", pd.Series(dtype=float))
     gains = tell.against({m: left for m, left in old.items() if m != "none"}, base, "it keeps more", "it keeps less")
     for method in settings[title].cells["method"].unique():
-        line = {"": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
+        line = {"setting": title, "remedy": method, "0 and 1 at the end": "no student has a result"}
         if choice := best[title].get(method):
             line |= {"remedy": label(title, method), "0 and 1 at the end": tell.percent(old[method])}
             line |= {"more than none": gains.get(method, ""), "mean over tasks": tell.percent(choice.by_seed())}
@@ -106,9 +106,13 @@ def none(panel):
     return levels({"none": by_seed(found, "test_accuracy")}, [COLORS["none"]])
 
 
+def remedies(ax, panel):
+    ax.set_ylabel("remedy" if panel.place[1] == 0 else "")
+
+
 tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)
 blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
-blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", **sides)
+blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", also=remedies, **sides)
 blocks.learning(
     run, scaled, "strength", "test_accuracy", "Test accuracy over the strength, mean and 95 % interval", per="method", colors=COLORS,
     limits=(None, 101), levels=none, legend="", name="strengths", **sides,
@@ -133,7 +137,7 @@ def probed(title, method, choice):
     """What a probe reads at the end, beside what the readout says."""
     said, reads, blank = (choice.by_seed(metric) for metric in READERS.values())
     gap = tell.difference(reads, said, more="the readout lost more than the features", less="the readout knows more")
-    line = {"": title, "remedy": label(title, method), "probe": tell.percent(reads), "probe less readout": gap}
+    line = {"setting": title, "remedy": label(title, method), "probe": tell.percent(reads), "probe less readout": gap}
     return line | ({"untrained network, probe": tell.percent(blank)} if len(blank) else {})
 
 
@@ -175,7 +179,7 @@ def suffering(title):
     for digit, other, taken in (("0", "1", "3"), ("1", "0", "2")):
         first = of(f"lost_{digit}") < of(f"lost_{other}")
         yield {
-            "": title, "digit": digit, "lost": tell.points(loss[digit]), "first to lose 5 points": f"{first.sum()} of {len(first)} seeds",
+            "setting": title, "digit": digit, "lost": tell.points(loss[digit]), "first to lose 5 points": f"{first.sum()} of {len(first)} seeds",
             "more than the other": tell.difference(loss[digit], loss[other], more="beyond noise", less="beyond noise"),
             **{f"a new {n} moves its margin / lr": f"{of(f'start_pull_{digit}_{n}').mean():.0f}" for n in NEW},
             "wrongly called its class before": f"{100 * (1 - of(f'start_accuracy_{taken}').mean()):.0f} % of the {taken}s",
@@ -262,7 +266,7 @@ def at_rates(title, choice):
     adam = fastest.get(run.named({**groups[title].axes, "optimiser": "adam"}), choice)
     lives = decay.medians(groups[title].students, ["lr"], "half_life").set_index("lr")["half_life"]
     watched = groups[title].students["watched"].max()
-    line = {"": title, "shortest half-life": f"{decay.iterations(lives.min(), watched)} (lr {lives.idxmin():g})"}
+    line = {"setting": title, "shortest half-life": f"{decay.iterations(lives.min(), watched)} (lr {lives.idxmin():g})"}
     survived = ", ".join(f"{lr:g}" for lr in lives.index[lives > watched])
     line |= {"half of the seeds keep half at lr": survived, "chosen lr": f"{choice.best['lr']:g}"}
     for what, metric in SHARES.items():

@@ -139,7 +139,7 @@ def slope_line(panel, stage):
     last = {"in the logits": at[top], "in all weights": slopes.at(steep(panel, stage, weights), top)}
     overshoot = f"{tell.number(at[steepest], 2, n=True)}, T = {steepest:g} to {2 * steepest:g}"
     return {
-        "": f"{run.named(panel)}, {stage}, T = {top:g} to {2 * top:g}",
+        "where": f"{run.named(panel)}, {stage}, T = {top:g} to {2 * top:g}",
         **{of: f"{tell.number(slope, 4, n=True)}: {slopes.holds(slope, -2)}" for of, slope in last.items()},
         "in the logits at 1/T = 0": tell.number(slopes.extrapolated(lines), 4, n=True),
         "steepest in the logits": overshoot if at[steepest].mean < -2 - slopes.NEAR else "",
@@ -191,7 +191,7 @@ blocks.learning(
 def balance_line(panel, temperature):
     """Ratio and cosine at start and end, of the students that are trained at this temperature."""
     staged = slopes.staged(select(as_trained, {**panel, "layer": "weights", "temperature": temperature}), PANEL)
-    line = {"": f"{run.named(panel)}, trained at T = {temperature:g}"}
+    line = {"students": f"{run.named(panel)}, trained at T = {temperature:g}"}
     for stage in ("start", "end"):
         mine = select(staged, {"stage": stage})
         ratio, cosine = (statistics.interval(mine[of]) for of in ("log_ratio", "cosine"))

@@ -178,7 +178,7 @@ if singles and among == [*PLANE]:
 def line(omitted, way):
     """The errors by one way, in numbers of images."""
     own, all_errors = (counts(omitted, way, column) for column in ("omitted_errors", "errors"))
-    told = {"": without(omitted), "way": way, "T, λ": cell(omitted), "seeds": len(own)}
+    told = {"transfer set": without(omitted), "way": way, "T, λ": cell(omitted), "seeds": len(own)}
     told |= {"images of them": images(omitted), "errors": tell.number(all_errors, least=0)}
     told |= {"in per cent": tell.percent(all_errors / every), "on them": tell.number(own, least=0)}
     told["on the others"] = tell.number(counts(omitted, way, "other_errors"), least=0)

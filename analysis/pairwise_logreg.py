@@ -222,7 +222,7 @@ def answer(view, choice):
 
 
 tests = {view: choice.by_seed() for view, choice in chosen.items()}
-less = [{"view": a, "less": b, "": tell.difference(tests[a], tests[b])} for a, b in combinations(tests, 2)]
+less = [{"view": a, "less": b, "difference": tell.difference(tests[a], tests[b])} for a, b in combinations(tests, 2)]
 run.show(less, "Views against each other, mean test accuracy of the 45 pairs")
 counts = "; ".join(f"{tell.span(separable[view].groupby('seed').sum())} with {view}" for view in first)
 sentences = [*map(answer, chosen, chosen.values())]
