@@ -75,7 +75,7 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
                 ax.annotate(f"{theirs:.1f}", (x, theirs), (0, 3), textcoords="offset points", ha="center", fontsize=8)
             inside = 0 < theirs - top < limit / 8 or line["mean"] < theirs < top  # no room for a number below the mark
             place = (line["low"] if line["low"] == line["low"] else line["mean"], -12) if inside else (top, 3)
-            said = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": "white" if inside else "black"}
+            said: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": "white" if inside else "black"}
             ax.annotate(f"{line['mean']:.1f}", (x, place[0]), (0, place[1]), **said)
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylim=(0, 1.08 * limit), xlim=(-0.6, len(groups) - 0.4), ylabel=y)
