@@ -11,6 +11,8 @@
 # neighbours that are among the R found; accuracy is that of the majority of ten neighbours. Seeds say which vectors teach.
 
 # %%
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -45,7 +47,7 @@ chosen = choices(settings, ["method", "rotation"], by="val_recall_10", report="t
 # %% [markdown]
 # ## Error over bytes
 # The mean squared error of database vectors, which taught nothing, over their variance. Above, how thresholds are found; below, what else
-# can be done with as many bytes.
+# can be done with as many bytes. A component gets 8 bits at most: an allocation ends where all that vary have them.
 
 # %%
 THRESHOLDS, BYTES = "how thresholds are found", "at equal bytes"
@@ -56,7 +58,7 @@ GROUPS = {
 grouped = pd.concat([students[students["way"].isin(ways)].assign(group=group) for group, ways in GROUPS.items()])
 over: dict = {
     "per": "way", "rows": ["group"], "columns": ["dataset"], "colors": COLORS, "log": True, "legend": "", "share": False,
-    "xlabel": "bytes per vector", "note": "Lloyd-Max lies under exact",
+    "xlabel": "bytes per vector; below them: bits per component", "note": "where Lloyd-Max is not seen it lies under exact",
 }  # fmt: skip
 blocks.learning(
     run, grouped, "bytes", "distortion", "Squared error over bytes", name="distortion", ylabel="squared error / variance",
@@ -82,24 +84,27 @@ def cell(part, metric, digits=1):
     return f"{i.mean:.{digits}f} ± {i.high - i.mean:.{digits}f}" if i.n > 1 else f"{i.mean:.{digits}f}"
 
 
-def line(key, part):
+def bytes_line(key, part):
     """A line of the table at equal bytes."""
-    dataset, size, way = key
+    size, dataset, way = key
     recalls = {f"recall@{r}, %": cell(part, f"test_recall_{r}") for r in (1, 10, 100)}
     last = part.iloc[0]
     return {
         "data": run.word("dataset", dataset), "bytes": f"{size:g}", "bits": last["bits"], "quantiser": way,
-        "error / variance, %": cell(part, "distortion", 2), **recalls, "kNN accuracy, %": cell(part, "test_accuracy"),
+        "error / variance, %": cell(part, "distortion", 2 if last["bits"] < 8 else 4), **recalls, "kNN accuracy, %": cell(part, "test_accuracy"),
     }  # fmt: skip
 
 
-even = students[students["bits"].isin((1, 2, 4, 8))].groupby(["dataset", "bytes", "way"], observed=True, sort=True)
-run.show([line(*each) for each in even], "At equal bytes: test queries, mean over seeds and half of its 95 % interval")
+even = students[students["bits"].isin((1, 2, 4, 8))].groupby(["bytes", "dataset", "way"], observed=True, sort=True)
+run.show(
+    [bytes_line(*each) for each in even], "At equal bytes: test queries, mean over seeds and half of its 95 % interval"
+)
 
 # %% [markdown]
 # ## Thresholds over the components that they cut
-# Components of the first seed by variance: the largest, the upper quarter, the median, one of the smallest; counts are linear to 10, then
-# logarithmic. Lines are thresholds, ticks at the foot are levels; the error is that of the teaching vectors over the component's variance.
+# Components of the first seed, from left to right by variance: the largest, the upper quarter, the median, one of the smallest. Grey is how
+# many teaching vectors have a value, linear to 10, then logarithmic. Lines are thresholds, ticks at the foot are levels; the error is that of
+# the teaching vectors over the component's variance. Where many values are 0, several quantiles are 0 as well, and their levels are lost.
 
 # %%
 cut = run.table("thresholds")
@@ -140,7 +145,7 @@ dealt = select(
     single.assign(axes=single["rotation"].map(AXES)), {"method": "allocated", "bits": 2, "seed": run.axes["seed"][0]}
 )
 blocks.facets(
-    run, dealt, blocks.drawn(figures.deserved), "Bits that each component gets, 2 in the mean", name="allocation",
+    run, dealt, blocks.drawn(figures.deserved), f"Bits that each component gets, 2 in the mean, seed {run.axes['seed'][0]}", name="allocation",
     rows=["dataset"], columns=["axes"],
 )  # fmt: skip
 
@@ -158,7 +163,7 @@ def cost_line(key, part):
     return {"data": run.word("dataset", key[0]), "quantiser": key[1], **medians}
 
 
-timed = select(students, {"bits": 4}).groupby(["dataset", "way"], observed=True)
+timed = select(students, {"bits": 4}).groupby(["dataset", "way"], observed=True, sort=False)
 run.show([cost_line(*each) for each in timed], "Costs at 4 bits, medians over seeds")
 
 # %% [markdown]
@@ -177,16 +182,12 @@ def values(dataset, name, bits, metric=RECALL):
     return by_seed(select(students, {"dataset": dataset, "way": name, "bits": bits}), metric)
 
 
-def best_sentence(dataset):
-    """What validation chooses at few bits."""
-    for setting in settings:
-        choice, bits = chosen.get(setting), setting.axes["bits"]
-        if setting.axes["dataset"] == dataset and choice and bits in (1, 2, 4):
-            plain, best = values(dataset, "exact", bits), way(choice.best)
-            gain = f" ({tell.difference(choice.by_seed(), plain)} against exact alone)" * (
-                len(plain) > 0 and best != "exact"
-            )
-            yield f"{tell.count(bits, 'bit')}: {best}, {tell.percent(choice.by_seed())}{gain}"
+def choice_line(setting, choice):
+    """What validation chooses, and its rivals."""
+    dataset, bits = setting.axes["dataset"], setting.axes["bits"]
+    plain = {} if way(choice.best) == "exact" else {"exact alone": values(dataset, "exact", bits)}
+    title = f"{run.word('dataset', dataset)}, {tell.count(bits, 'bit')}"
+    return tell.answer(title, choice, "recall@10 on test", name=way, against=plain, most=9)
 
 
 def exact_sentence(dataset):
@@ -199,25 +200,43 @@ def exact_sentence(dataset):
 
 
 # %%
+GAUSSIAN = {1: 36, 2: 12, 4: 0.95}  # Max 1960, table 1
+
+
+def turn_sentence(dataset):
+    """What the turn does to a component's error, bits being alike: axes are sums of many components, and near a Gaussian."""
+    for bits, normal in GAUSSIAN.items():
+        here, turned = (values(dataset, name, bits, "distortion") for name in ("exact", "exact after PCA"))
+        if len(here) and len(turned):
+            means = f"{100 * here.mean():.2g} % as components are, {100 * turned.mean():.2g} % on principal axes"
+            yield f"{tell.count(bits, 'bit')}: {means}, {normal:g} % for a Gaussian"
+
+
 def product_sentence(dataset):
-    """Allocated bits after PCA against product quantisation of as many bytes."""
-    for bits in (1, 2, 4):
-        for other in ("faiss PQ", "faiss PQ after OPQ"):
-            ours, theirs = (values(dataset, name, bits) for name in (TURNED, other))
-            if len(ours) and len(theirs):
-                yield f"{tell.difference(ours, theirs)} over {other} at {tell.count(bits, 'bit')}"
+    """Allocated bits after PCA against product quantisation of as many bytes, all judged together."""
+    pairs = {
+        f"{tell.count(bits, 'bit')} against {other}": tuple(values(dataset, name, bits) for name in (TURNED, other))
+        for bits, other in product((1, 2, 4), ("faiss PQ", "faiss PQ after OPQ"))
+    }
+    there = {name: pair for name, pair in pairs.items() if all(map(len, pair))}
+    if there:
+        for _, line in statistics.compare(there, ["pair"]).iterrows():
+            yield f"{line['pair']} {tell.points(line['difference'])}: {tell.verdict(line)}"
 
 
 def votes_sentence(dataset):
     """From how many bytes on the neighbours' vote is as good as with exact vectors."""
     part = select(students, {"dataset": dataset})
     goal = by_seed(part, "exact_test_accuracy")
-    yield f"exact vectors have {tell.percent(goal)}"
+    said = []
     for name in ("uniform", "exact", "exact, bits allocated", TURNED, "faiss PQ"):
         means = statistics.summarise(select(part, {"way": name}), ["bytes"], "test_accuracy")
         least = components.enough(means, "test_accuracy", 100 * goal.mean() - 0.5)
         if np.isfinite(least):
-            yield f"{name} comes within half a point from {least:g} bytes on"
+            said.append(f"{name} from {least:g} bytes on")
+    yield f"exact vectors have {tell.percent(goal)}"
+    if said:
+        yield "in the mean over seeds less than half a point is lost with " + "; ".join(said)
 
 
 # %%
@@ -229,17 +248,18 @@ def vectors_sentence(dataset):
         .max()
         == 0
     ).sum()
-    yield f"{made['dimension']} components, {4 * made['dimension']:,} bytes as float32, of which {still} never vary in the database"
+    yield f"{made['dimension']} components, {4 * made['dimension']:,} bytes as float32, of which {still} vary in no seed's database"
 
 
 SENTENCES = {
-    "recall@10 of what validation chooses": best_sentence,
     "squared error in multiples of that of exact thresholds": exact_sentence,
-    "recall@10 of allocated bits after PCA at equal bytes": product_sentence,
+    "squared error of exact thresholds, the same bits for all, in % of the variance": turn_sentence,
+    "recall@10 of allocated bits after PCA at equal bytes, p by Holm": product_sentence,
     "accuracy of ten neighbours": votes_sentence,
 }  # fmt: skip
 found = [(d, what, "; ".join(of(d))) for d in dict.fromkeys(students["dataset"]) for what, of in SENTENCES.items()]
-answer = [f"**{run.word('dataset', dataset)}, {what}**: {said}." for dataset, what, said in found if said]
+few = [choice_line(s, chosen[s]) for s in settings if s in chosen and s.axes["bits"] in (1, 2, 4)]
+answer = few + [f"**{run.word('dataset', dataset)}, {what}**: {said}." for dataset, what, said in found if said]
 details = [f"{run.word('dataset', d)}: {'; '.join(vectors_sentence(d))}." for d in dict.fromkeys(students["dataset"])]
 load = students["load"].median()
 busy = f"The machine's load per core was {load:.1f} in the median, so the timings are of a busy machine."

@@ -4,9 +4,9 @@ Product quantisation in the extreme case M = D: each component of a vector is qu
 instead of clusters it needs thresholds, those for which the component's squared error is least. Asked: error, recall of
 neighbours and accuracy of nearest neighbours over bits, by how thresholds are found, beside faiss at equal bytes.
 
-Expected (full MNIST, 3 seeds): exact thresholds of 4 bits leave .44 % of the variance as error, faiss's scalar
-quantiser 2.8 times that; with one bit per component, allocated after PCA, recall@10 is 88.9 %, faiss PQ of as many
-bytes has 73.1 %. CIFAR-10, the other half of the default preset, was not run in full yet.
+Expected (full data, 3 seeds): exact thresholds of 4 bits leave .44 % of the variance of MNIST's vectors as error,
+faiss's scalar quantiser 2.8 times that (CIFAR-10: .20 %, 6.6 times). Recall@10 with one bit per component: bits
+allocated after PCA have 88.9 % on MNIST, faiss PQ of as many bytes 73.2 %; on CIFAR-10 it is 78.8 and 84.8 %.
 
     python studies/scalar_quantization.py
 """

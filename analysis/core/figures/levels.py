@@ -43,9 +43,9 @@ def cuts(table: pd.DataFrame, ways: Mapping[str, str]) -> Figure:
                 markeredgewidth=2,
                 clip_on=False,
             )
-            said = f"error {100 * line['taught_error']:.1f} %"
-            paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-            ax.text(0.98, 0.93, said, transform=ax.transAxes, ha="right", va="top", fontsize=9, bbox=paper)
+            ax.set_title(f"error {100 * line['taught_error']:.1f} %", loc="right", fontsize=9)
+            if i == len(ways) - 1:
+                ax.set_xlabel("value of the component")
             if not i:
                 ax.set_title(f"component {component}", fontsize=10.5)
             if not j:
@@ -54,8 +54,10 @@ def cuts(table: pd.DataFrame, ways: Mapping[str, str]) -> Figure:
 
 
 def sized(table: pd.DataFrame, decades: bool, ax: Axes) -> None:
-    """Ticks of the x axis at the sizes that the column `bytes` has; decades: whether y is logarithmic."""
-    ax.set_xticks(sizes := sorted(set(table["bytes"])), [f"{size:g}" for size in sizes])
+    """Ticks of the x axis at the sizes that the column `bytes` has, `bits` below them; decades: whether y is logarithmic."""
+    sizes = sorted(set(zip(table["bytes"], table["bits"], strict=True)))
+    named = [f"{size:g}\n{bits}" if bits != 7 else "" for size, bits in sizes]  # 7 has no room beside 8
+    ax.set_xticks([size for size, _ in sizes], named)
     ax.set_xticks([], minor=True)
     ax.grid(linewidth=0.3)
     if decades:
