@@ -148,7 +148,10 @@ class Run:
         run = f"n = {seeds}{both}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
-        return textwrap.fill(str(data), 85) + "\n" + run + unfinished
+        together = str(data).replace(" ", "\N{NO-BREAK SPACE}").replace(";\N{NO-BREAK SPACE}", "; ")  # a data set stays on a line
+        sets = textwrap.wrap(together, 85, break_long_words=False, break_on_hyphens=False)
+        lines = [textwrap.fill(each.replace("\N{NO-BREAK SPACE}", " "), 85) for each in sets]
+        return "\n".join([*lines, run + unfinished])
 
     def title(self, heading: str, note: str = "") -> str:
         """The title of a figure: what it shows, of which data and run, and how to read it."""
