@@ -27,7 +27,7 @@ import tempfile
 import textwrap
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 Words = Mapping[str, Mapping[Any, str] | str | Callable[[Any], str]]
 DPI = 130
 SEARCHED = 4  # settings whose search is drawn
-MARK = "stillroom"  # key of what a page says about itself in the metadata of its outputs
+MARK = "stillroom"  # key of what a page says about itself in the metadata of its outputs and cells
+NOT_ASKED = "not asked"  # mark of a code cell about what the run was not asked, which shows nothing
 RUN = "STILLROOM_RUN"  # environment variable by which the script tells the kernel which run to open
 
 
@@ -144,7 +145,7 @@ class Run:
         least, most = (int(end) for end in points["seed"].nunique().agg(["min", "max"]))
         data = self.info.get("data_description") or f"data: {self.info.get('data')}"
         seeds = f"{least} to {most} seeds" if least < most else tell.count(most, "seed")
-        both = " (both drawn, in place of an interval)" if most == 2 else ""
+        both = " (their two values stand where an interval would)" if most == 2 else ""
         run = f"n = {seeds}{both}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
@@ -152,6 +153,12 @@ class Run:
         sets = textwrap.wrap(together, 85, break_long_words=False, break_on_hyphens=False)
         lines = [textwrap.fill(each.replace("\N{NO-BREAK SPACE}", " "), 85) for each in sets]
         return "\n".join([*lines, run + unfinished])
+
+    def about(self, data: str, students: pd.DataFrame | None = None) -> Run:
+        """The same run for figures that show only a part of it: their titles name these data in place of the run's, and count the
+        seeds of these students (all unless given)."""
+        part = self.students if students is None or students.empty else students
+        return replace(self, info={**self.info, "data_description": data}, students=part)
 
     def title(self, heading: str, note: str = "") -> str:
         """The title of a figure: what it shows, of which data and run, and how to read it."""
@@ -569,6 +576,7 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
     notebook = jupytext.read(file, fmt="py:percent")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata["title"] = f"{file.stem}: {run.name}"
+    _only_asked(notebook, records.info(run).get("axes", {}))
     first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
     notebook.cells.insert(first, new_code_cell(DATA_ONLY))
     error = ""
@@ -599,6 +607,24 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
         notebook.cells += again(file, run)
     put(run / "report.ipynb", nbformat.writes(notebook).encode())
     return notebook, error
+
+
+def _only_asked(notebook: NotebookNode, planned: Mapping[str, Sequence]) -> None:
+    """Takes out the prose about what a run did not ask: markdown cells with a tag `AXIS=VALUE` of a value that is not among those
+    `planned`. Of a cell that begins a part of the page (`# ...`) its heading stays, and says how to ask."""
+    kept = []
+    for cell in notebook.cells:
+        tags = (tag.partition("=") for tag in cell.metadata.get("tags", ()) if "=" in tag)
+        lost = [(axis, value) for axis, _, value in tags if axis in planned and value not in map(str, planned[axis])]
+        if lost and cell.cell_type == "markdown":
+            if not cell.source.startswith("# "):
+                continue
+            flags = " ".join(f"--{axis.replace('_', '-')} {value}" for axis, value in lost)
+            cell.source = f"{cell.source.splitlines()[0]}\n\nNot asked for in this run: `{flags}`."
+        elif lost:
+            cell.metadata[MARK] = NOT_ASKED
+        kept.append(cell)
+    notebook.cells = kept
 
 
 def again(file: Path, run: Path) -> list[NotebookNode]:
@@ -756,16 +782,20 @@ def _marks(output: NotebookNode) -> Mapping[str, Any]:
 
 
 def _without_empty_sections(notebook: NotebookNode) -> NotebookNode:
-    """Less the sections whose code showed nothing."""
-    kept, empty = copy.copy(notebook), {i for section in _empty_sections(notebook) for i in section}
-    kept.cells = [cell for i, cell in enumerate(notebook.cells) if i not in empty]
+    """Less the sections whose code showed nothing, and the code of what the run was not asked."""
+    kept = copy.copy(notebook)
+    kept.cells = [cell for cell in notebook.cells if cell.metadata.get(MARK) != NOT_ASKED or cell.outputs]
+    empty = {i for section in _empty_sections(kept) for i in section}
+    kept.cells = [cell for i, cell in enumerate(kept.cells) if i not in empty]
     return kept
 
 
 def _empty_sections(notebook: NotebookNode) -> Iterator[range]:
     """The cells of each section whose code showed nothing, for this run has nothing of theirs."""
     starts = [
-        i for i, cell in enumerate(notebook.cells) if cell.cell_type == "markdown" and cell.source.startswith("## ")
+        i
+        for i, cell in enumerate(notebook.cells)
+        if i and cell.cell_type == "markdown" and cell.source.startswith(("# ", "## "))
     ]
     ends = [*starts, len(notebook.cells)][1:]
     for start, end in zip(starts, ends, strict=True):

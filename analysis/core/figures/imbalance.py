@@ -9,22 +9,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.core import imbalance
-from analysis.core.figures.scales import PALETTE, logarithmic
+from analysis.core.figures.scales import PALETTE, logarithmic, whiskers
 
 LEAST = 1e-4  # a logarithmic axis has no 0: what is less lies here
 VERDICTS = {"insensitive": PALETTE[0], "sensitive": PALETTE[1], "open": "0.55"}
 
 
 def ratios(table: pd.DataFrame, names: Sequence[str], within: tuple[float, float], ax: Axes) -> None:
-    """Ratios with their intervals, a line for each metric, coloured by verdict.
+    """Ratios with their intervals (of two seeds both), a line for each metric, coloured by verdict.
 
-    table: metric, mean, low, high, verdict. names: of the metrics, from the top. within: what is as good as 1.
+    table: metric, mean, low, high, n, verdict. names: of the metrics, from the top. within: what is as good as 1.
     """
     ax.axvspan(*within, color="0.9", zorder=0)
     for verdict, part in table.groupby("verdict", sort=False):
         at = [-list(names).index(metric) for metric in part["metric"]]
-        middle, low, high = (part[name].clip(lower=LEAST) for name in ("mean", "low", "high"))
-        reach = [(middle - low).fillna(0), (high - middle).fillna(0)]
+        middle, (low, high) = part["mean"].to_numpy(dtype=float).clip(min=LEAST), whiskers(part, "mean")
+        reach = np.nan_to_num([middle - low.clip(min=LEAST), high.clip(min=LEAST) - middle]).clip(min=0)
         ax.errorbar(
             middle, at, xerr=reach, fmt="o", color=VERDICTS[str(verdict)], capsize=3, markersize=5, label=verdict
         )

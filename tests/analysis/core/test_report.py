@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import jupytext
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, Browser
@@ -315,3 +316,37 @@ def test_in_a_browser_a_surface_turns_and_no_script_of_a_stranger_runs(drawn, br
         assert browser.value("fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
         time.sleep(0.5)
         assert browser.value("document.title") == title and len(browser.refused()[0]) >= 3
+
+
+def test_a_figure_of_a_part_names_its_own_data_and_counts_its_own_seeds(tmp_path, made_up_run):
+    run = report.open_run(made_up_run(tmp_path, accuracy))
+    two = run.students[run.students["seed"] < 2]
+    part = run.about("Judgements of mine.csv", two)
+    assert "MADE UP" in run.subtitle and "n = 3 seeds" in run.subtitle
+    assert "Judgements of mine.csv\nn = 2 seeds" in part.subtitle and "MADE UP" not in part.subtitle
+    assert part.axes == run.axes and "n = 3 seeds" in run.about("else", two[:0]).subtitle
+
+
+def test_prose_about_what_was_not_asked_is_left_out_and_says_how_to_ask(tmp_path):
+    page = tmp_path / "page.py"
+    tagged = [
+        '# %% [markdown] tags=["task=labels"]\n# # 2. Labels\n# much is said',
+        '# %% [markdown] tags=["task=labels"]\n# ## Of it',
+        '# %% tags=["task=labels"]\nfound = 1',
+        '# %% [markdown] tags=["task=metrics"]\n# ## Metrics',
+        '# %% tags=["task=metrics"]\nother = 1',
+    ]
+    page.write_text("\n\n".join(["# %% [markdown]\n# # Page", "# %%\nprint(1)", *tagged]) + "\n")
+    notebook = jupytext.read(page, fmt="py:percent")
+    report._only_asked(notebook, {"task": ["metrics"]})
+    sources = [cell.source for cell in notebook.cells]
+    assert sources == [
+        *("# Page", "print(1)", "# 2. Labels\n\nNot asked for in this run: `--task labels`.", "found = 1"),
+        *("## Metrics", "other = 1"),
+    ]
+    seen = [cell.source for cell in report._without_empty_sections(notebook).cells]
+    assert "found = 1" not in seen and sources[2] in seen
+    whole = jupytext.read(page, fmt="py:percent")
+    report._only_asked(whole, {"task": ["metrics", "labels"]})
+    report._only_asked(whole, {"lr": [0.1]})  # of a run without that axis nothing is known
+    assert len(whole.cells) == 7 and "much is said" in whole.cells[2].source
