@@ -12,7 +12,7 @@ one query finds one of two grades in 32 % by permutation, in 91 % by t. Two minu
 
     python studies/search_quality.py
     python studies/search_quality.py --form mine.csv          # an empty form, for judgements of your own
-    python studies/search_quality.py --preset judgements --judgements mine.csv
+    python studies/search_quality.py --preset judgements --judgements mine.csv --level 0.01
 """
 
 from studies.harness import Preset, Study, above, at_least, between, grid, main, one_of
@@ -23,13 +23,13 @@ from trainables.search_quality.worlds import CLICK_MODELS, PAGES
 OF_TASK = {
     "metrics": ("depth", "page", "click_model", "noise", "missing", "measure"),
     "labels": ("labels", "bad_share", "fault", "method"),
-    "pvalue": ("depth", "judgements", "grading", "p_break", "queries", "assessors", "effect", "gains", "test"),
+    "pvalue": ("depth", "judgements", "grading", "p_break", "level", "queries", "assessors", "effect", "gains", "test"),
 }
 ASIDE = {
     "depth": 10, "page": "plain", "click_model": "cascade", "noise": 0.0, "missing": 0.0, "measure": "ndcg",
     "labels": 1.0, "bad_share": 0.0, "fault": "mixed", "method": "majority",
-    "judgements": "example", "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 1, "effect": 0.5,
-    "gains": "even", "test": "sign",
+    "judgements": "example", "grading": "yandex", "p_break": 0.15, "level": None, "queries": 1, "assessors": 1,
+    "effect": 0.5, "gains": "even", "test": "sign",
 }  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def canonical(config):
         c["gains"] = "even"
     elif c["task"] == "pvalue" and c["test"] == "swap":
         c["test"] = "permutation"
+    if c["level"] == significance.LEVEL:
+        c["level"] = None  # so are students called that are older than the axis
     return c
 
 
@@ -100,6 +102,12 @@ STUDY = Study(
         ),
         "grading": grid("yandex", limit=one_of(*GRADINGS), help="pvalue: what a grade is worth, as pRel."),
         "p_break": grid(0.15, limit=between(0, 1, "[)"), help="pvalue: chance that a user gives up after a result."),
+        "level": grid(
+            significance.LEVEL,
+            limit=between(0.01, 0.5),
+            help="pvalue: the level, chosen before looking: the largest p that is called significant (least here: 499 "
+            "rearrangements of a simulated comparison say little below).",
+        ),
         "queries": grid(1, limit=at_least(1), help="pvalue: queries of a simulated comparison."),
         "assessors": grid(3, limit=at_least(1), help="pvalue: assessors of a simulated comparison."),
         "effect": grid(

@@ -33,7 +33,13 @@ TESTS = {
     "wilcoxon": "Wilcoxon",
     "sign": "sign",
 }
-MODELS = {"position_based": "position based", "cascade": "cascade", "dbn": "DBN", "federated": "federated"}
+MODELS = {
+    "position_based": "position based",
+    "cascade": "cascade",
+    "dbn": "DBN",
+    "federated": "federated",
+    "hurried": "hurried",
+}
 USUAL: dict[str, dict[str, Any]] = {
     "metrics": {"depth": 10, "page": "mixed", "click_model": "dbn", "noise": 0.5, "missing": 0.0},
     "labels": {"labels": 5, "bad_share": 0.4, "fault": "mixed"},
@@ -167,7 +173,9 @@ BY_HAND = {
 SUMS = {
     "pfound": "sum of pLook R",
     "swift_success": f"sum of pLook R exp(-C / {PATIENCE:g})",
-    "block_coverage": " + ".join(f"{w:g} (1 - product over {u} of 1 - seen {DECAY:g}^block R)" for u, w in MEANT.items()),
+    "block_coverage": " + ".join(
+        f"{w:g} (1 - product over {u} of 1 - seen {DECAY:g}^block R)" for u, w in MEANT.items()
+    ),
     "unharmed_success": "sum of pLook (1 - h) R, no harm before",
 }
 """What the columns of `by_hand` are called, and what its values are made of."""

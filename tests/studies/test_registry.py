@@ -35,7 +35,7 @@ STUDENTS = {
     "pseudo_labels": "1be55b02a949642a",
     "repeat_copy": "237e9dd65e3bbe46",
     "scalar_quantization": "a8e05adadc4c4955",
-    "search_quality": "6802b3d9391c8790",
+    "search_quality": "c52791e9ed10e492",
     "two_teachers_kd": "5324334104dc63d4",
 }
 

@@ -31,8 +31,8 @@ class Config:
     missing: share of the results that nobody judged, measure: the metric.
     labels: labels: of each item in the mean, bad_share: of the assessors, fault: theirs, method: what makes labels of them.
     pvalue: judgements: `example`, or a file as `judgements.stamped` names it, grading: what a grade is worth, p_break: chance that a
-    user gives up after a result, queries and assessors: of a simulated comparison, effect: by how much google is better there in the
-    mean, in grades, gains: on all queries or on few, test: the statistical test.
+    user gives up after a result, level: the largest p that is told, None as the usual 5 %, queries and assessors: of a simulated
+    comparison, effect: by how much google is better there in the mean, in grades, gains: on all queries or on few, test: the statistical test.
     """
 
     task: Annotated[str, one_of(*TASKS)]
@@ -56,9 +56,10 @@ class Config:
     method: Annotated[str, one_of(*assessors.METHODS)]
     test: Annotated[str, one_of(*significance.TESTS)]
     seed: int
+    level: Annotated[float | None, between(0.01, 0.5)] = None
 
     def __post_init__(self) -> None:
-        checked(self)
+        checked(self, unused=("level",) * (self.level is None))
 
 
 class SearchQuality(Trainable):

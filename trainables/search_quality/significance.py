@@ -257,6 +257,28 @@ def compared(c: Any, split: str, effect: float) -> np.ndarray:
     return np.clip(np.rint(truth[..., None] + severity + error), 0, 4)
 
 
+def least_of_one(test: str, x: np.ndarray, p_break: float, most: int, rng: np.random.Generator) -> float:
+    """The least p that a test can give of these very judgements of one query, whichever engine had shown which result where: that of the
+    strongest case for google. x: pRel (2, K, A). A bootstrap of A assessors has no other judgements to try, but only so many draws; t,
+    a formula, has no least (NaN)."""
+    A, K, mean = int(np.isfinite(x).all(axis=(0, 1)).sum()), x.shape[1], np.nanmean(x, axis=-1)
+    if test == "t" or (test == "bootstrap" and A < 2):
+        return math.nan
+    if test == "bootstrap":
+        return 1 / ((A**A if A**A <= EXACT else most) + 1)
+    ranked = np.sort(mean, axis=None)[::-1]
+    dealt = np.stack([ranked[:K], ranked[K:][::-1]])  # google has the best, best first, yandex the rest, worst first
+    best = dealt if test == "permutation" else -np.sort(-mean, axis=0)
+    return float(p_of_one(test, best[None, ..., None], p_break, most, rng)[0])
+
+
+def least_of_many(test: str, d: np.ndarray, most: int, rng: np.random.Generator) -> float:
+    """The same of many queries, each with the difference that it has, all for google. d: (Q,)"""
+    if test in ("t", "bootstrap"):
+        return math.nan if test == "t" else 1 / (most + 1)
+    return float(p_of_many(test, np.abs(d), most, rng))
+
+
 def p_values(test: str, c: Any, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """Of every world. grades: (worlds, queries, 2, K, A)"""
     x = prel(grades, c.grading)
@@ -268,12 +290,14 @@ def p_values(test: str, c: Any, grades: np.ndarray, most: int, rng: np.random.Ge
 def evaluate(tests: Sequence[str], c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """What each test finds in simulated worlds, and of the judgements at hand.
 
-    median_p: of worlds with the effect. false_share: of worlds without a difference where p <= 5 %; nominal_share: of worlds with the `effect` where p <= 5 %;
-    detected_share: where p is no more than 5 %, nor than what 5 % of the worlds without a difference fall below: a test that
-    finds too much there is held to the level. p_value and difference: of the judgements, of their first query where the design has
+    median_p: of worlds with the effect. false_share: of worlds without a difference where p <= level; nominal_share: of worlds with the
+    `effect` where p <= level; detected_share: where p is no more than the level, nor than what such a share of the worlds without a
+    difference falls below: a test that finds too much there is held to the level. p_value and difference: of the judgements, of their
+    first query where the design has
     one query, else of all. Table `verdicts`: a line for each query, and one for all together.
     """
     rows: list[dict[str, Any]] = [{} for _ in tests]
+    level = LEVEL if c.level is None else c.level
     for split in ("val", "test"):
         worlds = {name: compared(c, split, effect) for name, effect in (("none", 0.0), ("effect", c.effect))}
         for row, test in zip(rows, tests, strict=True):
@@ -281,11 +305,11 @@ def evaluate(tests: Sequence[str], c: Any, judged: Mapping[str, np.ndarray]) -> 
             p = {name: p_values(test, c, grades, SIMULATED, rng) for name, grades in worlds.items()}
             if np.isnan(p["none"]).any():
                 continue  # one assessor says nothing about others
-            row[f"{split}_detected_share"] = float((p["effect"] <= held(p["none"])).mean())
+            row[f"{split}_detected_share"] = float((p["effect"] <= held(p["none"], level)).mean())
             if split == "test":
-                row["test_nominal_share"] = float((p["effect"] <= LEVEL).mean())
+                row["test_nominal_share"] = float((p["effect"] <= level).mean())
                 row["test_median_p"] = float(np.median(p["effect"]))
-                row["test_false_share"] = float((p["none"] <= LEVEL).mean())
+                row["test_false_share"] = float((p["none"] <= level).mean())
     for row, test in zip(rows, tests, strict=True):
         lines = verdicts(test, c, judged)
         asked = next((line for line in lines if (line["query"] == ALL) == (c.queries > 1)), None)
@@ -300,33 +324,36 @@ def evaluate(tests: Sequence[str], c: Any, judged: Mapping[str, np.ndarray]) -> 
 ALL = ""  # in the place of a query: all together
 
 
-def held(p: np.ndarray) -> float:
-    """The largest p <= 5 % at which no more than 5 % of worlds without a difference are called different; -1 where there is none."""
-    candidates = np.unique(p[p <= LEVEL])
+def held(p: np.ndarray, level: float = LEVEL) -> float:
+    """The largest p <= level at which no more than such a share of worlds without a difference are called different; -1 where there
+    is none."""
+    candidates = np.unique(p[p <= level])
     share = np.searchsorted(np.sort(p), candidates, side="right") / len(p)
-    fine = candidates[share <= LEVEL]
+    fine = candidates[share <= level]
     if len(fine) == len(candidates):
-        return LEVEL
+        return level
     return float(fine[-1]) if len(fine) else -1.0
 
 
 def verdicts(test: str, c: Any, judged: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The judgements' p by query and of all queries, with pFound of both engines and their difference."""
+    """The judgements' p by query and of all queries, the least that it could be, pFound of both engines and their difference."""
     lines, by_query = [], []
-    rng = np.random.default_rng(np.random.SeedSequence((c.seed, TESTS.index(test))))
+    rng, other = (np.random.default_rng(np.random.SeedSequence((c.seed, TESTS.index(test), *of))) for of in ((), (1,)))
     for query, grades in zip(judged["queries"].tolist(), judged["grades"], strict=True):
         there = np.isfinite(grades).any(axis=(0, 2)) if grades.size else np.zeros(0, dtype=bool)
         x = prel(grades[:, there][:, : c.depth], c.grading)
         found = pfound(np.nanmean(x, axis=-1), c.p_break)
         by_query.append(found)
         p = float(p_of_one(test, x[None], c.p_break, DRAWS, rng)[0])
+        least = least_of_one(test, x, c.p_break, DRAWS, other)
         judges = int(np.isfinite(x).any(axis=(0, 1)).sum())
-        lines.append(_line(query, found, p, x.shape[1], judges, tried(test, x.shape[1], False, judges)))
+        lines.append(_line(query, found, (p, least), x.shape[1], judges, tried(test, x.shape[1], False, judges)))
     if len(by_query) > 1:
         found = np.array(by_query)
-        p = float(p_of_many(test, found[:, 0] - found[:, 1], DRAWS, rng))
+        d = found[:, 0] - found[:, 1]
+        p, least = float(p_of_many(test, d, DRAWS, rng)), least_of_many(test, d, DRAWS, other)
         judges = judged["grades"].shape[-1]
-        lines.append(_line(ALL, found.mean(0), p, len(found), judges, tried(test, len(found), True, judges)))
+        lines.append(_line(ALL, found.mean(0), (p, least), len(found), judges, tried(test, len(found), True, judges)))
     return lines
 
 
@@ -340,8 +367,8 @@ def tried(test: str, n: int, many: bool, judges: int) -> str:
     return f"all {ways:,} arrangements" if ways <= EXACT else f"{DRAWS:,} drawn"
 
 
-def _line(query: str, found: np.ndarray, p: float, results: int, judges: int, how: str) -> dict[str, Any]:
+def _line(query: str, found: np.ndarray, p: tuple[float, float], results: int, judges: int, how: str) -> dict[str, Any]:
     return {
         "query": query, "google": float(found[0]), "yandex": float(found[1]), "difference": float(found[0] - found[1]),
-        "p": p, "results": results, "judges": judges, "how": how,
+        "p": p[0], "least": p[1], "results": results, "judges": judges, "how": how,
     }  # fmt: skip

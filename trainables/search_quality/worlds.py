@@ -13,7 +13,7 @@ import numpy as np
 
 KINDS = ("organic", "answer", "image", "ad")
 PAGES = ("plain", "mixed")
-CLICK_MODELS = ("position_based", "cascade", "dbn", "federated")
+CLICK_MODELS = ("position_based", "cascade", "dbn", "federated", "hurried")
 QUERIES, SYSTEMS, CANDIDATES, SHOWN, INTENTS = 50, 6, 60, 20, 3
 GRADE_SHARES = (0.5, 0.2, 0.14, 0.1, 0.06)  # of candidates, grades 0 to 4
 KIND_SHARES = (0.62, 0.06, 0.16, 0.16)
@@ -23,6 +23,8 @@ HIGHEST = 4  # grade
 OTHER_INTENT = 0.15  # what a result is worth to a user who meant something else
 PERSISTENCE = 0.85  # of a dbn user after a result that did not satisfy
 LEAVES = 0.5  # chance that a user who was harmed leaves
+COST = np.array([1.0, 0.4, 0.6, 0.9])  # of a look at an element, to a hurried user, by kind
+PATIENCE = 4.0  # of a hurried user: looks after which a success is worth 1/e
 DETECTED = 0.9  # share of harm that judges notice
 
 
@@ -72,12 +74,14 @@ class World:
         return Judged(grade, grades, kind, intent, harmful.astype(float), self.weights)
 
     def satisfaction(self, click_model: str) -> np.ndarray:
-        """The share of users that leave satisfied, (W, Q, S), exactly: no user is drawn.
+        """The share of users that leave satisfied, (W, Q, S), exactly: no user is drawn. Of hurried ones, how satisfied they leave.
 
         Users differ in what they mean (`weights`). position_based: looks fall with the rank, whatever is seen (Craswell et al.
         2008, WSDM). cascade: from the top to the first click (the same). dbn: goes on after a click that did not satisfy (Chapelle
         and Zhang 2009, WWW). federated: as position_based, and answers and images draw looks to themselves and what is next to
-        them (after Chen et al. 2012, WSDM). A harmful element satisfies nobody, and who clicked it leaves with a chance of one half.
+        them (after Chen et al. 2012, WSDM). hurried: as dbn, and a success is worth the less the more was looked at before, exp(-cost /
+        PATIENCE): the only ones here who pay for effort. A harmful element satisfies nobody, and who clicked it leaves with a chance
+        of one half.
         """
         worth = exponential(self.shown(self.grade))
         kind, intent, harm = self.shown(self.kind), self.shown(self.intent), self.shown(self.harm)
@@ -92,11 +96,12 @@ class World:
 def _satisfied(model: str, click: np.ndarray, fits: np.ndarray, harm: np.ndarray, kind: np.ndarray) -> np.ndarray:
     """Of users of one intent; click: chance of a click on what is looked at, fits: that a click satisfies, (..., K)."""
     K = click.shape[-1]
-    if model in ("cascade", "dbn"):
+    if model in ("cascade", "dbn", "hurried"):
         looks, found = np.ones(click.shape[:-1]), np.zeros(click.shape[:-1])
+        worth = np.exp(-np.cumsum(COST[kind], axis=-1) / PATIENCE) if model == "hurried" else np.ones(click.shape)
         for i in range(K):
             clicked, satisfied = looks * click[..., i], looks * click[..., i] * fits[..., i]
-            found += satisfied
+            found += satisfied * worth[..., i]
             if model == "cascade":
                 looks = looks - clicked
             else:

@@ -10,7 +10,17 @@ from sklearn.metrics import ndcg_score
 
 from trainables.search_quality import Config
 from trainables.search_quality import metrics as m
-from trainables.search_quality.worlds import ATTRACTION, CLICK_MODELS, LEAVES, OTHER_INTENT, PERSISTENCE, draw
+from trainables.search_quality.worlds import (
+    ATTRACTION,
+    CLICK_MODELS,
+    COST,
+    LEAVES,
+    OTHER_INTENT,
+    PATIENCE,
+    PERSISTENCE,
+    _satisfied,
+    draw,
+)
 
 CONFIG = Config(
     task="metrics", worlds=4, depth=10, page="mixed", click_model="dbn", noise=0.5, missing=0.2, labels=1.0, bad_share=0.0, fault="mixed",
@@ -152,3 +162,14 @@ def test_agreement_of_the_truth_is_1_and_of_noise_one_half():
 def test_a_paired_t_test_finds_5_per_cent_where_there_is_nothing():
     found = m.told_apart(np.random.default_rng(5).standard_normal((2000, 20, 3)))
     assert abs(found.mean() - 0.05) < 4.5 * np.sqrt(0.05 * 0.95 / found.size)
+
+
+def test_hurried_users_pay_for_effort_and_others_do_not():
+    """An expensive kind in place of a cheap one before the only good result costs hurried users something, and no others anything."""
+    grade = np.array([0, 4])
+    click, fits = np.array([0.3, 0.9]), np.array([0.0, 1.0]) * (2.0**grade - 1) / 16
+    harm = np.zeros(2, bool)
+    cheap, dear = ({m: _satisfied(m, click, fits, harm, np.array([kind, 0])) for m in CLICK_MODELS} for kind in (1, 0))
+    assert dear["hurried"] < cheap["hurried"] < cheap["dbn"]
+    assert all(dear[m] == cheap[m] for m in ("position_based", "cascade", "dbn"))
+    assert dear["hurried"] == pytest.approx(dear["dbn"] * np.exp(-2 * COST[0] / PATIENCE))

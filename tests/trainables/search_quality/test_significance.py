@@ -163,3 +163,58 @@ def test_worlds_with_an_effect_are_the_same_worlds_shifted():
     none, some = (s.compared(CONFIG, "val", effect) for effect in (0.0, 1.0))
     assert (none[:, :, 1] == some[:, :, 1]).all() and (some[:, :, 0] >= none[:, :, 0]).all()
     assert (none != s.compared(CONFIG, "test", 0.0)).any()
+
+
+@pytest.mark.parametrize("test", ["permutation", "swap", "bootstrap", "wilcoxon", "sign"])
+def test_no_order_of_the_same_results_has_a_p_below_the_least(test):
+    """All orders of six results, some of them alike: the least p is reached and not gone below, save by bootstraps, which may not."""
+    rng = np.random.default_rng(12)
+    grades = np.array([[4, 1, 1], [3, 1, 0]], dtype=float)[..., None] + np.array([0, 0])
+    least = s.least_of_one(test, judgements.prel(grades, "linear"), 0.15, 99, rng)
+    if test in ("permutation", "bootstrap"):
+        orders = [grades.reshape(6, 2)[list(order)].reshape(2, 3, 2) for order in permutations(range(6))]
+    else:
+        orders = [np.where(np.array(f)[None, :, None], grades[::-1], grades) for f in product((0, 1), repeat=3)]
+    p = [s.p_of_one(test, judgements.prel(each, "linear")[None], 0.15, 99, rng)[0] for each in orders]
+    assert min(p) >= least - 1e-12 and (test == "bootstrap" or min(p) == pytest.approx(least))
+
+
+def test_so_few_can_say_no_more():
+    """Two assessors: four draws. Four queries: 16 arrangements. Three results that differ: eight signs. One assessor, and t: no least."""
+    x, rng = (
+        judgements.prel(np.array([[[4, 4], [3, 3], [2, 2]], [[1, 1], [0, 0], [1, 1]]], dtype=float), "linear"),
+        np.random.default_rng(0),
+    )
+    least = {test: s.least_of_one(test, x, 0.15, 99, rng) for test in s.TESTS}
+    assert least["bootstrap"] == 1 / 5 and least["sign"] == least["wilcoxon"] == least["swap"] == 1 / 8
+    assert np.isnan(least["t"]) and np.isnan(s.least_of_one("bootstrap", x[..., :1], 0.15, 99, rng))
+    d = np.array([0.1, -0.2, 0.3, 0.05])
+    assert s.least_of_many("permutation", d, 99, rng) == s.least_of_many("sign", d, 99, rng) == 1 / 16
+
+
+def test_a_stricter_level_finds_no_more_and_keeps_itself():
+    found = [
+        s.evaluate(["bootstrap", "t"], dataclasses.replace(CONFIG, level=level), EXAMPLE)
+        for level in (None, 0.05, 0.01)
+    ]
+    assert found[0] == found[1]
+    for loose, strict in zip(found[1], found[2], strict=True):
+        assert strict["test_detected_share"] <= loose["test_detected_share"]
+        assert (
+            strict["test_false_share"] <= loose["test_false_share"]
+            and strict["test_median_p"] == loose["test_median_p"]
+        )
+
+
+def test_more_results_are_no_more_power_to_the_permutation_where_grades_fall_with_the_rank():
+    """pFound hardly hears deep results, but dealt to the top they widen what chance makes."""
+
+    def found(depth, fall):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(s, "FALL", fall)
+            c = dataclasses.replace(CONFIG, depth=depth, effect=2.0, worlds=300)
+            x = judgements.prel(s.compared(c, "test", 2.0), c.grading).mean(-1)[:, 0]
+            return (s.pooled(x, 0.15, 299, np.random.default_rng(0)) <= 0.05).mean()
+
+    assert found(20, 0.15) < found(5, 0.15) - 0.1
+    assert found(20, 0.0) > found(20, 0.15) + 0.1
