@@ -103,15 +103,29 @@ def t(d: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(d: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Queries drawn anew with replacement, the mean shifted to 0: the share of means as large as the one seen. d: (..., n)"""
+    """Queries drawn anew with replacement, the mean shifted to 0: the share of means as large as the one seen, which is counted too.
+    All n^n draws where these are few: p is never less than one of them, for so few queries cannot say more. d: (..., n)"""
     n = d.shape[-1]
     flat = (d - d.mean(-1, keepdims=True)).reshape(-1, n).T
     seen = d.mean(-1).reshape(-1)
     count = np.zeros(len(seen), dtype=np.int64)
-    for size in _parts(most, max(n, flat.shape[1])):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size) / n
+    ways = draws(n, most)
+    parts = _parts(most, max(n, flat.shape[1]))
+    drawn = (rng.multinomial(n, np.full(n, 1 / n), size) / n for size in parts)
+    for weights in drawn if n**n > EXACT else np.array_split(redrawn(n), math.ceil(ways * flat.shape[1] / AT_A_TIME)):
         count += (weights @ flat >= seen - 1e-12).sum(0)
-    return ((count + 1) / (most + 1)).reshape(d.shape[:-1])
+    return ((count + 1) / (ways + 1)).reshape(d.shape[:-1])
+
+
+def draws(n: int, most: int) -> int:
+    """How many draws with replacement a bootstrap of n tries: all n^n where these are few, else `most`."""
+    return n**n if n**n <= EXACT else most
+
+
+def redrawn(n: int) -> np.ndarray:
+    """All n^n draws of n with replacement, as the weight of each of the n: (n^n, n)"""
+    whom = np.array(list(product(range(n), repeat=n)))
+    return (whom[..., None] == np.arange(n)).mean(1)
 
 
 Dealt = Callable[[int, int], np.ndarray]
@@ -177,12 +191,11 @@ def assessors(x: np.ndarray, p_break: float, most: int, rng: np.random.Generator
         return lambda engine, rank: weights @ pages[engine, rank]
 
     if A**A <= EXACT:
-        whom = np.array(list(product(range(A), repeat=A)))
-        weights = (whom[..., None] == np.arange(A)).mean(1, dtype=np.float32)
-        draws = iter(np.array_split(weights, math.ceil(2 * len(x) * len(weights) / AT_A_TIME)))
+        weights = redrawn(A).astype(np.float32)
+        ways = iter(np.array_split(weights, math.ceil(2 * len(x) * len(weights) / AT_A_TIME)))
     else:
-        draws = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
-    return _p((arranged(weighed(each), K, p_break) for each in draws), 2 * _difference(x.mean(-1), p_break), False)
+        ways = (rng.multinomial(A, np.full(A, 1 / A), n).astype(np.float32) / A for n in _parts(most, 2 * len(x)))
+    return _p((arranged(weighed(each), K, p_break) for each in ways), 2 * _difference(x.mean(-1), p_break), False)
 
 
 def _p(parts: Iterable[np.ndarray], seen: np.ndarray, exact: bool) -> np.ndarray:
@@ -265,7 +278,7 @@ def least_of_one(test: str, x: np.ndarray, p_break: float, most: int, rng: np.ra
     if test == "t" or (test == "bootstrap" and A < 2):
         return math.nan
     if test == "bootstrap":
-        return 1 / ((A**A if A**A <= EXACT else most) + 1)
+        return 1 / (draws(A, most) + 1)
     ranked = np.sort(mean, axis=None)[::-1]
     dealt = np.stack([ranked[:K], ranked[K:][::-1]])  # google has the best, best first, yandex the rest, worst first
     best = dealt if test == "permutation" else -np.sort(-mean, axis=0)
@@ -275,7 +288,7 @@ def least_of_one(test: str, x: np.ndarray, p_break: float, most: int, rng: np.ra
 def least_of_many(test: str, d: np.ndarray, most: int, rng: np.random.Generator) -> float:
     """The same of many queries, each with the difference that it has, all for google. d: (Q,)"""
     if test in ("t", "bootstrap"):
-        return math.nan if test == "t" else 1 / (most + 1)
+        return math.nan if test == "t" else 1 / (draws(len(d), most) + 1)
     return float(p_of_many(test, np.abs(d), most, rng))
 
 
@@ -362,7 +375,8 @@ def tried(test: str, n: int, many: bool, judges: int) -> str:
     if test in ("t", "sign"):
         return "formula"
     if test == "bootstrap":  # of queries, or of judges
-        return f"all {judges**judges:,} draws" if not many and judges**judges <= EXACT else f"{DRAWS:,} drawn"
+        anew = n if many else judges
+        return f"all {anew**anew:,} draws" if anew**anew <= EXACT else f"{DRAWS:,} drawn"
     ways = math.factorial(2 * n) if test == "permutation" and not many else 2**n
     return f"all {ways:,} arrangements" if ways <= EXACT else f"{DRAWS:,} drawn"
 

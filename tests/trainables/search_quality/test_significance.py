@@ -190,6 +190,15 @@ def test_so_few_can_say_no_more():
     assert np.isnan(least["t"]) and np.isnan(s.least_of_one("bootstrap", x[..., :1], 0.15, 99, rng))
     d = np.array([0.1, -0.2, 0.3, 0.05])
     assert s.least_of_many("permutation", d, 99, rng) == s.least_of_many("sign", d, 99, rng) == 1 / 16
+    assert s.least_of_many("bootstrap", d[:2], 99, rng) == 1 / 5 == s.p_of_many("bootstrap", np.array([0.5, 0.6]), 99, rng)
+
+
+def test_all_draws_of_few_queries_are_what_many_draws_come_near():
+    d = np.random.default_rng(13).normal(0.3, 1, (6, 5))
+    exact = s.p_of_many("bootstrap", d, 99, np.random.default_rng(0)) * (5**5 + 1) - 1
+    flat, drawn = d - d.mean(-1, keepdims=True), np.random.default_rng(1).integers(0, 5, (20_000, 5))
+    near = (flat[:, drawn].mean(-1) >= d.mean(-1, keepdims=True)).mean(-1)
+    assert all(within(20_000 * b, 20_000, a / 5**5) for a, b in zip(exact, near, strict=True))
 
 
 def test_a_stricter_level_finds_no_more_and_keeps_itself():
