@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import tell
+from analysis.core.choice import choose
 from analysis.core.labels import WAYS
-from analysis.core.settings import select
-from analysis.core.statistics import LEVEL, holm
+from analysis.core.settings import by_seed, select
+from analysis.core.statistics import LEVEL, compare, holm
 
 MEASURES = {
     "ndcg": "nDCG",
@@ -25,6 +26,19 @@ MEASURES = {
     "unharmed_success": "unharmed success (ours)",
 }
 OWN = ("swift_success", "block_coverage", "unharmed_success")
+PARAMETERS = {
+    "ndcg": ("power c of the gain 2^(c g) - 1", 0.1, 1.5),
+    "err": ("R of the highest grade, over 15/16", 0.5, 1.06),
+    "rbp": ("persistence p", 0.5, 0.95),
+    "ap": ("least grade that counts as relevant", 1.0, 3.0),
+    "pfound": ("pBreak", 0.05, 0.4),
+    "swift_success": ("patience", 2.5, 10.0),
+    "block_coverage": ("decay from block to block", 0.6, 0.95),
+    "unharmed_success": ("pBreak", 0.05, 0.4),
+}
+"""The parameter that is a metric's own, and the low and the high value that it is tried with."""
+ALPHA = round(1 - LEVEL, 6)
+"""The usual level of a test."""
 TESTS = {
     "permutation": "permutation",
     "swap": "swap at each rank",
@@ -44,12 +58,11 @@ USUAL: dict[str, dict[str, Any]] = {
     "metrics": {"depth": 10, "page": "mixed", "click_model": "dbn", "noise": 0.5, "missing": 0.0},
     "labels": {"labels": 5, "bad_share": 0.4, "fault": "mixed"},
     "pvalue": {
-        "depth": 10, "grading": "yandex", "p_break": 0.15, "queries": 1, "assessors": 3, "effect": 0.5, "gains": "even",
+        "depth": 10, "grading": "yandex", "p_break": 0.15, "level": ALPHA, "queries": 1, "assessors": 3, "effect": 0.5, "gains": "even",
     },
 }  # fmt: skip
 """Where the grids of the default preset meet, by task."""
 
-ALPHA = 1 - LEVEL
 POWER = 0.8
 
 
@@ -57,7 +70,8 @@ def usual(table: pd.DataFrame, task: str, *free: str, **fixed: Any) -> pd.DataFr
     """The students of a task that have the values `fixed` and, of every other axis that is not free, its usual value (`USUAL`) or, where
     that is not there, the first; in the most worlds that they have. With columns of words, in their order: metric, procedure (the
     test), clicks, way (to make labels), results, judges."""
-    lines = select(table, {"task": task, **fixed})
+    told = table["level"].fillna(ALPHA) if "level" in table else ALPHA  # older runs and the usual level have none
+    lines = select(table.assign(level=told), {"task": task, **fixed})
     lines = lines[lines["worlds"] == lines["worlds"].max()]
     for axis, value in USUAL[task].items():
         if axis not in (*free, *fixed) and len(lines):
@@ -81,19 +95,52 @@ def crossed(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
     return table[tried == tried.max()]
 
 
-def verdict(p: float, level: float = ALPHA) -> str:
-    """`significantly better` or `not shown to be better`, of a one-sided p; what cannot be tested says so."""
+def swept(table: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The table where it has several values of an axis, else none of its lines: there is nothing to see over a single one."""
+    return table if table[axis].nunique() > 1 else table[:0]
+
+
+def verdict(p: float, level: float = ALPHA, least: float = np.nan, few: str = "results that differ") -> str:
+    """`significantly better` or `not shown to be better`, of a one-sided p; what cannot be tested says so, and so does a test whose
+    least possible p is above the level. few: what there is too little of then."""
     if np.isnan(p):
         return "cannot be tested so"
+    if least > level:
+        return f"cannot tell: too few {few} (p is never below {least:.2g})"
     return "significantly better" if p <= level else "not shown to be better"
 
 
+def robust(ways: pd.Series, level: float = ALPHA) -> str:
+    """Whether the choices that nobody is forced to turn a verdict; ways: p under each of them."""
+    told, n = int((ways <= level).sum()), len(ways)
+    said = f"p is at most {level:g} in {told} of {n} choices of depth, grading and pBreak ({ways.min():.3f} to {ways.max():.3f})"
+    if 0 < told < n:
+        return f"{said}: **not robust**, a choice turns the verdict, so the difference is **not told**"
+    return f"{said}: robust, no choice turns the verdict"
+
+
 def by_query(lines: pd.DataFrame) -> pd.DataFrame:
-    """One line for each query: google, yandex (pFound), difference, p, in the order of the judgements, each the mean over seeds (which
-    draw other rearrangements of the same judgements), and `holm`: p corrected for looking at all these queries."""
+    """One line for each query: google, yandex (pFound), difference, p, the least that it can be (NaN in older runs), in the order of
+    the judgements, each the mean over seeds (which draw other rearrangements of the same judgements), and `holm`: p corrected for looking
+    at all these queries."""
     order = list(dict.fromkeys(lines["query"]))
-    means = lines.groupby("query")[["google", "yandex", "difference", "p", "results", "judges"]].mean().loc[order]
+    columns = ["google", "yandex", "difference", "p", "least", "results", "judges"]
+    known = lines if "least" in lines else lines.assign(least=np.nan)
+    means = known.groupby("query")[columns].mean().loc[order]
     return means.assign(holm=holm(means["p"].to_numpy())).reset_index()
+
+
+def serves(table: pd.DataFrame, measure: str, margin: float | None) -> pd.DataFrame:
+    """For which users a metric of ours may be the main one: a line for each kind of `clicks`, the metric against the best of the usual,
+    which validation chooses for them (`base`), judged together (see `statistics.compare`). table: one line per student, see `usual`."""
+    pairs = {}
+    for users, lines in table.groupby("clicks", observed=True):
+        known = lines[~lines["measure"].isin(OWN)]
+        best = choose(known, ["metric"], by="val_users_agreement", report="test_users_agreement", margin=margin)
+        if best:
+            ours = by_seed(lines[lines["measure"] == measure], "test_users_agreement")
+            pairs[str(users), best.best["metric"]] = ours, best.by_seed()
+    return compare(pairs, ["users", "base"])
 
 
 def needed(table: pd.DataFrame, x: str, power: str, by: Sequence[str], goal: float = POWER) -> pd.DataFrame:
@@ -121,19 +168,26 @@ ASKS = {
 """What each test is about: of one query, and of many, where to swap is to permute."""
 
 
-def by_test(lines: pd.DataFrame, many: bool) -> list[dict[str, str]]:
-    """What each test says of one query, or of many, a line to show for each. lines: of the table `verdicts`. What a bootstrap of assessors
-    finds is no verdict on engines, and is not called one."""
+def by_test(lines: pd.DataFrame, many: bool, level: float = ALPHA) -> list[dict[str, str]]:
+    """What each test says of one query, or of many, a line to show for each. lines: of the table `verdicts`, which in older runs has no
+    `least`. What a bootstrap of assessors finds is no verdict on engines, and is not called one."""
     found = []
     for test, values in lines.groupby("test", sort=False):
         p, about = float(values["p"].mean()), ASKS[str(test)][many]
-        said = verdict(p)
-        if test == "bootstrap" and not many and not np.isnan(p):
-            said = "other assessors " + ("would see these pages so too" if p <= ALPHA else "may not see these pages so")
-        shown = "" if np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-        how = values["how"].iloc[0]
-        found.append({"test": TESTS[str(test)], "is about": about, "p": shown, "counted over": how, "at 5 %": said})
+        least = float(values["least"].mean()) if "least" in values else np.nan
+        of_assessors = test == "bootstrap" and not many
+        few = "queries that differ" if many else "assessors" if of_assessors else "results that differ"
+        said = verdict(p, level, least, few)
+        if of_assessors and said in (verdict(0.0), verdict(1.0)):
+            said = "other assessors " + ("would see these pages so too" if p <= level else "may not see these pages so")
+        line = {"test": TESTS[str(test)], "is about": about, "p": shown(p), "least possible p": shown(least)}
+        found.append({**line, "counted over": values["how"].iloc[0], f"at {100 * level:g} %": said})
     return [line for line in found if line["is about"]]
+
+
+def shown(p: float) -> str:
+    """A p value as tables say it; blank where there is none."""
+    return "" if np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def query_lines(queries: pd.DataFrame) -> list[dict[str, str]]:
@@ -145,6 +199,7 @@ def query_lines(queries: pd.DataFrame) -> list[dict[str, str]]:
             "difference": f"{line['difference']:+.3f}",
             "p": f"{line['p']:.4f}",
             "p, Holm": f"{line['holm']:.4f}",
+            "least possible p": shown(line["least"]),
             "results": f"{line['results']:.0f}",
             "assessors": f"{line['judges']:.0f}",
         }
@@ -184,7 +239,7 @@ SUMS = {
 def by_hand(page: pd.DataFrame = PAGE, meant: Mapping[str, float] = MEANT) -> tuple[pd.DataFrame, dict[str, float]]:
     """The three metrics of ours of one page, an element at a time, and their values: {metric: value}, pFound beside them.
 
-    A line for each element: R, looks (pFound's pLook), effort, swift (what it adds to swift success), block, served (seen_i .8^block R),
+    A line for each element: R, looks (pFound's pLook), effort, swift (what it adds to swift success), block, seen (the chance that the kind of element is taken note of), served (seen_i .8^block R),
     safe_looks (the chance of a look with no harm before it), unharmed (what it adds to unharmed success).
     """
     lines: list[dict[str, Any]] = []
@@ -195,7 +250,7 @@ def by_hand(page: pd.DataFrame = PAGE, meant: Mapping[str, float] = MEANT) -> tu
         block += not (kind == before and kind in ("image", "ad"))
         lines.append({
             "R": R, "looks": look, "effort": effort, "swift": look * R * np.exp(-effort / PATIENCE), "block": block,
-            "served": SEEN[kind] * DECAY**block * R, "safe_looks": safe, "unharmed": safe * (1 - harm) * R,
+            "seen": SEEN[kind], "served": SEEN[kind] * DECAY**block * R, "safe_looks": safe, "unharmed": safe * (1 - harm) * R,
         })  # fmt: skip
         look, before = look * (1 - R) * (1 - P_BREAK), kind
         safe = 0.0 if harm else safe * (1 - R) * (1 - P_BREAK)

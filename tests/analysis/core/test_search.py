@@ -1,5 +1,7 @@
 """Which students a figure is about, what p-values say in words, and how much must be judged."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,22 +11,65 @@ from analysis.core.search import (
     MEANT,
     MODELS,
     PAGE,
+    PARAMETERS,
     USUAL,
     by_hand,
     by_query,
     by_test,
     crossed,
     needed,
+    robust,
+    serves,
     usual,
     verdict,
 )
 from trainables.search_quality import metrics
-from trainables.search_quality.worlds import exponential
+from trainables.search_quality.worlds import CLICK_MODELS, exponential
 
 
 def test_a_p_at_the_level_is_significant_and_one_above_it_is_not():
     assert verdict(0.05) == "significantly better" and verdict(0.0501) == "not shown to be better"
     assert verdict(0.01, level=0.001) == "not shown to be better" and "cannot" in verdict(np.nan)
+
+
+def test_a_test_that_cannot_reach_the_level_has_no_verdict():
+    assert verdict(0.2, 0.05, 0.2, "assessors") == "cannot tell: too few assessors (p is never below 0.2)"
+    assert verdict(0.2, 0.2, 0.2) == "significantly better" and verdict(0.6, 0.05, 0.01) == "not shown to be better"
+    lines = pd.DataFrame(
+        [{"test": t, "p": 0.2, "least": 0.2, "how": "all 4 draws"} for t in ("bootstrap", "sign", "t")]
+    )
+    one = {line["test"]: line for line in by_test(lines, False)}
+    assert "too few assessors" in one["bootstrap"]["at 5 %"] and "too few results" in one["sign"]["at 5 %"]
+    assert one["sign"]["least possible p"] == "0.2000" and "too few queries" in by_test(lines, True)[0]["at 5 %"]
+    loose = {line["test"]: line for line in by_test(lines, False, 0.25)}
+    assert "would see" in loose["bootstrap"]["at 25 %"] and loose["sign"]["at 25 %"] == "significantly better"
+
+
+def test_a_verdict_that_one_choice_turns_is_none():
+    turned = robust(pd.Series([0.01, 0.02, 0.2]))
+    assert "in 2 of 3 choices" in turned and "not told" in turned and "0.010 to 0.200" in turned
+    assert "turns the verdict" in turned and "not told" not in robust(pd.Series([0.01, 0.02]))
+    assert "robust, no choice" in robust(pd.Series([0.3, 0.2])) and "not told" in robust(pd.Series([0.3, 0.2]), 0.25)
+
+
+def test_a_metric_of_ours_serves_those_users_for_whom_it_is_ahead():
+    rng, lines = np.random.default_rng(0), []
+    lead = {"dbn": -0.05, "hurried": 0.05}
+    for users, seed, (m, name) in product(
+        lead, range(5), (("pfound", "pFound"), ("err", "ERR"), ("swift_success", "swift"))
+    ):
+        value = 0.7 + rng.normal(0, 0.002) + {"pfound": 0.01, "swift_success": lead[users]}.get(m, 0)
+        lines.append({"clicks": users, "seed": seed, "measure": m, "metric": name, "student": f"{users}{seed}{m}",
+                      "val_users_agreement": value, "test_users_agreement": value})  # fmt: skip
+    found = serves(pd.DataFrame(lines), "swift_success", 0.005).set_index("users")
+    assert found["told"].to_dict() == {"dbn": "less", "hurried": "more"} and set(found["base"]) == {"pFound"}
+
+
+def test_the_parameters_that_a_page_names_are_those_that_were_tried():
+    assert {name: ends for name, (_, *ends) in PARAMETERS.items()} == {
+        m: [*how[2]] for m, how in metrics.MEASURES.items()
+    }
+    assert list(MODELS) == list(CLICK_MODELS)
 
 
 def test_queries_keep_their_order_and_pay_for_being_many():
@@ -67,7 +112,9 @@ def students():
 def test_a_figure_is_about_the_usual_values_of_what_it_does_not_show():
     found = usual(students(), "metrics", "click_model")
     assert set(found["noise"]) == {0.5} and list(found["clicks"].cat.categories) == list(MODELS.values())
-    assert len(usual(students(), "metrics")) == 1 and len(usual(students(), "metrics", "noise", "click_model")) == 8
+    assert len(usual(students(), "metrics")) == 1 and len(
+        usual(students(), "metrics", "noise", "click_model")
+    ) == 2 * len(MODELS)
     assert set(usual(students(), "metrics", noise=0.0)["click_model"]) == {"dbn"}
     there = students().query("noise == 0.0")
     assert len(usual(there, "metrics")) == 1  # of a run that has no usual value the first is taken
