@@ -101,3 +101,13 @@ def test_theory_stands_beside_the_mean_over_seeds_of_each_point():
     ]
     found = imbalance.against_theory(pd.DataFrame(lines))
     assert len(found) == len(imbalance.TERMS) and found["ratio"].to_numpy() == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("pi", [0.01, 0.1, 0.4])
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 7.0])
+def test_the_best_threshold_by_f_beta_is_where_the_page_says(pi, beta):
+    """At a probability of the best F_beta over 1 + beta^2, for one: below one half wherever beta is 1 or more."""
+    t = imbalance.best_threshold(2.0, pi, beta)
+    T, F = imbalance.rates(2.0, t)
+    best = imbalance.f_beta(pi * T / (pi * T + (1 - pi) * F), T, beta)
+    assert 1 / (1 + np.exp(-2 * t) * (1 - pi) / pi) == pytest.approx(best / (1 + beta**2), abs=1e-4)
