@@ -107,7 +107,7 @@ def choices_for(page):
     return choose_each(lines.sort_values("clicks"), "clicks", ["metric"], **how)
 
 
-for_whom = {page: choices_for(page) for page in ("mixed", "plain")} if "metrics" in tasks else {}
+for_whom = {page: choices_for(page) for page in ("mixed", "plain") if page in set(part("metrics", "page")["page"])}
 run.show(
     [
         {
@@ -444,7 +444,7 @@ def own_sentence(name):
         for _, line in ahead.iterrows()
     ]
     who = {side: ", ".join(ahead.loc[ahead["told"] == side, "users"]) for side in ("more", "less", "open")}
-    serves = f"it can be a main metric where users are {who['more']}" if who["more"] else "for none of these users it can be one"
+    serves = f"it can be a main metric where users are {who['more']}" if who["more"] else "for none of these users it is shown to be one"
     rest = f"; not where they are {who['less']}" * bool(who["less"] and who["more"])
     rest += f"; open where they are {who['open']}" * bool(who["open"])
     return f"**{tell.capital(MEASURES[name])}** against the best of the usual by validation, p by Holm: {'; '.join(said)}. So {serves}{rest}."
@@ -459,7 +459,7 @@ def whom_sentence():
             by_metric.setdefault(str(choice.best["metric"]), []).append(str(users))
         said = "; ".join(f"{metric} where users are {', '.join(who)}" for metric, who in by_metric.items())
         parts.append(f"{run.word('page', page)}: {said}")
-    return f"**Which metric, for whom**, by validation: {'. '.join(parts)}. What real users are, logs must say." if any(for_whom.values()) else ""
+    return f"**Which metric, for whom**, by validation: {'. '.join(parts)}. What real users are, logs must say." if parts else ""
 
 
 # %%
