@@ -386,13 +386,13 @@ if "pvalue" in tasks:
         name="power_tests", legend="",
     )  # fmt: skip
 
-# %% [markdown] tags=["task=pvalue"]
+# %% [markdown] tags=["task=pvalue", "queries=50"]
 # ## In which order do the tests doubt?
 # Smucker et al. 2007 compared two systems on 50 topics (mean average precision .258 and .206): two-sided p of the sign test .3222, of
 # Wilcoxon's .0560, of randomisation .0138, of the bootstrap .0107, as published. His data are not at hand. Here 50 simulated queries,
 # and the median p over many comparisons, one-sided; a gain that few queries have is where counting signs and ranks sees least.
 
-# %% tags=["task=pvalue"]
+# %% tags=["task=pvalue", "queries=50"]
 SMUCKER = {"sign": 0.3222, "Wilcoxon": 0.0560, "permutation": 0.0138, "bootstrap": 0.0107}
 doubts = part("pvalue", "gains", queries=50, effect=0.4)
 medians = {
