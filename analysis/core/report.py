@@ -799,7 +799,7 @@ def _empty_sections(notebook: NotebookNode) -> Iterator[range]:
     ]
     ends = [*starts, len(notebook.cells)][1:]
     for start, end in zip(starts, ends, strict=True):
-        code = [cell for cell in notebook.cells[start:end] if cell.cell_type == "code"]
+        code = [c for c in notebook.cells[start:end] if c.cell_type == "code" and c.metadata.get(MARK) != NOT_ASKED]
         told = any("### " in cell.source for cell in notebook.cells[start:end] if cell.cell_type == "markdown")
         if code and not told and not any(cell.outputs for cell in code):
             yield range(start, end)
