@@ -221,13 +221,26 @@ def gap(accuracy, setting):
     return tell.share(share) * bool(len(share))
 
 
+def brief():
+    """Where the teacher helps, in a word, with both accuracies: the clear answers first."""
+    where = {"yes": [], "no, it does harm": [], "cannot be told": []}
+    for setting, choice in chosen.items():
+        accuracy, alone = choice.by_seed(), labels_only(setting, setting.axes["target_labels"])
+        if len(alone) and choice.best["kd_weight"] > 0:
+            helps = tell.moves(statistics.paired(accuracy, alone), *[*where][:2])
+            pair = f"{100 * accuracy.mean():.1f} % against {100 * alone.mean():.1f} by labels only"
+            where[helps if helps in where else "cannot be told"].append(f"{setting.title}: {pair}")
+    said = "; ".join(f"{helps} ({'; '.join(some)})" for helps, some in where.items() if some)
+    return [f"**Does the teacher help?** {tell.capital(said)}."] * bool(said)
+
+
 def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student is done."
     choice = chosen[setting]
     alone = labels_only(setting, setting.axes["target_labels"])[: None if choice.best["kd_weight"] > 0 else 0]
     closed = gap(choice.by_seed(), setting)
-    told = f"Share of the gap between source only and the oracle {closed}." * bool(closed)
+    told = f"Of the gap between the teacher itself and a student with all labels it closes {closed}." * bool(closed)
     return tell.answer(setting.title, choice, against={"labels only": alone}, then=told)
 
 
@@ -258,4 +271,4 @@ def ruled(who, choice):
 
 choices_made = judged.choices.items() if several else ()
 rules = [ruled(who, choice) for who, choice in choices_made if who.startswith("rule")]
-run.close([*map(answer, planes), *rules])
+run.close([*brief(), *map(answer, planes), *rules])
