@@ -221,19 +221,6 @@ def gap(accuracy, setting):
     return tell.share(share) * bool(len(share))
 
 
-def brief():
-    """Where the teacher helps, in a word, with both accuracies: the clear answers first."""
-    where = {"yes": [], "no, it does harm": [], "cannot be told": []}
-    for setting, choice in chosen.items():
-        accuracy, alone = choice.by_seed(), labels_only(setting, setting.axes["target_labels"])
-        if len(alone) and choice.best["kd_weight"] > 0:
-            helps = tell.moves(statistics.paired(accuracy, alone), *[*where][:2])
-            pair = f"{100 * accuracy.mean():.1f} % against {100 * alone.mean():.1f} by labels only"
-            where[helps if helps in where else "cannot be told"].append(f"{setting.title}: {pair}")
-    said = "; ".join(f"{helps} ({'; '.join(some)})" for helps, some in where.items() if some)
-    return [f"**Does the teacher help?** {tell.capital(said)}."] * bool(said)
-
-
 def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student is done."
@@ -264,6 +251,19 @@ if chosen:
 
 
 # %%
+def brief():
+    """Where the teacher helps, in a word, with both accuracies: the clear answers first."""
+    where = {"yes": [], "no, it does harm": [], "cannot be told": []}
+    for setting, choice in chosen.items():
+        accuracy, alone = choice.by_seed(), labels_only(setting, setting.axes["target_labels"])
+        if len(alone) and choice.best["kd_weight"] > 0:
+            helps = tell.moves(statistics.paired(accuracy, alone), *[*where][:2])
+            pair = f"{100 * accuracy.mean():.1f} % against {100 * alone.mean():.1f} by labels only"
+            where[helps if helps in where else "cannot be told"].append(f"{setting.title}: {pair}")
+    said = "; ".join(f"{helps} ({'; '.join(some)})" for helps, some in where.items() if some)
+    return [f"**Does the teacher help?** {tell.capital(said)}."] * bool(said)
+
+
 def ruled(who, choice):
     told = tell.published("DANN", choice.by_seed(), 100 * PUBLISHED["DANN"], PAPER)
     return f"**No target labels**, none to choose by either ({who}): {run.named(choice.best)}; test accuracy {told}."
