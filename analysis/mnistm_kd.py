@@ -253,7 +253,7 @@ if chosen:
 # %%
 def brief():
     """Where the teacher helps, in a word, with both accuracies: the clear answers first."""
-    where = {"yes": [], "no, it does harm": [], "cannot be told": []}
+    where: dict[str, list[str]] = {"yes": [], "no, it does harm": [], "cannot be told": []}
     for setting, choice in chosen.items():
         accuracy, alone = choice.by_seed(), labels_only(setting, setting.axes["target_labels"])
         if len(alone) and choice.best["kd_weight"] > 0:
