@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.core.records import is_share
 from studies.harness.arguments import Options
 from studies.harness.plan import Plan
 from studies.harness.progress import say
@@ -42,8 +43,14 @@ class Data:
         said = data.describe(published, "full" if self.own else self.variant, self.root)
         if self.own:
             said = f"{said}; {self.own.describe()}" if published else self.own.describe()
-        own = {"data_digest": self.own.digest, "data_caveat": self.own.few()} if self.own else {}
+        own = {"data_digest": self.own.digest, "data_caveat": " ".join(self.own.caveats())} if self.own else {}
         return {"data": self.variant, "data_description": said, "datasets": self.names, **own}
+
+    def margin(self, study: Study, o: Options) -> float:
+        """The difference in the study's metric that does not matter; of few test images of the user's own one image, unless it was said."""
+        usual = study.margin_of(o.decide)
+        shares = self.own is not None and o.decide is None and is_share(study.metric)
+        return max(usual, 1 / len(self.own.files["test"])) if self.own and shares else usual
 
     def tables(self) -> dict[str, list[dict]]:
         """Tables beside the rows: the classes of the user's images by their labels, and how many images each has."""
@@ -90,6 +97,7 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
     from trainables.core import data
 
     began = info.get("data")
+    given = bool(o.data == "auto" and o.data_root and not began)  # where the sample is no way out
     names, own = study.datasets, began == "own" if began else _has_own(study, o)
     if "dataset" in study.axes:
         names = _planned(study, o, info, "dataset")
@@ -100,26 +108,34 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
         if len(published) < len(names):
             return _own(names, published, o, info, own)
         with data.offline() if o.dry_run else contextlib.nullcontext():
-            wanted = began or ("full" if o.dry_run and o.data == "auto" else o.data)
+            wanted = began or ("full" if given or (o.dry_run and o.data == "auto") else o.data)
             variant, why = data.resolve(wanted, names, o.data_root)
     except data.DataMissing as missing:
+        if moved := _flat(study, o):
+            raise InputError(f"--data-root {o.data_root}: {moved}") from None
         if not o.dry_run:
-            raise InputError(f"{missing}{_otherwise(study, o)}") from None
+            sample = "; ask for the sample with --data sample" * given
+            raise InputError(f"{missing}{_otherwise(study, o)}{sample}") from None
         otherwise = ", else the shipped sample" if o.data == "auto" and not o.data_root else ""
         why = f"The full data, if a run can download them{otherwise}: {missing}."
         return Data(names, "full", why, o.data_root)
     except data.DataError as error:
         raise InputError(str(error)) from None
-    if variant == "sample" and o.data == "auto" and o.data_root and not began:
-        raise InputError(
-            f"--data-root {o.data_root}: {why} Ask for the sample with --data sample{_otherwise(study, o)}."
-        )
     return Data(names, variant, why, o.data_root)
 
 
 def _otherwise(study: Study, o: Options) -> str:
     """What else a data root may hold, for a message that misses something there."""
     return f"; images of your own go into {o.data_root}/train/<class>" if study.own_images and o.data_root else ""
+
+
+def _flat(study: Study, o: Options) -> str:
+    """What to do where a data root has the classes of the user's images, but no train; nothing where it is another folder."""
+    if not study.own_images or o.data_root is None or (o.data_root / "train").is_dir():
+        return ""
+    classes = images.folders(o.data_root)
+    some = ", ".join(classes[: images.SHOWN]) + ", ..." * (len(classes) > images.SHOWN)
+    return f"folders of pictures ({some}): move these into {o.data_root}/train/" if len(classes) > 1 else ""
 
 
 def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Mapping[str, Any], there: bool) -> Data:
@@ -141,7 +157,7 @@ def told(study: Study, o: Options, plan: Plan, found: Data) -> list[str]:
     """What a preset asks for and the data do not have, and what the data are too few for, in words. InputError where the command line asks for more."""
     from trainables.core import data
 
-    few = [found.own.few()] if found.own and found.own.few() else []
+    few = found.own.caveats() if found.own else []
     counted = [name for name, axis in study.axes.items() if axis.images]
     if not counted:
         return few

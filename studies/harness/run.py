@@ -131,7 +131,7 @@ class Run:
             **{name: getattr(o, name) for name in (*KEPT, *WHERE)}, "pack": plan.pack,
             "data_root": o.data_root and str(o.data_root.absolute()), **self.data.about(),
             "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
-            "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": study.margin_of(o.decide),
+            "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": self.data.margin(study, o),
             "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan, self.data.own),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             # done: before this session, so that whoever reads tells how fast this one is
@@ -272,7 +272,7 @@ class Run:
         """What to type after a run that is done."""
         o, start = self.options, f"{machine.interpreter()} studies/{self.study.name}.py"
         where = "" if o.storage == storage() else f" --storage {shlex.quote(o.storage)}"
-        if larger := self.plan.preset.part_of:
+        if (larger := self.plan.preset.part_of) and not self.data.own:
             yield f"{start} --extend {self.folder.run} --preset {larger}{where}    adds what {larger} has more"
         if self.data.variant == "sample" and self.study.datasets:
             yield f"{start} --data full    the whole data set, downloaded once"

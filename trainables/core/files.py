@@ -50,16 +50,17 @@ class Place:
     Nothing is read before `files` is asked for. Errors: DataError where it cannot be read.
     """
 
-    def __init__(self, path: Path, within: Sequence[str] = ("",)) -> None:
-        """within: the files and subfolders of a folder to keep to."""
-        self.path, self.within = path, within
+    def __init__(self, path: Path, within: Sequence[str] = ("",), own: bool = False) -> None:
+        """within: the files and subfolders of a folder to keep to. own: whether the files are the user's own, which are had nowhere
+        else."""
+        self.path, self.within, self.own = path, within, own
 
     @functools.cached_property
     def files(self) -> dict[str, Any]:
         """What `read` finds each regular file by, by its name from the place on, with `/`, sorted; links are followed in
         folders and left out of archives."""
         found: dict[str, Any] = {}
-        with _readable(self.path):
+        with _readable(self.path, self.own):
             if self.path.is_dir():
                 for part in self.within:
                     found |= {os.path.relpath(file, self.path): Path(file) for file in _walked(self.path / part)}
@@ -76,7 +77,7 @@ class Place:
         paths = {name: f"{self.path}/{name}" for name in names}
         if gone := [name for name in names if name not in self.files]:
             raise DataError(f"{paths[gone[0]]} is not there any more")
-        with _readable(self.path):
+        with _readable(self.path, self.own):
             if self.path.is_dir():
                 for name in names:
                     _limited(paths[name], self.files[name].stat().st_size, MOST_BYTES)
@@ -92,7 +93,7 @@ class Place:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: Path, own: bool = False) -> Iterator[None]:
     """Inside, what damaged or unreadable files raise becomes a DataError that names the path."""
     try:
         yield
@@ -100,7 +101,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     # RuntimeError is what zipfile says of entries that it cannot unpack, ValueError of their names
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({reason(error)}): {remedy(path)}") from error
+        raise DataError(f"{path} cannot be read ({reason(error)}): {remedy(path, own)}") from error
 
 
 def _unpackable(path: str, entry: zipfile.ZipInfo) -> None:
@@ -161,11 +162,17 @@ def picture(path: str, content: bytes, size: tuple[int, int] | None = None) -> n
         return np.asarray(image.convert("RGB"))
 
 
+def recognise(path: str, content: bytes) -> None:
+    """Looks at how the user's own picture begins. Errors: as `picture`."""
+    with _opened(path, content, own=True):
+        pass
+
+
 def square(path: str, content: bytes, side: int) -> np.ndarray:
-    """The middle of a picture, upright, as (side, side, 3) uint8; what shows through lies on white. Errors: as `picture`."""
+    """The middle of the user's own picture, upright, as (side, side, 3) uint8; what shows through lies on white. Errors: as `picture`."""
     from PIL import Image, ImageOps
 
-    with _opened(path, content) as image:
+    with _opened(path, content, own=True) as image:
         image.draft(None, (2 * side, 2 * side))  # large JPEGs need not be decoded at more than twice that
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):  # which Pillow would cut off at 255
@@ -179,7 +186,7 @@ def square(path: str, content: bytes, side: int) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
+def _opened(path: str, content: bytes, own: bool = False) -> Iterator[Image.Image]:
     """A picture as Pillow has it; whatever goes wrong inside becomes a DataError that names the path."""
     from PIL import Image, UnidentifiedImageError
 
@@ -192,13 +199,15 @@ def _opened(path: str, content: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} has more than {MOST_PIXELS:,} pixels, the most that are read") from error
     except UnidentifiedImageError as error:  # whose text is the address of a buffer
-        raise DataError(f"{path} is no picture ({', '.join(FORMATS)}): {remedy(Path(path))}") from error
+        raise DataError(f"{path} is no picture ({', '.join(FORMATS)}): {remedy(Path(path), own)}") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them
-        raise DataError(f"{path} is damaged ({reason(error)}): {remedy(Path(path))}") from error
+        raise DataError(f"{path} is damaged ({reason(error)}): {remedy(Path(path), own)}") from error
 
 
-def remedy(path: Path) -> str:
-    """How to get what is damaged."""
+def remedy(path: Path, own: bool = False) -> str:
+    """How to get what is damaged; own: of files of the user's own."""
+    if own:
+        return "put a good copy there, or move it away"
     if SAMPLE in path.parents:
         return "install the package again"
     return "put a good copy there, or move it away to have it downloaded where it can be"

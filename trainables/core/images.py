@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.cache import cached
-from trainables.core.files import PICTURE, DataError, Place, square, there, visible
+from trainables.core.files import PICTURE, DataError, Place, recognise, square, there, visible
 
 NAME = re.compile(r"images_(\d+)")
 HELD_OUT = {"test": (0, 1 / 6), "val": (1 / 6, 1 / 3)}  # which hashes of files under train, where a part has no folder
 RECIPE = 1  # raised whenever the same files would give other pixels
 FEW = 10  # test images of a class
+FEW_CHOOSE = 100  # validation images, of which one is a point
 SHOWN = 6  # most classes that a title names
 
 
@@ -74,6 +75,18 @@ class Own:
             " very images, and tell nothing of how other images would do."
         )
 
+    def few_choose(self) -> str:
+        """Where few images choose: how near settings may be for that, in a sentence; else nothing."""
+        n = len(self.files["val"])
+        if n >= FEW_CHOOSE:
+            return ""
+        choose = f"{n} images choose" if n > 1 else "1 image chooses"
+        return f"{choose}: one is {100 / n:.1f} points, so validation cannot choose between settings that are nearer than that."
+
+    def caveats(self) -> list[str]:
+        """What the images are too few for, in sentences."""
+        return [*filter(None, (self.few_choose(), self.few()))]
+
     @property
     def split(self) -> str:
         """The split in words."""
@@ -85,7 +98,7 @@ class Own:
 
     def load(self, side: int) -> dict[str, np.ndarray]:
         """The images as (N, 3, side, side) uint8, labels, names of the classes, and which of the training images are `val`."""
-        place = Place(self.root, tuple(self.files))
+        place = Place(self.root, tuple(self.files), own=True)
         parts = {"train": ("train", "val"), "test": ("test",)}
         count = sum(map(len, self.files.values()))
         if (size := 3 * side**2 * count) > memory() / 2:
@@ -122,11 +135,17 @@ def found(root: Path) -> bool:
     return any(entry.is_dir() for entry in visible(root / "train"))
 
 
+def folders(root: Path) -> list[str]:
+    """The folders in a folder that have pictures, by name."""
+    inner = {entry.name: visible(Path(entry.path)) for entry in visible(root) if entry.is_dir()}
+    return [name for name, entries in inner.items() if any(PICTURE.search(e.name) and e.is_file() for e in entries)]
+
+
 def survey(root: Path) -> Own:
-    """What is under the root, every file read once. Errors: DataError where that is no image set of two or more classes, or
-    where nothing is left to train on, to choose by or to report."""
+    """What is under the root, every file read once. Errors: DataError where that is no image set of two or more classes, where
+    a file is no picture, or where nothing is left to train on, to choose by or to report."""
     pictures: dict[str, dict[str, list[str]]] = {"train": {}, "val": {}, "test": {}}
-    place = Place(root, tuple(pictures))
+    place = Place(root, tuple(pictures), own=True)
     for name in place.files:
         part, _, rest = name.partition("/")
         of, _, inner = rest.partition("/")
@@ -151,7 +170,8 @@ def survey(root: Path) -> Own:
     for given, by_class in pictures.items():
         for label, of in enumerate(classes):
             for name in by_class.get(of, []):
-                (content,) = place.read([name]).values()
+                ((path, content),) = place.read([name]).items()
+                recognise(path, content)
                 key = hashlib.sha256(content).digest()
                 known[held(key, held_out) if given == "train" else given].append((label, key, name))
     files = {split: tuple((name, label) for label, _, name in sorted(some)) for split, some in known.items()}

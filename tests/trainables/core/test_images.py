@@ -191,6 +191,47 @@ def test_a_folder_that_is_no_image_set_is_one_line(
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_file_that_is_no_picture_is_found_before_any_work_and_nobody_is_told_of_a_download(photos: Path) -> None:
+    (photos / "train" / "cups" / "photo 0.jpg").write_bytes(b"no picture")
+    options = parse(cifar10_transfer.STUDY, ["--data-root", str(photos), "--dry-run"])
+    with pytest.raises(InputError, match=r"photo 0\.jpg is no picture .*: put a good copy there, or move it away$"):
+        data_of(cifar10_transfer.STUDY, options, {})
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry"])
+def test_classes_without_train_are_told_where_to_go_and_the_sample_is_not_spoken_of(photos: Path, dry: list) -> None:
+    options = parse(cifar10_transfer.STUDY, ["--data-root", str(photos / "train"), *dry])
+    said = (
+        rf"--data-root {photos}/train: folders of pictures \(cups, keys, лампы\): move these into {photos}/train/train/"
+    )
+    with pytest.raises(InputError, match=said), data.offline():
+        data_of(cifar10_transfer.STUDY, options, {})
+    (photos / "train").rename(photos / "other")
+    options = parse(cifar10_transfer.STUDY, ["--data-root", str(photos)])
+    with (
+        pytest.raises(InputError, match=r"^CIFAR-10 is not in .*; ask for the sample with --data sample$"),
+        data.offline(),
+    ):
+        data_of(cifar10_transfer.STUDY, options, {})
+
+
+def test_few_images_that_choose_or_test_are_owned_up_to_and_one_image_does_not_matter(photos: Path) -> None:
+    study = cifar10_transfer.STUDY
+    found = data_of(study, parse(study, ["--data-root", str(photos)]), {})
+    n, m = (len(found.own.files[part]) for part in ("val", "test"))
+    assert f"{n} images choose: one is {100 / n:.1f} points" in found.about()["data_caveat"]
+    assert found.margin(study, parse(study, [])) == 1 / m > 0.01
+    assert found.margin(study, parse(study, ["--decide", "2"])) == pytest.approx(0.02), "what was said holds"
+    for part in ("val", "test"):
+        (photos / part).mkdir()
+        for name in CLASSES:
+            (photos / part / name).mkdir()
+            for i in range(100):
+                (photos / part / name / f"{i}.png").write_bytes(noise(3000 + i))
+    many = data_of(study, parse(study, ["--data-root", str(photos)]), {})
+    assert many.about()["data_caveat"] == "" and many.margin(study, parse(study, [])) == study.margin_of(None)
+
+
 def test_a_root_with_cifar10_is_cifar10_and_one_with_both_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
