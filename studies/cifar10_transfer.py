@@ -1,4 +1,4 @@
-"""What does a network that knows ImageNet know of CIFAR-10?
+"""What does a network that knows ImageNet know of CIFAR-10, or of images of your own?
 
 Three pretrained networks whose weights come by pip, and an own CNN beside them; a fourth, or four families, where
 weights can be downloaded. The head is trained on frozen features, or the last block too, or all from the top down, or
@@ -12,7 +12,7 @@ Networks of torchvision need a download and were not run.
 
     python studies/cifar10_transfer.py --num-gpus 4
     python studies/cifar10_transfer.py --preset own
-    python studies/cifar10_transfer.py --data-root photos     # images of your own: photos/train/<class>/*
+    python studies/cifar10_transfer.py --preset photos --data-root photos   # images of your own: photos/train/<class>/*
 """
 
 from studies.harness import Preset, Study, above, at_least, between, count_or_all, grid, loguniform, main, one_of
@@ -74,6 +74,10 @@ COURSE = (
     own("500", 60, 64, (0.15, 0.3)),
     own("2000", 30, 64, (0.15, 0.3)),
     own("all", 4),
+)
+PHOTOS = (  # a frozen body of random weights lets nothing through
+    {**HEADS, **LITE, "resolution": (64, 160), "lr": (1e-3, 1e-2), "weight_decay": (0.03, 0.3), "passes": (40,)},
+    {"weights": ("imagenet", "random"), "unfreezing": ("all",), "lr": (1e-3, 3e-3), "passes": (20,)},
 )
 GPU: dict[str, tuple] = {"resolution": (128,), "precision": ("bf16",), "passes": (10,), "batch_size": (128,)}
 
@@ -179,6 +183,13 @@ STUDY = Study(
             core_seconds=14.0,
             pack=20,
             grids=(*COURSE, *compared("resnet18")),
+        ),
+        "photos": Preset(
+            "for about 100 images of your own, minutes: EfficientNet-lite0, head, all layers, all from random weights",
+            core_seconds=4.0,
+            pack=20,
+            axes={"train_size": ("all",), "batch_size": (16,)},
+            grids=PHOTOS,
         ),
         "small_families": Preset(
             "a network of each family in two configurations, few labels, for two cores; downloads weights",
