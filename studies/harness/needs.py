@@ -12,7 +12,7 @@ from analysis.core.records import is_share
 from studies.harness.arguments import Options
 from studies.harness.plan import Plan
 from studies.harness.progress import say
-from studies.harness.study import InputError, Study, flag
+from studies.harness.study import Config, InputError, Study, flag
 from trainables.core import images
 from trainables.core.images import Own
 
@@ -122,6 +122,21 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
     except data.DataError as error:
         raise InputError(str(error)) from None
     return Data(names, variant, why, o.data_root)
+
+
+def fitted(study: Study, found: Data) -> Study:
+    """The study, where a word counts training images and the user has no more of them than that: all are one student then."""
+    words = [name for name, axis in study.axes.items() if axis.images and axis.type is str]
+    if found.own is None or not words:
+        return study
+    most, usual = len(found.own.files["train"]), study.canonical
+
+    def canonical(config: Config) -> Config:
+        """As usual, once a count that takes all is "all"."""
+        taken = {name: "all" for name in words if config[name] != "all" and int(config[name]) >= most}
+        return usual({**config, **taken})
+
+    return replace(study, canonical=canonical)
 
 
 def _otherwise(study: Study, o: Options) -> str:

@@ -46,6 +46,7 @@ class Run:
             options = needs.settled(study, options)
         self.info: dict[str, Any] = dict(self.earlier.info)
         self.data = needs.data_of(study, options, self.info)
+        study = needs.fitted(study, self.data)
         self.precision = ""  # why this one, where the run has found it out
         if not self.goes_on:
             options, self.precision = precise(study, options, self.data)

@@ -16,7 +16,8 @@ from analysis.core.report import open_run
 from studies import cifar10_transfer, finetuning, pseudo_labels
 from studies.harness.arguments import parse
 from studies.harness.command import run
-from studies.harness.needs import data_of, settled
+from studies.harness.needs import Data, data_of, fitted, settled
+from studies.harness.plan import Plan
 from studies.harness.study import InputError
 from trainables.core import data, images
 from trainables.core.files import DataError
@@ -213,6 +214,18 @@ def test_classes_without_train_are_told_where_to_go_and_the_sample_is_not_spoken
         data.offline(),
     ):
         data_of(cifar10_transfer.STUDY, options, {})
+
+
+def test_counts_of_training_images_that_take_all_are_one_student(photos: Path) -> None:
+    study = cifar10_transfer.STUDY
+    options = parse(study, ["--data-root", str(photos), "--preset", "smoke", "--train-size", "20", "500", "2000", "all"])
+    found = data_of(study, options, {})
+    plan = Plan(fitted(study, found), options, found.variant)
+    apart = {cell.student: cell.config["train_size"] for cell in plan.cells}
+    assert len(plan.cells) == 2 * len(apart) == 2 * plan.total and set(apart.values()) == {"20", "all"}
+    assert {config["train_size"] for config in plan.students.values()} == {"20", "all"}
+    assert fitted(study, Data(("cifar10",), "full", "", None)) is study
+    assert fitted(finetuning.STUDY, found) is finetuning.STUDY, "whose counts have no word for all"
 
 
 def test_few_images_that_choose_or_test_are_owned_up_to_and_one_image_does_not_matter(photos: Path) -> None:
