@@ -321,6 +321,6 @@ for count in sorted({s.axes["train_images"] for s in chosen}):
         answers.append(tell.answer(f"Best with {count:,.0f} images", best_of(some)[1], name=lambda cell: titles[cell["setting"]]))
 if second := shown.get("the best transfer"):
     answers.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
-    answers += not_chosen_between(best_of(transfers)[1])
+    answers.extend(not_chosen_between(best_of(transfers)[1]))
 answers[1:1] = not_chosen_between(verdict)
 run.close([*answers, *against_own()], remarks)
