@@ -640,40 +640,40 @@ def again(file: Path, run: Path) -> list[NotebookNode]:
     student, axes = students.iloc[0], records.read(run).attrs["axes"]
     plain = {axis: str(student[axis]) for axis in axes if axis != "seed" and pd.notna(student[axis])}
     plain["seeds"] = str(int(student["seed"]) + 1)  # a study takes them from 0 on
-    flags = [
-        word
-        for axis, value in plain.items()
-        if re.fullmatch(r"[a-z]\w*", axis) and re.fullmatch(r"\w[\w.:+-]*", value)
-        for word in (f"--{axis.replace('_', '-')}", value.removesuffix(".0"))
-    ]
+    plain = {axis: value for axis, value in plain.items() if re.fullmatch(r"[a-z]\w*", axis)}
+    taken = {axis: value for axis, value in plain.items() if re.fullmatch(r"\w[\w.:+-]*", value)}
+    flags = [w for a, value in taken.items() for w in (f"--{a.replace('_', '-')}", value.removesuffix(".0"))]
+    left = [f"`--{axis.replace('_', '-')}`" for axis in plain if axis not in taken]
+    but = f" {tell.listing(left)}: no plain word in this run; add to `flags` what it should be." if left else ""
     told = re.search(r'trainable="(trainables[\w.]*)', source := study.read_text())
     method = root.joinpath(*told[1].split(".")).with_suffix(".py") if told else root
     shown = {f"studies/{study.name}": source}
     if method.is_file():
         shown[str(method.relative_to(root))] = method.read_text()
-    if (data := records.info(run)["data"]) in ("sample", "full"):
-        flags += ["--data", data]
+    info = records.info(run)
+    if re.fullmatch(r"\w+", preset := str(student.get("preset", info["preset"]))):
+        flags += ["--preset", preset]
+    flags += ["--data", "sample" if info["data"] == "sample" else "full"]  # never one for the other
+    elsewhere = info["data"] == "own" or (info["data"] == "full" and bool(info.get("datasets")))
+    code = AGAIN.format(study=file.stem, flags=flags, root=DATA_ROOT * elsewhere, given=", DATA_ROOT" * elsewhere)
     return [
-        new_markdown_cell("## Train one student anew\n\nBy this process, without Ray; teachers and other artifacts first, where they are not in the cache. Seeds fix everything but rounding."),
-        new_code_cell(AGAIN.format(study=file.stem, flags=flags)),
+        new_markdown_cell(f"## Train one student anew\n\nBy this process, without Ray; teachers and other artifacts first, where they are not in the cache. Seeds fix everything but rounding.{but}"),
+        new_code_cell(code),
         *(new_markdown_cell(f"## Source: {name}, as it was when this was drawn\n\n~~~~python\n{text}\n~~~~") for name, text in shown.items()),
     ]  # fmt: skip
 
 
-AGAIN = """import subprocess, sys, tempfile
-from pathlib import Path
+AGAIN = """import pandas as pd
 
-from analysis.core import records
+from analysis.core import anew
 
 flags = {flags!r}
-with tempfile.TemporaryDirectory() as place:
-    words = ["studies/{study}.py", *flags, "--address", "inline", "--no-report", "--storage", place]
-    subprocess.run([sys.executable, *words], cwd=Path(records.__file__).parents[2], check=True)
-    new = records.final(records.read(records.find_run({study!r}, root=place)))
-old = run.students.sort_values("seed", kind="stable").iloc[0]
-new = new[new["seed"] == old["seed"]]
+{root}old, new = anew.trained(run, {study!r}, flags{given})
 pd.DataFrame({{"in the run": old, "anew": new.iloc[0].reindex(old.index)}})"""
 """Trains one student; the notebook's last code."""
+
+DATA_ROOT = 'DATA_ROOT = run.info.get("data_root")  # the folder of the data; if here it is another: DATA_ROOT = "/its/path"\n'
+"""The line of it that whoever has the data elsewhere changes. The path that a run names gets into no code."""
 
 DATA_ONLY = """# A run folder is data: no file in it is imported or read as settings, whatever its name
 import contextlib

@@ -175,9 +175,22 @@ def test_what_a_run_says_gets_into_no_code(drawn):
     run, _, _ = drawn
     cells = json.loads((run / "report.ipynb").read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    (again,) = [text for text in code if "subprocess.run" in text]
+    (again,) = [text for text in code if "anew.trained" in text]
     assert "--temperature" in again and "target-labels" not in again, "its value is no plain word"
     assert not [text for text in code if "PWNED" in text]
+    prose = "".join(text for cell in cells if "one student anew" in (text := "".join(cell["source"])))
+    assert "`--target-labels`: no plain word in this run" in prose
+
+
+@pytest.mark.parametrize(("data", "asks"), [("sample", False), ("full", True), ("own", True), ("else", False)])
+def test_the_path_of_the_data_is_a_line_to_change_and_no_path_of_the_runs_is_code(tmp_path, made_up_run, data, asks):
+    run = made_up_run(tmp_path, accuracy)
+    info = json.loads((run / "run.json").read_text()) | {"data": data, "data_root": "'); PWNED(''"}
+    (run / "run.json").write_text(json.dumps(info))
+    code = report.again(PAGE, run)[1].source
+    assert ("DATA_ROOT = " in code) == ("flags, DATA_ROOT)" in code) == asks and "PWNED" not in code
+    flags = code.split("flags = ")[1].splitlines()[0]
+    assert f"'--data', '{'sample' if data == 'sample' else 'full'}'" in flags and "'--preset', 'smoke'" in flags
 
 
 def test_the_notebook_beside_the_rows_imports_none_of_their_neighbours(drawn):

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from PIL import Image
 
-from analysis.core import records, report
+from analysis.core import anew, records, report
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
@@ -52,15 +52,48 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     assert len(sentences.strip().splitlines()) >= 2
 
 
+def last_code(folder):
+    """The code of a notebook that trains a student anew."""
+    cells = json.loads((folder / "report.ipynb").read_text())["cells"]
+    return next("".join(c["source"]) for c in cells if "anew" in "".join(c["source"]) and c["cell_type"] == "code")
+
+
+def photos(root, colours):
+    """A folder of one's own images: a class for each colour."""
+    for name, colour in colours.items():
+        (root / "train" / name).mkdir(parents=True)
+        for i in range(40):
+            Image.new("RGB", (32, 32), tuple(min(255, c + i) for c in colour)).save(root / "train" / name / f"{i}.png")
+    return root
+
+
+def test_the_notebook_of_a_run_on_own_images_trains_on_these_or_not_at_all(tmp_path, cache):
+    ours = photos(tmp_path / "photos", {"red": (200, 0, 0), "green": (0, 200, 0), "blue": (0, 0, 200)})
+    others = photos(tmp_path / "others", {"red": (200, 9, 0), "green": (9, 200, 0), "blue": (9, 0, 200)})
+    words = ["--preset", "smoke", "--data-root", str(ours), "--address", "inline", "--num-cpus", "1", "--storage", str(tmp_path)]
+    script = str(ROOT / "studies" / "cifar10_transfer.py")
+    subprocess.run([sys.executable, script, *words], check=True, capture_output=True, timeout=280)
+    folder = records.find_run("cifar10_transfer", root=tmp_path)
+    code, run = last_code(folder), report.open_run(folder)
+    names = {"run": run}
+    exec(code, names)
+    new, old = names["new"].iloc[0], names["old"]
+    assert new["data"] == "own" and new["student"] == old["student"] and new["preset"] == old["preset"]
+    assert new["test_accuracy"] == pytest.approx(old["test_accuracy"], abs=0.05)  # a test image is 5 points
+    (line,) = [text for text in code.splitlines() if text.startswith("DATA_ROOT = ")]
+    for there, said in ((others, "their digest is another"), (tmp_path / "nothing", "exit code 2"), (None, "write their folder into DATA_ROOT")):
+        with pytest.raises(anew.Stopped, match=said) as stopped:
+            exec(code.replace(line, f"DATA_ROOT = {there and str(there)!r}"), {"run": run})
+        assert stopped.value._render_traceback_() == [str(stopped.value)] and "\n" not in str(stopped.value)
+
+
 def test_the_notebook_trains_one_student_anew_and_it_is_the_same(tmp_path, cache):
     words = ["--preset", "smoke", "--data", "sample", "--address", "inline", "--num-cpus", "1", "--storage", str(tmp_path)]
     script = str(ROOT / "studies" / "pairwise_logreg.py")
     subprocess.run([sys.executable, script, *words], check=True, capture_output=True, timeout=280)
     folder = records.find_run("pairwise_logreg", "latest", root=tmp_path)
-    cells = json.loads((folder / "report.ipynb").read_text())["cells"]
-    code = next("".join(c["source"]) for c in cells if "anew" in "".join(c["source"]) and c["cell_type"] == "code")
-    names = {"pd": pd, "run": report.open_run(folder)}
-    exec(code, names)
+    names = {"run": report.open_run(folder)}
+    exec(last_code(folder), names)
     new, old = names["new"].iloc[0], names["old"]
     assert len(names["new"]) == 1 and new["student"] == old["student"]
     assert new["test_accuracy"] == pytest.approx(old["test_accuracy"], abs=1e-3)
