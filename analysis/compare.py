@@ -1,6 +1,6 @@
 """Two runs of a study side by side: two machines, two versions, own code against the reference.
 
-    python -m analysis.compare RUN RUN [--metric test_accuracy]
+    python -m analysis.compare RUN RUN [--metric test_accuracy]    # each by its name or its folder
 
 Cells that both runs have are compared seed by seed. Printed: what makes the runs not comparable, how far they differ, and the cells
 that are told to differ (paired t, Holm over all cells). Exit code 1 where some are, 2 where nothing can be compared.
@@ -75,14 +75,15 @@ def sentences(a: Run, b: Run, metric: str, found: pd.DataFrame, each: dict) -> I
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("runs", nargs=2, metavar="RUN", help="folder of a run")
+    parser.add_argument("runs", nargs=2, metavar="RUN", help="name or folder of a run, or latest")
+    parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
     parser.add_argument(
         "--metric", help="column to compare (default: test_ in place of val_ of what the study chooses on)"
     )
     whatever_the_terminal()
     given = parser.parse_args(words)
     try:
-        a, b = (open_run(records.find_run("", run)) for run in given.runs)
+        a, b = (open_run(records.find_run("", run, given.root)) for run in given.runs)
         if (one := a.info.get("study")) != (other := b.info.get("study")):
             raise records.RecordsError(f"runs of two studies: {one} and {other}")
         if set(a.axes) != set(b.axes):

@@ -131,22 +131,30 @@ def plan_schemas(axes: Mapping[str, type]) -> dict[str, pa.Schema]:
 
 
 def find_run(study: str, run: str = "latest", root: str | Path = "results") -> Path:
-    """The folder of a run: by its path, by its name under root/study, or the `latest` to have started of those with rows.
+    """The folder of a run: by its path, by its name under root/study, or the `latest` to have started of those with rows. study: ""
+    where it may be of any.
 
-    RecordsError where there is none.
+    RecordsError where there is none, or where runs of several studies have the name.
     """
     home = Path(root) / study
-    names = sorted(path.parent for path in home.glob("*/run.json"))
+    names = sorted((path.parent for path in home.glob(f"{'' if study else '*/'}*/run.json")), key=lambda path: path.name)
     if run == "latest":
         if not names:
-            raise RecordsError(f"no run of {study} under {home.absolute()}; start one: python studies/{study}.py")
+            start = f"; start one: python studies/{study}.py" if study else ""
+            raise RecordsError(f"no run of {study or 'any study'} under {home.absolute()}{start}")
         names = [path for path in names if any((path / "rows").glob("*.parquet"))] or names
         return max(names, key=_start)
     for path in (Path(run).expanduser(), home / run):
         if (path / "run.json").is_file():
             return path
-    known = ", ".join(path.name for path in names[-5:]) or "none"
-    raise RecordsError(f"no run {run!r} of {study} under {home.absolute()} (there: {known})")
+    told = {path: path.relative_to(home).as_posix() for path in names}
+    called = [path for path in names if path.name == run]
+    if len(called) > 1:
+        raise RecordsError(f"run {run!r} is one of several studies: name {' or '.join(told[path] for path in called)}")
+    if called:
+        return called[0]
+    known = ", ".join(told[path] for path in names[-5:]) or "none"
+    raise RecordsError(f"no run {run!r} of {study or 'any study'} under {home.absolute()} (there: {known})")
 
 
 def _start(run: Path) -> tuple[str, str]:

@@ -70,3 +70,27 @@ def test_wrong_input_is_one_line(runs, capsys, tmp_path):
     assert said(capsys, runs["accuracy"], tmp_path)[0] == 2
     code, text = said(capsys, runs["accuracy"], runs["one_better"], "--metric", "no_such")
     assert code == 2 and text.count("\n") == 1 and "no_such" in text
+
+
+def test_runs_are_named_as_everywhere_whatever_their_study(made_up_run, capsys, tmp_path, monkeypatch):
+    """By name under any study of the root, which a flag names where it is not ./results; the path stays good."""
+    root = tmp_path / "results"
+    one, other = made_up_run(tmp_path / "a", accuracy), made_up_run(tmp_path / "b", accuracy)
+    for run, name in ((one, "2026-a"), (other, "2026-b")):
+        (root / "mnistm_kd").mkdir(parents=True, exist_ok=True)
+        run.rename(root / "mnistm_kd" / name)
+    by_path = said(capsys, root / "mnistm_kd" / "2026-a", root / "mnistm_kd" / "2026-b")
+    assert by_path[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert said(capsys, "2026-a", "2026-b") == said(capsys, "mnistm_kd/2026-a", "2026-b") == by_path
+    monkeypatch.chdir("/")
+    assert said(capsys, "2026-a", "2026-b", "--root", str(root)) == by_path
+    assert said(capsys, "latest", "2026-b", "--root", str(root))[0] == 0
+    code, text = said(capsys, "2026-a", "2026-c", "--root", str(root))
+    assert (code, text) == (2, f"compare: no run '2026-c' of any study under {root} (there: mnistm_kd/2026-a, mnistm_kd/2026-b)\n")
+    code, text = said(capsys, "2026-a", "2026-c", "--root", str(tmp_path / "nothing"))
+    assert code == 2 and text.endswith("nothing (there: none)\n") and "  " not in text
+    (root / "other").mkdir()
+    (root / "mnistm_kd" / "2026-b").rename(root / "other" / "2026-a")
+    code, text = said(capsys, "2026-a", "2026-a", "--root", str(root))
+    assert (code, text) == (2, "compare: run '2026-a' is one of several studies: name mnistm_kd/2026-a or other/2026-a\n")
