@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ class Reporter:
     def __init__(self, total: int, done: int, to_do: Mapping[Any, int], every: float = 60.0) -> None:
         self.total, self.done, self.to_do = total, done, to_do
         self.best = ""
+        self.stopped = False
         self.work: Counter = Counter()  # by kind: students' worth of training since the start, finished or not
         self.spent: Counter = Counter()  # by kind: seconds of training
         self.start = self.last = time.monotonic()
@@ -83,6 +85,13 @@ class Reporter:
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def stopping(self) -> None:
+        """Says, once, that the user's wish to stop was heard; a signal's handler may call it."""
+        if not self.stopped:
+            self.stopped = True
+            with contextlib.suppress(RuntimeError):  # the signal came amid a line to stderr
+                self.say("stopping  what is done is kept")
 
     def restart_clock(self) -> None:
         """What went before was preparation, not training."""

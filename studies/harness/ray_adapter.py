@@ -173,10 +173,16 @@ class Recorder(tune.Callback):
         self.armed, tunes = True, signal.getsignal(signal.SIGUSR1)  # on which Tune stops its trials and returns
 
         def stop(number, frame):
-            self.stopping = True
+            self.heard()
             tunes(number, frame)  # type: ignore[operator, misc]
 
         signal.signal(signal.SIGUSR1, stop)
+
+    def heard(self) -> None:
+        """The user wants the run to stop; he is told at once, for workers may take a while to end."""
+        self.stopping = True
+        if self.ledger:
+            self.ledger.progress.stopping()
 
     def on_trial_start(self, iteration, trials, trial, **info) -> None:
         if self.searched:
@@ -375,7 +381,7 @@ def stoppable(recorder: Recorder):
     """Inside, Ctrl-C and its like end Tune's loop in order; whether they came is in `recorder.stopping`."""
 
     def stop(number, frame):
-        recorder.stopping = True
+        recorder.heard()
         os.kill(os.getpid(), signal.SIGUSR1)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -114,6 +114,8 @@ class Run:
             stopped = True
         finally:
             ledger.progress.close()
+        if stopped:
+            ledger.progress.stopping()
         return self._end(ledger, stopped, time.monotonic() - start)
 
     def _begin(self) -> None:
@@ -259,10 +261,10 @@ class Run:
             say(f"weights   {self.folder.uri}/weights, one file for each student; {start_from}")
             for metric, (_, student) in ledger.best.items():
                 say(f"          best {metric} so far: run:{self.folder.run}/{student}")
-        drawn = self._draw() if outcomes else 0
         if missing or failed:
             say(self._resume_hint())
-        elif drawn == 0:
+        drawn = self._draw() if outcomes else 0
+        if not (missing or failed or drawn):
             for line in self._next():
                 say(f"next      {line}")
         if stopped or drawn == INTERRUPTED:
@@ -288,7 +290,7 @@ class Run:
         page = importlib.util.find_spec(f"analysis.{self.study.name}")
         assert page is not None and page.origin is not None, f"analysis/{self.study.name}.py is missing"
         command = [sys.executable, page.origin, self.folder.uri]
-        say("drawing   figures and report")
+        say("drawing   figures and report (Ctrl-C leaves them out)")
         try:
             return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:

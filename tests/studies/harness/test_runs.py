@@ -127,6 +127,7 @@ def ended_by(number, process, folder):
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
     assert f"--resume {folder.name}" in said and "Traceback" not in said and "***" not in said
+    assert said.count("stopping  ") == 1 and said.index("stopping  ") < said.index("interrupted ") < said.index("to go on: ")
     assert records.info(folder)["status"] == "interrupted"
 
 

@@ -1,10 +1,12 @@
 """The tables of what is planned, over new, interrupted, resumed and extended runs. An arithmetic toy stands in for training."""
 
+import dataclasses
 import importlib
 import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -103,6 +105,30 @@ def test_an_interrupted_run_that_is_resumed_writes_the_same_tables_and_trains_th
     assert go("--resume", "latest") == folder
     assert files(folder) == before and not done & set(Toy.trained)
     assert_whole(folder)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_stops_a_run_is_told_at_once_and_how_to_go_on_before_anything_is_drawn(tmp_path, monkeypatch, capsys, again):
+    """And whoever does not want to wait for the drawing loses nothing but that."""
+    interrupt(monkeypatch, 9)
+    heard = []
+
+    def draw(command, **_):
+        heard.append(capsys.readouterr().err)
+        if again:
+            raise KeyboardInterrupt
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("studies.harness.run.subprocess", SimpleNamespace(run=draw))
+    toy = dataclasses.replace(TOY, name="mnistm_kd")  # one with a page
+    assert run(toy, ["--address", "inline", "--num-cpus", "1", "--storage", str(tmp_path)]) == 130
+    (before,), after = heard, capsys.readouterr().err
+    (folder,) = tmp_path.glob("mnistm_kd/*")
+    said = ["stopping  what is done is kept", "interrupted ", f"--resume {folder.name}", "drawing   figures and report (Ctrl-C"]
+    places = [before.index(words) for words in said]
+    assert places == sorted(places) and all(before.count(words) == 1 for words in said)
+    assert "--resume" not in after and ("to draw: python analysis/mnistm_kd.py" in after) == again
+    assert records.info(folder)["status"] == "interrupted" and len(records.final(records.read(folder)))
 
 
 def test_a_failure_after_a_resume_takes_no_measurement_away_and_the_best_is_of_all_sessions(go, monkeypatch, capsys):
