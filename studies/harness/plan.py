@@ -295,7 +295,9 @@ class Plan:
         if seeds < 2:
             return ["verdicts  one seed tells no differences"]
         if not known:
-            return []
+            if study.goals or "://" in self.options.storage:  # where no run will say it either
+                return []
+            return [f"verdicts  how small a difference {seeds} seeds can tell is known once such a run is done here"]
         from analysis.core.contrasts import told_from
         from analysis.core.records import is_share, unit
         from analysis.core.statistics import LEVEL
@@ -329,8 +331,8 @@ class Plan:
             if seconds and fixed and where == (o.num_gpus, o.address):
                 return seconds, fixed + page, f"as run {name}"
         usual = self.study.chosen(o.preset, self.data, {})
-        changed = sorted(k for k, v in self.overrides.items() if k in self.study.trials and v != usual[k] and not self.study.axes[k].auto)
-        also = f", whatever {', '.join(map(flag, changed))} may change" if changed else ""
+        changed = any(k in self.study.trials and v != usual[k] and not self.study.axes[k].auto for k, v in self.overrides.items())
+        also = "; the flags may change it" if changed else ""
         beside = BEGIN + RAY * (o.address != "inline") + self.preset.prepare_seconds + page
         return self.preset.core_seconds, beside, f"rough, from the preset{also}"
 
