@@ -142,18 +142,23 @@ class Ledger:
 
     def _best(self, metric: str, value: float, student: str, config: Config) -> None:
         self.best[metric] = self.better((value, student), self.best.get(metric, (value, student)))
-        regime = metric, tuple(_said(name, config.get(name, "")) for name in self.varied)
+        regime = metric, tuple(f"{name} {config.get(name, '')}" for name in self.varied)
         self.regimes[regime] = self.better(value, self.regimes.get(regime, value))
 
     def _best_so_far(self) -> str:
-        """`best val_accuracy 0.7012 target, 0.9511 source`: of each combination of the trial axes that differ, where these are few."""
-        said = []
+        """`best val_accuracy 0.9511 (teacher_view source); 0.7012 (teacher_view target)`: of each combination of the trial axes that
+        differ, where these are few; of the best one alone where the line has no room for all."""
+        every, one, bare = [], [], []
         for metric, (value, _) in self.best.items():
             found = {values: best for (of, values), best in self.regimes.items() if of == metric}
             differ = [len(set(values)) > 1 for values in zip(*found, strict=True)]
-            each = [f"{best:.4f} {' '.join(compress(values, differ))}" for values, best in found.items()]
-            said.append(f"best {metric} {', '.join(each) if 1 < len(each) <= REGIMES else f'{value:.4f}'}")
-        return "  ".join(said)
+            first = sorted(found, key=found.__getitem__, reverse=self.better is max)
+            each = [f"{found[values]:.4f} ({', '.join(compress(values, differ))})" for values in first]
+            bare.append(f"best {metric} {value:.4f}")
+            one.append(f"best {metric} {each[0]}" if len(each) > 1 else bare[-1])
+            every.append(f"best {metric} {'; '.join(each)}" if 1 < len(each) <= REGIMES else one[-1])
+        lines = ["  ".join(said) for said in (every, one, bare)]
+        return next((line for line in lines if len(line) <= self.progress.room), lines[-1])
 
     def record_artifact(self, row: Mapping[str, Any]) -> None:
         known = {"study": self.study.name, "run": self.folder.run, "data": self.plan.data}
@@ -164,9 +169,3 @@ class Ledger:
                 self.folder.write_columns(table, name, {**known, **lines})
             else:
                 self.folder.write_rows(table, name, [{**known, **line} for line in lines])
-
-
-def _said(axis: str, value: Any) -> str:
-    """`target`, `target labels 500`: a word speaks for itself, a number does not."""
-    number = isinstance(value, int | float) or str(value).isdigit()
-    return f"{axis.replace('_', ' ')} {value}" if number else str(value)

@@ -12,6 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+BAR, COUNT, TIME = 20, 20, 28  # letters that parts of a line may take
+PLAIN = 160  # of a line that is no terminal's
+
 
 class Reporter:
     """Students done, best so far, time left. Knows nothing of what it counts.
@@ -32,12 +35,17 @@ class Reporter:
         if self.console.is_terminal:
             self.bar = Progress(
                 TextColumn("students {task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(),
+                BarColumn(BAR),
                 TextColumn("{task.fields[note]}"),
                 console=self.console,
             )
             self.task = self.bar.add_task("", total=total, completed=done, note="")
             self.bar.start()
+
+    @property
+    def room(self) -> int:
+        """Letters that a line has for the best so far."""
+        return (self.console.width - BAR if self.bar else PLAIN) - COUNT - TIME
 
     def expect(self, total: int, to_do: Mapping[Any, int]) -> None:
         """Other counts than at the start: students were added."""

@@ -1,6 +1,7 @@
 """A study of several tasks: each is chosen on its own metric, by progress, race, search and all that a later session reads."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import toys
@@ -9,6 +10,7 @@ from studies.harness import Preset, grid, one_of
 from studies.harness.command import run
 from studies.harness.earlier import Earlier
 from studies.harness.folder import RunFolder, runs
+from studies.harness.ledger import Ledger
 from studies.harness.race import noise, settings_of
 
 STUDY = dataclasses.replace(
@@ -91,5 +93,23 @@ def test_progress_says_of_a_setting_what_tells_it_from_the_others(tmp_path, monk
     monkeypatch.setattr(type(study), "load", lambda self: Tasks)
     monkeypatch.chdir(tmp_path)
     assert run(study, ["--address", "inline", "--no-report"]) == 0
-    said = "best val_accuracy 0.1000 seed 0, 0.1000 seed 1  best val_quality_share 0.6000 seed 0, 0.6000 seed 1"
+    said = "best val_accuracy 0.1000 (seed 0); 0.1000 (seed 1)  best val_quality_share 0.6000 (seed 0); 0.6000 (seed 1)"
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "room", "said"),
+    [
+        ("max", 200, "best val_accuracy 0.9000 (view b, size 500); 0.5000 (view a, size 500); 0.4000 (view a, size all)"),
+        ("min", 200, "best val_accuracy 0.4000 (view a, size all); 0.5000 (view a, size 500); 0.9000 (view b, size 500)"),
+        ("max", 60, "best val_accuracy 0.9000 (view b, size 500)"),
+        ("max", 10, "best val_accuracy 0.9000"),
+    ],
+)
+def test_progress_says_as_much_of_the_best_as_a_line_holds_and_the_best_first(mode, room, said):
+    ledger = Ledger.__new__(Ledger)
+    ledger.better, ledger.best, ledger.regimes = {"max": max, "min": min}[mode], {}, {}
+    ledger.varied, ledger.progress = ["view", "size", "same"], SimpleNamespace(room=room)
+    for value, view, size in ((0.5, "a", "500"), (0.9, "b", "500"), (0.4, "a", "all")):
+        ledger._best("val_accuracy", value, "x", {"view": view, "size": size, "same": 1})
+    assert ledger._best_so_far() == said
