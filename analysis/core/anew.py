@@ -69,6 +69,8 @@ def _ended(command: Sequence[str], root: Path) -> int:
     process = subprocess.Popen(command, cwd=root, env=plain, stdin=subprocess.PIPE, start_new_session=True)
     try:
         return process.wait()
+    except KeyboardInterrupt:
+        raise Stopped("Interrupted: the training has ended, and nothing is compared.") from None
     finally:
         process.kill()
         process.communicate()
