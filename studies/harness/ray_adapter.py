@@ -179,7 +179,7 @@ class Recorder(tune.Callback):
         signal.signal(signal.SIGUSR1, stop)
 
     def heard(self) -> None:
-        """The user wants the run to stop; he is told at once, for workers may take a while to end."""
+        """The user wants the run to stop, and is told at once, for workers may take a while to end."""
         self.stopping = True
         if self.ledger:
             self.ledger.progress.stopping()
