@@ -252,14 +252,16 @@ if chosen:
 
 # %%
 def brief():
-    """Where the teacher helps, in a word, with both accuracies: the clear answers first."""
-    where: dict[str, list[str]] = {"yes": [], "no, it does harm": [], "cannot be told": []}
-    for setting, choice in chosen.items():
-        accuracy, alone = choice.by_seed(), labels_only(setting, setting.axes["target_labels"])
-        if len(alone) and choice.best["kd_weight"] > 0:
-            helps = tell.moves(statistics.paired(accuracy, alone), *[*where][:2])
-            pair = f"{100 * accuracy.mean():.1f} % against {100 * alone.mean():.1f} by labels only"
-            where[helps if helps in where else "cannot be told"].append(f"{setting.title}: {pair}")
+    """Whether the teacher helps, in a word, with both accuracies: the clear answers first, all judged together."""
+    chance = "no, validation chooses labels only"
+    where: dict[str, list[str]] = {"yes": [], "no, it does harm": [], chance: [], "cannot be told": []}
+    alone = {setting: labels_only(setting, setting.axes["target_labels"]) for setting in chosen}
+    asked = {s: (chosen[s].by_seed(), values) for s, values in alone.items() if len(values) and chosen[s].best["kd_weight"] > 0}
+    where[chance] = [s.title for s in chosen if chosen[s].best["kd_weight"] == 0]
+    for _, line in statistics.compare(asked, ["setting"]).iterrows():
+        ours, labels = (100 * values.mean() for values in asked[line["setting"]])
+        helps = {"more": "yes", "less": "no, it does harm"}.get(line["told"], "cannot be told")
+        where[helps].append(f"{line['setting'].title}: {ours:.1f} % against {labels:.1f} by labels only")
     said = "; ".join(f"{helps} ({'; '.join(some)})" for helps, some in where.items() if some)
     return [f"**Does the teacher help?** {tell.capital(said)}."] * bool(said)
 

@@ -5,7 +5,7 @@
 Of each study whose `--precision` may be auto, some cells of its default preset, with that preset's network unless another is named: one
 run of the study trains the same students in both precisions, from the same teachers. Printed: milliseconds of a step for one student
 of a pack, as `--precision auto` measures them; accuracies on test, and what bf16 adds to those on validation and on test, seed by
-seed, with its interval of 95 %, for each cell and for all together. A network may be in `trainables.core.precision.EQUAL` where these
+seed, with its interval of 95 %, for each cell and for all together. A network may be in `trainables.core.precision.EQUAL` for its study where these
 intervals are within half a point of 0; more seeds make them shorter.
 """
 

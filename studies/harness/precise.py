@@ -33,7 +33,7 @@ def _preferred(study: Study, o: Options, found: Data) -> tuple[str, str]:
     device = "cuda" if o.num_gpus else "cpu"
     why = "other machines are not measured"
     if o.address in ("local", "inline"):
-        why = precision.against_bf16(study.chosen(o.preset, found.variant, o.axes)["network"], device)
+        why = precision.against_bf16(study.name, study.chosen(o.preset, found.variant, o.axes)["network"], device)
     if why:
         return "fp32", f"fp32 ({why})"
     plan, cls = Plan(study, o, found.variant), study.load()

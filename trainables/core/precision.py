@@ -13,8 +13,8 @@ from pathlib import Path
 
 from trainables.core.nets import Layer
 
-EQUAL: frozenset[str] = frozenset({"cnn_small", "mlp_600"})
-"""Networks that were shown to be as accurate in bf16 as in fp32 (benchmarks/precision.py says what that takes)."""
+EQUAL: frozenset[tuple[str, str]] = frozenset({("mnistm_kd", "cnn_small"), ("mnist_kd", "mlp_600")})
+"""Studies whose students of a network were shown to be as accurate in bf16 as in fp32 (benchmarks/precision.py says what that takes)."""
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them: of x86, and of Arm
 MOST = 0.9  # of the time of fp32 that bf16 may take
 WARM, TIMED = 1, 12  # steps that are not timed, and most that are
@@ -32,11 +32,11 @@ def instructions(device: str) -> bool:
     return info.exists() and bool(INSTRUCTIONS & set(info.read_text().split()))
 
 
-def against_bf16(networks: Iterable[str], device: str) -> str:
-    """Why students of these networks are trained in fp32, however long a step takes; empty where nothing is against bf16."""
+def against_bf16(study: str, networks: Iterable[str], device: str) -> str:
+    """Why a study's students of these networks are trained in fp32, however long a step takes; empty where nothing is against bf16."""
     if not instructions(device):
         return f"this {'GPU' if device == 'cuda' else 'processor'} has no bf16"
-    unknown = sorted(set(networks) - EQUAL)
+    unknown = sorted(name for name in set(networks) if (study, name) not in EQUAL)
     return f"bf16 was not shown to be as accurate for {', '.join(unknown)}" if unknown else ""
 
 

@@ -79,7 +79,7 @@ class World:
         Users differ in what they mean (`weights`). position_based: looks fall with the rank, whatever is seen (Craswell et al.
         2008, WSDM). cascade: from the top to the first click (the same). dbn: goes on after a click that did not satisfy (Chapelle
         and Zhang 2009, WWW). federated: as position_based, and answers and images draw looks to themselves and what is next to
-        them (after Chen et al. 2012, WSDM). hurried: as dbn, and a success is worth the less the more was looked at before, exp(-cost /
+        them (after Chen et al. 2012, WSDM). hurried: as dbn, and a success is worth the less the more was looked at up to and with it, exp(-cost /
         PATIENCE): the only ones here who pay for effort. A harmful element satisfies nobody, and who clicked it leaves with a chance
         of one half.
         """

@@ -31,11 +31,12 @@ def test_instructions_are_what_the_processor_says_and_none_where_it_says_nothing
 
 
 def test_nothing_is_timed_where_a_network_was_not_compared_or_the_processor_has_no_bf16(monkeypatch):
-    equal = sorted(precision.EQUAL)
-    assert "has no bf16" in against_bf16(equal, "cpu")
+    (study, network), *_ = sorted(precision.EQUAL)
+    assert "has no bf16" in against_bf16(study, [network], "cpu")
     monkeypatch.setattr(precision, "instructions", lambda device: True)
-    assert not against_bf16(equal, "cpu")
-    assert against_bf16([*equal, "other"], "cpu").endswith("for other")
+    assert not against_bf16(study, [network], "cpu")
+    assert against_bf16(study, [network, "other"], "cpu").endswith("for other")
+    assert against_bf16("another", [network], "cpu").endswith(f"for {network}")
 
 
 @pytest.mark.parametrize(("network", "shape"), [("cnn_small_norm", (1, 28, 28)), ("mlp_30", (784,))])
