@@ -85,7 +85,8 @@ if "metrics" in tasks:
 # ## Does a metric agree with users?
 # Simulated users click by five models and leave satisfied or not, exactly computed. Of each two pages for one query: how often
 # does the metric order them as satisfaction does? One half is chance. Plain pages have no blocks, one intent and no harm: there
-# our metrics have nothing to gain, unharmed success is pFound, and the federated model (blocks draw looks) is the position based.
+# unharmed success is pFound, our other metrics differ from the usual by how looks and effort fall with the rank alone, and the federated
+# model (blocks draw looks) is the position based.
 # On mixed pages these users get nothing from a harmful element, and half of those who click on one leave; grades know nothing of it. So
 # the lead of unharmed success says how much such users would be missed by the others, not that real users are such. Hurried users are
 # DBN users who pay for effort: a success counts exp(-cost / 4), links cost 1, answers .4, images .6, ads .9. Swift success does not
@@ -456,7 +457,8 @@ def whom_sentence():
     for page, found_for in for_whom.items():
         by_metric: dict[str, list[str]] = {}
         for users, choice in found_for.items():
-            by_metric.setdefault(str(choice.best["metric"]), []).append(str(users))
+            alike = f" (not told from {tell.listing([*choice.ties['metric'].astype(str)])})" * (not choice.stands_out)
+            by_metric.setdefault(str(choice.best["metric"]), []).append(f"{users}{alike}")
         said = "; ".join(f"{metric} where users are {', '.join(who)}" for metric, who in by_metric.items())
         parts.append(f"{run.word('page', page)}: {said}")
     return f"**Which metric, for whom**, by validation: {'. '.join(parts)}. What real users are, logs must say." if parts else ""

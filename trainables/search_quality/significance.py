@@ -287,9 +287,7 @@ def least_of_one(test: str, x: np.ndarray, p_break: float, most: int, rng: np.ra
 
 def least_of_many(test: str, d: np.ndarray, most: int, rng: np.random.Generator) -> float:
     """The same of many queries, each with the difference that it has, all for google. d: (Q,)"""
-    if test in ("t", "bootstrap"):
-        return math.nan if test == "t" else 1 / (draws(len(d), most) + 1)
-    return float(p_of_many(test, np.abs(d), most, rng))
+    return math.nan if test == "t" else float(p_of_many(test, np.abs(d), most, rng))
 
 
 def p_values(test: str, c: Any, grades: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
