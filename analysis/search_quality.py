@@ -321,8 +321,9 @@ many = part("pvalue", "depth", "grading", "p_break")
 def tried(stamp):
     """The choices under which p of a file's first query was computed, a whole grid; depths beyond the file's results are no choices."""
     lines = many[(many["judgements"] == stamp) & (many["test"] == "permutation")].dropna(subset=["p_value"])
-    judged = select(asked, {"judgements": stamp, "query": sources[stamp]["query"].iloc[0]})["results"].max()
-    reached = lines["depth"] <= max(judged, lines["depth"].min())
+    first = select(asked, {"judgements": stamp, "query": sources[stamp]["query"].iloc[0]})
+    lines = lines.assign(least=lines["student"].map(first.groupby("student")["least"].first()))
+    reached = lines["depth"] <= max(first["results"].max(), lines["depth"].min())
     return search.crossed(lines[reached], "depth", "grading")
 
 
@@ -490,7 +491,7 @@ def device_sentence(name):
 
 # %%
 def claim_sentence(stamp):
-    first, ways = sources[stamp].iloc[0], tried(stamp).groupby(["depth", "grading", "p_break"])["p_value"].mean()
+    first, ways = sources[stamp].iloc[0], tried(stamp).groupby(["depth", "grading", "p_break"])[["p_value", "least"]].mean()
     together = select(found, {"judgements": stamp, "test": "permutation", "query": ALL})[["p", "least"]].mean()
     said = [
         f"pFound {first['google']:.3f} of google, {first['yandex']:.3f} of yandex, by permutation p = {first['p']:.4f}, which says of "
@@ -498,7 +499,7 @@ def claim_sentence(stamp):
         "by exchanging the names in the file)"
     ]
     if len(ways) > 1:
-        said.append(search.robust(ways, level))
+        said.append(search.robust(ways["p_value"], level, ways["least"]))
     if together["p"] == together["p"]:
         all_of_them = search.verdict(together["p"], level, together["least"], "queries that differ")
         said.append(f"over its {len(sources[stamp])} queries, by paired randomisation, p = {together['p']:.4f}: {all_of_them}")

@@ -110,10 +110,16 @@ def verdict(p: float, level: float = ALPHA, least: float = np.nan, few: str = "r
     return "significantly better" if p <= level else "not shown to be better"
 
 
-def robust(ways: pd.Series, level: float = ALPHA) -> str:
-    """Whether the choices that nobody is forced to turn a verdict; ways: p under each of them."""
+def robust(ways: pd.Series, level: float = ALPHA, least: pd.Series | None = None) -> str:
+    """Whether the choices that nobody is forced to turn a verdict; ways: p under each of them. least: the least that it could be there;
+    choices that cannot tell at the level are left out."""
+    blind = pd.Series(False, ways.index) if least is None else least.reindex(ways.index) > level
+    all_of_them, ways = len(ways), ways[~blind]
+    if ways.empty:
+        return f"none of {all_of_them} choices of depth, grading and pBreak could tell at that level"
     told, n = int((ways <= level).sum()), len(ways)
     said = f"p is at most {level:g} in {told} of {n} choices of depth, grading and pBreak ({ways.min():.3f} to {ways.max():.3f})"
+    said += f", {all_of_them - n} that could tell nothing left out" * (n < all_of_them)
     if 0 < told < n:
         return f"{said}: **not robust**, a choice turns the verdict, so the difference is **not told**"
     return f"{said}: robust, no choice turns the verdict"
