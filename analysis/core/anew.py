@@ -42,13 +42,14 @@ def trained(
 ) -> tuple[pd.Series, pd.DataFrame]:
     """(the student of the run with the lowest seed, its cells as they came out anew). flags: what the study is to train; data_root: the
     folder of its data, where these are not in the cache. Stopped where nothing was trained, or on other data than the run's."""
-    if run.info["data"] == "own" and not data_root:
+    old = run.students.sort_values("seed", kind="stable").iloc[0]
+    data = _data(run.info, old)
+    if data.get("data") == "own" and not data_root:
         raise Stopped(
             "This run's images are somebody's own: write their folder into DATA_ROOT, and execute this cell again."
         )
     root = Path(records.__file__).parents[2]
     where = ["--data-root", str(Path(data_root).expanduser().absolute())] if data_root else []
-    old = run.students.sort_values("seed", kind="stable").iloc[0]
     with tempfile.TemporaryDirectory() as place:
         words = [f"studies/{study}.py", *flags, *where, "--address", "inline", "--no-report", "--storage", place]
         if code := _ended([sys.executable, "-c", WATCHED, place, *words], root):
@@ -56,7 +57,7 @@ def trained(
                 f"Nothing is compared: the study ended with exit code {code}, for the reason that it names above."
             )
         folder = records.find_run(study, root=place)
-        if differs := _other_data(run.info, records.info(folder), old):
+        if differs := _other_data(data, records.info(folder)):
             raise Stopped(printable(f"Nothing is compared: {differs}"))
         new = records.final(records.read(folder))
     return old, new[new["seed"] == old["seed"]]
@@ -76,11 +77,14 @@ def _ended(command: Sequence[str], root: Path) -> int:
         process.communicate()
 
 
-def _other_data(ours: Mapping[str, Any], new: Mapping[str, Any], student: pd.Series) -> str:
-    """What is wrong with the data that a student was trained on anew; "" where they are the run's. Beside images of the user's own a
-    run may have published data, on which this student may be."""
-    if ours["data"] == "own" and not str(student.get("dataset", "images_")).startswith("images_"):
-        ours = {"data": "full"}
+def _data(info: Mapping[str, Any], student: pd.Series) -> Mapping[str, Any]:
+    """What a run says of the data of one of its students: beside images of the user's own it may have published data."""
+    published = info["data"] == "own" and not str(student.get("dataset", "images_")).startswith("images_")
+    return {"data": "full"} if published else info
+
+
+def _other_data(ours: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What is wrong with the data that a student was trained on anew; "" where they are the run's."""
     if ours["data"] != new["data"]:
         return f"the run's data are {ours['data']}, and this student was trained on data that are {new['data']}."
     if ours.get("data_digest", new.get("data_digest")) != new.get("data_digest"):

@@ -80,5 +80,6 @@ def test_no_study_takes_a_notebook_for_a_terminal(tmp_path, monkeypatch, capfd):
     ],
 )
 def test_other_data_than_the_runs_are_named(ours, new, dataset, wrong):
-    found = anew._other_data(ours, new, pd.Series({"dataset": dataset} if dataset else {"seed": 0}))
+    student = pd.Series({"dataset": dataset} if dataset else {"seed": 0})
+    found = anew._other_data(anew._data(ours, student), new)
     assert wrong in found if wrong else found == ""
