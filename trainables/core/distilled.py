@@ -27,8 +27,8 @@ from trainables.core.batches import batch_index, substream
 from trainables.core.kernel import coded, predicted
 from trainables.core.losses import cross_entropy
 from trainables.core.matching import matched
-from trainables.core.nets import Convolution, graph
-from trainables.core.population import Population
+from trainables.core.nets import graph
+from trainables.core.population import Population, footprint
 from trainables.core.schedules import warmup_linear
 from trainables.core.splits import CLASSES, Splits, shape, to_float
 from trainables.core.teachers import once
@@ -38,6 +38,7 @@ CHOSEN, LEARNT = ("random", "class_means", "kmeans"), ("dm", "kip", "mtt")
 METHODS = (*CHOSEN, *LEARNT)
 EXPERT_BATCH, REAL_BATCH = 256, 64  # images of an expert's step; of each class, of a step of dm
 MOST = 256  # synthetic images of one step
+KEPT = 2**30  # bytes of the inner graphs, up to which they are kept rather than made twice
 LLOYD = 20  # rounds of k-means
 JUDGES, JUDGED_FOR, JUDGE_LR = 3, 200, 0.03  # networks that judge a set on validation, their steps, their peak rate
 CHANNELS = {  # means and deviations of pixels in [0, 1]
@@ -264,7 +265,7 @@ def _mtt(r: Recipe, trained: Arrays, labels: Tensor) -> Pull:
     b = EFFORTS[r.effort]
     paths = [torch.from_numpy(trained[name]).to(labels.device) for name in sorted(trained) if name.isdecimal()]
     net = Population(graph(r.network, CLASSES), shape(r.dataset), [0], [1.0], labels.device)
-    light = not any(isinstance(layer, Convolution) for layer in net.layers)  # its graphs weigh no more than its weights
+    keep = b.inner * footprint(net.layers, shape(r.dataset), min(MOST, len(labels))) <= KEPT
     everything = torch.arange(len(labels), device=labels.device)
 
     def pull(iteration: int, images: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -280,7 +281,7 @@ def _mtt(r: Recipe, trained: Arrays, labels: Tensor) -> Pull:
             return cross_entropy(net.logits(x, parameters=weights), labels[index])[0]
 
         start, target = ([p[at, expert, None] for p in paths] for at in (first, first + b.span))
-        return matched(loss, start, target, images, rate, b.inner, keep=light)
+        return matched(loss, start, target, images, rate, b.inner, keep=keep)
 
     return pull
 
