@@ -254,13 +254,15 @@ if chosen:
 def brief():
     """Whether the teacher helps, in a word, with both accuracies: the clear answers first, all judged together."""
     chance = "no, validation chooses labels only"
-    where: dict[str, list[str]] = {"yes": [], "no, it does harm": [], chance: [], "cannot be told": []}
+    words = {"more": "yes", "less": "no, it does harm", 2: "better in both of only two seeds"}
+    where: dict[str, list[str]] = {name: [] for name in (*words.values(), chance, "cannot be told")}
     alone = {setting: labels_only(setting, setting.axes["target_labels"]) for setting in chosen}
     asked = {s: (chosen[s].by_seed(), values) for s, values in alone.items() if len(values) and chosen[s].best["kd_weight"] > 0}
     where[chance] = [s.title for s in chosen if chosen[s].best["kd_weight"] == 0]
     for _, line in statistics.compare(asked, ["setting"]).iterrows():
-        ours, labels = (100 * values.mean() for values in asked[line["setting"]])
-        helps = {"more": "yes", "less": "no, it does harm"}.get(line["told"], "cannot be told")
+        both, (ours, labels) = asked[line["setting"]], (100 * values.mean() for values in asked[line["setting"]])
+        side = 2 if line["told"] == "open" and line["n"] == 2 and ((both[0] - both[1]).dropna() > 0).all() else line["told"]
+        helps = words.get(side, "cannot be told")
         where[helps].append(f"{line['setting'].title}: {ours:.1f} % against {labels:.1f} by labels only")
     said = "; ".join(f"{helps} ({'; '.join(some)})" for helps, some in where.items() if some)
     return [f"**Does the teacher help?** {tell.capital(said)}."] * bool(said)

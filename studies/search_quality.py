@@ -151,7 +151,7 @@ STUDY = Study(
             axes={"seed": (0,)},
         ),
         "course": Preset(
-            "what the assignment asks: four minutes on two cores",
+            "what the assignment asks: two minutes on two cores",
             core_seconds=0.1,
             pack=8,
             worker_mib=800,
