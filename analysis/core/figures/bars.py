@@ -52,8 +52,12 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
     table: group, kind (of `colors`), mean, low, high (NaN without interval), perhaps published (NaN where nothing is); a line whose mean is NaN is a
     hole, drawn hatched, with its `note`. y: what the bars are.
     """
-    where: dict[str, Any]
-    said: dict[str, Any]
+
+    def number(value: float, x: float, y: float, on_bar: bool) -> None:
+        """Above the place, or below it in white."""
+        color, away = ("white", -11) if on_bar else ("black", 3)
+        ax.annotate(f"{value:.1f}", (x, y), (0, away), textcoords="offset points", ha="center", fontsize=8, color=color)
+
     kinds = [kind for kind in colors if (table["kind"] == kind).any()]
     groups, width = list(dict.fromkeys(table["group"])), 0.8 / max(table.groupby("group")["kind"].nunique().max(), 1)
     for i, group in enumerate(groups):
@@ -74,13 +78,10 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
                 ax.errorbar(x, line["mean"], ends, fmt="none", ecolor="black", capsize=2.5, linewidth=1.1)
             if (theirs := line.get("published", np.nan)) > 0:
                 ax.plot([x - width / 2, x + width / 2], [theirs] * 2, color="black", linewidth=2.2)
-                below = theirs <= line["mean"]  # on the bar
-                where = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": "white" if below else "black"}
-                ax.annotate(f"{theirs:.1f}", (x, theirs), (0, -11 if below else 3), **where)
+                number(theirs, x, theirs, on_bar=theirs <= line["mean"])
             inside = 0 < theirs - top < limit / 8 or line["mean"] < theirs < top  # no room for a number below the mark
-            place = (line["low"] if line["low"] == line["low"] else line["mean"], -12) if inside else (top, 3)
-            said = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": "white" if inside else "black"}
-            ax.annotate(f"{line['mean']:.1f}", (x, place[0]), (0, place[1]), **said)
+            foot = line["mean"] if np.isnan(line["low"]) else line["low"]
+            number(line["mean"], x, foot if inside else top, on_bar=inside)
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylim=(0, 1.08 * limit), xlim=(-0.6, len(groups) - 0.4), ylabel=y)
     ax.spines[["top", "right"]].set_visible(False)
