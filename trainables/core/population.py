@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.core.nets import Block, Conv, Convolution, Layer, Linear, output, parameters
+from trainables.core.strided import NARROW, Strided, phases
 
 MOMENTUM = 0.1  # of batch normalisation's running statistics: the share of the newest batch
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -100,7 +101,8 @@ class Population:
         if isinstance(self.layers[0], Linear):
             x = x.flatten(1)
         params, statistics = iter(parameters or self.parameters), iter(self.statistics)
-        h: Tensor | list[Tensor] = x.to(self.cast)
+        convolutions: list[tuple[Convolution, Tensor, Tensor, Norm | None]] = []
+        h = x.to(self.cast)
         for i, layer in enumerate(self.layers):
             w, b = next(params).to(self.cast), next(params).to(self.cast)
             if isinstance(layer, Convolution):
@@ -109,50 +111,67 @@ class Population:
                     norm = (next(params), next(params))
                 elif layer.norm:
                     norm = (next(statistics), next(statistics), next(params), next(params), training)
-                h = self._convolve(layer, h, w, b, norm, i == 0, taps)
-            else:
-                given = _flat(h, S)
-                h = torch.baddbmm(b, given, w)
-                if taps is not None:
-                    taps.append((given, h))
-                if i + 1 < len(self.layers):
-                    h = F.relu(h)
-        assert isinstance(h, Tensor)
+                convolutions.append((layer, w, b, norm))
+                continue
+            if convolutions:
+                h, convolutions = self._features(convolutions, h, taps), []
+            given = h.expand(S, -1, -1) if h.dim() == 2 else h
+            h = torch.baddbmm(b, given, w)
+            if taps is not None:
+                taps.append((given, h))
+            if i + 1 < len(self.layers):
+                h = _relu(h, taps)
         return h.to(self.parameters[0].dtype)
 
-    def _convolve(
+    def _features(
         self,
-        layer: Convolution,
-        h: Tensor | list[Tensor],
-        w: Tensor,
-        b: Tensor,
-        norm: Norm | None,
-        first: bool,
+        convolutions: Sequence[tuple[Convolution, Tensor, Tensor, Norm | None]],
+        x: Tensor,
         taps: list[Tap] | None,
-    ) -> Tensor | list[Tensor]:
-        S = len(self)
+    ) -> Tensor:
+        """What convolutions, each with the weights, biases and normalisations of all students, make of the shared input x,
+        (B, C, H, W): features of each student, (S, B, D), D in the order (H, W, C)."""
+        S, h = len(self), x
         if self.mode == "stacked":
-            assert isinstance(h, Tensor)
-            flat: Any = norm and tuple(part if isinstance(part, bool) else part.flatten() for part in norm)
-            wide = _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=1 if first else S)
-            if taps is not None:
-                taps.append((h, wide))
-            return _after(layer, wide, flat)
-        inputs = [h] * S if isinstance(h, Tensor) else h
+            for i, (layer, w, b, norm) in enumerate(convolutions):
+                flat: Any = norm and tuple(part if isinstance(part, bool) else part.flatten() for part in norm)
+                wide = _conv(layer, h, w.flatten(0, 1), b.flatten(), groups=S if i else 1)
+                if taps is not None:
+                    taps.append((h, wide))
+                h = _after(layer, wide, flat, taps)
+            B, _, H, W = h.shape
+            return h.permute(0, 2, 3, 1).reshape(B, H * W, S, -1).permute(2, 0, 1, 3).reshape(S, B, -1)
+        # Student by student through all layers, so that what one layer makes is still in the processor's cache for the next. The
+        # first takes two students at once in bf16: faster there, slower in fp32 and where its slices are pooled.
+        (first, w, b, norm), *deeper = convolutions
+        together = 2 if self.cast == torch.bfloat16 and first.pool == 1 else 1
+        heads = zip(w.split(together), b.split(together), strict=True)
+        norms, before = _each(norm, S), norm is None and taps is None  # before the students are taken apart
         # unbind, not indexing: the backward of S indexings would fill S tensors of all students
-        norms = (
-            zip(*([part] * S if isinstance(part, bool) else part.unbind(0) for part in norm), strict=True)
-            if norm
-            else [None] * S
-        )
-        # one wide convolution of the shared input is faster in bf16, slower in fp32, and slower where its slices are pooled
-        if first and self.cast == torch.bfloat16 and layer.pool == 1:
-            hs = [*_conv(layer, inputs[0], w.flatten(0, 1), b.flatten()).split(layer.channels, 1)]
-        else:
-            hs = [_conv(layer, *each) for each in zip(inputs, w.unbind(0), b.unbind(0), strict=True)]
+        apart = [
+            [(layer, *parts) for parts in zip(w.unbind(0), b.unbind(0), _each(norm, S), _kernels(layer, w), strict=True)]
+            for layer, w, b, norm in deeper
+        ]
+        features: list[Tensor] = []
+        tapped: list[list[tuple[Tensor, Tensor]]] = []
+        for w, b in heads:
+            wide = _conv(first, x, w.flatten(0, 1), b.flatten())
+            if before:
+                wide = _after(first, wide, None, taps)
+            for h in wide.split(first.channels, 1) if len(w) > 1 else [wide]:
+                student, seen = len(features), [(x, h)]
+                if not before:
+                    h = _after(first, h, norms[student], taps)
+                for parts in apart:
+                    layer, w, b, norm, kernels = parts[student]
+                    product = _conv(layer, h, w, b, kernels=kernels)
+                    seen.append((h, product))
+                    h = _after(layer, product, norm, taps)
+                features.append(h.permute(0, 2, 3, 1).flatten(1))
+                tapped += [seen] if taps is not None else []
         if taps is not None:
-            taps.append((inputs, hs))
-        return [_after(layer, *each) for each in zip(hs, norms, strict=True)]
+            taps += [([g for g, _ in layer], [p for _, p in layer]) for layer in zip(*tapped, strict=True)]
+        return torch.stack(features)
 
     def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:
         """One step of the optimiser for all students. loss: (S,); lr_scale multiplies every learning rate.
@@ -272,11 +291,22 @@ Tap = tuple[Tensor | list[Tensor], Tensor | list[Tensor]]
 Norm = tuple[Tensor, Tensor, Tensor, Tensor, bool] | tuple[Tensor, Tensor]
 
 
-def _conv(layer: Convolution, x: Tensor, w: Tensor, b: Tensor, groups: int = 1) -> Tensor:
-    return F.conv2d(x, w.permute(0, 3, 1, 2), b, stride=layer.stride, padding=layer.kernel // 2, groups=groups)
+def _conv(
+    layer: Convolution, x: Tensor, w: Tensor, b: Tensor, groups: int = 1, kernels: Tensor | None = None
+) -> Tensor:
+    w = w.permute(0, 3, 1, 2)
+    if kernels is not None:
+        return Strided.apply(x, w, b, kernels)
+    return F.conv2d(x, w, b, stride=layer.stride, padding=layer.kernel // 2, groups=groups)
 
 
-def _after(layer: Convolution, h: Tensor, norm: Norm | None) -> Tensor:
+def _kernels(layer: Convolution, w: Tensor) -> Sequence[Tensor | None]:
+    """Of each student those of the gradient in the input, where they make it faster. w: (S, out, k, k, in)."""
+    faster = w.dtype == torch.bfloat16 and layer.stride == 2 and w.shape[-1] <= NARROW and w.requires_grad
+    return phases(w.detach()).unbind(0) if faster else [None] * len(w)
+
+
+def _after(layer: Convolution, h: Tensor, norm: Norm | None, taps: list[Tap] | None) -> Tensor:
     """What follows the products of a convolution."""
     if isinstance(layer, Block):
         assert norm and len(norm) == 2
@@ -286,17 +316,19 @@ def _after(layer: Convolution, h: Tensor, norm: Norm | None) -> Tensor:
         h = F.batch_norm(h, *norm, MOMENTUM)
     if layer.pool > 1:  # before the ReLU: the same result on fewer numbers
         h = F.max_pool2d(h, layer.pool)
-    return F.relu(h)
+    return _relu(h, taps)
 
 
-def _flat(h: Tensor | list[Tensor], S: int) -> Tensor:
-    """Features of each student, (S, B, D), D in the order (H, W, C)."""
-    if isinstance(h, list):
-        return torch.stack([x.permute(0, 2, 3, 1).flatten(1) for x in h])
-    if h.dim() == 4:  # stacked channels (B, S C, H, W)
-        B, _, H, W = h.shape
-        return h.permute(0, 2, 3, 1).reshape(B, H * W, S, -1).permute(2, 0, 1, 3).reshape(S, B, -1)
-    return h.expand(S, -1, -1) if h.dim() == 2 else h
+def _relu(h: Tensor, taps: list[Tap] | None) -> Tensor:
+    """In place, unless somebody looks at what comes in."""
+    return F.relu_(h) if taps is None else F.relu(h)
+
+
+def _each(norm: Norm | None, students: int) -> Sequence[Norm | None]:
+    """The normalisation of each student."""
+    if norm is None:
+        return [None] * students
+    return [*zip(*([part] * students if isinstance(part, bool) else part.unbind(0) for part in norm), strict=True)]
 
 
 def _by_value(lr: Sequence[float]) -> dict[float, list[int]]:
