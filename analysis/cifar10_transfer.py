@@ -249,16 +249,17 @@ def best_of(some):
 
 
 def not_chosen_between(choice):
-    """Of the user's own images, few of which choose: the settings at most one image behind what they chose."""
-    n = int(run.table("classes")["val"].sum()) if own_images else FEW
+    """Of the user's own images, few of which may choose: the settings at most one image behind what they chose."""
+    if not own_images:
+        return
+    n = int(run.table("classes")["val"].sum())
     scores = choice.cells.set_index("setting")["score"]
     near = [s for s in chosen if scores.get(s.name, 0) >= scores.iloc[0] - 1 / n - 1e-6 and s.name != choice.best["setting"]]
-    if n < FEW and near:
+    if near:
         told = tell.listing([f"{s.title}: {tell.percent(tests[s])}" for s in near])
         yield f"**Within one of {n} images of it on validation**, too little to choose by; on test {told}."
 
 
-FEW = 100  # images that choose, of which one is a point
 transfers = [s for s in chosen if s.axes["weights"] != "random"]
 best, verdict = best_of([*chosen])
 shown = {"the best model": best}

@@ -184,7 +184,7 @@ def by_test(lines: pd.DataFrame, many: bool, level: float = ALPHA) -> list[dict[
         of_assessors = test == "bootstrap" and not many
         few = "queries that differ" if many else "assessors" if of_assessors else "results that differ"
         said = verdict(p, level, least, few)
-        if of_assessors and said in (verdict(0.0), verdict(1.0)):
+        if of_assessors and not (np.isnan(p) or least > level):
             said = "other assessors " + ("would see these pages so too" if p <= level else "may not see these pages so")
         line = {"test": TESTS[str(test)], "is about": about, "p": shown(p), "least possible p": shown(least)}
         found.append({**line, "counted over": values["how"].iloc[0], f"at {100 * level:g} %": said})

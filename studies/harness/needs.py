@@ -46,12 +46,6 @@ class Data:
         own = {"data_digest": self.own.digest, "data_caveat": " ".join(self.own.caveats())} if self.own else {}
         return {"data": self.variant, "data_description": said, "datasets": self.names, **own}
 
-    def margin(self, study: Study, o: Options) -> float:
-        """The difference in the study's metric that does not matter; of few test images of the user's own one image, unless it was said."""
-        usual = study.margin_of(o.decide)
-        shares = self.own is not None and o.decide is None and is_share(study.metric)
-        return max(usual, 1 / len(self.own.files["test"])) if self.own and shares else usual
-
     def tables(self) -> dict[str, list[dict]]:
         """Tables beside the rows: the classes of the user's images by their labels, and how many images each has."""
         return {"classes": [{"data": self.variant, **line} for line in self.own.table()]} if self.own else {}
@@ -125,18 +119,20 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
 
 
 def fitted(study: Study, found: Data) -> Study:
-    """The study, where a word counts training images and the user has no more of them than that: all are one student then."""
-    words = [name for name, axis in study.axes.items() if axis.images and axis.type is str]
-    if found.own is None or not words:
+    """The study on the user's images: where a word counts training images and there are no more than that, all are one student; and
+    of few test images one does not matter."""
+    if found.own is None:
         return study
+    words = [name for name, axis in study.axes.items() if axis.images and axis.type is str]
     most, usual = len(found.own.files["train"]), study.canonical
+    one = 1 / len(found.own.files["test"]) if is_share(study.metric) else 0.0
 
     def canonical(config: Config) -> Config:
         """As usual, once a count that takes all is "all"."""
         taken = {name: "all" for name in words if config[name] != "all" and int(config[name]) >= most}
         return usual({**config, **taken})
 
-    return replace(study, canonical=canonical)
+    return replace(study, canonical=canonical, margin=max(one, study.margin_of(None)))
 
 
 def _otherwise(study: Study, o: Options) -> str:

@@ -191,10 +191,11 @@ class Study:
         return [name for name in self.axes if name not in (*self.compared, "seed")]
 
     def margin_of(self, points: float | None) -> float:
-        """The difference in the metric that does not matter: the study's, or as it was said, in points where it is a share."""
+        """The difference in the metric that does not matter: as --decide said it, in points where it is a share; the study's where it
+        said none (None), or stood alone (inf)."""
         from analysis.core import records
 
-        if points is not None:
+        if points is not None and math.isfinite(points):
             return points / records.unit(self.metric)
         return records.margin(self.metric) if self.margin is None else self.margin
 

@@ -225,7 +225,8 @@ def test_counts_of_training_images_that_take_all_are_one_student(photos: Path) -
     assert len(plan.cells) == 2 * len(apart) == 2 * plan.total and set(apart.values()) == {"20", "all"}
     assert {config["train_size"] for config in plan.students.values()} == {"20", "all"}
     assert fitted(study, Data(("cifar10",), "full", "", None)) is study
-    assert fitted(finetuning.STUDY, found) is finetuning.STUDY, "whose counts have no word for all"
+    config = {name: axis.values[0] for name, axis in finetuning.STUDY.axes.items()}
+    assert fitted(finetuning.STUDY, found).canonical(config) == finetuning.STUDY.canonical(config), "whose counts have no word for all"
 
 
 def test_few_images_that_choose_or_test_are_owned_up_to_and_one_image_does_not_matter(photos: Path) -> None:
@@ -233,8 +234,9 @@ def test_few_images_that_choose_or_test_are_owned_up_to_and_one_image_does_not_m
     found = data_of(study, parse(study, ["--data-root", str(photos)]), {})
     n, m = (len(found.own.files[part]) for part in ("val", "test"))
     assert f"{n} images choose: one is {100 / n:.1f} points" in found.about()["data_caveat"]
-    assert found.margin(study, parse(study, [])) == 1 / m > 0.01
-    assert found.margin(study, parse(study, ["--decide", "2"])) == pytest.approx(0.02), "what was said holds"
+    for alone in ([], ["--decide"]):
+        assert fitted(study, found).margin_of(parse(study, alone).decide) == 1 / m > study.margin_of(None)
+    assert fitted(study, found).margin_of(parse(study, ["--decide", "2"]).decide) == pytest.approx(0.02), "what was said holds"
     for part in ("val", "test"):
         (photos / part).mkdir()
         for name in CLASSES:
@@ -242,7 +244,7 @@ def test_few_images_that_choose_or_test_are_owned_up_to_and_one_image_does_not_m
             for i in range(100):
                 (photos / part / name / f"{i}.png").write_bytes(noise(3000 + i))
     many = data_of(study, parse(study, ["--data-root", str(photos)]), {})
-    assert many.about()["data_caveat"] == "" and many.margin(study, parse(study, [])) == study.margin_of(None)
+    assert many.about()["data_caveat"] == "" and fitted(study, many).margin_of(None) == study.margin_of(None)
 
 
 def test_a_root_with_cifar10_is_cifar10_and_one_with_both_is_refused(
