@@ -73,10 +73,10 @@ def compare(name: str, a: Arguments) -> None:
     cls, pack = study.load(), study.presets["course"].pack
     student = cls.config_type(**study.canonical({axis: values[0] for axis, values in info["grids"][0].items()}))
     layers, shape = cls.architecture(student)
-    step = precision.step_seconds(layers, shape, student.batch_size, pack, a.device)
+    step = precision.step_seconds(layers, shape, student.batch_size, [("fp32", pack), ("bf16", pack)], a.device)
     print(f"{name}, {student.network}: {student.steps} steps, {a.data} data, {a.seeds} seeds")
-    print(f"  packs of {pack}: {1e3 * step['fp32']:.2f} ms a step of a student in fp32, {1e3 * step['bf16']:.2f} in bf16, "
-          f"{step['bf16'] / step['fp32']:.2f} of it")  # fmt: skip
+    print(f"  packs of {pack}: {1e3 * step[0]:.2f} ms a step of a student in fp32, {1e3 * step[1]:.2f} in bf16, "
+          f"{step[1] / step[0]:.2f} of it")  # fmt: skip
     print(f"  {'':44s}{'test, %: fp32':>16s}{'bf16':>17s}   {'bf16 - fp32, points: val':26s}test")
     varied = [axis for axis, values in cells.items() if len(values) > 1]
     for cell, plain in both[0].groupby(varied):

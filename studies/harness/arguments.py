@@ -37,7 +37,7 @@ class Options:
     resume: str | None
     extend: str | None
     pack: int | None
-    decide: float | None
+    decide: float | None  # inf: to what does not matter in the study
     budget: int | None
     keep_weights: bool
     dashboard: bool
@@ -79,7 +79,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "storage": arg(str, storage(), "Where run folders go: a folder or s3://bucket/path.", metavar="DIR|URI", help_behavior_hint=f"(default: {storage()}, from STILLROOM_STORAGE if set)"),
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "extend": arg(str | None, None, "Add seeds or grid points to a run, or, where none are given, what its preset has gained since: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
-        "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory on GPUs)"),
+        "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory and time on GPUs)"),
         "decide": arg(float | None, None, f"After the grid, add seeds to the cells that are open, until each is as good as the chosen one or worse, to so many points of {study.metric}.", metavar="[POINTS]", help_behavior_hint=f"(alone: {points:g})"),
         "budget": arg(int | None, None, "Most students that --decide may add.", metavar="INT", help_behavior_hint="(default: as many as the grid has)"),
         "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer, finetuning, and pseudo_labels with a pretrained network)."),
@@ -115,7 +115,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
                 form,
                 prog=f"studies/{study.name}.py",
                 description=study.question,
-                args=_complete(words, "--decide", f"{points:g}"),
+                args=_complete(words, "--decide", "inf"),
                 return_unknown_args=True,
             )
     except SystemExit as end:
@@ -181,7 +181,7 @@ def _check(o: Options) -> None:
             raise InputError(f"{flag(name)} {value}: must be at least {least}")
     if not 0 <= o.wait < math.inf:
         raise InputError(f"--wait {o.wait:g}: must be at least 0")
-    if o.decide is not None and not 0 < o.decide < math.inf:
+    if o.decide is not None and not o.decide > 0:
         raise InputError(f"--decide {o.decide:g}: must be above 0")
     if o.decide is not None and (o.search, o.scheduler) != ("grid", "none"):
         raise InputError("--decide adds seeds to a grid: leave out --search and --scheduler")

@@ -1,9 +1,10 @@
-"""Which precision a new run trains in, where the user leaves it to the machine (`--precision auto`)."""
+"""What a new run finds out by timing a few steps: which precision it trains in (`--precision auto`), and on GPUs how large its packs are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from studies.harness import machine
 from studies.harness.arguments import Options
@@ -12,6 +13,7 @@ from studies.harness.needs import Data
 from studies.harness.plan import Plan
 from studies.harness.study import AUTO, InputError, Study
 from trainables.core import precision
+from trainables.core.nets import Layer
 
 
 def precise(study: Study, o: Options, found: Data) -> tuple[Options, str]:
@@ -28,6 +30,29 @@ def precise(study: Study, o: Options, found: Data) -> tuple[Options, str]:
     return replace(o, axes={**others, "precision": chosen}), why
 
 
+def packed(study: Study, o: Options, found: Data) -> tuple[Options, str]:
+    """The options of a new run on GPUs of this machine where the size of packs was left open: as large as the memory bears, or a
+    quarter of it where a step of a student takes less time so; and why, in words. Imports torch."""
+    axis = study.axes.get("precision")
+    if not o.num_gpus or o.pack or o.dry_run or o.address not in ("local", "inline") or axis is None or not axis.auto:
+        return o, ""
+    plan = Plan(study, o, found.variant)
+    most = max((len(pack) for trial in plan.trials for pack in trial.packs), default=1)
+    sizes = list(dict.fromkeys((most, max(1, most // 4))))
+    if len(sizes) == 1:
+        return o, ""
+    seconds = [0.0, 0.0]
+    for student, step, _ in _steps(study, plan):
+        try:
+            timed = precision.step_seconds(*step, [(student.precision, n) for n in sizes], "cuda")
+        except RuntimeError as error:  # of a GPU that is full
+            return o, f"{most} students (no step could be timed: {str(error).splitlines()[0]})"
+        seconds = [total + each for total, each in zip(seconds, timed, strict=True)]
+    (fast, best), (slow, other) = sorted(zip(seconds, sizes, strict=True))
+    why = f"{best} students: a step of one takes {1e3 * fast:.3g} ms, in packs of {other} {1e3 * slow:.3g}"
+    return replace(o, pack=best), why
+
+
 def _preferred(study: Study, o: Options, found: Data) -> tuple[str, str]:
     """The precision for all students of a run, which is asked for in fp32, and why. InputError where it makes no sense."""
     device = "cuda" if o.num_gpus else "cpu"
@@ -36,21 +61,31 @@ def _preferred(study: Study, o: Options, found: Data) -> tuple[str, str]:
         why = precision.against_bf16(study.name, study.chosen(o.preset, found.variant, o.axes)["network"], device)
     if why:
         return "fp32", f"fp32 ({why})"
-    plan, cls = Plan(study, o, found.variant), study.load()
+    plan = Plan(study, o, found.variant)
     prepare_process((o.num_cpus or machine.available_cores()) if o.address == "inline" else plan.cores)
-    packs = [pack for trial in plan.trials for pack in trial.packs]
-    timed: dict[tuple, tuple[str, Mapping[str, float]]] = {}
+    timed: list[tuple[str, Mapping[str, float]]] = []
+    for student, step, together in _steps(study, plan):
+        ways = [(name, min(together, precision.WIDEST)) for name in ("fp32", "bf16")]
+        try:
+            seconds = precision.step_seconds(*step, ways, device)
+        except RuntimeError as error:  # of a GPU that is full
+            return "fp32", f"fp32 (no step could be timed: {str(error).splitlines()[0]})"
+        timed.append((f"{student.network}, batches of {student.batch_size}", dict(zip(("fp32", "bf16"), seconds, strict=True))))
+    return precision.preferred(timed)
+
+
+def _steps(study: Study, plan: Plan) -> Iterator[tuple[Any, tuple[Sequence[Layer], tuple[int, ...], int], int]]:
+    """A student for each graph, shape of an input and batch size in a plan; these; and how many are trained side by side. InputError
+    where a config makes no sense."""
+    cls, packs = study.load(), [pack for trial in plan.trials for pack in trial.packs]
+    seen = set()
     for config in plan.apart():
         try:
             student = cls.config_type(**config)
         except ValueError as error:
             raise InputError(str(error)) from None
         layers, shape = cls.architecture(student)
-        if (step := (layers, shape, student.batch_size)) not in timed:
-            together = max((len(pack) for pack in packs if pack[0]["network"] == student.network), default=1)
-            try:
-                seconds = precision.step_seconds(*step, together, device)
-            except RuntimeError as error:  # of a GPU that is full
-                return "fp32", f"fp32 (no step could be timed: {str(error).splitlines()[0]})"
-            timed[step] = f"{student.network}, batches of {student.batch_size}", seconds
-    return precision.preferred([*timed.values()])
+        step = layers, shape, student.batch_size
+        if step not in seen:
+            seen.add(step)
+            yield student, step, max((len(pack) for pack in packs if pack[0]["network"] == student.network), default=1)

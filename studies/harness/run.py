@@ -11,16 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.core.records import unit
 from studies.harness import folder as folders
 from studies.harness import machine, needs, race
 from studies.harness.arguments import Options, storage
 from studies.harness.earlier import KEPT, WHERE, Earlier, take_up
 from studies.harness.ledger import Ledger
 from studies.harness.plan import Plan
-from studies.harness.precise import precise
+from studies.harness.precise import packed, precise
 from studies.harness.progress import duration, say
 from studies.harness.study import InputError, Study
 
@@ -47,9 +49,13 @@ class Run:
         self.info: dict[str, Any] = dict(self.earlier.info)
         self.data = needs.data_of(study, options, self.info)
         study = needs.fitted(study, self.data)
-        self.precision = ""  # why this one, where the run has found it out
+        if options.decide is not None:
+            options = replace(options, decide=study.margin_of(options.decide) * unit(study.metric))
+        self.found_out: list[str] = []  # which precision and packs a new run takes, and why
         if not self.goes_on:
-            options, self.precision = precise(study, options, self.data)
+            options, precision = precise(study, options, self.data)
+            options, packs = packed(study, options, self.data)
+            self.found_out = [f"precision {precision}"] * bool(precision) + [f"packs     {packs}"] * bool(packs)
         self.study, self.options, self.words = study, options, words
         self.plan = Plan(study, options, self.data.variant, self.earlier)
 
@@ -57,8 +63,7 @@ class Run:
         """The exit code."""
         o = self.options
         say(f"{self.study.name}: {self.study.question.strip().splitlines()[0]}")
-        found = [f"precision {self.precision}"] * bool(self.precision)
-        for line in (f"data      {self.data.why}", *found, *self.plan.lines()):
+        for line in (f"data      {self.data.why}", *self.found_out, *self.plan.lines()):
             say(line)
         for line in needs.told(self.study, o, self.plan, self.data):
             say(f"NOTE      {line}")
@@ -134,7 +139,7 @@ class Run:
             **{name: getattr(o, name) for name in (*KEPT, *WHERE)}, "pack": plan.pack,
             "data_root": o.data_root and str(o.data_root.absolute()), **self.data.about(),
             "axes": plan.values, "grids": plan.grids, "overrides": plan.overrides, "trial_axes": list(study.trials),
-            "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": self.data.margin(study, o),
+            "student_axes": list(study.students), "metric": study.metric, "goals": dict(study.goals), "mode": study.mode, "margin": study.margin_of(o.decide),
             "axes_help": {name: axis.help for name, axis in study.axes.items()}, **how_made(plan, self.data.own),
             "students": plan.total, "cells": len(plan.cells), "workers": plan.workers, "status": "running",
             # done: before this session, so that whoever reads tells how fast this one is

@@ -11,8 +11,8 @@ from trainables.core.files import DataError
 from trainables.scalar_quantization import (
     Config,
     ScalarQuantization,
-    _by_faiss,
-    _nearest,
+    by_faiss,
+    nearest_of,
     rotation,
     shared_neighbours,
     subspaces,
@@ -100,7 +100,7 @@ def test_recall_and_votes_are_those_of_a_slow_count():
     rng = np.random.default_rng(0)
     queries, database, labels = vectors(30, 3), vectors(400, 4), rng.integers(0, 10, 400)
     plain = np.argsort(((queries[:, None] - database[None]) ** 2).sum(2), axis=1)[:, :100]
-    found = _nearest(queries, database)
+    found = nearest_of(queries, database)
     assert (found == plain).mean() > 0.99  # rounding swaps some that are as far
     other = np.stack([rng.permutation(400)[:10] for _ in queries])
     slow = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(other, plain[:, :10], strict=True)])
@@ -115,7 +115,7 @@ def test_faiss_finds_what_distances_to_its_decoded_vectors_find(method, bits):
     import faiss
 
     x, queries = vectors(600), vectors(20, 5)
-    made = _by_faiss(config(method, bits), x, x)
+    made = by_faiss(config(method, bits), x, x)
     kind = (
         faiss.IndexPQ(16, 4, 8)
         if method == "faiss_pq"
@@ -126,7 +126,7 @@ def test_faiss_finds_what_distances_to_its_decoded_vectors_find(method, bits):
     kind.train(x)
     kind.add(x)
     _, theirs = kind.search(queries, 10)
-    assert shared_neighbours(_nearest(queries, made.restored)[:, :10], theirs) > 0.97  # ties of equal codes
+    assert shared_neighbours(nearest_of(queries, made.restored)[:, :10], theirs) > 0.97  # ties of equal codes
 
 
 def test_a_code_of_faiss_fits_a_byte():

@@ -1,4 +1,4 @@
-"""Which precision of its products trains a population faster and no worse: what `--precision auto` comes to.
+"""Which precision of its products trains a population faster and no worse: what `--precision auto` comes to; and how long a step takes.
 
 bf16 where the processor has instructions for it, where it was shown to cost a network no accuracy, and where it is faster by a
 tenth; else fp32. Imports torch only to look at a GPU, and to time.
@@ -41,35 +41,34 @@ def against_bf16(study: str, networks: Iterable[str], device: str) -> str:
 
 
 def step_seconds(
-    layers: Sequence[Layer], shape: tuple[int, ...], batch: int, students: int, device: str
-) -> dict[str, float]:
-    """Seconds of a training step for one student of a pack, by precision: medians of steps that take turns. They are seconds of the
-    processor, which other work disturbs less; of a GPU by the clock. students: of a pack, of which no more than WIDEST are timed."""
+    layers: Sequence[Layer], shape: tuple[int, ...], batch: int, ways: Sequence[tuple[str, int]], device: str
+) -> list[float]:
+    """Seconds of a training step for one student of a pack: medians of steps that take turns. They are seconds of the processor,
+    which other work disturbs less; of a GPU by the clock. ways: the precision, and how many students are side by side."""
     import torch
 
     from trainables.core.losses import cross_entropy
-    from trainables.core.population import PRECISIONS, Population
+    from trainables.core.population import Population
 
-    students, clock, wait = min(students, WIDEST), time.process_time, lambda: None
+    clock, wait = time.process_time, lambda: None
     if device == "cuda":
         clock, wait = time.perf_counter, torch.cuda.synchronize
     x = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
     y = torch.zeros(batch, dtype=torch.long, device=device)
-    seeds, rates = [0] * students, [1e-3] * students
-    packs = {name: Population(layers, shape, seeds, rates, device, name) for name in PRECISIONS}
-    seconds: dict[str, list[float]] = {name: [] for name in packs}
+    packs = [Population(layers, shape, [0] * n, [1e-3] * n, device, name) for name, n in ways]
+    seconds: list[list[float]] = [[] for _ in packs]
     until = time.monotonic() + LIMIT
-    while len(seconds["fp32"]) <= WARM or (len(seconds["fp32"]) < WARM + TIMED and time.monotonic() < until):
-        for name, pack in packs.items():
+    while len(seconds[0]) <= WARM or (len(seconds[0]) < WARM + TIMED and time.monotonic() < until):
+        for each, pack in zip(seconds, packs, strict=True):
             start = clock()
             pack.step(cross_entropy(pack.logits(x), y))
             wait()
-            seconds[name].append((clock() - start) / students)
-    del packs
+            each.append((clock() - start) / len(pack))
+    del packs, pack
     if device == "cuda":
         torch.cuda.empty_cache()  # for the workers, and for who asks how much is free
-    return {name: statistics.median(each[WARM:]) for name, each in seconds.items()}
+    return [statistics.median(each[WARM:]) for each in seconds]
 
 
 def preferred(timed: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[str, str]:

@@ -36,8 +36,9 @@ def faster(monkeypatch):
     found = set(NETWORKS)
     layers_of = {graph(name, 10): name for name in NETWORKS}
 
-    def step_seconds(layers, shape, batch, students, device):
-        return {"fp32": 0.002, "bf16": 0.001 if layers_of[tuple(layers)] in found else 0.004}
+    def step_seconds(layers, shape, batch, ways, device):
+        seconds = {"fp32": 0.002, "bf16": 0.001 if layers_of[tuple(layers)] in found else 0.004}
+        return [seconds[name] for name, _ in ways]
 
     monkeypatch.setattr(precision, "instructions", lambda device: True)
     monkeypatch.setattr(precision, "EQUAL", frozenset(product(STUDIES, NETWORKS)))
@@ -107,12 +108,13 @@ def test_steps_are_timed_as_workers_take_them(faster, monkeypatch):
     study, threads, asked = study_of("mnistm_kd"), [], []
     monkeypatch.setattr(precisely, "prepare_process", threads.append)
     monkeypatch.setattr(precisely.machine, "available_cores", lambda: 6)
-    monkeypatch.setattr(precision, "step_seconds", lambda *about: asked.append(about) or {"fp32": 1, "bf16": 1})
+    monkeypatch.setattr(precision, "step_seconds", lambda *about: asked.append(about) or [1, 1])
     for words in ([], ["--address", "inline"], ["--pack", "3", "--batch-size", "64"], ["--search", "optuna"]):
         precise(study, *words)
     assert threads == [1, 6, 1, 1]
     widest = max(len(pack) for trial in planned(study, "--precision", "fp32").trials for pack in trial.packs)
-    assert [about[2:4] for about in asked[:1] + asked[2:]] == [(128, widest), (64, 3), (128, 1)]
+    sizes = [(128, widest), (64, 3), (128, 1)]
+    assert [about[2:4] for about in asked[:1] + asked[2:]] == [(b, [("fp32", n), ("bf16", n)]) for b, n in sizes]
     assert all(about[:2] == (graph("cnn_small", 10), (3, 28, 28)) for about in asked)
 
 
@@ -136,7 +138,7 @@ def test_a_run_has_what_was_found_in_all_it_writes_and_keeps_it_on_another_machi
     assert set(rows.student) == cells, "named by their configs, of which the precision is one"
     assert AUTO not in str({k: v for k, v in info.items() if k not in ("axes_help", "command", "sessions")})
     resumed = Run(study, parse(study, ["--resume", "latest", *where]), [])
-    assert set(resumed.plan.students) == cells and not resumed.plan.trials and not resumed.precision
+    assert set(resumed.plan.students) == cells and not resumed.plan.trials and not resumed.found_out
 
 
 @pytest.mark.parametrize("before", ["bf16", "fp32", "older"])
@@ -151,3 +153,30 @@ def test_a_tour_is_extended_to_the_course_in_its_own_precision(before, faster):
     course = Plan(study, options, "sample", Earlier(json.loads(json.dumps(info))))
     assert {config["precision"] for config in course.students.values()} == {before if before == "bf16" else "fp32"}
     assert set(tour.students) < set(course.students)
+
+
+@pytest.mark.parametrize("pays", ["large", "small", "neither"])
+def test_of_two_packs_on_a_gpu_the_faster_is_taken(pays, faster, monkeypatch):
+    """The machine's GPU and its stopwatch are played here; what a pack asks of a real one is in tests marked gpu."""
+    study, asked = study_of("mnistm_kd"), []
+
+    def step_seconds(layers, shape, batch, ways, device):
+        asked.extend(ways)
+        if pays == "neither":
+            raise RuntimeError("CUDA out of memory.\nA long story")
+        return [0.001 * (n if pays == "small" else 1 / n) for _, n in ways]
+
+    monkeypatch.setattr(precision, "step_seconds", step_seconds)
+    monkeypatch.setattr(precisely.machine, "gpus", lambda: ["one"])
+    monkeypatch.setattr(precisely.machine, "gpu_memory", lambda count: 100 * 2**30)
+    words = ["--num-gpus", "1", "--precision", "fp32"]
+    options = parse(study, ["--data", "sample", *words])
+    found = needs.data_of(study, options, {})
+    most = max(len(pack) for trial in Plan(study, options, "sample").trials for pack in trial.packs)
+    after, why = precisely.packed(study, options, found)
+    assert {n for _, n in asked} == {most, most // 4} and most > 8
+    assert after.pack == {"large": most, "small": most // 4, "neither": None}[pays]
+    assert why.startswith(f"{after.pack or most} students") and ("CUDA out of memory." in why) == (pays == "neither")
+    for more in (["--pack", "5"], ["--dry-run"]):
+        assert precisely.packed(study, parse(study, ["--data", "sample", *words, *more]), found)[1] == ""
+    assert precisely.packed(study, parse(study, ["--data", "sample"]), found)[1] == "", "on CPUs the preset says it"
