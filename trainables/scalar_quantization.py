@@ -204,7 +204,7 @@ class ScalarQuantization(Trainable):
         return self.done
 
     def step(self) -> list[dict]:
-        nearest = {split: _nearest(queries, self.database) for split, (queries, _) in self.queries.items()}
+        nearest = {split: nearest_of(queries, self.database) for split, (queries, _) in self.queries.items()}
         rows = []
         for c in self.configs:
             start = time.perf_counter()
@@ -249,7 +249,7 @@ class ScalarQuantization(Trainable):
     def _trained(self, c: Config) -> Trained:
         x, database = (np.ascontiguousarray(self.turned(c, v)) for v in (self.teaching, self.database))
         if c.method in FAISS:
-            return _by_faiss(c, x, database)
+            return by_faiss(c, x, database)
         solved = self._programme(c)["seconds"] if c.method in ("exact", "allocated") else 0.0
         start = time.perf_counter()
         codebook = self.codebook(c)
@@ -276,7 +276,7 @@ class ScalarQuantization(Trainable):
             "encode_ms": 1e3 * trained.encode_seconds, "load": os.getloadavg()[0] / (os.cpu_count() or 1),
         }  # fmt: skip
         for split, (queries, labels) in self.queries.items():
-            got, true = _nearest(self.turned(c, queries), trained.restored), nearest[split]
+            got, true = nearest_of(self.turned(c, queries), trained.restored), nearest[split]
             for r in NEIGHBOURS:
                 found[f"{split}_recall_{r}"] = shared_neighbours(got[:, :r], true[:, :r])
             found[f"{split}_accuracy"] = float((votes(self.labels[got[:, :VOTERS]]) == labels).mean())
@@ -313,7 +313,7 @@ class ScalarQuantization(Trainable):
 # What a student is measured by
 
 
-def _nearest(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def nearest_of(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """The nearest vectors of each query, nearest first, (Q, 100) or as many as there are."""
     q, x = torch.from_numpy(queries), torch.from_numpy(np.ascontiguousarray(vectors))
     k, squares = min(max(NEIGHBOURS), len(x)), x.square().sum(1)
@@ -368,7 +368,7 @@ def _faiss() -> Any:
         ) from None
 
 
-def _by_faiss(c: Config, x: np.ndarray, database: np.ndarray) -> Trained:
+def by_faiss(c: Config, x: np.ndarray, database: np.ndarray) -> Trained:
     faiss = _faiss()
     faiss.omp_set_num_threads(1)
     x, database = np.ascontiguousarray(x), np.ascontiguousarray(database)
