@@ -18,13 +18,8 @@ OWN, METRIC = ("airbench_small", "airbench"), "test_accuracy"
 WAYS = {"head": "head (cached)", "last_block": "last block", "gradual": "gradual", "all": "all layers"}
 
 
-def start(weights):
-    """Where weights come from."""
-    return {"imagenet": "ImageNet", "random": "random"}.get(weights, f"checkpoint {weights.rpartition('/')[2]}")
-
-
 run = report.open("cifar10_transfer", words={
-    "network": tell.network, "weights": start, "unfreezing": WAYS, "resolution": "{} px",
+    "network": tell.network, "weights": tell.start, "unfreezing": WAYS, "resolution": "{} px",
     "train_images": lambda images: f"{images:,.0f} images",
 })  # fmt: skip
 
@@ -96,7 +91,7 @@ def protocol(setting):
     smoothing = f", label smoothing {c['label_smoothing']:g}" if c.get("label_smoothing") else ""
     of_a_pass = choice.students["pass_seconds"].mean() if "pass_seconds" in choice.students else float("nan")
     return {
-        "model": tell.network(c["network"]), "initialised": f"{start(c['weights'])}; head {c['head_start']}",
+        "model": tell.network(c["network"]), "initialised": f"{tell.start(c['weights'])}; head {c['head_start']}",
         "transfer": "none" if c["weights"] == "random" else transfer, "trained": f"{trained}: {c['trained_parameters']:,.0f} parameters",
         "features": "cached" if c["cached"] else "-", "pixels": c["resolution"], "images": f"{c['train_images']:,.0f}", "optimiser": f"{how}, {c['precision']}{smoothing}",
         "augmentation": c["augmentation"] + f", {c['views']} views" * (c["views"] > 1), "test views": c.get("test_views", 1),
@@ -146,7 +141,7 @@ TINTS = {
 def kind(setting):
     """Whose weights a setting starts from."""
     network, weights = setting.axes["network"], setting.axes["weights"]
-    return "own CNN, random" if network in OWN and weights == "random" else start(weights).partition(" ")[0]
+    return "own CNN, random" if network in OWN and weights == "random" else tell.start(weights).partition(" ")[0]
 
 
 def configured(setting):
@@ -177,7 +172,7 @@ def bar(setting, words):
     ends = (values.min(), values.max()) if value.n == 2 else (value.low, value.high)
     said = PUBLISHED.get((axes["network"], axes["weights"], axes["unfreezing"]), float("nan"))
     comparable = not own_images and axes["train_images"] > 40_000
-    weights = f"\n{start(axes['weights'])}" * (axes["weights"] not in ("imagenet", "random"))
+    weights = f"\n{tell.start(axes['weights'])}" * (axes["weights"] not in ("imagenet", "random"))
     return {
         "group": tell.network(axes["network"]).replace("-", "-\n", 1) + weights, "kind": words[configured(setting)],
         "mean": value.mean, "low": max(ends[0], 0), "high": min(ends[1], 100), "published": said if comparable else float("nan"),
@@ -307,7 +302,7 @@ def against_own():
 
 
 # %%
-weighed = pairs("weights", "random", lambda weights: f"{start(weights)} against random weights")
+weighed = pairs("weights", "random", lambda weights: f"{tell.start(weights)} against random weights")
 unfrozen = pairs("unfreezing", "head", lambda way: f"{WAYS[way]} against head")
 plain = next((s.axes["network"] for s in transfers), "")
 fewest = min((configs[s]["resolution"] for s in transfers), default=0)

@@ -26,7 +26,11 @@ from analysis.core.figures.crossing import crossing
 from analysis.core.figures.schedules import frozen
 from analysis.core.settings import by_seed, select
 
-run = report.open("finetuning")
+run = report.open("finetuning", words={
+    "augmentation": {"none": "no augmentation", "iterative": "augmentation", "full": "full augmentation"},
+    "unfreezing": {"all": "all stages at once", "gradual": "gradual unfreezing", "head": "head only"},
+    "rate": {"constant": "constant rate", "one_cycle": "rate of one cycle", "plateau": "rate lowered on plateaus"},
+})  # fmt: skip
 METRIC = "test_accuracy"
 OFF = {"augmentation": "none", "unfreezing": "all", "rate": "constant"}
 SAID = {
@@ -66,7 +70,7 @@ def heading(text, setting):
     """What is drawn, of which network and how many images."""
     c = finals[setting].iloc[0]
     labels = f"{int(c['train_size']):,}" if str(c["train_size"]).isdigit() else c["train_size"]
-    network = f"{tell.network(c['network'])}, weights {c['weights']}, {labels} labels, {c['resolution']} pixels"
+    network = f"{tell.network(c['network'])}, weights: {tell.start(c['weights'])}, {labels} labels, {c['resolution']} pixels"
     return f"{text}\n{network}; {c['val_images']:,.0f} validation and {c['test_images']:,.0f} test images"
 
 
@@ -224,7 +228,7 @@ schedules = run.table("schedules")
 def scheduled(students):
     """Their lines of the table of schedules, with `share`: how much of the training is over, in per cent."""
     lines = schedules[schedules["student"].isin(students["student"])]
-    return lines.assign(share=100 * lines["at"] / lines["steps"])
+    return lines.assign(share=100 * lines["at"] / lines["steps"], stage=lines["stage"].str.replace("_", " "))
 
 
 def thaw(ax, panel):
@@ -247,7 +251,7 @@ for s, final in finals.items():
         also=thaw if len(schedules) else None, xlabel="share of the training, %", ylabel="validation accuracy, %",
     )  # fmt: skip
     if len(schedules):
-        figure = frozen(scheduled(final), {"none": GREY, "iterative": ORANGE, "full": BLUE})
+        figure = frozen(scheduled(final), {"none": GREY, "iterative": ORANGE, "full": BLUE}, run.named)
         run.finish(figure, "frozen" + ends[s], heading("What was frozen when, mean over seeds", s))
 
 # %% [markdown]
@@ -286,7 +290,8 @@ def conclusions(found, unusual):
     if found["n"].max() > 1:
         said = tell.listing([f"{kind}: {names}" for kind, names in each.items() if names])
         together = tell.listing([*found.loc[mixed & (found["told"] != "open"), "effect"]]) or "none"
-        yield f"So, with these labels and this length of training{unusual}: {said}. Interactions told from 0: {together}."
+        asked = f"In the mean over all combinations, which are more students than those against plain{unusual}"
+        yield f"{asked}: {said}. Interactions told from 0: {together}."
 
 
 # %%

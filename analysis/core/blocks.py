@@ -369,7 +369,7 @@ def intervals(
     for panel, ax in zip(shown, axes, strict=True):  # now that all are drawn, for panels may share an axis
         if log:
             ax.set_ylim(bottom=floors[panel.place])
-        ax.set_xticks([*at.values()], [called.get(value, value) if isinstance(value, str) else f"{value:g}" for value in at])
+        ax.set_xticks([*at.values()], [called.get(value, value) if isinstance(value, str) else f"{value:,g}" for value in at])
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
         ax.grid(axis="y", which="both", linewidth=0.3)
         if limits:

@@ -78,6 +78,11 @@ def cell(values: Mapping[Any, Any]) -> str:
     return f"T = {values['temperature']:.3g}, λ = {values['kd_weight']:.3g}"
 
 
+def start(weights: str) -> str:
+    """Where the weights of a network come from, in words."""
+    return {"imagenet": "ImageNet", "random": "random"}.get(weights, f"checkpoint {weights.rpartition('/')[2]}")
+
+
 def network(name: str) -> str:
     """A network as the field calls it: `MLP 300-300`, `ResNet-18`, `EfficientNet-lite0`; one that is not known, as it is."""
     plain, norm = name.removesuffix("_norm").removesuffix("_bn"), ", normalised" * name.endswith("_norm")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 
-def frozen(lines: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
+def frozen(lines: pd.DataFrame, colors: Mapping[str, str], named: Callable[[dict[str, str]], str]) -> Figure:
     """A panel for each unfreezing (down) and rate (across): the learning rate of every stage, hatched where it was frozen; below, the
     strength of each augmentation.
 
     lines: `unfreezing`, `rate`, `augmentation`, `depth` of the stage (the head's is least), `stage`, `share` of the training that is
     over in per cent, `rate_used` (0: frozen), `strength`. colors: of the augmentations, in the order in which they are drawn.
+    named: values of axes in words.
     """
     most = lines["rate_used"].max()
     kinds, rates = (list(dict.fromkeys(lines.sort_values(name)[name])) for name in ("unfreezing", "rate"))
@@ -28,7 +29,7 @@ def frozen(lines: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
     for (i, kind), (j, rate) in ((a, b) for a in enumerate(kinds) for b in enumerate(rates)):
         part = lines[(lines["unfreezing"] == kind) & (lines["rate"] == rate)]
         mesh = rates_of_stages(part, LogNorm(most / 1e4, most), axes[i, j])
-        axes[i, j].set_title(f"unfreezing {kind}, rate {rate}", fontsize=10)
+        axes[i, j].set_title(named({"unfreezing": kind, "rate": rate}), fontsize=10)
     for rate, ax in zip(rates, axes[-1], strict=True):
         strengths(lines[lines["rate"] == rate], colors, ax)
     figure.colorbar(

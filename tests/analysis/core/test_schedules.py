@@ -26,11 +26,11 @@ LINES = pd.DataFrame(
 
 
 def test_frozen_stages_have_no_rate_and_strengths_stand_below():
-    figure = frozen(LINES, {"none": "0.5", "iterative": "red"})
+    figure = frozen(LINES, {"none": "0.5", "iterative": "red"}, lambda values: ", ".join(values.values()))
     every, gradual, strength = figure.axes[:3]
     assert [ax.get_title() for ax in (every, gradual)] == [
-        "unfreezing all, rate constant",
-        "unfreezing gradual, rate constant",
+        "all, constant",
+        "gradual, constant",
     ]
     hidden = [np.ma.getmaskarray(ax.collections[0].get_array()).reshape(2, 2).tolist() for ax in (every, gradual)]
     assert hidden == [[[False, False], [False, False]], [[False, False], [True, True]]]
