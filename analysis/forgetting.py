@@ -41,8 +41,8 @@ shown = [title for title in settings if not many or set(best[title]) != {"none"}
 
 
 def label(title, method):
-    """`EWC, 1000`, `freeze first`"""
-    return method if method in FIXED else f"{method}, {best[title][method].best['strength']:g}"
+    """`EWC, strength 1,000`, `freeze first`"""
+    return method if method in FIXED else f"{method}, strength {best[title][method].best['strength']:,g}"
 
 
 nobody = cells[:0].assign(setting="", label="")
@@ -291,7 +291,7 @@ def answers(title):
     if plain := best[title].get("none"):
         known, left = (tell.percent(plain.by_seed(metric)) for metric in ("start_task_0", "task_0"))
         half = decay.lifetime(plain.students)
-        yield f"**{title}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {half} iterations."
+        yield f"**{tell.capital(title)}**: from {known} on 0 and 1, plain fine-tuning ends at {left}; half-life {half} iterations."
     if len(overall[title].rivals):
         named: dict = {"name": lambda cell: label(title, cell["method"]), "most": 8}
         yield tell.answer(title, overall[title], "as the mean over tasks", **named)

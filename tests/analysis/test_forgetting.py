@@ -116,20 +116,20 @@ def sentence(said, *parts):
 
 
 def test_a_better_remedy_a_tied_and_a_worse_one_are_told_apart(said):
-    better = sentence(said, "two tasks", "rehearsal 110, 1 ", "beyond 100")
+    better = sentence(said, "two tasks", "rehearsal 110, strength 1 ", "beyond 100")
     assert "+37.0 points" in better and "keeps more" in better
-    assert "not told (p = " in sentence(said, "two tasks", "LwF, 1 ")
+    assert "not told (p = " in sentence(said, "two tasks", "LwF, strength 1 ")
     worse = sentence(said, "two tasks", " freeze first ")
     assert "-20.0 points" in worse and "keeps less" in worse
-    clear = sentence(said, "two tasks", "validation chooses rehearsal 110, 1: ")
+    clear = sentence(said, "two tasks", "validation chooses rehearsal 110, strength 1: ")
     assert "as the mean over tasks. It stands out: all 4 rivals are worse" in clear
-    close = sentence(said, "five tasks", "chooses rehearsal 4400, 1: ", "as the mean over tasks. Of its 2 rivals")
-    assert "1 worse; 1 open (6 seeds cannot tell): rehearsal 1100, 1" in close
+    close = sentence(said, "five tasks", "chooses rehearsal 4400, strength 1: ", "as the mean over tasks. Of its 2 rivals")
+    assert "1 worse; 1 open (6 seeds cannot tell): rehearsal 1100, strength 1" in close
 
 
 def test_a_strength_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said):
     """At 10 the one seed left has 95 %, the mean at 1 is 83 %, but that seed has 96 % at 1."""
-    line = sentence(said, "two tasks", " L2, 1 ")
+    line = sentence(said, "two tasks", " L2, strength 1 ")
     assert "83.0 %" in line and "n = 6" in line
     assert "no student has a result" in sentence(said, "two tasks", " EWC ") and "11 of 84 students failed" in said
 
@@ -144,7 +144,7 @@ def test_the_half_life_is_where_half_of_what_was_known_above_chance_is_gone(said
 def test_five_tasks_are_said_beside_the_published_table(said):
     assert sentence(said, "Adam, none", " Adam 55.16 ").endswith(" +0.84")
     assert sentence(said, "SGD, none", " SGD 63.20 ").endswith(" -0.20")
-    assert sentence(said, "Adam, rehearsal 1100, 1", " 95.16 ").endswith(" -0.16")
+    assert sentence(said, "Adam, rehearsal 1100, strength 1", " 95.16 ").endswith(" -0.16")
     assert sentence(said, " L2 66.00 ").split() == ["L2", "66.00"], "ours has no L2 here"
     assert all(f"  {name}.png" in said for name in ("heatmaps", "strengths", "five"))
 
