@@ -252,7 +252,7 @@ def not_chosen_between(choice):
     near = [s for s in chosen if scores.get(s.name, 0) >= scores.iloc[0] - 1 / n - 1e-6 and s.name != choice.best["setting"]]
     if near:
         told = tell.listing([f"{s.title}: {tell.percent(tests[s])}" for s in near])
-        yield f"**Within one of {n} images of it on validation**, too little to choose by; on test {told}."
+        yield f"**Within one of {n:,} images of it on validation**, too little to choose by; on test {told}."
 
 
 transfers = [s for s in chosen if s.axes["weights"] != "random"]

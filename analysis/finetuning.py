@@ -28,8 +28,8 @@ from analysis.core.settings import by_seed, select
 
 run = report.open("finetuning", words={
     "augmentation": {"none": "no augmentation", "iterative": "augmentation", "full": "full augmentation"},
-    "unfreezing": {"all": "all stages at once", "gradual": "gradual unfreezing", "head": "head only"},
-    "rate": {"constant": "constant rate", "one_cycle": "rate of one cycle", "plateau": "rate lowered on plateaus"},
+    "unfreezing": {"all": "no unfreezing", "gradual": "unfreezing", "head": "head only"},
+    "rate": {"constant": "constant rate", "one_cycle": "adaptive rate", "plateau": "plateau rate"},
 })  # fmt: skip
 METRIC = "test_accuracy"
 OFF = {"augmentation": "none", "unfreezing": "all", "rate": "constant"}
@@ -290,7 +290,7 @@ def conclusions(found, unusual):
     if found["n"].max() > 1:
         said = tell.listing([f"{kind}: {names}" for kind, names in each.items() if names])
         together = tell.listing([*found.loc[mixed & (found["told"] != "open"), "effect"]]) or "none"
-        asked = f"In the mean over all combinations, which are more students than those against plain{unusual}"
+        asked = f"With these labels and this length of training{unusual}, all combinations with a thing against all without it"
         yield f"{asked}: {said}. Interactions told from 0: {together}."
 
 

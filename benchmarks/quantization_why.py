@@ -1,6 +1,6 @@
 """Why faiss PQ or bits allocated after PCA have the nearer neighbours: the checks that the card of scalar_quantization quotes.
 
-    python benchmarks/quantization_why.py RUN [--dataset cifar10] [--bits 1 2 4]
+    python benchmarks/quantization_why.py [RUN] [--dataset mnist] [--bits 1 2 4]
 
 The vectors of a run of scalar_quantization, split as for its seed 0, are quantised as they are, after the principal axes of the teaching vectors and
 after those of the database itself; then copies of them: Gaussian vectors of the same mean and covariance (what is left of an order of the
@@ -106,7 +106,7 @@ def compare(name: str, vectors: Vectors, a: Arguments) -> None:
                 restored = tuple(book.decode(book.encode(x)) for x in given[:2])
                 line(method, turn, bits, (*restored, given[2]), given)
     for bits in a.bits:
-        made = by_faiss(Config("cifar10", "faiss_pq", "none", bits, 0), taught, database)
+        made = by_faiss(Config(a.dataset, "faiss_pq", "none", bits, 0), taught, database)
         line("faiss_pq", "no turn", bits, (made.taught, made.restored, queries), vectors)
 
 

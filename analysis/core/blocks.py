@@ -33,7 +33,7 @@ from analysis.core.figures.heatmap import confusion, heatmap, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.paths import ringed
 from analysis.core.figures.references import Reference, lines
-from analysis.core.figures.scales import MAP, ends, label, logarithmic, ordered, palette, reach, scattered
+from analysis.core.figures.scales import MAP, ends, label, logarithmic, number, ordered, palette, reach, scattered
 from analysis.core.figures.surface import surface
 from analysis.core.report import Run
 from analysis.core.settings import select
@@ -369,7 +369,7 @@ def intervals(
     for panel, ax in zip(shown, axes, strict=True):  # now that all are drawn, for panels may share an axis
         if log:
             ax.set_ylim(bottom=floors[panel.place])
-        ax.set_xticks([*at.values()], [called.get(value, value) if isinstance(value, str) else f"{value:,g}" for value in at])
+        ax.set_xticks([*at.values()], [called.get(value, value) if isinstance(value, str) else number(value) for value in at])
         ax.set(xlabel=xlabel or label(x), ylabel=(ylabel or label(y)) if panel.place[1] == 0 else "")
         ax.grid(axis="y", which="both", linewidth=0.3)
         if limits:

@@ -37,7 +37,7 @@ class Options:
     resume: str | None
     extend: str | None
     pack: int | None
-    decide: float | None  # inf: to what does not matter in the study
+    decide: float | None  # inf where the flag stood alone
     budget: int | None
     keep_weights: bool
     dashboard: bool
@@ -80,7 +80,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "resume": arg(str | None, None, "Finish an interrupted run: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "extend": arg(str | None, None, "Add seeds or grid points to a run, or, where none are given, what its preset has gained since: its name, or latest.", help_behavior_hint="", metavar="RUN|latest"),
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory and time on GPUs)"),
-        "decide": arg(float | None, None, f"After the grid, add seeds to the cells that are open, until each is as good as the chosen one or worse, to so many points of {study.metric}.", metavar="[POINTS]", help_behavior_hint=f"(alone: {points:g})"),
+        "decide": arg(float | None, None, f"After the grid, add seeds to the cells that are open, until each is as good as the chosen one or worse, to so many points of {study.metric}.", metavar="[POINTS]", help_behavior_hint=f"(alone: {points:g}" + ", or one test image of your own" * bool(study.own_images) + ")"),
         "budget": arg(int | None, None, "Most students that --decide may add.", metavar="INT", help_behavior_hint="(default: as many as the grid has)"),
         "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer, finetuning, and pseudo_labels with a pretrained network)."),
         "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),
@@ -108,14 +108,14 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         )
     fields = [(name, *spec) for name, spec in table.items()]
     form = tyro.conf.configure(tyro.conf.FlagCreatePairsOff)(dataclasses.make_dataclass("Arguments", fields))
-    errors = io.StringIO()
+    errors, completed = io.StringIO(), _complete(words, "--decide", f"{points:g}")
     try:
         with contextlib.redirect_stderr(errors):
             given, unknown = tyro.cli(  # type: ignore[var-annotated]
                 form,
                 prog=f"studies/{study.name}.py",
                 description=study.question,
-                args=_complete(words, "--decide", "inf"),
+                args=completed,
                 return_unknown_args=True,
             )
     except SystemExit as end:
@@ -147,7 +147,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         given=flags,
     )
     _check(options)
-    return options
+    return options if completed == [*words] else dataclasses.replace(options, decide=math.inf)
 
 
 def storage() -> str:
@@ -181,7 +181,7 @@ def _check(o: Options) -> None:
             raise InputError(f"{flag(name)} {value}: must be at least {least}")
     if not 0 <= o.wait < math.inf:
         raise InputError(f"--wait {o.wait:g}: must be at least 0")
-    if o.decide is not None and not o.decide > 0:
+    if o.decide is not None and not 0 < o.decide < math.inf:
         raise InputError(f"--decide {o.decide:g}: must be above 0")
     if o.decide is not None and (o.search, o.scheduler) != ("grid", "none"):
         raise InputError("--decide adds seeds to a grid: leave out --search and --scheduler")

@@ -24,9 +24,10 @@ def gpus() -> list[str]:
 
 
 def gpu_memory(count: int) -> int:
-    """Bytes that are free on the fullest of the first `count` CUDA devices."""
+    """Bytes that are free on the fullest of the first `count` CUDA devices, once this process has given back what it only keeps."""
     import torch
 
+    torch.cuda.empty_cache()
     return min(torch.cuda.mem_get_info(i)[0] for i in range(count))
 
 

@@ -106,6 +106,6 @@ def test_every_figure_is_drawn(said):
 
 
 def test_the_conclusion_follows_the_effects(said):
-    line = sentence(said, "In the mean over all combinations")
+    line = sentence(said, "With these labels")
     assert "helps: unfreezing, adaptive rate; not told from doing nothing: augmentation" in line
     assert line.endswith("Interactions told from 0: unfreezing × adaptive rate.")

@@ -146,7 +146,7 @@ class Population:
         (first, w, b, norm), *deeper = convolutions
         together = 2 if self.cast == torch.bfloat16 and first.pool == 1 else 1
         heads = zip(w.split(together), b.split(together), strict=True)
-        norms, before = _each(norm, S), norm is None and taps is None  # before the students are taken apart
+        norms, before = _each(norm, S), norm is None and taps is None  # the ReLU comes before the students are taken apart
         # unbind, not indexing: the backward of S indexings would fill S tensors of all students
         apart = [
             [(layer, *parts) for parts in zip(w.unbind(0), b.unbind(0), _each(norm, S), _kernels(layer, w), strict=True)]
@@ -154,23 +154,25 @@ class Population:
         ]
         features: list[Tensor] = []
         tapped: list[list[tuple[Tensor, Tensor]]] = []
-        for w, b in heads:
-            wide = _conv(first, x, w.flatten(0, 1), b.flatten())
+        for weights, biases in heads:
+            wide = _conv(first, x, weights.flatten(0, 1), biases.flatten())
             if before:
                 wide = _after(first, wide, None, taps)
-            for h in wide.split(first.channels, 1) if len(w) > 1 else [wide]:
-                student, seen = len(features), [(x, h)]
+            for h in wide.split(first.channels, 1) if len(weights) > 1 else [wide]:
+                student = len(features)
+                if taps is not None:
+                    tapped.append([(x, h)])
                 if not before:
                     h = _after(first, h, norms[student], taps)
                 for parts in apart:
-                    layer, w, b, norm, kernels = parts[student]
-                    product = _conv(layer, h, w, b, kernels=kernels)
-                    seen.append((h, product))
-                    h = _after(layer, product, norm, taps)
+                    layer, weight, bias, own, kernels = parts[student]
+                    product = _conv(layer, h, weight, bias, kernels=kernels)
+                    if taps is not None:
+                        tapped[-1].append((h, product))
+                    h = _after(layer, product, own, taps)
                 features.append(h.permute(0, 2, 3, 1).flatten(1))
-                tapped += [seen] if taps is not None else []
         if taps is not None:
-            taps += [([g for g, _ in layer], [p for _, p in layer]) for layer in zip(*tapped, strict=True)]
+            taps += [([g for g, _ in seen], [p for _, p in seen]) for seen in zip(*tapped, strict=True)]
         return torch.stack(features)
 
     def step(self, loss: Tensor, lr_scale: float = 1.0) -> None:

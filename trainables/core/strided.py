@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 NARROW = 16  # input channels up to which the phases are the faster way; at 32 both take as long
 
@@ -28,7 +28,8 @@ def phases(w: Tensor) -> Tensor:
 class Strided(torch.autograd.Function):
     """Convolution of stride 2 with padding k // 2.
 
-    x: (B, C, H, W); w: (K, C, k, k), k odd; b: (K,); kernels: those of `phases`, (4 C, m, m, K), which take no gradient.
+    x: (B, C, H, W); w: (K, C, k, k), k odd; b: (K,); kernels: those of `phases`, (4 C, m, m, K), which take no gradient: where a
+    gradient of the gradient may be asked for, torch's own is taken.
     """
 
     @staticmethod
@@ -37,12 +38,14 @@ class Strided(torch.autograd.Function):
         return F.conv2d(x, w, b, stride=2, padding=w.shape[-1] // 2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, w, kernels = ctx.saved_tensors
         padding = w.shape[-1] // 2
-        how = ([2, 2], [padding, padding], [1, 1], False, [0, 0], 1, [False, True, True])
-        _, of_w, of_b = torch.ops.aten.convolution_backward(g, x, w, [len(w)], *how)
+        how = ([2, 2], [padding, padding], [1, 1], False, [0, 0], 1)
+        twice = torch.is_grad_enabled()
+        of_x, of_w, of_b = torch.ops.aten.convolution_backward(g, x, w, [len(w)], *how, [twice, True, True])
+        if twice:
+            return of_x, of_w, of_b, None
         (B, _, h, v), (_, C, H, W) = g.shape, x.shape
         made = F.conv2d(F.pad(g, (padding // 2, (padding + 1) // 2) * 2), kernels.permute(0, 3, 1, 2))  # (B, 4 C, h, v)
         placed = made.permute(0, 2, 3, 1).reshape(B, h, v, 2, 2, C).transpose(2, 3).reshape(B, 2 * h, 2 * v, C)

@@ -10,7 +10,18 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from analysis.core.figures.scales import LOG2, LOG2_FROM_0, dress, label, ordered, palette, positions, reach, whiskers
+from analysis.core.figures.scales import (
+    LOG2,
+    LOG2_FROM_0,
+    dress,
+    label,
+    number,
+    ordered,
+    palette,
+    positions,
+    reach,
+    whiskers,
+)
 
 
 def curves(
@@ -58,5 +69,5 @@ def _groups(
     names = ordered(table[group])
     shades = palette(names) if colors is None else colors
     for name in (name for name in (colors or shades) if name in names):
-        text = f"{name:g}" if isinstance(name, float | int | np.number) else str(name)
+        text = number(name) if isinstance(name, float | int | np.number) else str(name)
         yield text, shades[name], table[table[group] == name].sort_values(x)

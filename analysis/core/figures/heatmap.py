@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from analysis.core.figures.scales import HOLE, MAP, dress, grid, label, matching, ordered, positions, whiskers
+from analysis.core.figures.scales import HOLE, MAP, dress, grid, label, matching, number, ordered, positions, whiskers
 
 OUTLINES: dict[str, dict[str, Any]] = {
     "chosen": {"linewidth": 3, "zorder": 6},
@@ -67,8 +67,8 @@ def heatmap(
             Rectangle(corner, width, height, fill=False, edgecolor=HOLE, **OUTLINES[frame.get("state", "chosen")])
         )
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5), xlabel=label(x), ylabel=label(y))
-    ax.set_xticks(range(len(columns)), [v if isinstance(v, str) else f"{v:g}" for v in columns])
-    ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else f"{v:g}" for v in rows])
+    ax.set_xticks(range(len(columns)), [v if isinstance(v, str) else number(v) for v in columns])
+    ax.set_yticks(range(len(rows)), [v if isinstance(v, str) else number(v) for v in rows])
     return ax
 
 

@@ -128,6 +128,11 @@ def positions(values: Any, column: str) -> np.ndarray:
     return np.log2(numbers + (column in LOG2_FROM_0)) if column in LOG2 | LOG2_FROM_0 else numbers
 
 
+def number(value: Any) -> str:
+    """A number as figures name it: 1,000, 0.05."""
+    return f"{value:,g}" if value == round(value) else f"{value:.4g}"
+
+
 def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarray, list[str]]:
     """Positions and texts of ticks: the grid points; where there are more than `most`, round numbers instead.
 
@@ -139,7 +144,7 @@ def ticks(values: Iterable[float], column: str, most: int = 9) -> tuple[np.ndarr
     elif len(points) > most and column not in LOG2_FROM_0:
         points = np.array([v for v in MaxNLocator(5).tick_values(*points[[0, -1]]) if points[0] <= v <= points[-1]])
     at = positions(points, column)
-    names = [f"{value:,g}" if value == round(value) else f"{value:.4g}" for value in points]
+    names = [number(value) for value in points]
     texts, last = [], -np.inf
     for place, name in zip(at, names, strict=True):
         crowded = place - last < 0.11 * np.ptp(at)  # its text would lie on its neighbour's
@@ -164,7 +169,7 @@ class Numbers(LogFormatter):
     """The ticks that matplotlib names on a logarithmic axis, as numbers: its own names are mathematics, which a page's texts are not."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:,g}" if super().__call__(x, pos) else ""
+        return number(x) if super().__call__(x, pos) else ""
 
 
 def logarithmic(ax: Axes, which: str, linthresh: float = 0, base: int = 10) -> None:
@@ -175,7 +180,7 @@ def logarithmic(ax: Axes, which: str, linthresh: float = 0, base: int = 10) -> N
     else:
         getattr(ax, f"set_{which}scale")("log", base=base)
         axis.set_minor_formatter(Numbers() if base == 10 else "")
-    axis.set_major_formatter("{x:,g}")
+    axis.set_major_formatter(lambda x, pos: number(x))
 
 
 def decades(axis: Axis, text: str) -> None:
@@ -186,7 +191,7 @@ def decades(axis: Axis, text: str) -> None:
         digit, few = round(10 ** (value % 1)) % 9, np.ptp(axis.get_view_interval()) < 2
         if not few:
             return "10" + f"{value:.0f}".translate(RAISED) if digit == 1 else ""
-        return f"{float(f'{10**value:.1g}'):,g}" if digit in (1, 2, 5) else ""
+        return number(float(f"{10**value:.1g}")) if digit in (1, 2, 5) else ""
 
     axis.set_major_locator(MultipleLocator(1))
     axis.set_minor_locator(FixedLocator([e + np.log10(k) for e in range(-15, 15) for k in range(2, 10)]))

@@ -155,7 +155,7 @@ def test_a_tour_is_extended_to_the_course_in_its_own_precision(before, faster):
     assert set(tour.students) < set(course.students)
 
 
-@pytest.mark.parametrize("pays", ["large", "small", "neither"])
+@pytest.mark.parametrize("pays", ["large", "small", "little", "neither"])
 def test_of_two_packs_on_a_gpu_the_faster_is_taken(pays, faster, monkeypatch):
     """The machine's GPU and its stopwatch are played here; what a pack asks of a real one is in tests marked gpu."""
     study, asked = study_of("mnistm_kd"), []
@@ -164,19 +164,21 @@ def test_of_two_packs_on_a_gpu_the_faster_is_taken(pays, faster, monkeypatch):
         asked.extend(ways)
         if pays == "neither":
             raise RuntimeError("CUDA out of memory.\nA long story")
-        return [0.001 * (n if pays == "small" else 1 / n) for _, n in ways]
+        of_small = {"large": 2, "small": 0.5, "little": 0.95}[pays]
+        return [0.001, 0.001 * of_small]
 
     monkeypatch.setattr(precision, "step_seconds", step_seconds)
     monkeypatch.setattr(precisely.machine, "gpus", lambda: ["one"])
     monkeypatch.setattr(precisely.machine, "gpu_memory", lambda count: 100 * 2**30)
-    words = ["--num-gpus", "1", "--precision", "fp32"]
+    words = ["--num-gpus", "1", "--precision", "fp32", "bf16"]
     options = parse(study, ["--data", "sample", *words])
     found = needs.data_of(study, options, {})
     most = max(len(pack) for trial in Plan(study, options, "sample").trials for pack in trial.packs)
     after, why = precisely.packed(study, options, found)
-    assert {n for _, n in asked} == {most, most // 4} and most > 8
-    assert after.pack == {"large": most, "small": most // 4, "neither": None}[pays]
-    assert why.startswith(f"{after.pack or most} students") and ("CUDA out of memory." in why) == (pays == "neither")
-    for more in (["--pack", "5"], ["--dry-run"]):
+    asked_of = asked[:2] if pays == "neither" else asked
+    assert asked_of == [(name, n) for name in ("fp32", "bf16") for n in (most, most // 4)][: len(asked_of)] and most > 8
+    assert after.pack == (most // 4 if pays == "small" else None)
+    assert why.startswith(f"of up to {after.pack or most} students") and ("CUDA out of memory." in why) == (pays == "neither")
+    for more in (["--pack", "5"], ["--dry-run"], ["--per-gpu", "2"]):
         assert precisely.packed(study, parse(study, ["--data", "sample", *words, *more]), found)[1] == ""
     assert precisely.packed(study, parse(study, ["--data", "sample"]), found)[1] == "", "on CPUs the preset says it"
