@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,3 +160,6 @@ def test_what_makes_no_sense_is_said(words, said):
 def test_the_flag_may_stand_alone_or_say_the_points():
     assert parse(TOY, ["--decide"]).decide == parse(TOY, ["--decide", "--seeds", "2"]).decide == math.inf
     assert parse(TOY, ["--seeds", "2", "--decide", "0.25"]).decide == 0.25 and parse(TOY, []).decide is None
+    for toy, words in ((TOY, ["--decide", "inf"]), (replace(TOY, margin=0.0), ["--decide"])):  # the second has no margin of its own
+        with pytest.raises(InputError, match="must be above 0"):
+            parse(toy, words)
