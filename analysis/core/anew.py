@@ -44,9 +44,9 @@ def trained(
     folder of its data, where these are not in the cache. Stopped where nothing was trained, or on other data than the run's."""
     old = run.students.sort_values("seed", kind="stable").iloc[0]
     data = _data(run.info, old)
-    if data.get("data") == "own" and not data_root:
+    if data.get("data") == "own" and not (data_root and Path(data_root).expanduser().is_dir()):
         raise Stopped(
-            "This run's images are somebody's own: write their folder into DATA_ROOT, and execute this cell again."
+            "This run's images are somebody's own, and not here: write their folder into DATA_ROOT, and execute this cell again."
         )
     root = Path(records.__file__).parents[2]
     where = ["--data-root", str(Path(data_root).expanduser().absolute())] if data_root else []

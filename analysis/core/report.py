@@ -658,7 +658,7 @@ def again(file: Path, run: Path) -> list[NotebookNode]:
     code = AGAIN.format(study=file.stem, flags=flags, root=DATA_ROOT * elsewhere, given=", DATA_ROOT" * elsewhere)
     return [
         new_markdown_cell(f"## Train one student anew\n\nBy this process, without Ray; teachers and other artifacts first, where they are not in the cache. Seeds fix everything but rounding.{but}"),
-        new_code_cell(code),
+        new_code_cell(code, metadata={"tags": ["raises-exception"]}),  # where data are missing, the rest of the notebook is executed yet
         *(new_markdown_cell(f"## Source: {name}, as it was when this was drawn\n\n~~~~python\n{text}\n~~~~") for name, text in shown.items()),
     ]  # fmt: skip
 

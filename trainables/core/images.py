@@ -59,8 +59,8 @@ class Own:
         train, val, test = (f"{len(self.files[split]):,}" for split in ("train", "val", "test"))
         text = f"Own images ({self.root.absolute().name}), {len(self.classes)} classes ({named}): {train} train / {val} validation / {test} test images"
         if self.held_out:
-            parts = " and ".join({"val": "validation", "test": "test"}[part] for part in self.held_out)
-            text += f"; {parts}: {('a sixth', 'a third')[len(self.held_out) - 1]} of train/, held out by file content"
+            parts = " and ".join({"val": "validation", "test": "test"}[part] for part in self.held_out) + ", together" * (len(self.held_out) - 1)
+            text += f"; {parts}: about {('a sixth', 'a third')[len(self.held_out) - 1]} of train/, held out by file content"
         text += f"; {self.repeated} of the test images are training images too" * bool(self.repeated)
         return text
 
@@ -73,6 +73,7 @@ class Own:
         return (
             f"The test set has {least} image{'s' * (least != 1)} of {name}, fewer than {FEW} ({each}): intervals are over seeds, on these"
             " very images, and tell nothing of how other images would do."
+            + " Folders test/<class> of your own would say which images test." * ("test" in self.held_out)
         )
 
     def few_choose(self) -> str:

@@ -81,10 +81,15 @@ def test_the_notebook_of_a_run_on_own_images_trains_on_these_or_not_at_all(tmp_p
     assert new["data"] == "own" and new["student"] == old["student"] and new["preset"] == old["preset"]
     assert new["test_accuracy"] == pytest.approx(old["test_accuracy"], abs=0.05)  # a test image is 5 points
     (line,) = [text for text in code.splitlines() if text.startswith("DATA_ROOT = ")]
-    for there, said in ((others, "their digest is another"), (tmp_path / "nothing", "exit code 2"), (None, "write their folder into DATA_ROOT")):
+    lost = "write their folder into DATA_ROOT"
+    for there, said in ((others, "their digest is another"), (tmp_path / "nothing", lost), (None, lost)):
         with pytest.raises(anew.Stopped, match=said) as stopped:
             exec(code.replace(line, f"DATA_ROOT = {there and str(there)!r}"), {"run": run})
         assert stopped.value._render_traceback_() == [str(stopped.value)] and "\n" not in str(stopped.value)
+    shutil.rmtree(ours)  # as on the machine of whoever marks it
+    execute = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--output", "again.ipynb", "report.ipynb"]
+    subprocess.run(execute, check=True, capture_output=True, timeout=280, cwd=folder)
+    assert lost in (folder / "again.ipynb").read_text()
 
 
 def test_the_notebook_trains_one_student_anew_and_it_is_the_same(tmp_path, cache):
