@@ -13,7 +13,9 @@ from pathlib import Path
 
 from trainables.core.nets import Layer
 
-EQUAL: frozenset[tuple[str, str]] = frozenset({("mnistm_kd", "cnn_small"), ("mnist_kd", "mlp_600"), ("missing_digit", "mlp_600")})
+EQUAL: frozenset[tuple[str, str]] = frozenset(
+    {("mnistm_kd", "cnn_small"), ("mnist_kd", "mlp_600"), ("missing_digit", "mlp_600"), ("pseudo_labels", "mlp_300")}
+)
 """Studies whose students of a network were shown to be as accurate in bf16 as in fp32 (benchmarks/precision.py says what that takes)."""
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls them: of x86, and of Arm
 MOST = 0.9  # of the time of fp32 that bf16 may take
