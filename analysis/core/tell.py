@@ -27,6 +27,7 @@ NETWORKS = {
     **{f"efficientnet_{n.lower()}": f"EfficientNet-{n}" for n in ("B0", "B1", "B2", "lite0", "lite1", "lite2")},
 }  # fmt: skip
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # by label
+TOO_FEW = "too few seeds to tell"  # of a difference of two
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 
@@ -132,7 +133,7 @@ def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:
     if value.n == 2 and value.high - value.low < 1e-12 and value.mean:
         return "the same in both seeds, so nothing is known of the noise"
     if value.low <= 0 <= value.high:
-        return "not distinguishable from no difference" if value.n > 2 else "open with two seeds"
+        return "not distinguishable from no difference" if value.n > 2 else TOO_FEW
     return more if value.low > 0 else less
 
 
@@ -148,7 +149,7 @@ def verdict(line: pd.Series, more: str = "a gain", less: str = "a loss") -> str:
     if math.isnan(line["difference"].p):
         return moves(line["difference"])
     size = f"p = {line['p']:.2g}" if line["p"] >= 1e-4 else "p < 0.0001"
-    said = {"more": more, "less": less, "open": "not told" if line["difference"].n > 2 else "open with two seeds"}
+    said = {"more": more, "less": less, "open": "not told" if line["difference"].n > 2 else TOO_FEW}
     return f"{said[line['told']]} ({size})"
 
 
@@ -207,7 +208,7 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
     within = f" (within {100 * value.margin:.2g} points)" if is_share(value.metric) else ""
     known = {state: len(value.state(state)) for state in ("open", "as good", "worse")}
     if known["open"] == rivals:
-        return f"Open: {count(value.n, 'seed')} cannot rank it and its {count(rivals, 'rival')}."
+        return f"{count(value.n, 'seed')} cannot rank it and its {count(rivals, 'rival')}."
     words = {"as good": f"as good{within}", "open": f"open ({count(value.n, 'seed')} cannot tell)"}
     parts = [f"{known['worse']} worse"] * bool(known["worse"])
     parts += [f"{known[state]} {said}: {region(value, state, name, most)}" for state, said in words.items() if known[state]]
@@ -217,20 +218,26 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
 
 
 def region(value: Choice, state: str, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
-    """The candidates of a state in words: `T 2 to 8 with λ 0.25 to 0.5` where ranges of the axes hold them and nothing
+    """The candidates of a state in words: `T 2 to 8 with λ 0.25 to 0.5`, `λ 0.5 at any T`, where ranges of the axes hold them and nothing
     else, largest first (the chosen one may lie in a range of those that are as good); one by one where they lie on no grid or are few.
     """
     found = value.state(state)
     inside = value.cells["state"].isin([state, *["chosen"] * (state == "as good")]).to_numpy()
     boxes = _boxes(value.cells[[*value.best]], inside, (value.cells["state"] == state).to_numpy())
     if len(found) > 2 and boxes and len(boxes) < min(len(found), most):
-        return "; ".join(" with ".join(map(_span, box, box.values())) for box in boxes)
+        return "; ".join(_ranges(value, box) for box in boxes)
     return listing([name(_columns(value, line)) for _, line in found.iterrows()], most)
 
 
-def _span(axis: str, ends: tuple[Any, Any]) -> str:
-    """`T 2 to 8`"""
-    return f"{AXES.get(axis, axis.replace('_', ' '))} {span(ends)}"
+def _ranges(value: Choice, box: Mapping[str, tuple[Any, Any]]) -> str:
+    """`T 2 to 8 with λ 0.5`, `λ 0.5 at any T`, of axes that have several values; what is not in the box is free"""
+    named = " with ".join(f"{_axis(axis)} {span(ends)}" for axis, ends in box.items())
+    free = [_axis(axis) for axis in value.best if axis not in box and value.cells[axis].nunique() > 1]
+    return f"{named}{' at ' * bool(named)}any {' and '.join(free)}" if free else named
+
+
+def _axis(name: str) -> str:
+    return AXES.get(name, name.replace("_", " "))
 
 
 def _boxes(cells: pd.DataFrame, inside: np.ndarray, wanted: np.ndarray) -> list[dict[str, tuple[Any, Any]]]:

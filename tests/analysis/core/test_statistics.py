@@ -42,7 +42,7 @@ def test_two_equal_differences_tell_nothing_of_the_noise():
     same, equal = st.paired(a, a), st.paired(a + 0.1, a)
     assert same.p == 1 and math.isnan(equal.p) and equal.n == 2
     assert st.holm([equal.p]) == 1
-    assert "nothing is known" in tell.moves(equal) and tell.moves(same) == "open with two seeds"
+    assert "nothing is known" in tell.moves(equal) and tell.moves(same) == tell.TOO_FEW
 
 
 def test_pairs_are_made_by_seed_not_by_order():

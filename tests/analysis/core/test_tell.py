@@ -34,7 +34,7 @@ def test_two_seeds_are_told_as_their_two_values():
     a, b = pd.Series([0.592, 0.67]), pd.Series([0.58, 0.61])
     assert tell.percent(a) == "63.1 % (59.2 and 67.0, n = 2)" and tell.share(a) == "63 % (59 and 67)"
     assert tell.number(100 * a, 1, n=True) == "63.1 (59.2 and 67.0, n = 2)" and tell.points(a - b) == "+3.6 points (+1.2 and +6.0)"
-    assert tell.difference(a, b) == "+3.6 points (+1.2 and +6.0): open with two seeds"
+    assert tell.difference(a, b) == "+3.6 points (+1.2 and +6.0): too few seeds to tell"
     assert tell.percent(interval([0.592, 0.67])).startswith("63.1 % (13.5 to 100.0"), "of an interval nothing more is known"
 
 
@@ -73,7 +73,7 @@ def test_two_seeds_are_said_as_their_two_differences():
     a, b = pd.Series([0.71, 0.75]), pd.Series([0.70, 0.71])
     both = "+2.5 points (+1.0 and +4.0)"
     assert tell.points(paired(a, b)) == tell.points(a - b) == both
-    assert tell.against({"a": a}, b)["a"].startswith(f"{both}: open with two seeds (p = 0.")
+    assert tell.against({"a": a}, b)["a"].startswith(f"{both}: too few seeds to tell (p = 0.")
 
 
 def test_the_answer_is_what_validation_chose_what_it_reaches_and_against_what():
@@ -163,9 +163,10 @@ def planes(good, best=(4.0, 0.5)):
 def test_regions_of_the_grid_are_named_by_ranges():
     box = planes(lambda t, w: 2 <= t <= 8 and 0.25 <= w <= 0.5)
     assert tell.region(box, "as good") == "T 2 to 8 with λ 0.25 to 0.5"
-    assert tell.region(planes(lambda t, w: w == 0.5), "as good") == "λ 0.5", "whatever T"
+    assert tell.region(planes(lambda t, w: w == 0.5), "as good") == "λ 0.5 at any T"
     cross = tell.region(planes(lambda t, w: w == 0.5 or t == 4), "as good")
-    assert cross == "λ 0.5; T 4"
+    assert cross == "λ 0.5 at any T; T 4 at any λ"
+    assert tell.region(planes(lambda t, w: True), "as good") == "any T and λ"
     few = planes(lambda t, w: (t, w) in ((1.0, 0.0), (16.0, 1.0)))
     assert tell.region(few, "as good") == "T = 16, λ = 1; labels only (λ = 0)"
 
@@ -180,7 +181,7 @@ def test_a_choice_without_noise_or_rivals_is_no_verdict():
     one = tell.choice(choose(cells({"a": [0.5], "b": [0.4]}), ["cell"]), name)
     assert one == "One seed says nothing about noise, so this is no verdict."
     noisy = choose(cells({"a": [0.5, 0.9], "b": [0.4, 0.8], "c": [0.7, 0.6]}), ["cell"])
-    assert tell.choice(noisy, name) == "Open: 2 seeds cannot rank it and its 2 rivals."
+    assert tell.choice(noisy, name) == "2 seeds cannot rank it and its 2 rivals."
 
 
 @pytest.mark.parametrize(("best", "said"), [(1, "T at the edge"), (2, ""), (4, "T at the edge")])
