@@ -149,10 +149,7 @@ class Run:
         run = f"n = {seeds}{both}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
-        together = str(data).replace(" ", "\N{NO-BREAK SPACE}").replace(";\N{NO-BREAK SPACE}", "; ")  # a data set stays on a line
-        sets = textwrap.wrap(together, 85, break_long_words=False, break_on_hyphens=False)
-        lines = [textwrap.fill(each.replace("\N{NO-BREAK SPACE}", " "), 85) for each in sets]
-        return "\n".join([*lines, run + unfinished])
+        return "\n".join([*_folded(str(data)), run + unfinished])
 
     def about(self, data: str, students: pd.DataFrame | None = None) -> Run:
         """The same run for figures that show only a part of it: their titles name these data in place of the run's, and count the
@@ -204,17 +201,38 @@ class Run:
         _show({"text/html": text, "text/plain": table.to_string(index=False, na_rep="")})
 
     def warnings(self) -> Iterator[str]:
-        """What stands before the answer: that the numbers say nothing, or that what is said of them may be wrong."""
+        """What stands before the answer: that what is said may be wrong, is of a part of the run, or says nothing."""
         if records.altered(self.info):
             yield "**run.json is damaged or was changed: its content has not the digest that it names. What it says of the run may be wrong.**"
+        if self.info.get("status") not in ("done", None):
+            yield self._unfinished()
         if self.info.get("preset") == "smoke":
             yield "**Preset smoke only shows that everything works: its numbers say nothing.**"
 
+    def _unfinished(self) -> str:
+        """How much there is of a run that has not ended, how it goes on, and which values of a grid's axes have nothing yet."""
+        done, have = self.cells[self.cells["status"] == "done"], self.rows.loc[self.rows["status"] == "done", "student"].nunique()
+        planned = self.varied() if self.info.get("search", "grid") == "grid" else []
+        empty = [
+            word if (word := self.word(axis, value)).startswith(name := axis.replace("_", " ")) else f"{name} {word}"
+            for axis in planned
+            for value in dict.fromkeys(self.cells[axis].dropna())
+            if not (done[axis] == value).any()
+        ]
+        return (
+            f"**This run has not ended (its status: {self.info['status']}): {have} of {self._planned} students have results, "
+            f"and all below is of these alone.** `--resume {self.info.get('run', 'latest')}` goes on."
+            + f" Nothing yet of: {tell.listing(empty, 8)}." * bool(empty)
+        )
+
+    @property
+    def _planned(self) -> int:
+        """How many students the run has, those to come included."""
+        return self.info.get("students", self.rows["student"].nunique())
+
     def caveats(self) -> Iterator[str]:
-        """What every page says at its end: a small data set, students without a result, a run that has not ended, a race, and
-        files that are not checked."""
+        """What every page says at its end: a small data set, students without a result, a race, and files that are not checked."""
         rows, done = self.rows, set(self.rows.loc[self.rows["status"] == "done", "student"])
-        asked = self.info.get("students", rows["student"].nunique())
         if self.info.get("data") == "sample" and self.info.get("datasets"):
             yield "The data are the small shipped sample: compare with published numbers in kind, not in size."
         if said := self.info.get("data_caveat"):
@@ -225,12 +243,10 @@ class Run:
             lost = [
                 ", ".join(f"{axis} {s[axis]}" for axis in axes) + f" ({s['error']})" for s in failed.to_dict("records")
             ]
-            yield f"{len(failed)} of {asked} students failed and are holes, not low points: {tell.listing(lost)}."
+            yield f"{len(failed)} of {self._planned} students failed and are holes, not low points: {tell.listing(lost)}."
         stopped = rows.loc[rows["status"] == "stopped", "student"].nunique()
         if stopped:
             yield f"{tell.count(stopped, 'student')} stopped early by the scheduler, without a test: holes too."
-        if self.info.get("status") not in ("done", None):
-            yield f"The run's status is {self.info['status']}: {len(done)} of {asked} students are done; `--resume {self.info.get('run', 'latest')}` goes on."
         if self.info.get("decide"):
             yield "After the grid, seeds were added to the cells that validation left undecided. No test result had a part in that, so on test a cell may still be open."
         if names := records.unchecked(self.path):
@@ -331,8 +347,9 @@ def put(path: Path, content: bytes) -> None:
 
 
 READING = (
-    "*How to read it.* All is computed from the rows of the run. Validation chooses, test reports. A number is a mean over seeds "
-    "with Student's 95 % interval, unless another is named; a difference is paired by seed. A rival of what was chosen is as "
+    "*How to read it.* All is computed from the rows of the run. Validation chooses, test reports. A number is a mean over n seeds "
+    "with Student's 95 % interval, unless another is named; of two seeds both values stand where an interval would, and one seed has "
+    "none. A difference is paired by seed. A rival of what was chosen is as "
     "good (within the margin named), worse, or open (more seeds may tell), by intervals that hold for all rivals together."
 )
 """What holds on every page, said once in each report."""
@@ -407,6 +424,15 @@ def whatever_the_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _folded(text: str, width: int = 85, after: Sequence[str] = ("; ", ": ")) -> Iterator[str]:
+    """The lines of a text: a data set stays on one where it can, else what follows its colon, else they break at any word."""
+    if len(text) <= width or not after:
+        return (yield from textwrap.wrap(text, width))
+    together = text.replace(" ", "\N{NO-BREAK SPACE}").replace(after[0].replace(" ", "\N{NO-BREAK SPACE}"), after[0])
+    for line in textwrap.wrap(together, width, break_long_words=False, break_on_hyphens=False):
+        yield from _folded(line.replace("\N{NO-BREAK SPACE}", " "), width, after[1:])
 
 
 def _wrapped(sentence: str) -> str:

@@ -340,6 +340,14 @@ def test_a_figure_of_a_part_names_its_own_data_and_counts_its_own_seeds(tmp_path
     assert part.axes == run.axes and "n = 3 seeds" in run.about("else", two[:0]).subtitle
 
 
+def test_a_long_title_breaks_between_data_sets_then_at_a_colon(tmp_path, made_up_run):
+    run = report.open_run(made_up_run(tmp_path, accuracy))
+    head, counts = "Own images (photos_ok), 3 classes (leaf, mug, old key):", "83 train / 21 validation / 16 test images;"
+    lines = run.about(f"{head} {counts} test: a third of train/, held out by file content").subtitle.splitlines()
+    assert lines[:3] == [head, counts, "test: a third of train/, held out by file content"]
+    assert run.about("word " * 20).subtitle.startswith("word " * 16 + "word\nword word word\n")
+
+
 def test_prose_about_what_was_not_asked_is_left_out_and_says_how_to_ask(tmp_path):
     page = tmp_path / "page.py"
     tagged = [
