@@ -448,10 +448,12 @@ def _surfaces(
 
 
 def _keyed(heading: str, chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], looks: Mapping[str, str]) -> str:
-    """The heading, how the chosen cells are marked, and how those of other states that are there look."""
-    there = {cell.get("state") for cells in frames for cell in cells}
-    marks = [chosen, *(f"{look}: {state}" for state, look in looks.items() if state in there)]
-    return "; ".join([heading, *marks] if there else [heading])
+    """The heading, how the chosen cells are marked, and how those of other states that are there look; on two lines where it is long."""
+    there, words = {cell.get("state") for cells in frames for cell in cells}, {"open": "open (seeds cannot tell)"}
+    marks = "; ".join([chosen, *(f"{look}: {words.get(state, state)}" for state, look in looks.items() if state in there)])
+    if not there:
+        return heading
+    return f"{heading}; {marks}" if len(heading) + len(marks) < 85 else f"{heading}\n{marks}"
 
 
 def _centre_last(axes: Sequence[Axes]) -> None:

@@ -79,7 +79,8 @@ def confusion(shares: np.ndarray, names: Sequence[str], ax: Axes) -> None:
     errors = values * (1 - np.eye(len(names)))
     ax.imshow(errors, cmap="Oranges", vmin=0, vmax=1.3 * max(errors.max(), 1))
     many = len(names) > 20  # then colours must do, and every so many-th name
-    for i, j in np.argwhere(values >= 0.05) if not many else ():
+    shown = (values >= 0.05) | (np.eye(len(names), dtype=bool) & (values.sum(axis=1, keepdims=True) > 0))  # no right one is a 0, too
+    for i, j in np.argwhere(shown) if not many else ():
         ax.text(j, i, f"{values[i, j]:.1f}", ha="center", va="center", fontsize=7.5, weight="bold" if i == j else None)
     for i in range(len(names)):
         ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black"))

@@ -91,6 +91,17 @@ def test_a_plane_is_surfaces_numbers_and_something_to_turn(run):
     )
 
 
+def test_a_long_key_of_frames_has_a_line_of_its_own_and_says_what_open_is(run):
+    made, drawn, _ = run
+    states = {"chosen": (T[0], W[0]), "as good": (T[1], W[0]), "open": (T[1], W[1])}
+    framed = [{"temperature": t, "kd_weight": w, "state": state} for state, (t, w) in states.items()]
+    for heading in ("Share", "Accuracy of what was asked in so many words that it is a line"):
+        blocks.plane(made, made.cells, "temperature", "kd_weight", "test_accuracy", heading, framed=framed)
+        first, second, *_ = drawn["heatmaps"].get_suptitle().splitlines()
+        key = "framed: chosen on validation; thin: as good; dashed: open (seeds cannot tell)"
+        assert second == key if len(heading) > 20 else first == f"{heading}; {key}"
+
+
 def test_a_plane_over_words_has_no_surface(run):
     made, drawn, turned = run
     cells = made.cells.assign(remedy=pd.Categorical(made.cells["view"], ["source", "target"], ordered=True))

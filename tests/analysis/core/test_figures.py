@@ -9,7 +9,7 @@ from analysis.core.figures.bars import bars
 from analysis.core.figures.crossing import crossing
 from analysis.core.figures.curves import curves
 from analysis.core.figures.gradients import DEVIATIONS, EXACT, LIMIT, PROBE, SCALED, gaussian, theory
-from analysis.core.figures.heatmap import heatmap, raster, scatter
+from analysis.core.figures.heatmap import confusion, heatmap, raster, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.measures import measures
 from analysis.core.figures.references import Reference, levels, spread
@@ -206,3 +206,10 @@ def test_measures_are_points_in_the_colour_of_their_kind_and_chosen_ones_are_mar
     faces = {text: bars[0].get_markerfacecolor() for bars, text in zip(handles, texts, strict=True) if text != "chosen"}
     assert faces == {"weak": "white", "strong": "blue"}
     assert handles[texts.index("chosen")].get_offsets().tolist() == [[0.5, 80.0]]
+
+
+def test_a_class_that_is_never_named_right_has_a_0_and_one_without_images_nothing():
+    ax = pyplot.figure().add_subplot()
+    confusion(np.array([[0.0, 1.0, 0.0], [0.25, 0.75, 0.0], [0.0, 0.0, 0.0]]), ["a", "b", "c"], ax)
+    numbers = {text.get_position(): text.get_text() for text in ax.texts}
+    assert numbers == {(0, 0): "0.0", (1, 0): "100.0", (0, 1): "25.0", (1, 1): "75.0"}
