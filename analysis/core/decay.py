@@ -159,6 +159,15 @@ def lifetime(students: pd.DataFrame) -> str:
     return middle if math.isnan(found.low) else f"{middle} ({low} to {high})"
 
 
+def gone(students: pd.DataFrame) -> str:
+    """The same as a sentence goes on, `is gone after 97 iterations (42 to beyond 200)`, the median over seeds."""
+    found, watched = median(students["half_life"].dropna()), students["watched"].max()
+    middle, low, high = (iterations(value, watched) for value in (found.mean, found.low, found.high))
+    said = f"is not gone within {watched:g} iterations" if math.isinf(found.mean) else f"is gone after {middle} iterations"
+    said = said if found.mean >= 1 else "is gone within the first iteration"
+    return said if math.isnan(found.low) else f"{said} ({low} to {high})"
+
+
 def iterations(value: float, watched: float) -> str:
     """`97`, `1.4`, `below 1`, or `beyond 200` where so many were watched"""
     if math.isinf(value):

@@ -136,8 +136,8 @@ def test_a_strength_whose_other_seeds_failed_does_not_win_by_the_lucky_one(said)
 
 def test_the_half_life_is_where_half_of_what_was_known_above_chance_is_gone(said):
     """From 99 % to 60 % between the 10th and the 100th iteration: 74.5 % at 10^(1 + 0.245 / 0.39)."""
-    line = sentence(said, "two tasks", "plain fine-tuning ends at 60.0 %")
-    assert "half-life 42 (42 to 42) iterations" in line
+    line = sentence(said, "two tasks", "without a remedy the network falls from 99.0 %", "to 60.0 %")
+    assert "half of what it knew above chance is gone after 42 iterations (42 to 42)." in line
     assert "-39.0 points" in sentence(said, "two tasks", " none ", " 42 (42 to 42) ")
 
 

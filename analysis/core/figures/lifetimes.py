@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from analysis.core.decay import medians
 from analysis.core.figures.curves import curves, dots
-from analysis.core.figures.scales import logarithmic, reach, stretch
+from analysis.core.figures.scales import label, logarithmic, reach, stretch
 from analysis.core.statistics import summarise
 
 
@@ -58,6 +58,7 @@ def over_tasks(table: pd.DataFrame, group: str, colors: Mapping[Any, Any], ax: A
     for border in range(steps, 5 * steps, steps) if five else ():
         ax.axvline(border, color="0.8", linewidth=0.8, zorder=0)
     ax.set(xlabel="iteration over all five tasks" if five else "fine-tuning iteration", ylim=(max(lowest, 0), 100.3))
+    ax.set_ylabel(f"{label('task_0')}\n(uneven scale: wider towards 100)")
     stretch(ax)
     return ax
 

@@ -15,6 +15,7 @@ from analysis.core.decay import (
     by_task,
     decays,
     first_losses,
+    gone,
     half_life,
     lifetime,
     median,
@@ -97,12 +98,14 @@ def test_what_outlives_the_training_is_an_arrow_and_what_is_over_at_once_stays_o
 
 
 def test_a_half_life_is_said_with_its_interval_and_as_far_as_anyone_looked():
-    def said(lives):
-        return lifetime(pd.DataFrame({"half_life": lives, "watched": 200.0}))
+    def said(lives, how=lifetime):
+        return how(pd.DataFrame({"half_life": lives, "watched": 200.0}))
 
     assert said([97.0]) == "97" and said([1.44]) == "1.4" and said([0.3]) == "below 1"
     assert said([math.inf] * 7) == "beyond 200 (beyond 200 to beyond 200)"
-    assert said([42.0, 42, 42, 97, 98, math.inf, math.inf]) == "97 (42 to beyond 200)"
+    some = [42.0, 42, 42, 97, 98, math.inf, math.inf]
+    assert said(some) == "97 (42 to beyond 200)" and said(some, gone) == "is gone after 97 iterations (42 to beyond 200)"
+    assert said([0.3], gone) == "is gone within the first iteration" and said([math.inf], gone) == "is not gone within 200 iterations"
 
 
 def test_a_remedy_is_named_with_its_memory_where_there_are_several():
