@@ -222,9 +222,9 @@ if finest:
     fixed = [{k: v for k, v in chosen[s].best.items() if k not in ("lr", "weight_decay")} for s in finest]
     population = pd.concat(select(s.cells, cell) for s, cell in zip(finest, fixed, strict=True))
     blocks.plane(
-        run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy (frames: verdicts on test)",
+        run, population, "lr", "weight_decay", "val_accuracy", "Heads: validation accuracy",
         columns=varied(population, list(finest[0].axes)) or ["network"], surfaces=False, name="heads",
-        framed=framed((s, chosen[s]) for s in finest),
+        framed=framed((s, chosen[s]) for s in finest), framing="chosen on validation (bold); other frames: judged on test",
     )  # fmt: skip
 
 # %% [markdown]
@@ -302,6 +302,19 @@ def against_own():
 
 
 # %%
+def least_known():
+    """Of the user's own images, the class that the best model names right least often, all its seeds together."""
+    tested = run.table("confusions") if own_images else pd.DataFrame()
+    if len(tested):
+        named = tested[tested["student"].isin(chosen[best].students["student"])]
+        right = named["images"].where(named["truth"] == named["answer"], 0).groupby(named["truth"]).sum()
+        shares = right / named.groupby("truth")["images"].sum()
+        if shares.nunique() > 1:
+            worst = select(run.table("classes"), {"label": shares.idxmin()}).iloc[0]
+            yield f"**The class it knows least**: {worst['class']}, {100 * shares.min():.0f} % of {tell.count(int(worst['test']), 'test image')}."
+
+
+# %%
 weighed = pairs("weights", "random", lambda weights: f"{tell.start(weights)} against random weights")
 unfrozen = pairs("unfreezing", "head", lambda way: f"{WAYS[way]} against head")
 plain = next((s.axes["network"] for s in transfers), "")
@@ -318,5 +331,5 @@ for count in sorted({s.axes["train_images"] for s in chosen}):
 if second := shown.get("the best transfer"):
     answers.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
     answers.extend(not_chosen_between(best_of(transfers)[1]))
-answers[1:1] = not_chosen_between(verdict)
+answers[1:1] = [*not_chosen_between(verdict), *least_known()]
 run.close([*answers, *against_own()], remarks)

@@ -55,10 +55,15 @@ def drawn(path: Path, own: bool) -> Path:
         counts = {"train": 36, "test": 12}
         lines = [{"label": k, "class": name, **counts, "val": 11 + k} for k, name in enumerate(("grass", "sky"))]
         tables["classes"] = pa.Table.from_pylist(lines)
+        asked = [(row["student"], *pair) for row in rows for pair in ((0, 0, 9), (0, 1, 3), (1, 1, 12))]
+        tables["confusions"] = pa.Table.from_pylist(
+            [dict(zip(("student", "truth", "answer", "images"), line, strict=True)) for line in asked]
+        )
     for name, table in tables.items():
+        keys = ["student", "truth", "answer"] if name == "confusions" else []
         (path / name).mkdir(parents=True)
         pq.write_table(
-            table if name == "rows" else table.replace_schema_metadata({"axes": "[]"}), path / name / "a.parquet"
+            table if name == "rows" else table.replace_schema_metadata({"axes": json.dumps(keys)}), path / name / "a.parquet"
         )
     info = {
         "preset": "course",
@@ -86,6 +91,11 @@ def test_what_is_said_of_published_numbers_and_of_the_hole_is_said_where_they_ar
         "no network of the run is published"
     )
     assert ("four pretrained networks" in seen) != own
+
+
+def test_of_own_images_the_class_that_is_known_least_is_named(page):
+    own, told, _ = page
+    assert ("The class it knows least: grass, 75 % of 12 test images." in told.splitlines()) == own
 
 
 def test_few_images_that_choose_do_not_choose_between_settings_one_image_apart(page):
