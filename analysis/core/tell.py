@@ -120,8 +120,8 @@ def span(values: Sequence[float] | pd.Series) -> str:
 
 
 def capital(text: str) -> str:
-    """The text as a sentence begins: `Teacher sees ...`"""
-    return text[:1].upper() + text[1:]
+    """The text as a sentence begins: `Teacher sees ...`; a λ is no Λ"""
+    return text if text.startswith("λ") else text[:1].upper() + text[1:]
 
 
 def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:

@@ -189,6 +189,7 @@ def test_the_edge_of_the_grid_is_told(best, said):
     rows = cells({T: [0.5 + 0.1 * (best == T)] * 3 for T in (1, 2, 4)}, network="mlp")
     told = tell.edge(choose(rows, ["cell", "network"]), {"cell": "T", "network": "network"})
     assert told.startswith(said) and bool(told) == bool(said)
+    assert tell.capital("λ at the edge") == "λ at the edge" and tell.capital("teacher") == "Teacher"
     two = rows[rows["cell"].isin([best, 2])]
     assert tell.edge(choose(two, ["cell", "network"]), {"cell": "T"}) == ""  # two values have nothing but ends
 
