@@ -10,11 +10,13 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from studies.harness.study import AUTO, MOST_CELLS, InputError, Study, flag
+from studies.harness.study import AUTO, MOST_CELLS, InputError, Study, flag, noun
+
+ALSO = {"lambda": "kd_weight"}  # what the field calls an axis whose flag has another name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "num_gpus": arg(int, 0, "GPUs the study may use in all."),
         "per_gpu": arg(int, 1, "Workers that share one GPU: more than one where networks train alone and leave most of it idle."),
         "num_cpus": arg(int | None, None, "Cores the study may use in all, one worker each.", metavar="INT", help_behavior_hint="(default: all)"),
-        "seeds": arg(int | None, None, "Replicates of every config.", metavar="INT", help_behavior_hint=f"(default: {len(study.axes['seed'].values)})"),
+        "seeds": arg(int | None, None, "Replicates of every config: how many in all, with --extend too.", metavar="INT", help_behavior_hint=f"(default: {len(study.axes['seed'].values)})"),
         "search": arg(Literal["grid", "random", "optuna"], "grid", "How configs are chosen: every grid point; points drawn from the axes' ranges; TPE, each regime searched on its own."),
         "samples": arg(int, 20, "Points per regime (a combination of trial axes) for random and optuna."),
         "scheduler": arg(Literal["none", "asha"], "none", "Whether weak configs are stopped early (ASHA, on the validation metric)."),
@@ -121,9 +123,11 @@ def parse(study: Study, words: Sequence[str]) -> Options:
     except SystemExit as end:
         if not end.code:
             raise
-        raise InputError(_one_line(errors.getvalue())) from None
+        kinds = {flag(name): get_args(kind)[0] for name, (kind, _) in table.items()}
+        raise InputError(_no_number(completed, kinds) or _one_line(errors.getvalue())) from None
     if unknown:
-        raise InputError(f"{unknown[0]}: no such flag{_meant(unknown[0], list(table))} (see --help)")
+        no = "no such flag" if unknown[0].startswith("-") else "belongs to no flag"
+        raise InputError(f"{unknown[0]}: {no}{_meant(unknown[0], list(table), study)} (see --help)")
     values = {name: getattr(given, name) for name in table}
     named = [w.partition("=")[0][2:].replace("-", "_") for w in words if w.startswith("--")]
     if twice := [name for name in named if named.count(name) > 1 and not isinstance(values.get(name), bool)]:
@@ -155,12 +159,15 @@ def storage() -> str:
     return os.environ.get("STILLROOM_STORAGE", "results")
 
 
-def _meant(word: str, names: Sequence[str]) -> str:
-    """The flag that a wrong one begins, or that it differs from by a letter or two."""
+def _meant(word: str, names: Sequence[str], study: Study) -> str:
+    """The flag that a wrong one begins, that it differs from by a letter or two, or that is meant by it; the preset whose name stands alone."""
+    if word in study.presets:
+        return f"; did you mean --preset {word}?"
     word, flags = word.split("=")[0], [flag(name) for name in names]
     near = [name for name in flags if len(word) > 3 and name.startswith(word)] or difflib.get_close_matches(
         word, flags, 1, 0.8
     )
+    near += [flag(name) for other, name in ALSO.items() if word == flag(other) and name in study.axes]
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -204,6 +211,21 @@ def _check(o: Options) -> None:
         raise InputError("--search optuna needs Ray: leave out --address inline")
     if o.search == "optuna" and "://" in o.storage:
         raise InputError("--search optuna keeps its database in the run folder, which must then be a folder, not a URI")
+
+
+def _no_number(words: Sequence[str], kinds: Mapping[str, Any]) -> str:
+    """The first flag of a number after which something else stands, or nothing. kinds: the type of each flag, such as int | None."""
+    for word, following in itertools.pairwise([*words, "--"]):
+        name, given, value = word.partition("=")
+        value, kind = value if given else following, kinds.get(name.replace("_", "-"))
+        for number in (int, float):
+            if kind not in (number, number | None) or value.startswith("--"):
+                continue
+            try:
+                number(value)
+            except ValueError:
+                return f"{name} {value}: must be {noun(number)}"
+    return ""
 
 
 def _one_line(text: str) -> str:

@@ -80,9 +80,9 @@ class Axis:
             try:
                 value = self.type(word)
             except ValueError:
-                raise InputError(f"{flag(name)} {word}: must be {_noun(self.type)}{must and ', ' + must}") from None
+                raise InputError(f"{flag(name)} {word}: must be {noun(self.type)}{must and ', ' + must}{_apart(word)}") from None
             if not self.holds(value):
-                raise InputError(f"{flag(name)} {word}: must be {must or 'finite'}")
+                raise InputError(f"{flag(name)} {word}: must be {must or 'finite'}{_apart(word)}")
             try:
                 value = self.stamp(value) if self.stamp else value
             except ValueError as error:
@@ -242,5 +242,9 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _noun(kind: type) -> str:
+def _apart(word: str) -> str:
+    return "; values stand apart by spaces, and decimals have a point" * ("," in word)
+
+
+def noun(kind: type) -> str:
     return {int: "a whole number", float: "a number"}.get(kind, "a word")
