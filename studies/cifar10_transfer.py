@@ -188,6 +188,7 @@ STUDY = Study(
             "for about 100 images of your own, minutes: EfficientNet-lite0, head, all layers, all from random weights",
             core_seconds=4.0,
             pack=20,
+            own=True,
             axes={"train_size": ("all",), "batch_size": (16,)},
             grids=PHOTOS,
         ),

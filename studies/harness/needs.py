@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +94,9 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
     began = info.get("data")
     given = bool(o.data == "auto" and o.data_root and not began)  # where the sample is no way out
     names, own = study.datasets, began == "own" if began else _has_own(study, o)
+    if study.presets[o.preset].own and not own and not began:
+        needs = f"--preset {o.preset}: needs --data-root DIR with pictures in DIR/train/<class>"
+        raise InputError(_flat(study, o) or needs + ", and no --data sample" * (o.data == "sample"))
     if "dataset" in study.axes:
         names = _planned(study, o, info, "dataset")
     elif own:
@@ -106,7 +110,7 @@ def data_of(study: Study, o: Options, info: Mapping[str, Any]) -> Data:
             variant, why = data.resolve(wanted, names, o.data_root)
     except data.DataMissing as missing:
         if moved := _flat(study, o):
-            raise InputError(f"--data-root {o.data_root}: {moved}") from None
+            raise InputError(moved) from None
         if not o.dry_run:
             sample = "; ask for the sample with --data sample" * given
             raise InputError(f"{missing}{_otherwise(study, o)}{sample}") from None
@@ -146,7 +150,11 @@ def _flat(study: Study, o: Options) -> str:
         return ""
     classes = images.folders(o.data_root)
     some = ", ".join(classes[: images.SHOWN]) + ", ..." * (len(classes) > images.SHOWN)
-    return f"folders of pictures ({some}): move these into {o.data_root}/train/" if len(classes) > 1 else ""
+    remedy = f"move these into {o.data_root}/train/"
+    if o.data_root.absolute().name == "train":
+        above = o.data_root.parent if o.data_root.name else o.data_root.absolute().parent
+        remedy = f"give --data-root {shlex.quote(str(above))}"
+    return f"--data-root {o.data_root}: folders of pictures ({some}): {remedy}" if len(classes) > 1 else ""
 
 
 def _own(names: tuple[str, ...], published: Sequence[str], o: Options, info: Mapping[str, Any], there: bool) -> Data:

@@ -202,18 +202,32 @@ def test_a_file_that_is_no_picture_is_found_before_any_work_and_nobody_is_told_o
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry"])
 def test_classes_without_train_are_told_where_to_go_and_the_sample_is_not_spoken_of(photos: Path, dry: list) -> None:
     options = parse(cifar10_transfer.STUDY, ["--data-root", str(photos / "train"), *dry])
-    said = (
-        rf"--data-root {photos}/train: folders of pictures \(cups, keys, лампы\): move these into {photos}/train/train/"
-    )
+    said = rf"^--data-root {photos}/train: folders of pictures \(cups, keys, лампы\): give --data-root {photos}$"
     with pytest.raises(InputError, match=said), data.offline():
         data_of(cifar10_transfer.STUDY, options, {})
     (photos / "train").rename(photos / "other")
+    for words in ([], ["--preset", "photos"]):
+        options = parse(cifar10_transfer.STUDY, ["--data-root", str(photos / "other"), *words, *dry])
+        said = rf"^--data-root {photos}/other: folders of pictures \(cups, keys, лампы\): move these into {photos}/other/train/$"
+        with pytest.raises(InputError, match=said), data.offline():
+            data_of(cifar10_transfer.STUDY, options, {})
     options = parse(cifar10_transfer.STUDY, ["--data-root", str(photos)])
     with (
         pytest.raises(InputError, match=r"^CIFAR-10 is not in .*; ask for the sample with --data sample$"),
         data.offline(),
     ):
         data_of(cifar10_transfer.STUDY, options, {})
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"], ["--data", "sample"], ["--data-root", "/no/such"]])
+def test_a_preset_for_images_of_ones_own_takes_no_others(photos: Path, words: list) -> None:
+    study = cifar10_transfer.STUDY
+    with pytest.raises(InputError, match=r"^--preset photos: needs --data-root DIR with pictures in DIR/train/<class>"):
+        data_of(study, parse(study, ["--preset", "photos", *words]), {})
+    mine = parse(study, ["--preset", "photos", "--data-root", str(photos)])
+    began = {"run": "r", **data_of(study, mine, {}).about(), "axes": study.chosen("photos", "own", {})}
+    on = parse(study, ["--extend", "latest", "--preset", "photos", "--data-root", str(photos)])
+    assert data_of(study, on, began).variant == "own"
 
 
 def test_counts_of_training_images_that_take_all_are_one_student(photos: Path) -> None:
