@@ -155,7 +155,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.5,
             axes={
                 "network": ("airbench_small",),

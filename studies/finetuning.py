@@ -99,7 +99,7 @@ STUDY = Study(
     students={"seed": grid(0, 1, 2, help="Training images, their order and augmentation, first weights of the head.")},
     presets={
         "smoke": Preset(
-            "ten seconds, to see that all works: random weights, which need no download",
+            "about a minute, to see that all works: random weights, which need no download",
             core_seconds=0.5,
             pack=1,
             axes={

@@ -84,7 +84,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "a few seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.1,
             pack=40,
             axes={

@@ -66,7 +66,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works: random weights, no extra",
+            "about a minute, to see that all works: random weights, no extra",
             core_seconds=1.0,
             prepare_seconds=10.0,
             axes={

@@ -50,7 +50,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.3,
             pack=10,
             axes={

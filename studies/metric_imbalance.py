@@ -70,7 +70,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.05,
             axes={"worlds": (20,), "size": (2000,), "seed": (0, 1), "separability": (2.0,), "positive": (8,)},
             grids=({**SIMULATION, "prevalence": (0.01, 0.1, 0.5)}, {**MNIST, "prevalence": (0.03, 0.1, 0.5)}),

@@ -71,7 +71,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "ten seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.2,
             axes={
                 "omitted": ("none", "3", "01234569"),

@@ -84,7 +84,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "half a minute, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.5,
             prepare_seconds=6,
             axes={

@@ -102,7 +102,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "half a minute, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.4,
             axes={
                 "temperature": (1.0, 8.0),

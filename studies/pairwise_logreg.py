@@ -50,7 +50,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.6,
             axes={"features": ("pooled",), "l2": (0.1, 1e-3), "seed": (0, 1)},
         ),

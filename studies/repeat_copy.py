@@ -61,7 +61,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "ten seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.6,
             pack=1,
             worker_mib=700,

@@ -58,7 +58,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works: MNIST, without faiss and without pretrained weights",
+            "about a minute, to see that all works: MNIST, without faiss and without pretrained weights",
             core_seconds=0.3,
             axes={"dataset": ("mnist",), "seed": (0, 1)},
             grids=(

@@ -130,7 +130,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "seconds, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.05,
             pack=8,
             worker_mib=500,

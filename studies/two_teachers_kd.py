@@ -79,7 +79,7 @@ STUDY = Study(
     },
     presets={
         "smoke": Preset(
-            "half a minute, to see that all works",
+            "about a minute, to see that all works",
             core_seconds=0.2,
             axes={
                 "lifting": ("zeros", "mask"),
