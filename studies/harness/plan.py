@@ -56,7 +56,7 @@ class Search:
 class Plan:
     """The search space of one run, unfolded, and the trials that come of it.
 
-    grids: every axis's values in each grid of the space; values: those of all grids; ranges: what a searcher draws
+    grids: every axis's values in each grid of the space; before: the same of the run that is continued; values: those of all grids; ranges: what a searcher draws
     from; cells: grid points with the students that answer them; students: their canonical configs; trials: what this
     session trains, handed out by `more`.
     """
@@ -67,6 +67,7 @@ class Plan:
         earlier = earlier or Earlier()
         self.study, self.options, self.data = study, options, data
         self.grids, self.overrides = space(study, options, data, earlier)
+        self.before = earlier.grids
         self.values = joined(self.grids)
         self.preset = study.presets[options.preset]
         self.ranges = study.searched(self.overrides) if options.search != "grid" else {}
@@ -275,10 +276,24 @@ class Plan:
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({_share_of(o) if o.num_gpus else _count(self.cores, 'core') if self.cores > 1 else 'one core'} each{self.memory}), {o.address}",
-            f"estimate  {duration(left * core_seconds / workers + fixed)} ({how}), "
-            f"{workers * self.preset.worker_mib / 1024:.1f} GiB",
+            *(
+                [f"estimate  {duration(left * core_seconds / workers + fixed)} ({how}), {workers * self.preset.worker_mib / 1024:.1f} GiB"]
+                * (left > 0 or o.decide is not None)
+            ),
             *self._told(),
+            *self._nothing_added(),
         ]
+
+    def _nothing_added(self) -> list[str]:
+        """Where an extension asks for what the run has: that, and what would add to it."""
+        o, seeds = self.options, len(self.values["seed"])
+        if not o.extend or self.grids != self.before or o.decide is not None:
+            return []
+        if not o.axes:
+            return [f"NOTE      nothing is added: the run has all of preset {o.preset}; --seeds {seeds + 1} or other values of an axis add to it"]
+        has = [f"{'seeds' if k == 'seed' else k} {_short(self.values[k]).replace(' ', ' and ')}" for k in o.axes]
+        more = f"--seeds {seeds + 1} adds one" if "seed" in o.axes else "other values add to it"
+        return [f"NOTE      nothing is added: the run has {', '.join(has)}; {more}"]
 
     def _told(self) -> list[str]:
         """What the seeds can tell, from the noise of the latest finished run here with the same trial axes, else the study's record."""
@@ -295,8 +310,8 @@ class Plan:
         if seeds < 2:
             return ["verdicts  one seed tells no differences"]
         if not known:
-            if study.goals or "://" in self.options.storage:  # where no run will say it either
-                return []
+            if study.goals or "://" in self.options.storage or not folders.runs(self.options.storage, study.name):
+                return []  # where no run will say it either, or nobody has asked yet
             return [f"verdicts  how small a difference {seeds} seeds can tell is known once such a run is done here"]
         from analysis.core.contrasts import told_from
         from analysis.core.records import is_share, unit

@@ -195,7 +195,7 @@ class Run:
         datasets = self.data.load()
         num_cpus = o.num_cpus or (machine.available_cores() if o.address == "local" else None)
         with adapter.cluster(
-            o.address, num_cpus, o.num_gpus, o.dashboard, self._ray_died, o.per_gpu, o.wait
+            o.address, num_cpus, o.num_gpus, o.dashboard, lambda: self._ray_died(ledger), o.per_gpu, o.wait
         ) as context:
             if o.dashboard:
                 say(f"dashboard http://{context.dashboard_url}, which asks for the token of: {adapter.token_from()}")
@@ -212,9 +212,15 @@ class Run:
                         lost = "" if node["alive"] else ", lost"
                         say(f"node      {node['address']} ({node['host']}{lost}): {node['trials']} trials ended there")
 
-    def _ray_died(self) -> None:
+    def _ray_died(self, ledger: Ledger) -> int:
+        """Says so; the exit code. Where a signal has asked for a stop, Ray had it too: batch systems send it to all processes."""
+        if ledger.progress.stopped:
+            self._note("interrupted")
+            say(f"interrupted {self._resume_hint()}")
+            return INTERRUPTED
         self._note("failed")
         say(f"{self.study.name}: Ray died (out of memory, or killed); the rows so far are kept; {self._resume_hint()}")
+        return 1
 
     # The end
 
@@ -282,8 +288,12 @@ class Run:
         where = "" if o.storage == storage() else f" --storage {shlex.quote(o.storage)}"
         if (larger := self.plan.preset.part_of) and not self.data.own:
             yield f"{start} --extend {self.folder.run} --preset {larger}{where}    adds what {larger} has more"
+        if o.preset == "smoke":
+            data = " --data sample" * (self.data.variant == "sample" and bool(self.study.datasets))
+            data += f" --data-root {shlex.quote(str(o.data_root))}" * (o.data_root is not None)
+            yield f"{start}{data}{where}    the default preset; --dry-run says how long it takes"
         if self.data.variant == "sample" and self.study.datasets:
-            yield f"{start} --data full    the whole data set, downloaded once"
+            yield f"{start} --data full{where}    the whole data set, downloaded once"
         if self.folder.local and o.report:  # of what lies elsewhere the page has said where it put the report
             page = f"{machine.interpreter()} analysis/{self.study.name}.py {self.folder.run}"
             yield f"{page}{where.replace('--storage', '--root')} --zip    draws it again, and packs one file to hand in"
@@ -299,7 +309,7 @@ class Run:
         try:
             return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
-            say(f"the rows are kept; to draw: python analysis/{self.study.name}.py {shlex.quote(self.folder.uri)}")
+            say(f"the rows are kept; to draw: {machine.interpreter()} analysis/{self.study.name}.py {shlex.quote(self.folder.uri)}")
             return INTERRUPTED
 
 

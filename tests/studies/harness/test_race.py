@@ -127,6 +127,8 @@ def test_what_fails_does_not_keep_a_race_alive(go, monkeypatch):
 
 
 def test_a_finished_run_knows_its_noise_and_the_next_dry_run_says_what_seeds_can_tell(go, tmp_path, capsys):
+    assert run(TOY, ["--view", "near", "--dry-run", "--storage", str(tmp_path)]) == 0
+    assert "verdicts" not in capsys.readouterr().err, "before the first run nobody has asked"
     go("--view", "near", "--decide", "0.2", "--budget", "1")
     info = json.loads(next(tmp_path.glob("toy/*/run.json")).read_text())
     assert info["noise"] == pytest.approx(NOISE, rel=0.6) and info["margin"] == pytest.approx(0.002)

@@ -20,6 +20,7 @@ from studies.harness.arguments import parse
 from studies.harness.command import run
 from studies.harness.earlier import Earlier
 from studies.harness.folder import RunFolder
+from studies.harness.machine import interpreter
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash
 
@@ -127,7 +128,7 @@ def test_who_stops_a_run_is_told_at_once_and_how_to_go_on_before_anything_is_dra
     said = ["stopping  what is done is kept", "interrupted ", f"--resume {folder.name}", "drawing   figures and report (Ctrl-C"]
     places = [before.index(words) for words in said]
     assert places == sorted(places) and all(before.count(words) == 1 for words in said)
-    assert "--resume" not in after and ("to draw: python analysis/mnistm_kd.py" in after) == again
+    assert "--resume" not in after and (f"to draw: {interpreter()} analysis/mnistm_kd.py" in after) == again
     assert records.info(folder)["status"] == "interrupted" and len(records.final(records.read(folder)))
 
 
@@ -306,6 +307,24 @@ def test_a_run_of_a_part_grows_into_the_whole_and_trains_what_it_has_not(go):
     assert before and not set(before) & set(Toy.trained[len(before) :]), "none again"
     assert records.info(folder)["preset"] == "course" and "4.0" in str(records.info(folder)["axes"]["temperature"])
     go("--extend", "latest", "--preset", "tour", code=2)
+
+
+def test_an_extension_that_adds_nothing_says_so_and_what_would_add(go, capsys):
+    go()
+    trained = len(Toy.trained)
+    for words, said in (
+        (["--seeds", "1"], "the run has seeds 0 and 1; --seeds 3 adds one"),
+        (["--temperature", "4"], "the run has temperature 1.0 and 2.0 and 4.0; other values add to it"),
+        ([], "the run has all of preset course; --seeds 3 or other values of an axis add to it"),
+    ):
+        capsys.readouterr()
+        go("--extend", "latest", *words)
+        told = capsys.readouterr().err
+        assert f"NOTE      nothing is added: {said}\n" in told and "estimate" not in told
+    assert len(Toy.trained) == trained
+    go("--extend", "latest", "--seeds", "3")
+    told = capsys.readouterr().err
+    assert "nothing is added" not in told and "estimate" in told and len(Toy.trained) > trained
 
 
 def test_students_that_have_no_lines_of_a_table_leave_no_file_that_lacks_its_columns(tmp_path):
