@@ -21,6 +21,7 @@ from analysis.core.report import Run, open_run, printable, whatever_the_terminal
 from analysis.core.settings import varied
 
 MOST = 12  # lines of cells
+SHOWN = 6  # values of an axis
 
 
 def notes(a: Run, b: Run) -> Iterator[str]:
@@ -51,6 +52,18 @@ def pairs(a: Run, b: Run, metric: str) -> dict[tuple, tuple[pd.Series, pd.Series
     return {key: (values, halves[1][key]) for key, values in halves[0].items() if key in halves[1]}
 
 
+def apart(a: Run, b: Run) -> Iterator[str]:
+    """The axes whose values the two runs do not share, and these: width: 16 / 32."""
+    for axis in a.axes:
+        one, other = (run.cells[axis].astype(str).unique() for run in (a, b))
+        if not set(one) & set(other):
+            yield f"{axis}: {_few(one)} / {_few(other)}"
+
+
+def _few(words: Sequence[str]) -> str:
+    return " ".join(words[:SHOWN]) + " ..." * (len(words) > SHOWN)
+
+
 def sentences(a: Run, b: Run, metric: str, found: pd.DataFrame, each: dict) -> Iterator[str]:
     """The comparison in words. found: as `statistics.compare` has it."""
     told = found[found["told"] != "open"]
@@ -74,8 +87,8 @@ def sentences(a: Run, b: Run, metric: str, found: pd.DataFrame, each: dict) -> I
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("runs", nargs=2, metavar="RUN", help="name or folder of a run, or latest")
+    parser = argparse.ArgumentParser(prog="python -m analysis.compare", usage="%(prog)s RUN RUN [--root ROOT] [--metric METRIC]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="name or folder of a run, or latest")
     parser.add_argument("--root", default="results", help="folder of all results (default: %(default)s)")
     parser.add_argument(
         "--metric", help="column to compare (default: test_ in place of val_ of what the study chooses on)"
@@ -83,7 +96,11 @@ def main(words: Sequence[str] | None = None) -> int:
     whatever_the_terminal()
     given = parser.parse_args(words)
     try:
+        if len(given.runs) != 2:
+            raise records.RecordsError(f"two runs are compared, and {len(given.runs) or 'none'} named: RUN RUN (see --help)")
         a, b = (open_run(records.find_run("", run, given.root)) for run in given.runs)
+        if a.path.resolve() == b.path.resolve():
+            raise records.RecordsError(f"both are the run {a.path}; name two")
         if (one := a.info.get("study")) != (other := b.info.get("study")):
             raise records.RecordsError(f"runs of two studies: {one} and {other}")
         if set(a.axes) != set(b.axes):
@@ -95,7 +112,8 @@ def main(words: Sequence[str] | None = None) -> int:
         each: dict[Any, Any] = pairs(a, b, metric)
         found = statistics.compare(each, [axis for axis in a.axes if axis != "seed"])
         if found.empty:
-            raise records.RecordsError("no cell and seed is done in both runs")
+            common = "; ".join(apart(a, b))
+            raise records.RecordsError("no cell and seed is done in both runs" + f"; they share no value of {common}" * bool(common))
     except (records.RecordsError, OSError) as problem:
         print(printable(f"compare: {problem}"), file=sys.stderr)
         return 2

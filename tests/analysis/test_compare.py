@@ -1,8 +1,11 @@
+import dataclasses
 import json
+import shutil
 
 import pytest
 
 from analysis import compare
+from analysis.core import report
 
 
 def accuracy(view, labels, t, w, seed):
@@ -33,14 +36,31 @@ def runs(tmp_path, made_up_run):
     return {f.__name__: made_up_run(tmp_path / f.__name__, f) for f in (accuracy, one_better, without_last)}
 
 
-def test_a_run_does_not_differ_from_itself(runs, capsys):
-    code, text = said(capsys, runs["accuracy"], runs["accuracy"])
+def test_a_run_does_not_differ_from_its_copy_and_is_not_compared_with_itself(runs, capsys, tmp_path):
+    code, text = said(capsys, runs["accuracy"], shutil.copytree(runs["accuracy"], tmp_path / "copy"))
     assert (
         code == 0
         and "not alike" not in text
         and "mean +0.00 points" in text
         and "Told to differ (paired t, Holm over all cells): 0." in text
     )
+    code, text = said(capsys, runs["accuracy"], runs["accuracy"].parent / "." / runs["accuracy"].name)
+    assert (code, text) == (2, f"compare: both are the run {runs['accuracy']}; name two\n")
+    assert compare.main([str(runs["accuracy"])]) == 2
+    assert capsys.readouterr().err == "compare: two runs are compared, and 1 named: RUN RUN (see --help)\n"
+
+
+def test_axes_without_a_common_value_are_named(runs, capsys, monkeypatch):
+    half = {runs["accuracy"]: (1.0, 16.0), runs["one_better"]: (4.0,)}
+
+    def opened(path):
+        run = report.open_run(path)
+        return dataclasses.replace(run, cells=run.cells[run.cells["temperature"].isin(half[path])])
+
+    monkeypatch.setattr(compare, "open_run", opened)
+    code, text = said(capsys, runs["accuracy"], runs["one_better"])
+    expected = "compare: no cell and seed is done in both runs; they share no value of temperature: 1.0 16.0 / 4.0\n"
+    assert (code, text) == (2, expected)
 
 
 def test_the_cell_that_is_another_is_found_and_only_it(runs, capsys):
@@ -85,7 +105,7 @@ def test_runs_are_named_as_everywhere_whatever_their_study(made_up_run, capsys, 
     assert said(capsys, "2026-a", "2026-b") == said(capsys, "mnistm_kd/2026-a", "2026-b") == by_path
     monkeypatch.chdir("/")
     assert said(capsys, "2026-a", "2026-b", "--root", str(root)) == by_path
-    assert said(capsys, "latest", "2026-b", "--root", str(root))[0] == 0
+    assert said(capsys, "latest", "2026-a", "--root", str(root))[0] == 0
     code, text = said(capsys, "2026-a", "2026-c", "--root", str(root))
     assert (code, text) == (2, f"compare: no run '2026-c' of any study under {root} (there: mnistm_kd/2026-a, mnistm_kd/2026-b)\n")
     code, text = said(capsys, "2026-a", "2026-c", "--root", str(tmp_path / "nothing"))
