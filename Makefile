@@ -1,4 +1,4 @@
-# Two commands set everything up: `make run` and `make test`. Both may be interrupted and typed again.
+# Two commands set everything up: `make run` and `make test`. Both may be interrupted; typed again, `make run` starts a new run.
 PYTHON ?= python3
 DATA ?= sample
 STUDY ?= mnistm_kd
@@ -13,7 +13,7 @@ BIN := .venv/bin
 run: known .venv/installed
 	$(BIN)/python studies/$(STUDY).py --data $(DATA) $(FLAGS)
 
-# One file to hand in, of the latest run or of RUN=...
+# One file to hand in, of the latest run or of RUN=...; of a run that is not done it says so first.
 handin: known .venv/installed
 	$(BIN)/python analysis/$(STUDY).py $(RUN) --zip
 

@@ -55,7 +55,7 @@ def pairs(a: Run, b: Run, metric: str) -> dict[tuple, tuple[pd.Series, pd.Series
 def apart(a: Run, b: Run) -> Iterator[str]:
     """The axes whose values the two runs do not share, and these: width: 16 / 32."""
     for axis in a.axes:
-        one, other = (run.cells[axis].astype(str).unique() for run in (a, b))
+        one, other = (run.cells[axis].astype(str).unique().tolist() for run in (a, b))
         if not set(one) & set(other):
             yield f"{axis}: {_few(one)} / {_few(other)}"
 

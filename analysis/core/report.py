@@ -21,6 +21,7 @@ import io
 import os
 import re
 import secrets
+import shlex
 import shutil
 import sys
 import tempfile
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.core import plain_matplotlib, records, searches, tell
+from analysis.core import interpreter, plain_matplotlib, records, searches, tell
 from analysis.core.settings import Setting, evaluations, once, split, varied
 
 if TYPE_CHECKING:
@@ -525,7 +526,9 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         with at_hand(study, given.run, given.root, given.out) as (path, place):
-            open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
+            opened = open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
+            if given.zip and (lacks := unfinished(opened)):
+                print(printable(f"NOT DONE  {lacks}{_to_go_on(opened, given.run, given.root)}"), file=sys.stderr, flush=True)
             figures_of(path)
             notebook, error = render(file, path)
             packed = handin(path, marked(notebook, "figure")).name if given.zip and not error else ""
@@ -542,8 +545,29 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     more = "; it says more" if marked(notebook, "details") else ""
     print(f"Report: {place}/report.html (notebook: report.ipynb){more}")
     if given.zip:
-        print(f"To hand in: {place}/{packed}")
+        print(f"To hand in: {place}/{packed}" + " (NOT DONE, see above)" * bool(lacks))
     return 0
+
+
+def unfinished(run: Run) -> str:
+    """What a run that is not done has so far; nothing of one that is."""
+    if (status := run.info.get("status", "done")) == "done":
+        return ""
+    done = run.rows.loc[run.rows["status"] == "done", "student"].nunique()
+    asked = run.info.get("students", run.rows["student"].nunique())
+    return f"the run {run.info.get('run', run.path.name)} ({status}): {done} of {asked} students have results"
+
+
+def _to_go_on(run: Run, named: str, root: str) -> str:
+    """The command that resumes a run, where it lies as its study left it."""
+    study, name = str(run.info.get("study")), run.path.name
+    place = named.rstrip("/") if "://" in named else records.find_run(study, named, root).as_posix()
+    home, inside, _ = place.rpartition(f"{study}/{name}")
+    if not inside:
+        return ""
+    home = home.rstrip("/") or "."
+    storage = "" if home == os.environ.get("STILLROOM_STORAGE", "results") else f" --storage {shlex.quote(home)}"
+    return f"; to go on: {interpreter()} studies/{study}.py --resume {shlex.quote(name)}{storage}"
 
 
 def handin(run: Path, figures: Iterable[str]) -> Path:

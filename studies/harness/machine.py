@@ -5,10 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shlex
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 
@@ -38,14 +35,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def interpreter() -> str:
-    """How this Python is called from here: python where that is it, else its path, such as .venv/bin/python."""
-    here = Path(sys.executable)
-    if shutil.which("python") == sys.executable:
-        return "python"
-    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
 
 
 def commit() -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.core import interpreter
 from analysis.core.records import unit
 from studies.harness import folder as folders
 from studies.harness import machine, needs, race
@@ -228,7 +229,7 @@ class Run:
         o = self.options
         where = "" if o.storage == storage() else f" --storage {shlex.quote(o.storage)}"
         where += f" --address {shlex.quote(o.address)}" * (o.address not in ("local", "inline"))
-        return f"to go on: {machine.interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
+        return f"to go on: {interpreter()} studies/{self.study.name}.py --resume {self.folder.run}{where}"
 
     def _end(self, ledger: Ledger, stopped: bool, seconds: float) -> int:
         plan, outcomes = self.plan, ledger.outcomes
@@ -284,7 +285,7 @@ class Run:
 
     def _next(self) -> Iterator[str]:
         """What to type after a run that is done."""
-        o, start = self.options, f"{machine.interpreter()} studies/{self.study.name}.py"
+        o, start = self.options, f"{interpreter()} studies/{self.study.name}.py"
         where = "" if o.storage == storage() else f" --storage {shlex.quote(o.storage)}"
         if (larger := self.plan.preset.part_of) and not self.data.own:
             yield f"{start} --extend {self.folder.run} --preset {larger}{where}    adds what {larger} has more"
@@ -295,7 +296,7 @@ class Run:
         if self.data.variant == "sample" and self.study.datasets:
             yield f"{start} --data full{where}    the whole data set, downloaded once"
         if self.folder.local and o.report:  # of what lies elsewhere the page has said where it put the report
-            page = f"{machine.interpreter()} analysis/{self.study.name}.py {self.folder.run}"
+            page = f"{interpreter()} analysis/{self.study.name}.py {self.folder.run}"
             yield f"{page}{where.replace('--storage', '--root')} --zip    draws it again, and packs one file to hand in"
 
     def _draw(self) -> int:
@@ -309,7 +310,7 @@ class Run:
         try:
             return subprocess.run(command, check=False).returncode
         except KeyboardInterrupt:
-            say(f"the rows are kept; to draw: {machine.interpreter()} analysis/{self.study.name}.py {shlex.quote(self.folder.uri)}")
+            say(f"the rows are kept; to draw: {interpreter()} analysis/{self.study.name}.py {shlex.quote(self.folder.uri)}")
             return INTERRUPTED
 
 

@@ -15,7 +15,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from matplotlib import image
 
-from analysis.core import records, report
+from analysis.core import interpreter, records, report
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "analysis" / "mnistm_kd.py"
@@ -220,6 +220,24 @@ def test_what_is_handed_in_is_the_run_and_what_was_drawn_of_it_and_nothing_besid
     assert beside == {n.split("/", 1)[1] for n in names if not n.endswith(".parquet")}
     ours, theirs = report.open_run(run), report.open_run(tmp_path / folder)
     assert ours.rows.equals(theirs.rows) and ours.cells.equals(theirs.cells) and ours.students.equals(theirs.students)
+
+
+@pytest.mark.parametrize("status", ["interrupted", "done"])
+def test_a_run_that_is_not_done_is_not_packed_in_silence(made_up_run, tmp_path, capsys, monkeypatch, status):
+    run = made_up_run(tmp_path, accuracy, reached=lambda *cell: cell[-1] < 2, status=status)
+
+    def draw(*_):
+        print("drawing", file=sys.stderr)
+        raise OSError("enough")
+
+    monkeypatch.setattr(report, "render", draw)
+    assert report.main("mnistm_kd", PAGE, [run.name, "--root", str(tmp_path), "--zip"]) == 2
+    *before, drawing, _ = capsys.readouterr().err.splitlines()
+    rows = records.read(run)
+    done, asked = rows.loc[rows["status"] == "done", "student"].nunique(), records.info(run)["students"]
+    resume = f"{interpreter()} studies/mnistm_kd.py --resume made-up --storage {tmp_path}"
+    said = f"NOT DONE  the run made-up (interrupted): {done} of {asked} students have results; to go on: {resume}"
+    assert drawing == "drawing" and 0 < done < asked and before == [said] * (status != "done")
 
 
 def test_names_of_files_are_safe_and_differ():

@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from toys import Toy, canonical, students_of, study
 
-from analysis.core import records
+from analysis.core import interpreter, records
 from studies.harness.arguments import parse
 from studies.harness.command import run
 from studies.harness.earlier import Earlier
 from studies.harness.folder import RunFolder
-from studies.harness.machine import interpreter
 from studies.harness.plan import Plan, cells_of
 from studies.harness.students import student_hash
 
