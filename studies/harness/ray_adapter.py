@@ -30,6 +30,7 @@ os.environ.setdefault(
     "RAY_DEDUP_LOGS_SKIP_REGEX", "Raylet is terminated|has been marked dead"
 )  # fifty lines; see `_watch`
 os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "120")  # a busy machine is slow, not dead
+os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")  # nobody serves; SIGTERM amid its start would wait for 30
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = (
@@ -213,6 +214,8 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         error = trial.get_pickled_error()
         self.ended += 1
+        if self.stopping:  # by a signal that its worker had too; errors of training are rows
+            return
         dead = isinstance(error, ray.exceptions.RayActorError)
         died = error is None or (dead and "creation task" not in str(error))  # which is `setup`
         reason = f"its worker died {RETRIES + 1} times" if died else str(error).strip().splitlines()[-1]
@@ -227,12 +230,12 @@ def cluster(
     num_cpus: int | None,
     num_gpus: int,
     dashboard: bool,
-    fell: Callable[[], None] = lambda: None,
+    fell: Callable[[], int] = lambda: 1,
     per_gpu: int = 1,
     minutes: float = 0.0,
 ):
     """Ray on this machine, or a cluster's; checked against what was asked for. fell: called where a Ray of this machine dies, on
-    which this process ends with exit code 1, for Ray would end it a little later. minutes: how long the nodes of a cluster may take
+    which this process ends with the exit code that it returns, for Ray would end it a little later. minutes: how long the nodes of a cluster may take
     to join."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in (
@@ -327,6 +330,8 @@ def _started(address: str, options: Mapping[str, Any]):
     for last in (address != "local", True):
         try:
             return ray.init(address, **options)
+        except SystemExit:  # how Ray answers SIGTERM while it begins
+            raise KeyboardInterrupt from None
         except Exception as error:  # of any kind, also bare ones
             if "Maybe you called ray.init twice" in str(error):
                 raise
@@ -343,12 +348,14 @@ def _started(address: str, options: Mapping[str, Any]):
                 raise InputError(f"--address {address}: Ray did not start: {why}{remedy}") from None
 
 
-def _watch(node, over: threading.Event, fell: Callable[[], None]) -> None:
+def _watch(node, over: threading.Event, fell: Callable[[], int]) -> None:
     while not over.wait(0.3):
         if {"raylet", "gcs_server"} & {kind for kind, _ in node.dead_processes()}:
-            fell()
+            if over.wait(2):  # a signal to the whole group: this process hears it, and ends in order, a little later than Ray
+                return
+            code = fell()
             node.kill_all_processes(check_alive=False, allow_graceful=False)
-            os._exit(1)
+            os._exit(code)
 
 
 def _keep_token() -> None:

@@ -216,8 +216,11 @@ class Run:
     def _ray_died(self, ledger: Ledger) -> int:
         """Says so; the exit code. Where a signal has asked for a stop, Ray had it too: batch systems send it to all processes."""
         if ledger.progress.stopped:
+            ledger.progress.close()
             self._note("interrupted")
-            say(f"interrupted {self._resume_hint()}")
+            had = sum(status != "failed" for status in ledger.outcomes.values())
+            say(f"interrupted {had} of {self.plan.total} students have results")
+            say(self._resume_hint())
             return INTERRUPTED
         self._note("failed")
         say(f"{self.study.name}: Ray died (out of memory, or killed); the rows so far are kept; {self._resume_hint()}")

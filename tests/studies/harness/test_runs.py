@@ -81,11 +81,12 @@ def planned(storage):
     return students, cells
 
 
-def start_and_wait_for_rows(storage, *words):
-    """A run under way: the process and its folder, once the first rows are there and long before the last."""
+def start_and_wait_for_rows(storage, *words, apart=False):
+    """A run under way: the process and its folder, once the first rows are there and long before the last. apart: in a session of
+    its own."""
     process = subprocess.Popen(
-        command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=toys.hear
-    )
+        command(storage, *words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=toys.hear, start_new_session=apart
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if written := list(Path(storage).glob("*/*/rows/*.parquet")):
@@ -121,9 +122,9 @@ def test_a_killed_driver_is_resumed_to_the_rows_of_an_uninterrupted_run_on_ray(u
     assert not list(folder.glob("tune/*/checkpoint_*")), "a finished run keeps no checkpoints"
 
 
-def ended_by(number, process, folder):
+def ended_by(number, process, folder, kill=os.kill):
     """Sends a signal; what the run said. It ends in good order, and says so in run.json."""
-    process.send_signal(number)
+    kill(process.pid, number)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
     assert f"--resume {folder.name}" in said and "Traceback" not in said and "***" not in said
@@ -144,6 +145,17 @@ def test_a_signal_in_training_keeps_rows_and_the_run_goes_on_to_the_same_ones(un
     process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG, *ENGINES[engine])
     ended_by(number, process, folder)
     assert len(records.read(folder)) > 0
+    done = run(tmp_path, "--resume", folder.name, "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert_same_rows(rows(tmp_path), uninterrupted)
+
+
+@pytest.mark.faults
+def test_a_signal_to_all_processes_of_a_run_stops_it_though_ray_dies_of_it(uninterrupted, tmp_path):
+    """As batch systems and `timeout` send it."""
+    process, folder = start_and_wait_for_rows(tmp_path, *TINY, *LONG, apart=True)
+    ended_by(signal.SIGTERM, process, folder, os.killpg)
+    assert "failed" not in set(rows(tmp_path).status)
     done = run(tmp_path, "--resume", folder.name, "--no-report")
     assert done.returncode == 0, done.stderr
     assert_same_rows(rows(tmp_path), uninterrupted)
