@@ -37,6 +37,8 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     script = str(ROOT / "studies" / f"{study}.py")
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
+    offered = [line for line in done.stderr.splitlines() if line.startswith("next ")]
+    assert any("the default preset" in line and "--preset" not in line for line in offered)
     run = records.find_run(study, "latest", root=storage)
     info = json.loads((run / "run.json").read_text())
     rows = records.read(run)
