@@ -84,7 +84,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
         "pack": arg(int | None, None, "Most students trained side by side in one worker.", metavar="INT", help_behavior_hint="(default: the preset's on CPUs, by memory and time on GPUs)"),
         "decide": arg(float | None, None, f"After the grid, add seeds to the cells that are open, until each is as good as the chosen one or worse, to so many points of {study.metric}.", metavar="[POINTS]", help_behavior_hint=f"(alone: {points:g}" + ", or one test image of your own" * bool(study.own_images) + ")"),
         "budget": arg(int | None, None, "Most students that --decide may add.", metavar="INT", help_behavior_hint="(default: as many as the grid has)"),
-        "keep_weights": arg(bool, False, "Keep the network of every finished student as weights/STUDENT.pt in the run folder (cifar10_transfer, finetuning, and pseudo_labels with a pretrained network)."),
+        "keep_weights": arg(bool, False, "Keep the network of every finished student in the run folder, as weights/CONFIG_STUDENT.pt (cifar10_transfer, finetuning, and pseudo_labels with a pretrained network)."),
         "dashboard": arg(bool, False, "Start Ray's dashboard and print its address (needs the extra stillroom[dashboard])."),
         "dry_run": arg(bool, False, "Print the plan (students, packs, trials, estimated time and memory), look for weights that it needs, and stop."),
         "no_report": arg(bool, False, "Do not draw the figures and the report at the end."),

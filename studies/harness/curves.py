@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.core.records import file_name
 from studies.harness.folder import RunFolder
 from studies.harness.plan import Plan
+from studies.harness.students import called
 from studies.harness.study import Config
 
 
@@ -19,8 +19,7 @@ class Curves:
 
     def __init__(self, plan: Plan, folder: RunFolder) -> None:
         self.study, self.folder = plan.study, folder
-        # what tells students apart; the seed in any case, for --decide may add some
-        self.named = [a for a in plan.study.axes if a == "seed" or len(plan.values[a]) > 1 or a in plan.ranges]
+        self.named = plan.telling
         self.file = f"events.out.tfevents.{int(time.time())}.stillroom"  # of this session
         self.begun: set[str] = set()
 
@@ -31,9 +30,7 @@ class Curves:
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
 
-        values = {axis: config[axis] for axis in self.named}
-        words = (f"{axis}={v:.6g}" if isinstance(v, float) else f"{axis}={v}" for axis, v in values.items())
-        run = file_name(" ".join(words) or "student")
+        run = called(config, self.named)
         events, now = [], time.time()
         if run not in self.begun:
             types = {name: axis.type() for name, axis in self.study.axes.items()}

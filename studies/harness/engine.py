@@ -10,6 +10,7 @@ import os
 import platform
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from studies.harness.folder import RunFolder
@@ -22,7 +23,7 @@ Answers = dict[Any, Mapping[str, Any]]  # what was prepared, by artifact
 
 class TrialRunner:
     """A trial's packs in lockstep: `step` trains each to its next evaluation. Where memory does not hold them, half of their students are
-    trained, then the other half, and so on down to one. keep(student, state) keeps the networks of finished students.
+    trained, then the other half, and so on down to one. keep(config, state) keeps the networks of finished students.
 
     rounds: packs side by side, one round after another; the first is under way, and began after so many evaluations (start). said:
     lines for the user.
@@ -35,7 +36,7 @@ class TrialRunner:
         datasets: Mapping,
         answers: Answers,
         device: str,
-        keep: Callable[[str, bytes], None] | None = None,
+        keep: Callable[[Config, bytes], None] | None = None,
     ) -> None:
         self.study, self.trial, self.keep = study, trial, keep
         self.datasets, self.answers, self.device = datasets, answers, device
@@ -75,9 +76,9 @@ class TrialRunner:
             if not pack.finished:
                 news = [{"student": student_hash(c), **row} for c, row in zip(configs, pack.step(), strict=True)]
                 if self.keep and pack.finished:  # before the rows are written: a student with a row lacks nothing
-                    for row, network in zip(news, pack.networks(), strict=True):
+                    for config, row, network in zip(configs, news, pack.networks(), strict=True):
                         if row["status"] == "done":
-                            self.keep(row["student"], _saved(network))
+                            self.keep(config, _saved(network))
                 rows += news
         self.evaluations += 1
         if all(pack.finished for pack in self.packs):
@@ -269,10 +270,10 @@ class Inline:
     """Trials one after another in this process."""
 
     def __init__(
-        self, study: Study, datasets: Mapping, device: str, threads: int, ledger: Ledger, keep_weights: bool
+        self, study: Study, datasets: Mapping, device: str, threads: int, ledger: Ledger, kept: Sequence[str] | None
     ) -> None:
         self.study, self.datasets, self.device, self.ledger = study, datasets, device, ledger
-        self.keep = ledger.folder.write_weights if keep_weights else None
+        self.keep = partial(ledger.folder.write_weights, kept) if kept else None
         self.answers: Answers = {}
         self.failures: dict[Any, Exception] = {}  # artifacts that cannot be prepared
         self.products = {prepare_process(threads)}

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.core import records
 from studies.harness.progress import say
-from studies.harness.study import InputError
+from studies.harness.students import called, student_hash
+from studies.harness.study import Config, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -269,8 +270,9 @@ class RunFolder:
     def write_checkpoint(self, trial: str, content: bytes) -> None:
         self._write(f"{self.path}/tune/{trial}/checkpoint_000000/state.pt", content)
 
-    def write_weights(self, student: str, content: bytes) -> None:
-        self._write(f"{self.path}/weights/{student}.pt", content)
+    def write_weights(self, axes: Sequence[str], config: Config, content: bytes) -> None:
+        """The network of a student, in a file named after what it has on the axes and after itself."""
+        self._write(f"{self.path}/weights/{called(config, axes)}_{student_hash(config)}.pt", content)
 
     def discard(self) -> None:
         self.fs.delete_dir(self.path)

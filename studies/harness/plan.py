@@ -121,6 +121,11 @@ class Plan:
             self.append(grid_trials(self.study, fresh.values(), self.pack or 1, self.finished))
 
     @property
+    def telling(self) -> tuple[str, ...]:
+        """The axes that tell students apart; the seed in any case, for --decide may add some."""
+        return tuple(a for a in self.study.axes if a == "seed" or len(self.values[a]) > 1 or a in self.ranges)
+
+    @property
     def cores(self) -> int:
         """Those of a worker."""
         return (self.options.num_cpus or machine.available_cores()) if self.study.timed else 1

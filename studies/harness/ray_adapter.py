@@ -84,7 +84,7 @@ class Shared:
     answers: Answers
     device: str
     folder: RunFolder
-    keep_weights: bool
+    kept: tuple[str, ...] | None  # the axes that kept networks are named after
     cores: int
 
 
@@ -95,7 +95,7 @@ class StudyTrial(tune.Trainable):
         self.shared = s = shared
         prepare_process(s.cores)
         self.plan = s.searched.trial(s.study, config) if s.searched else s.trials[config["trial"]]
-        keep = s.folder.write_weights if s.keep_weights else None
+        keep = functools.partial(s.folder.write_weights, s.kept) if s.kept else None
         self.runner = TrialRunner(s.study, self.plan, ray.get(s.datasets), s.answers, s.device, keep)
         self.said = self.runner.go_on(s.folder)  # from what an interrupted run left
 
@@ -500,8 +500,9 @@ class Tuning:
         searcher, samples = _optuna(study, searched, folder) if searched else (None, 1)
         if samples == 0:
             return False
+        kept = self.plan.telling if o.keep_weights else None
         shared = Shared(
-            study, named, searched, self.datasets, self.answers, self.device, folder, o.keep_weights, self.plan.cores
+            study, named, searched, self.datasets, self.answers, self.device, folder, kept, self.plan.cores
         )
         tuner = tune.Tuner(
             tune.with_resources(

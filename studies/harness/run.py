@@ -180,7 +180,8 @@ class Run:
 
         o = self.options
         threads, device = o.num_cpus or machine.available_cores(), "cuda" if o.num_gpus else "cpu"
-        engine = Inline(self.study, self.data.load(), device, threads, ledger, o.keep_weights)
+        kept = self.plan.telling if o.keep_weights else None
+        engine = Inline(self.study, self.data.load(), device, threads, ledger, kept)
         try:
             yield engine
         finally:

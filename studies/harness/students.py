@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.core.records import file_name
 from studies.harness.study import Config, InputError, Study
 
 
@@ -34,6 +36,13 @@ def student_hash(config: Config) -> str:
     gain axes for new students and the others keep their names."""
     named = {axis: value for axis, value in config.items() if value is not None}
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def called(config: Config, axes: Sequence[str]) -> str:
+    """A student as files are named after it: what it has on these axes, network=vgg11_bn_seed=0."""
+    values = ((axis, config[axis]) for axis in axes)
+    words = (f"{axis}={value:.6g}" if isinstance(value, float) else f"{axis}={value}" for axis, value in values)
+    return file_name(" ".join(words) or "student")
 
 
 def cell_of(study: Study, config: Config) -> Cell:

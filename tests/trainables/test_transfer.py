@@ -216,7 +216,10 @@ def test_a_kept_student_is_the_network_that_was_measured_and_a_source_for_the_ne
         )  # features are in fp16
     assert run(STUDY, [*words, "all", "--weights", f"run:{folder.name}/{rows.student.iloc[0]}"]) == 0
     assert run(STUDY, [*words, "all", "--weights", f"run:{folder.name}/none"]) == 2
-    assert f"{folder.name}/weights/none.pt" in capsys.readouterr().err
+    assert f"{folder.name}/weights/*_none.pt" in capsys.readouterr().err
+    named = {path.name for path in (folder / "weights").iterdir()}
+    of = "unfreezing={r.unfreezing}_lr={r.lr:g}_weight_decay={r.weight_decay:g}_seed=0_{r.student}.pt"
+    assert named == {of.format(r=row) for row in rows.itertuples()}
 
 
 def test_a_source_of_this_project_trains_on(tmp_path):

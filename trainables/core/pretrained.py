@@ -397,13 +397,14 @@ def _kept(weights: str) -> Path:
     run, _, student = weights.removeprefix("run:").partition("/")
     root = Path(os.environ.get("STILLROOM_RESULTS", "results"))
     for name in filter(None, (run, student)):
-        if not re.fullmatch(r"\w[\w.-]*", name):
+        if not re.fullmatch(r"\w[\w.=+-]*", name):
             raise DataError(f"weights {weights}: {name} is no name of a run or a student")
-    found = sorted(root.glob(f"*/{run}/weights/{student}.pt")) if run and student else []
+    patterns = (f"*/{run}/weights/{student}.pt", f"*/{run}/weights/*_{student}.pt")  # the file's name, or the student's at its end
+    found = sorted({path for pattern in patterns for path in root.glob(pattern)}) if run and student else []
     if len(found) != 1:
-        there = ", ".join(sorted(path.stem for path in root.glob(f"*/{run}/weights/*.pt"))[:3]) if run else ""
+        there = ", ".join(sorted(path.stem.rpartition("_")[2] for path in root.glob(f"*/{run}/weights/*.pt"))[:3]) if run else ""
         raise DataError(
-            f"weights {weights}: there is no {root.absolute()}/*/{run or 'RUN'}/weights/{student or 'STUDENT'}.pt"
+            f"weights {weights}: there is no {root.absolute()}/*/{run or 'RUN'}/weights/*_{student or 'STUDENT'}.pt"
             + (
                 f" (there: {there}, ...)"
                 if there
