@@ -655,7 +655,8 @@ def render(file: Path, run: Path) -> tuple[NotebookNode, str]:
         for section in _empty_sections(notebook):  # the report leaves them out; code after them needs theirs
             notebook.cells[section.start].source += "\n\n*This run has nothing of it.*"
         notebook.cells += again(file, run)
-    put(run / "report.ipynb", nbformat.writes(notebook).encode())
+    if not error or any(cell.get("execution_count") for cell in notebook.cells):  # else no kernel began, and the last one stays
+        put(run / "report.ipynb", nbformat.writes(notebook).encode())
     return notebook, error
 
 

@@ -389,3 +389,16 @@ def test_prose_about_what_was_not_asked_is_left_out_and_says_how_to_ask(tmp_path
     report._only_asked(whole, {"task": ["metrics", "labels"]})
     report._only_asked(whole, {"lr": [0.1]})  # of a run without that axis nothing is known
     assert len(whole.cells) == 7 and "much is said" in whole.cells[2].source
+
+
+def test_where_no_kernel_begins_the_executed_notebook_stays(drawn, monkeypatch):
+    from nbclient import NotebookClient
+
+    def die(*args, **kwargs):
+        raise RuntimeError("Kernel died before replying to kernel_info\nmore")
+
+    run, _, _ = drawn
+    before = (run / "report.ipynb").read_bytes()
+    monkeypatch.setattr(NotebookClient, "execute", die)
+    assert report.render(PAGE, run)[1] == "Kernel died before replying to kernel_info"
+    assert (run / "report.ipynb").read_bytes() == before
