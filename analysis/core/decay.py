@@ -154,18 +154,23 @@ def medians(table: pd.DataFrame, by: Sequence[str], metric: str, level: float = 
 
 def lifetime(students: pd.DataFrame) -> str:
     """The median half-life of students in words, `97 (42 to beyond 200)`."""
-    found, watched = median(students["half_life"].dropna()), students["watched"].max()
-    middle, low, high = (iterations(value, watched) for value in (found.mean, found.low, found.high))
-    return middle if math.isnan(found.low) else f"{middle} ({low} to {high})"
+    _, middle, span = _lifetime(students)
+    return middle + span
 
 
 def gone(students: pd.DataFrame) -> str:
     """The same as a sentence goes on, `is gone after 97 iterations (42 to beyond 200)`, the median over seeds."""
+    half, middle, span = _lifetime(students)
+    if math.isinf(half):
+        return f"is not gone within {students['watched'].max():g} iterations{span}"
+    return f"is gone after {middle} iterations{span}" if half >= 1 else f"is gone within the first iteration{span}"
+
+
+def _lifetime(students: pd.DataFrame) -> tuple[float, str, str]:
+    """The median half-life of students, it in words, and its interval, ` (42 to beyond 200)`, where there is one."""
     found, watched = median(students["half_life"].dropna()), students["watched"].max()
     middle, low, high = (iterations(value, watched) for value in (found.mean, found.low, found.high))
-    said = f"is not gone within {watched:g} iterations" if math.isinf(found.mean) else f"is gone after {middle} iterations"
-    said = said if found.mean >= 1 else "is gone within the first iteration"
-    return said if math.isnan(found.low) else f"{said} ({low} to {high})"
+    return found.mean, middle, "" if math.isnan(found.low) else f" ({low} to {high})"
 
 
 def iterations(value: float, watched: float) -> str:

@@ -205,14 +205,22 @@ class Run:
         """What stands before the answer: that what is said may be wrong, is of a part of the run, or says nothing."""
         if records.altered(self.info):
             yield "**run.json is damaged or was changed: its content has not the digest that it names. What it says of the run may be wrong.**"
-        if self.info.get("status") not in ("done", None):
-            yield self._unfinished()
+        if self.unfinished:
+            yield self._how_far()
         if self.info.get("preset") == "smoke":
             yield "**Preset smoke only shows that everything works: its numbers say nothing.**"
 
-    def _unfinished(self) -> str:
+    @property
+    def unfinished(self) -> str:
+        """How much there is of a run that has not ended, `30 of 36 students have results`; nothing of one that is done."""
+        if self.info.get("status") in ("done", None):
+            return ""
+        have = self.rows.loc[self.rows["status"] == "done", "student"].nunique()
+        return f"{have} of {self._planned} students have results"
+
+    def _how_far(self) -> str:
         """How much there is of a run that has not ended, how it goes on, and which values of a grid's axes have nothing yet."""
-        done, have = self.cells[self.cells["status"] == "done"], self.rows.loc[self.rows["status"] == "done", "student"].nunique()
+        done = self.cells[self.cells["status"] == "done"]
         planned = self.varied() if self.info.get("search", "grid") == "grid" else []
         empty = [
             word if (word := self.word(axis, value)).startswith(name := axis.replace("_", " ")) else f"{name} {word}"
@@ -221,7 +229,7 @@ class Run:
             if not (done[axis] == value).any()
         ]
         return (
-            f"**This run has not ended (its status: {self.info['status']}): {have} of {self._planned} students have results, "
+            f"**This run has not ended (its status: {self.info['status']}): {self.unfinished}, "
             f"and all below is of these alone.** `--resume {self.info.get('run', 'latest')}` goes on."
             + f" Nothing yet of: {tell.listing(empty, 8)}." * bool(empty)
         )
@@ -527,8 +535,9 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     try:
         with at_hand(study, given.run, given.root, given.out) as (path, place):
             opened = open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
-            if given.zip and (lacks := unfinished(opened)):
-                print(printable(f"NOT DONE  {lacks}{_to_go_on(opened, given.run, given.root)}"), file=sys.stderr, flush=True)
+            if given.zip and (lacks := opened.unfinished):
+                which = f"the run {opened.info.get('run', path.name)} ({opened.info['status']})"
+                print(printable(f"NOT DONE  {which}: {lacks}{_to_go_on(opened, given.run, given.root)}"), file=sys.stderr, flush=True)
             figures_of(path)
             notebook, error = render(file, path)
             packed = handin(path, marked(notebook, "figure")).name if given.zip and not error else ""
@@ -547,15 +556,6 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     if given.zip:
         print(f"To hand in: {place}/{packed}" + " (NOT DONE, see above)" * bool(lacks))
     return 0
-
-
-def unfinished(run: Run) -> str:
-    """What a run that is not done has so far; nothing of one that is."""
-    if (status := run.info.get("status", "done")) == "done":
-        return ""
-    done = run.rows.loc[run.rows["status"] == "done", "student"].nunique()
-    asked = run.info.get("students", run.rows["student"].nunique())
-    return f"the run {run.info.get('run', run.path.name)} ({status}): {done} of {asked} students have results"
 
 
 def _to_go_on(run: Run, named: str, root: str) -> str:
