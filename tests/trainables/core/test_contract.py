@@ -69,7 +69,7 @@ def test_work_in_numpy_is_trained_and_resumed_like_any_other(monkeypatch, tmp_pa
         ledger = types.SimpleNamespace(
             folder=folder, record=lambda t, e, r: rows.append(r), record_artifact=made.append
         )
-        Inline(study, {}, "cpu", 1, ledger, keep_weights=False).train([trial])
+        Inline(study, {}, "cpu", 1, ledger, kept=None).train([trial])
 
     train()
     assert made[:1] == [{"seed": 0}] and [[r["status"] for r in each] for each in rows] == [
