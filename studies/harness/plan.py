@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -258,9 +259,9 @@ class Plan:
         workers = self.workers if o.search == "optuna" else min(self.workers, max(len(self.trials), 1))
         grids = list({repr(grid): grid for grid in self.grids}.values())
         apart = [k for k in self.values if k not in self.ranges and any(grid[k] != grids[0][k] for grid in grids)]
-        usual = {name: axis.values for name, axis in self.study.axes.items()}
-        axes = [f"{k} {_short(v)}" for k, v in self.values.items() if len(v) > 1 and k not in (*self.ranges, *apart)]
-        axes += [f"{k} {_short(v)}" for k, v in self.overrides.items() if len(self.values[k]) == 1]
+        usual = {k: Counter(grid[k] for grid in grids).most_common(1)[0][0] for k in apart}
+        several = {k: v for k, v in self.values.items() if len(v) > 1 and k not in (*self.ranges, *apart)}
+        axes = [_valued(several | {k: v for k, v in self.overrides.items() if len(self.values[k]) == 1})]
         axes += [f"{k} drawn from [{r.low:g}, {r.high:g}]" for k, r in self.ranges.items()]
         chosen = [f"search {o.search}"] * (o.search != "grid") + [f"scheduler {o.scheduler}"] * (o.scheduler != "none")
         if o.decide is not None:
@@ -273,11 +274,9 @@ class Plan:
             else []
         )
         return [
-            f"axes      {'  '.join(axes) or 'one value each'}",
-            *(
-                f"and grid  {'  '.join(f'{k} {_short(grid[k])}' for k in apart if grid[k] != usual[k]) or 'the usual values'}"
-                for grid in grids * bool(apart)
-            ),
+            f"axes      {'  '.join(filter(None, axes)) or 'one value each'}",
+            *[f"usual     {_valued(usual)}"] * bool(apart),
+            *(f"grid      {_valued({k: grid[k] for k in apart if grid[k] != usual[k]}) or 'the usual'}" for grid in grids * bool(apart)),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({_share_of(o) if o.num_gpus else _count(self.cores, 'core') if self.cores > 1 else 'one core'} each{self.memory}), {o.address}",
@@ -412,9 +411,14 @@ def _gib(size: float) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _valued(axes: Mapping[str, tuple]) -> str:
+    return "  ".join(f"{name} {_short(values)}" for name, values in axes.items())
 
 
 def _short(values: tuple) -> str:
     counted = values == tuple(range(len(values))) and type(values[0]) is int and len(values) > 2
-    return f"{values[0]}..{values[-1]}" if counted else " ".join(map(str, values))
+    said = (f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+    return f"{values[0]}..{values[-1]}" if counted else " ".join(said)
