@@ -2,8 +2,10 @@
 
     python -m analysis.compare RUN RUN [--metric test_accuracy]    # each by its name or its folder
 
-Cells that both runs have are compared seed by seed. Printed: what makes the runs not comparable, how far they differ, and the cells
-that are told to differ (paired t, Holm over all cells). Exit code 1 where some are, 2 where nothing can be compared.
+Cells that both runs have are compared seed by seed; an axis of which each run has one value, and another (bf16 on one machine,
+fp32 on the other), is a difference of the runs and not of their cells. Printed: what makes the runs not comparable, how far they
+differ, and the cells that are told to differ (paired t, Holm over all cells). Exit code 1 where some are, 2 where nothing can be
+compared.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from analysis.core.report import Run, open_run, printable, whatever_the_terminal
 from analysis.core.settings import varied
 
 MOST = 12  # lines of cells
-SHOWN = 6  # values of an axis
 
 
 def notes(a: Run, b: Run) -> Iterator[str]:
@@ -41,27 +42,25 @@ def notes(a: Run, b: Run) -> Iterator[str]:
             yield f"{run.path.name}: run.json is damaged or was changed"
 
 
-def pairs(a: Run, b: Run, metric: str) -> dict[tuple, tuple[pd.Series, pd.Series]]:
-    """By the values of all axes but the seed: the metric in both runs by seed, of cells that both have done."""
-    axes = [axis for axis in a.axes if axis != "seed"]
+def pairs(a: Run, b: Run, metric: str, axes: Sequence[str]) -> dict[tuple, tuple[pd.Series, pd.Series]]:
+    """By the values of these axes: the metric in both runs by seed, of cells that both have done."""
     halves = []
     for run in (a, b):
         done = run.cells[run.cells["status"] == "done"].dropna(subset=[metric])
-        keyed = done.groupby(axes, sort=False, dropna=False)
+        keyed = done.groupby([*axes], sort=False, dropna=False)
         halves.append({key: part.drop_duplicates("seed").set_index("seed")[metric] for key, part in keyed})
     return {key: (values, halves[1][key]) for key, values in halves[0].items() if key in halves[1]}
 
 
-def apart(a: Run, b: Run) -> Iterator[str]:
-    """The axes whose values the two runs do not share, and these: width: 16 / 32."""
-    for axis in a.axes:
-        one, other = (run.cells[axis].astype(str).unique().tolist() for run in (a, b))
-        if not set(one) & set(other):
-            yield f"{axis}: {_few(one)} / {_few(other)}"
+def apart(a: Run, b: Run) -> dict[str, tuple[list, list]]:
+    """The axes but the seed whose values the two runs do not share, with those of each run."""
+    found = {axis: (a.cells[axis].unique().tolist(), b.cells[axis].unique().tolist()) for axis in a.axes if axis != "seed"}
+    return {axis: values for axis, values in found.items() if not set(map(str, values[0])) & set(map(str, values[1]))}
 
 
-def _few(words: Sequence[str]) -> str:
-    return " ".join(words[:SHOWN]) + " ..." * (len(words) > SHOWN)
+def both(values: tuple[list, list]) -> str:
+    """`1; 16, in the other 4`"""
+    return ", in the other ".join(tell.listing([f"{v:g}" if isinstance(v, float) else str(v) for v in own]) for own in values)
 
 
 def sentences(a: Run, b: Run, metric: str, found: pd.DataFrame, each: dict) -> Iterator[str]:
@@ -109,15 +108,20 @@ def main(words: Sequence[str] | None = None) -> int:
         for run in (a, b):
             if metric not in run.cells:
                 raise records.RecordsError(f"{run.path} has no column {metric}")
-        each: dict[Any, Any] = pairs(a, b, metric)
-        found = statistics.compare(each, [axis for axis in a.axes if axis != "seed"])
+        others = apart(a, b)
+        single = {axis: values for axis, values in others.items() if len(values[0]) == len(values[1]) == 1}
+        axes = [axis for axis in a.axes if axis != "seed" and axis not in single]
+        if not axes:
+            raise records.RecordsError("the runs share no value of any axis")
+        each: dict[Any, Any] = pairs(a, b, metric, axes)
+        found = statistics.compare(each, axes)
         if found.empty:
-            common = "; ".join(apart(a, b))
-            raise records.RecordsError("no cell and seed is done in both runs" + f"; they share no value of {common}" * bool(common))
+            common = ", nor ".join(f"of {axis} ({both(values)})" for axis, values in others.items() if axis not in single)
+            raise records.RecordsError("no cell and seed is done in both runs" + f"; they share no value {common}" * bool(common))
     except (records.RecordsError, OSError) as problem:
         print(printable(f"compare: {problem}"), file=sys.stderr)
         return 2
-    for line in notes(a, b):
+    for line in (*notes(a, b), *(f"{axis}: {both(values)}" for axis, values in single.items())):
         print(printable(f"not alike: {line}"))
     print(*map(printable, sentences(a, b, metric, found, each)), sep="\n")
     return int((found["told"] != "open").any())

@@ -50,17 +50,34 @@ def test_a_run_does_not_differ_from_its_copy_and_is_not_compared_with_itself(run
     assert capsys.readouterr().err == "compare: two runs are compared, and 1 named: RUN RUN (see --help)\n"
 
 
-def test_axes_without_a_common_value_are_named(runs, capsys, monkeypatch):
-    half = {runs["accuracy"]: (1.0, 16.0), runs["one_better"]: (4.0,)}
+def changed(monkeypatch, cells_of):
+    """Runs whose cells are changed as they are opened."""
 
     def opened(path):
         run = report.open_run(path)
-        return dataclasses.replace(run, cells=run.cells[run.cells["temperature"].isin(half[path])])
+        return dataclasses.replace(run, cells=cells_of(path, run.cells))
 
     monkeypatch.setattr(compare, "open_run", opened)
+
+
+def test_axes_without_a_common_value_are_named(runs, capsys, monkeypatch):
+    half = {runs["accuracy"]: (1.0, 16.0), runs["one_better"]: (4.0, 8.0)}
+    changed(monkeypatch, lambda path, cells: cells[cells["temperature"].isin(half[path])])
     code, text = said(capsys, runs["accuracy"], runs["one_better"])
-    expected = "compare: no cell and seed is done in both runs; they share no value of temperature: 1.0 16.0 / 4.0\n"
-    assert (code, text) == (2, expected)
+    given = "; ".join(f"{t:g}" for t in report.open_run(runs["accuracy"]).cells["temperature"].unique() if t in (4, 8))
+    expected = f"they share no value of temperature (1; 16, in the other {given})\n"
+    assert (code, text) == (2, f"compare: no cell and seed is done in both runs; {expected}")
+
+
+def test_an_axis_with_one_value_in_each_run_tells_the_runs_apart_and_not_their_cells(runs, capsys, monkeypatch):
+    """As `--precision auto` does, which is bf16 on one machine and fp32 on another."""
+    names = {runs["one_better"]: "target", runs["accuracy"]: "target"}
+    changed(monkeypatch, lambda path, cells: cells[cells["teacher_view"] == "target"].assign(teacher_view=names[path]))
+    alike = said(capsys, runs["one_better"], runs["accuracy"])
+    names[runs["one_better"]] = "another"
+    code, text = said(capsys, runs["one_better"], runs["accuracy"])
+    line = "not alike: teacher_view: another, in the other target\n"
+    assert line in text and (code, text.replace(line, "")) == alike and code == 1
 
 
 def test_the_cell_that_is_another_is_found_and_only_it(runs, capsys):
