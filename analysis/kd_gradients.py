@@ -159,7 +159,7 @@ AT = [*PANEL, "stage", "layer", "probe_temperature"]
 by_layer = slopes.seed_means(slopes.staged(gradients, PANEL), AT, ["log_scaled_norm"])
 blocks.plane(
     run, by_layer.replace({"layer": {"weights": "all weights"}}), "probe_temperature", "layer", "log_scaled_norm",
-    "T² × the soft gradient by layer, mean ± half of the interval", rows=["stage"], columns=PANEL, digits=2, name="layers",
+    "T² × the soft gradient by layer", rows=["stage"], columns=PANEL, digits=2, name="layers",
 )  # fmt: skip
 
 # %% [markdown]

@@ -135,15 +135,18 @@ def plane(
     figure, axes = grid(
         shown, max(4.6, 0.75 * cells_across + 2.2), max(3.2, 0.5 * max(len(ordered(t[y])) for t in means) + 1.3)
     )
+    many = 0  # seeds of a cell whose numbers are written
     for panel, mean, cells, ax in zip(shown, means, frames, axes, strict=True):
         if numbers and scattered(mean, x, y):
             scatter(mean, x, y, z, cells, colors, ax)
         else:
             heatmap(mean, x, y, z, cells, colors, digits, ax)
+            many = max(many, mean["n"].max())
         if also:
             also(ax, panel)
     scale = plt.cm.ScalarMappable(plt.Normalize(*colors), MAP)
     figure.colorbar(scale, ax=axes, label=label(z), shrink=0.7)
+    heading += ", mean ± half of the 95 % interval" if many > 2 else ", mean and both seeds" if many == 2 else ""
     heading = _keyed(heading, f"framed: {framing}", frames, {"as good": "thin", "open": "dashed"})
     run.finish(figure, name + suffix, heading, note)
 

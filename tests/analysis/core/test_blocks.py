@@ -91,15 +91,23 @@ def test_a_plane_is_surfaces_numbers_and_something_to_turn(run):
     )
 
 
-def test_a_long_key_of_frames_has_a_line_of_its_own_and_says_what_open_is(run):
+SPREAD = {1: "", 2: ", mean and both seeds", 3: ", mean ± half of the 95 % interval"}
+
+
+@pytest.mark.parametrize("seeds", SPREAD)
+@pytest.mark.parametrize("heading", ["Share", "Accuracy of what was asked in so many words that it is a line"])
+def test_a_heading_says_what_the_numbers_and_the_frames_are_on_two_lines_where_it_is_long(run, heading, seeds):
     made, drawn, _ = run
     states = {"chosen": (T[0], W[0]), "as good": (T[1], W[0]), "open": (T[1], W[1])}
     framed = [{"temperature": t, "kd_weight": w, "state": state} for state, (t, w) in states.items()]
-    for heading in ("Share", "Accuracy of what was asked in so many words that it is a line"):
-        blocks.plane(made, made.cells, "temperature", "kd_weight", "test_accuracy", heading, framed=framed)
-        first, second, *_ = drawn["heatmaps"].get_suptitle().splitlines()
-        key = "framed: chosen on validation; thin: as good; dashed: open (seeds cannot tell)"
-        assert second == key if len(heading) > 20 else first == f"{heading}; {key}"
+    cells = made.cells[made.cells["seed"] < seeds]
+    blocks.plane(made, cells, "temperature", "kd_weight", "test_accuracy", heading, framed=framed)
+    for name, begins, looks in (
+        ("surfaces", heading, "star: chosen on validation; white: as good; grey: open (seeds cannot tell)"),
+        ("heatmaps", heading + SPREAD[seeds], "framed: chosen on validation; thin: as good; dashed: open (seeds cannot tell)"),
+    ):
+        first, second, *_ = drawn[name].get_suptitle().splitlines()
+        assert (first, second) == (begins, looks) if len(begins) + len(looks) >= 85 else first == f"{begins}; {looks}"
 
 
 def test_a_plane_over_words_has_no_surface(run):
