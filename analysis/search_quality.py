@@ -34,6 +34,12 @@ run = report.open(
 )  # fmt: skip
 part = partial(search.usual, run.asked)
 tasks = set(run.asked["task"])
+
+
+def of(task):
+    """The run for a figure of one task: its title counts the seeds of that task."""
+    return run.about(run.info.get("data_description", ""), select(run.students, {"task": task}))
+
 level = next(iter(part("pvalue")["level"]), search.ALPHA)
 at = f"{100 * level:g} %"
 
@@ -95,7 +101,7 @@ if "metrics" in tasks:
 # %% tags=["task=metrics"]
 if "metrics" in tasks:
     blocks.intervals(
-        run, part("metrics", "page", "click_model"), "clicks", "test_users_agreement", "Agreement with users' satisfaction",
+        of("metrics"), part("metrics", "page", "click_model"), "clicks", "test_users_agreement", "Agreement with users' satisfaction",
         per="metric", columns=["page"], name="agreement", size=(8.5, 5.0), xlabel="how users click",
         note="50 %: chance", also=lambda ax, panel: ax.set_xlim(-0.5, len(MODELS) - 0.5),
     )  # fmt: skip
@@ -136,7 +142,7 @@ if "metrics" in tasks:
     each = stacked(some.assign(right_share=1 - some["test_wrong_share"]), "duty", "share", DUTIES)
     duty = each.assign(duty=pd.Categorical(each["duty"], list(DUTIES)))
     blocks.plane(
-        run, duty, "duty", "metric", "share", "What a metric must do: shares of pairs, more is better", name="duties",
+        of("metrics"), duty, "duty", "metric", "share", "What a metric must do: shares of pairs, more is better", name="duties",
         note="of all columns every fifth judgement is missing; parameter: see the table",
     )  # fmt: skip
     run.show(
@@ -155,12 +161,12 @@ if "metrics" in tasks:
     noisy = part("metrics", "noise", "missing")
     shown = noisy[noisy["metric"].isin([MEASURES[name] for name in ("ndcg", "ap", "pfound", *OWN)])]
     blocks.plane(
-        run, shown, "noise", "missing", "test_users_agreement", "Agreement with users", columns=["metric"], limits=(50, 90),
+        of("metrics"), shown, "noise", "missing", "test_users_agreement", "Agreement with users", columns=["metric"], limits=(50, 90),
         turn=False,
     )  # fmt: skip
     deep = search.swept(part("metrics", "depth"), "depth")
     blocks.learning(
-        run, deep, "depth", "test_users_agreement", "Agreement with users over the results judged", per="metric",
+        of("metrics"), deep, "depth", "test_users_agreement", "Agreement with users over the results judged", per="metric",
         name="depth", limits=(None, None), legend="", xlabel="results judged",
     )  # fmt: skip
 
@@ -213,11 +219,11 @@ crew = "".join(f"{100 * share:.0f} % bad assessors" for share in usually["bad_sh
 budget = "".join(f"{tell.count(count, 'label')} per document, {crew}" for count in usually["labels"])
 if "labels" in tasks:
     blocks.learning(
-        run, labelled, "labels", "test_accuracy", "Labels that are true, over the budget", per="way", columns=["bad_share"], wrap=2,
+        of("labels"), labelled, "labels", "test_accuracy", "Labels that are true, over the budget", per="way", columns=["bad_share"], wrap=2,
         name="labels", limits=(40, 95), legend="", xlabel="labels per document",
     )  # fmt: skip
     blocks.plane(
-        run, labelled[labelled["method"] != "glad"], "labels", "bad_share", "test_accuracy", "Labels that are true", columns=["way"],
+        of("labels"), labelled[labelled["method"] != "glad"], "labels", "bad_share", "test_accuracy", "Labels that are true", columns=["way"],
         colors=(40, 90), suffix="_labels",
     )  # fmt: skip
     run.show(labels.summary(part("labels")), f"{tell.capital(budget)}, in per cent")
@@ -232,13 +238,13 @@ GRID = ["labels", "bad_share"]
 told_labels = labels.told(labelled, GRID, "test_accuracy")
 if "labels" in tasks:
     blocks.plane(
-        run, labels.leads(labelled, GRID, "test_accuracy"), "labels", "bad_share", "lead_accuracy", "Ahead (+) or behind (-), points of accuracy",
+        of("labels"), labels.leads(labelled, GRID, "test_accuracy"), "labels", "bad_share", "lead_accuracy", "Ahead (+) or behind (-), points of accuracy",
         rows=["way"], columns=["base"], framed=[dict(line) for _, line in told_labels[told_labels["told"] != "open"].iterrows()],
         framing="told from 0 (Holm)", surfaces=False, name="labels_leads",
     )  # fmt: skip
     faults = part("labels", "fault")
     blocks.forest(
-        run, labels.told(faults, ["fault"], "test_accuracy"), f"{tell.capital(budget)}: by their fault", y="fault", rows=["way"],
+        of("labels"), labels.told(faults, ["fault"], "test_accuracy"), f"{tell.capital(budget)}: by their fault", y="fault", rows=["way"],
         columns=["base"], xlabel="points of accuracy", better="more", name="labels_faults",
     )  # fmt: skip
 
@@ -256,7 +262,7 @@ if "labels" in tasks:
     for which, uses, value in (("What labels are worth", USES, "share"), ("Agreement", ALPHAS, "alpha")):
         worths = stacked(part("labels", "labels"), "of", value, uses).dropna(subset=[value])
         blocks.learning(
-            run, worths, "labels", value, f"{which}, {crew}", per="way", columns=["of"], name=f"labels_{value}",
+            of("labels"), worths, "labels", value, f"{which}, {crew}", per="way", columns=["of"], name=f"labels_{value}",
             legend="", xlabel="labels per document", ylabel=" ", limits=(None, None), share=False,
         )  # fmt: skip
 
@@ -351,7 +357,7 @@ EFFECTS = {1: 0.5, 50: 0.4}
 designs = part("pvalue", "queries", "effect").assign(design=lambda lines: lines["queries"].map(DESIGNS))
 levels = designs[designs["effect"] == designs["queries"].map(EFFECTS)].dropna(subset=["test_false_share"])
 blocks.intervals(
-    run, levels, "procedure", "test_false_share",
+    of("pvalue"), levels, "procedure", "test_false_share",
     f"Differences found at {at} where there are none: simulated, {tell.listing([*levels['judges'].unique()])}", per="design", name="level",
     size=(8.5, 4.2), xlabel="test", also=lambda ax, panel: ax.axhline(100 * level, color="0.3", linewidth=1, linestyle="--"),
 )  # fmt: skip
@@ -369,22 +375,22 @@ if "pvalue" in tasks:
     one = search.swept(search.crossed(measured, "depth", "effect"), "effect")
     few = one[one["judges"].isin(part("pvalue")["judges"])]
     blocks.plane(
-        run, one[one["test"] == "permutation"], "effect", "depth", "test_detected_share",
+        of("pvalue"), one[one["test"] == "permutation"], "effect", "depth", "test_detected_share",
         "One query: true differences found by permutation", columns=["judges"], limits=(0, 100), colors=(0, 100),
         name="power", suffix="_one", turn=False,
     )  # fmt: skip
     blocks.learning(
-        run, few, "effect", "test_detected_share", f"One query, {tell.listing([*few['judges'].unique()])}: true differences found, by test",
+        of("pvalue"), few, "effect", "test_detected_share", f"One query, {tell.listing([*few['judges'].unique()])}: true differences found, by test",
         per="procedure", columns=["results"], name="power_one_tests", legend="", limits=(0, 101), xlabel="better by, grades",
     )  # fmt: skip
     several = search.swept(designs[designs["queries"] > 1], "queries")
     blocks.plane(
-        run, several[several["test"] == "permutation"], "queries", "effect", "test_detected_share",
+        of("pvalue"), several[several["test"] == "permutation"], "queries", "effect", "test_detected_share",
         "Many queries: true differences found by permutation", limits=(0, 100), colors=(0, 100), name="power",
         suffix="_many",
     )  # fmt: skip
     blocks.learning(
-        run, several, "queries", "test_detected_share", "Many queries: true differences found, by test", per="procedure", columns=["effect"],
+        of("pvalue"), several, "queries", "test_detected_share", "Many queries: true differences found, by test", per="procedure", columns=["effect"],
         name="power_tests", legend="",
     )  # fmt: skip
 
