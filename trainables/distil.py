@@ -100,6 +100,7 @@ class Distillation(Pack):
 
     config_type = Config
     may_differ = frozenset({"temperature", "kd_weight", "lr"})
+    takes_steps = True
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": INITIALISATION
         + " Teachers, and the students of each further round, start from other draws of the seed.",

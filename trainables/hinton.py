@@ -99,6 +99,7 @@ class MnistDistillation(Pack):
 
     config_type: ClassVar[type] = Config
     may_differ = frozenset({"temperature", "kd_weight"})
+    takes_steps = True
     method: ClassVar[Mapping[str, str]] = {
         "initialisation": INITIALISATION + " Teachers start from another draw of the seed.",
         "loss": (

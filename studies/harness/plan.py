@@ -62,11 +62,13 @@ class Plan:
     session trains, handed out by `more`.
     """
 
-    def __init__(self, study: Study, options: Options, data: str, earlier: Earlier | None = None) -> None:
+    def __init__(
+        self, study: Study, options: Options, data: str, earlier: Earlier | None = None, seconds: float | None = None
+    ) -> None:
         """earlier: the run that is continued, if any. Its tables say which student answers a cell, and which cells it has
-        beside its grids."""
+        beside its grids. seconds: the training of a student on one core, where steps were timed."""
         earlier = earlier or Earlier()
-        self.study, self.options, self.data = study, options, data
+        self.study, self.options, self.data, self.seconds = study, options, data, seconds
         self.grids, self.overrides = space(study, options, data, earlier)
         self.before = earlier.grids
         self.values = joined(self.grids)
@@ -341,7 +343,7 @@ class Plan:
 
     def _seconds(self) -> tuple[float, float, str]:
         """Training time of a student, and what a run takes beside training: from the latest finished grid here with the same trial
-        axes, else the preset's and what is usual."""
+        axes, else by the steps that were timed or the preset's, and what is usual."""
         o = self.options
         page = PAGE * o.report
         for name, info in self._alike():
@@ -353,6 +355,8 @@ class Plan:
         changed = any(k in self.study.trials and v != usual[k] and not self.study.axes[k].auto for k, v in self.overrides.items())
         also = "; the flags may change it" if changed else ""
         beside = BEGIN + RAY * (o.address != "inline") + self.preset.prepare_seconds + page
+        if self.seconds:
+            return self.seconds, beside, "from the steps timed here"
         return self.preset.core_seconds, beside, f"rough, from the preset{also}"
 
 

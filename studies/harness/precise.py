@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from statistics import mean
 from typing import Any
 
 from studies.harness import machine
@@ -16,30 +17,40 @@ from trainables.core import precision
 from trainables.core.nets import Layer
 
 QUARTER = 4  # by how much the smaller of two packs on a GPU is smaller
+BESIDE = 1.3  # times its steps alone a student takes, with evaluations and another worker beside; benchmarks/mnistm_kd.py
 
 
-def precise(study: Study, o: Options, found: Data) -> tuple[Options, str]:
+@dataclass(frozen=True)
+class Found:
+    """What timing a few steps told. why: in words, or nothing where nothing was to be found out; seconds: the training of a student, as
+    far as it is told by its steps."""
+
+    why: str = ""
+    seconds: float | None = None
+
+
+def precise(study: Study, o: Options, data: Data) -> tuple[Options, Found]:
     """The options of a new run where `--precision auto`, if it was asked for, is a precision as if the user had named it; and why this
-    one, in words. Imports torch where bf16 may pay."""
+    one. Imports torch where bf16 may pay."""
     axis, preset = study.axes.get("precision"), study.presets[o.preset]
     named = any("precision" in values for values in (preset.axes, preset.sample, *preset.grids))
     asked = o.axes.get("precision", () if named else (AUTO,))
     if axis is None or not axis.auto or AUTO not in asked:
-        return o, ""
+        return o, Found()
     others = {name: values for name, values in o.axes.items() if name != "precision"}
-    value, why = _preferred(study, replace(o, axes={**others, "precision": ("fp32",)}), found)
+    value, found = _preferred(study, replace(o, axes={**others, "precision": ("fp32",)}), data)
     chosen = tuple(dict.fromkeys(value if word == AUTO else word for word in asked))
-    return replace(o, axes={**others, "precision": chosen}), why
+    return replace(o, axes={**others, "precision": chosen}), found
 
 
-def packed(study: Study, o: Options, found: Data) -> tuple[Options, str]:
+def packed(study: Study, o: Options, data: Data) -> tuple[Options, str]:
     """The options of a new run on GPUs of this machine where the size of packs was left open: as large as the memory bears, or a
     quarter of it where a step of a student is faster by a tenth so; and why, in words. Imports torch."""
     axis = study.axes.get("precision")
     here = o.num_gpus and o.per_gpu == 1 and o.address in ("local", "inline")
     if not here or o.pack or o.dry_run or axis is None or not axis.auto:
         return o, ""
-    plan = Plan(study, o, found.variant)
+    plan = Plan(study, o, data.variant)
     most = max((len(pack) for trial in plan.trials for pack in trial.packs), default=1)
     if most < QUARTER:
         return o, ""
@@ -57,25 +68,31 @@ def packed(study: Study, o: Options, found: Data) -> tuple[Options, str]:
     return o, f"of up to {o.pack or most} students: a step of one takes {told}"
 
 
-def _preferred(study: Study, o: Options, found: Data) -> tuple[str, str]:
+def _preferred(study: Study, o: Options, data: Data) -> tuple[str, Found]:
     """The precision for all students of a run, which is asked for in fp32, and why. InputError where it makes no sense."""
     device = "cuda" if o.num_gpus else "cpu"
     why = "other machines are not measured"
     if o.address in ("local", "inline"):
-        why = precision.against_bf16(study.name, study.chosen(o.preset, found.variant, o.axes)["network"], device)
+        why = precision.against_bf16(study.name, study.chosen(o.preset, data.variant, o.axes)["network"], device)
     if why:
-        return "fp32", f"fp32 ({why})"
-    plan = Plan(study, o, found.variant)
+        return "fp32", Found(f"fp32 ({why})")
+    plan = Plan(study, o, data.variant)
     prepare_process((o.num_cpus or machine.available_cores()) if o.address == "inline" else plan.cores)
     timed: list[tuple[str, Mapping[str, float]]] = []
+    students = []
     for student, step, together in _steps(study, plan):
         ways = [(name, min(together, precision.WIDEST)) for name in ("fp32", "bf16")]
         try:
             seconds = precision.step_seconds(*step, ways, device)
         except RuntimeError as error:  # of a GPU that is full
-            return "fp32", f"fp32 (no step could be timed: {str(error).splitlines()[0]})"
+            return "fp32", Found(f"fp32 (no step could be timed: {str(error).splitlines()[0]})")
         timed.append((f"{student.network}, batches of {student.batch_size}", dict(zip(("fp32", "bf16"), seconds, strict=True))))
-    return precision.preferred(timed)
+        students.append(student)
+    value, why = precision.preferred(timed)
+    if not study.load().takes_steps:
+        return value, Found(why)
+    alone = [student.steps * seconds[value] for student, (_, seconds) in zip(students, timed, strict=True)]
+    return value, Found(why, BESIDE * mean(alone))
 
 
 def _steps(study: Study, plan: Plan) -> Iterator[tuple[Any, tuple[Sequence[Layer], tuple[int, ...], int], int]]:

@@ -53,12 +53,14 @@ class Run:
         if options.decide is not None:
             options = replace(options, decide=study.margin_of(options.decide) * unit(study.metric))
         self.found_out: list[str] = []  # which precision and packs a new run takes, and why
+        seconds = None
         if not self.goes_on:
-            options, precision = precise(study, options, self.data)
+            options, found = precise(study, options, self.data)
             options, packs = packed(study, options, self.data)
-            self.found_out = [f"precision {precision}"] * bool(precision) + [f"packs     {packs}"] * bool(packs)
+            seconds = found.seconds
+            self.found_out = [f"precision {found.why}"] * bool(found.why) + [f"packs     {packs}"] * bool(packs)
         self.study, self.options, self.words = study, options, words
-        self.plan = Plan(study, options, self.data.variant, self.earlier)
+        self.plan = Plan(study, options, self.data.variant, self.earlier, seconds)
 
     def go(self) -> int:
         """The exit code."""

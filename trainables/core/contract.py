@@ -21,6 +21,7 @@ class Trainable(ABC):
 
     config_type: a frozen dataclass of the study's axes, which raises ValueError for what makes no sense. may_differ:
     its fields in which students of one pack may differ. keeps_networks: whether `networks` has something to keep.
+    takes_steps: whether training is `config.steps` steps of the `architecture` on one batch each, whose time tells that of the whole.
     method: how every student is made and trained, in words: its initialisation, loss, optimiser and split (what trains,
     what chooses, what reports), and whatever else no axis says, such as the training of its teacher.
     """
@@ -28,6 +29,7 @@ class Trainable(ABC):
     config_type: ClassVar[type]
     may_differ: ClassVar[frozenset[str]] = frozenset()
     keeps_networks: ClassVar[bool] = False
+    takes_steps: ClassVar[bool] = False
     method: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod

@@ -49,6 +49,11 @@ def faster(monkeypatch):
 
 def precise(study, *words):
     """The options of a new run, and what it says of its precision."""
+    options, found = timed(study, *words)
+    return options, found.why
+
+
+def timed(study, *words):
     options = parse(study, ["--data", "sample", *words])
     return precisely.precise(study, options, needs.data_of(study, options, {}))
 
@@ -102,6 +107,19 @@ def test_a_cluster_and_a_processor_without_bf16_train_in_fp32_and_nothing_is_tim
     monkeypatch.setattr(precision, "instructions", lambda device: False)
     options, why = precise(study)
     assert options.axes["precision"] == ("fp32",) and why == "fp32 (this processor has no bf16)"
+
+
+def test_the_estimate_follows_the_steps_that_were_timed(faster):
+    study, seconds = study_of("mnistm_kd"), {"bf16": 0.001, "fp32": 0.002}
+    for pays, value in ((True, "bf16"), (False, "fp32")):
+        faster.update(NETWORKS) if pays else faster.clear()
+        for words, steps in (((), 400), (("--steps", "1000"), 1000)):  # 400: the sample's
+            assert timed(study, *words)[1].seconds == pytest.approx(precisely.BESIDE * steps * seconds[value])
+    assert timed(study, "--precision", "fp32")[1].seconds is None
+    assert timed(study_of("pseudo_labels"))[1].seconds is None, "a step of FixMatch is more than a step"
+    options, found = timed(study)
+    lines = Plan(study, options, "sample", seconds=found.seconds).lines()
+    assert sum("from the steps timed here" in line for line in lines) == 1
 
 
 def test_steps_are_timed_as_workers_take_them(faster, monkeypatch):
