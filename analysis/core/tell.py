@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.core.choice import Choice
 from analysis.core.records import is_share
-from analysis.core.settings import each_further
+from analysis.core.settings import each_further, select
 from analysis.core.statistics import Interval, compare, interval, paired
 
 AXES = {"temperature": "T", "kd_weight": "λ"}  # as the field has them
@@ -320,11 +320,18 @@ def changes(
     table: pd.DataFrame, axes: Mapping[str, Any], keys: Sequence[str], metric: str, name: Callable[[dict[str, Any]], str]
 ) -> list[dict[str, str]]:  # fmt: skip
     """What each further value of an axis changes against the first, a line to show for each combination that has both; see
-    `settings.each_further`. name: a cell in words."""
-    found = [(axis, value, rest, paired(*both)) for axis, value, rest, both in each_further(table, axes, keys, metric)]
+    `settings.each_further`. Of the same students (column `student`) there is no difference. name: a cell in words."""
+
+    def who(cell: Mapping[str, Any]) -> set:
+        return set(select(table, cell)["student"]) if "student" in table else set()
+
+    found = [
+        (axis, value, rest, paired(*both), who({**rest, axis: value}) & who({**rest, axis: axes[axis]}))
+        for axis, value, rest, both in each_further(table, axes, keys, metric)
+    ]
     return [
-        {"value": name({axis: value}), "all else": name(rest), "change": f"{points(d)}: {moves(d)}"}
-        for axis, value, rest, d in found if d.n
+        {"value": name({axis: value}), "all else": name(rest), "change": "none: the same students" if same else f"{points(d)}: {moves(d)}"}
+        for axis, value, rest, d, same in found if d.n
     ]  # fmt: skip
 
 

@@ -258,6 +258,13 @@ def test_what_an_axis_changes_is_said_for_each_combination_that_has_both():
     ]  # fmt: skip
 
 
+def test_cells_that_share_their_students_do_not_differ():
+    students = ROUNDS.assign(student=ROUNDS["labels"].where(ROUNDS["network"] == "cnn", ROUNDS["rounds"]).astype(str))
+    said = tell.changes(students, {"rounds": 1}, ["rounds", "labels", "network"], "test_accuracy", network)
+    assert ["same students" in line["change"] for line in said] == [line["all else"].endswith("cnn") for line in said]
+    assert len(said) == 3
+
+
 def test_an_axis_of_one_value_changes_nothing():
     keys, one = ["rounds", "labels", "network"], ROUNDS[ROUNDS["rounds"] == 1]
     assert tell.changes(one, {"rounds": 1}, keys, "test_accuracy", network) == []
