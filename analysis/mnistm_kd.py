@@ -97,7 +97,7 @@ if planes:
     blocks.plane(run, drawn, *PLANE, METRIC, HEADING, levels=all_levels("DANN"), more=further, **how)
     lined: dict = {"per": "kd_weight", "name": "curves", "levels": all_levels(*PUBLISHED), "limits": (None, 101), **how}
     blocks.learning(run, drawn, "temperature", METRIC, f"{HEADING} {OVER}", **lined)
-    clean: dict = {"name": "forgetting", "surfaces": False, "framing": "chosen on validation of MNIST-M", **how}
+    clean: dict = {"name": "clean_mnist", "surfaces": False, "framing": "chosen on validation of MNIST-M", **how}
     blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST, of which the student was shown no image", **clean)
 
 # %% [markdown]
