@@ -110,13 +110,13 @@ def listing(items: Sequence[str], most: int = 5) -> str:
 
 def count(number: float, noun: str) -> str:
     """`1 rival`, `3 rivals`, `2.5 labels`"""
-    return f"{number:.10g} {noun}{'s' * (number != 1)}"
+    return f"{number:,.10g} {noun}{'s' * (number != 1)}"
 
 
 def span(values: Sequence[float] | pd.Series) -> str:
     """`17 to 19`, or `17` where all are alike"""
     low, high = min(values), max(values)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{low:,.10g}" if low == high else f"{low:,.10g} to {high:,.10g}"
 
 
 def capital(text: str) -> str:

@@ -34,8 +34,8 @@ def bars(
     two = table["n"] == 2 if "n" in table else [False] * len(table)
     for y, mean, width, both, (below, above), color in zip(at, table[value], half, two, error.T, colors, strict=True):
         dark = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) < 0.6
-        spread = f" ({mean - below:.{digits}f}, {mean + above:.{digits}f})" if both else f" ±{width:.{digits}f}"
-        text = f"{mean:.{digits}f}" + (spread if width else "")
+        spread = f" ({mean - below:z.{digits}f}, {mean + above:z.{digits}f})" if both else f" ±{width:z.{digits}f}"
+        text = f"{mean:z.{digits}f}" + (spread if width else "")
         inside = mean + above > min(0.85, 1 - 0.012 * len(text)) * limit  # no room beyond it
         ax.annotate(
             text, (mean - below if inside else mean + above, y), (-6 if inside else 6, 0), textcoords="offset points",

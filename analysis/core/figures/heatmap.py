@@ -55,8 +55,8 @@ def heatmap(
         ax.add_patch(Rectangle(corner, 1, 1, facecolor=face, edgecolor="white"))
         dark = np.dot(face[:3], (0.299, 0.587, 0.114)) < 0.5
         half = (cell["high"] - cell["low"]) / 2
-        spread = f"{least:.{digits}f}, {greatest:.{digits}f}" if cell["n"] == 2 else f"±{half:.{digits}f}"
-        text = f"{cell[z]:.{digits}f}\n" + (spread if np.isfinite(half) else "n = 1")
+        spread = f"{least:z.{digits}f}, {greatest:z.{digits}f}" if cell["n"] == 2 else f"±{half:z.{digits}f}"
+        text = f"{cell[z]:z.{digits}f}\n" + (spread if np.isfinite(half) else "n = 1")
         text += f" n={cell['n']:.0f}" if 2 < cell["n"] < most else ""
         ax.text(i, j, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     for frame in framed:
