@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+BEAT = 1.0  # seconds between two looks at the clock
 BAR, COUNT, TIME = 20, 20, 28  # letters that parts of a line may take
 PLAIN = 160  # of a line that is no terminal's
 
@@ -19,16 +21,18 @@ PLAIN = 160  # of a line that is no terminal's
 class Reporter:
     """Students done, best so far, time left. Knows nothing of what it counts.
 
-    to_do: how many students of each kind are to be trained; kinds differ in what a student costs.
+    It speaks by the clock, in a thread of its own until `close`, for what is counted may not move for minutes. to_do: how many students of each
+    kind are to be trained; kinds differ in what a student costs. every: seconds between two lines.
     """
 
     def __init__(self, total: int, done: int, to_do: Mapping[Any, int], every: float = 60.0) -> None:
         self.total, self.done, self.to_do = total, done, to_do
+        self.before = ""  # what is done before students, in words
         self.best = ""
         self.stopped = False
         self.work: Counter = Counter()  # by kind: students' worth of training since the start, finished or not
         self.spent: Counter = Counter()  # by kind: seconds of training
-        self.start = self.last = time.monotonic()
+        self.start = self.last = self.updated = time.monotonic()
         self.every = every
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
@@ -41,6 +45,24 @@ class Reporter:
             )
             self.task = self.bar.add_task("", total=total, completed=done, note="")
             self.bar.start()
+        self._over = threading.Event()
+        self._clock = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._clock.start()
+
+    def _tick(self) -> None:
+        while not self._over.wait(min(BEAT, self.every)):
+            with contextlib.suppress(OSError, ValueError):  # of a stderr that is gone, which the run itself will meet
+                if not self.stopped:
+                    self._show()
+
+    def _show(self, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, note=self.note())
+        elif at_once or now - self.last > self.every:
+            self.last = now
+            told = f"{self.before}, {duration(now - self.start)}" if self.before else f"students {self.done}/{self.total}  {self.note()}"
+            self.say(told)
 
     @property
     def room(self) -> int:
@@ -61,20 +83,19 @@ class Reporter:
         self.done = done
         self.work.update(work)
         self.spent.update(spent)
-        self.best = best
-        if self.bar:
-            self.bar.update(self.task, completed=done, note=self.note())
-        elif time.monotonic() - self.last > self.every or done == self.total:
-            self.last = time.monotonic()
-            self.say(f"students {done}/{self.total}  {self.note()}")
+        self.best, self.before, self.updated = best, "", time.monotonic()
+        self._show(at_once=done == self.total)
 
     def note(self) -> str:
-        elapsed, left = time.monotonic() - self.start, self.left()
-        parts = [duration(elapsed), f"about {duration(elapsed * left)} left" if left else "", self.best]
+        """Elapsed, left (which shrinks by the clock between two updates), best so far."""
+        now, left = time.monotonic(), self.left()
+        rest = (self.updated - self.start) * left - (now - self.updated) if left else 0
+        parts = [duration(now - self.start), f"about {duration(max(rest, 1))} left" if left else "", self.best]
         return "  ".join(filter(None, parts))
 
     def prepared(self, what: str, count: int, total: int) -> None:
         """What comes before students: how many of so many are there. On a terminal each is said, elsewhere one in a while."""
+        self.before = f"preparing {what} {count} of {total}" if count < total else ""
         now = time.monotonic()
         if count in (0, total) or self.bar or now - self.last > self.every:
             self.last = now
@@ -103,9 +124,11 @@ class Reporter:
 
     def restart_clock(self) -> None:
         """What went before was preparation, not training."""
-        self.start = time.monotonic()
+        self.before, self.start = "", time.monotonic()
 
     def close(self) -> None:
+        self._over.set()
+        self._clock.join(timeout=BEAT)  # so that no line comes after the last
         if self.bar:
             self.bar.stop()
 
