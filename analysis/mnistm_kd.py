@@ -256,20 +256,19 @@ if chosen:
 
 # %%
 def brief():
-    """Whether the teacher helps, verdict first, a sentence for each with its settings and both accuracies; all judged together."""
-    chance = "No, validation chooses labels only"
-    words = {"more": "Yes", "less": "No, it does harm", 2: "Cannot be told by two seeds, though better in both"}
-    where: dict[str, list[str]] = {name: [] for name in (*words.values(), "Cannot be told", chance)}
+    """Whether the teacher helps: each setting, the verdict, and both accuracies; all judged together."""
+    words = {"more": "yes", "less": "no, it does harm", 2: "two seeds cannot tell, though better in both"}
     alone = {setting: labels_only(setting, setting.axes["target_labels"]) for setting in chosen}
     asked = {s: (chosen[s].by_seed(), values) for s, values in alone.items() if len(values) and chosen[s].best["kd_weight"] > 0}
-    where[chance] = [s.title for s in chosen if chosen[s].best["kd_weight"] == 0]
+    said = []
     for _, line in statistics.compare(asked, ["setting"]).iterrows():
         both, (ours, labels) = asked[line["setting"]], (100 * values.mean() for values in asked[line["setting"]])
         side = 2 if line["told"] == "open" and line["n"] == 2 and ((both[0] - both[1]).dropna() > 0).all() else line["told"]
-        helps = words.get(side, "Cannot be told")
-        where[helps].append(f"{line['setting'].title} ({ours:.1f} % against {labels:.1f} by labels only)")
-    said = " ".join(f"{helps}: {'; '.join(some)}." for helps, some in where.items() if some)
-    return [f"**Does the teacher help?** {said}"] * bool(said)
+        verdict = words.get(side, "cannot be told")
+        said.append(f"{tell.capital(line['setting'].title)}: {verdict} ({ours:.1f} % against {labels:.1f} by labels only).")
+    if unheard := [s.title for s in chosen if chosen[s].best["kd_weight"] == 0]:
+        said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only.")
+    return [f"**Does the teacher help?** {' '.join(said)}"] * bool(said)
 
 
 def ruled(who, choice):

@@ -88,6 +88,7 @@ STUDY = Study(
     datasets=("cifar10",),
     own_images="images_{resolution}",
     metric="val_accuracy",
+    noise=0.0029,
     mode="max",
     metrics=(
         "train_loss",

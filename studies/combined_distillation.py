@@ -39,6 +39,7 @@ STUDY = Study(
     trainable="trainables.combined:Combined",
     datasets=("mnist", "cifar10"),
     metric="val_accuracy",
+    noise=0.0038,
     mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy", "spread", "cost_seconds", "images_seen"),
     trials={

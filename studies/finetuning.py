@@ -32,6 +32,7 @@ STUDY = Study(
     datasets=("cifar10",),
     own_images="images_{resolution}",
     metric="val_accuracy",
+    noise=0.023,
     mode="max",
     among=("augmentation", "unfreezing", "rate", "discrimination", "lr"),
     metrics=(
@@ -116,9 +117,7 @@ STUDY = Study(
                 "seed": (0, 1),
             },
         ),
-        "course": Preset(
-            "what the assignment asks, on few labels: 11 minutes on two cores", core_seconds=18.0, pack=1
-        ),
+        "course": Preset("what the assignment asks, on few labels: 11 minutes on two cores", core_seconds=18.0, pack=1),
         "architectures": Preset(
             "which network to fine-tune: heads on frozen features of EfficientNet-lite0, 1 and 2, and an own CNN",
             core_seconds=20.0,

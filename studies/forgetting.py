@@ -40,6 +40,7 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.forgetting:Forgetting",
     metric="val_accuracy",
+    noise=0.013,
     mode="max",
     artifact_table="starts",
     metrics=(
@@ -98,7 +99,7 @@ STUDY = Study(
         ),
         "course": Preset(
             "what the assignment asks, ten seeds: four minutes on two cores with the full data",
-            core_seconds=1.0,
+            core_seconds=0.4,
             pack=40,
         ),
         "rates": Preset(

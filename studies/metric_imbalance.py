@@ -31,6 +31,7 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.metric_imbalance:MetricImbalance",
     metric="val_balanced_accuracy",
+    noise=0.0007,
     mode="max",
     metrics=(
         "val_balanced_accuracy",
@@ -76,7 +77,7 @@ STUDY = Study(
             grids=({**SIMULATION, "prevalence": (0.01, 0.1, 0.5)}, {**MNIST, "prevalence": (0.03, 0.1, 0.5)}),
             pack=32,
         ),
-        "course": Preset("what the assignment asks", core_seconds=0.3, grids=(SIMULATION, MNIST), pack=32),
+        "course": Preset("what the assignment asks", core_seconds=0.45, grids=(SIMULATION, MNIST), pack=32),
         "sizes": Preset(
             "how much one test set says: from 1,000 to 100,000 cases",
             core_seconds=1.0,

@@ -22,6 +22,7 @@ STUDY = Study(
     question=__doc__,
     trainable="trainables.hinton:MissingDigit",
     metric="val_accuracy",
+    noise=0.0013,
     mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy"),
     tables={"digits": ("split", "digit"), "biases": ("split", "bias")},

@@ -30,7 +30,7 @@ STUDY = Study(
     trainable="trainables.hinton:MnistDistillation",
     metric="val_accuracy",
     mode="max",
-    noise=0.0009,
+    noise=0.0010,
     metrics=("train_loss", "val_accuracy", "test_accuracy"),
     trials={
         "convention": grid(
@@ -98,7 +98,7 @@ STUDY = Study(
         ),
         "course": Preset(
             "what the assignment asks, by a course's short training: 2 minutes on two cores with bf16",
-            core_seconds=3.6,
+            core_seconds=3.0,
             pack=14,
         ),
         "control": Preset(

@@ -63,6 +63,7 @@ STUDY = Study(
     trainable="trainables.pseudo_labels:PseudoLabels",
     own_images="images_64",
     metric="val_accuracy",
+    noise=0.0045,
     mode="max",
     among=("method", "threshold", "target_temperature", "weight", "ramp", "lr"),
     artifact_table="draws",

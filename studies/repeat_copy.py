@@ -36,6 +36,7 @@ STUDY = Study(
     trainable="trainables.repeat_copy:RepeatCopy",
     datasets=(),  # generated
     metric="val_exact",
+    noise=0.016,
     mode="max",
     among=("schedule", "ramp", "lr"),
     metrics=("train_loss", "tokens", "val_bits", "val_exact", "test_bits", "test_exact"),

@@ -25,6 +25,7 @@ STUDY = Study(
     trainable="trainables.scalar_quantization:ScalarQuantization",
     datasets=("mnist", "cifar10"),
     metric="val_recall_10",
+    noise=0.0022,
     mode="max",
     metrics=(
         *("train_distortion", "distortion", "bytes"),

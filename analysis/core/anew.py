@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.core import records
-from analysis.core.report import Run, printable
+from analysis.core.report import Run, printable, with_errors
 
 WATCHED = """import os, runpy, shutil, sys, threading
 def end():
@@ -59,7 +59,7 @@ def trained(
         folder = records.find_run(study, root=place)
         if differs := _other_data(data, records.info(folder)):
             raise Stopped(printable(f"Nothing is compared: {differs}"))
-        new = records.final(records.read(folder))
+        new = with_errors(records.final(records.read(folder)))
     return old, new[new["seed"] == old["seed"]]
 
 

@@ -535,6 +535,8 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     try:
         with at_hand(study, given.run, given.root, given.out) as (path, place):
             opened = open_run(path)  # a run that cannot be read is said here in one line, not by a kernel in forty
+            if (its := opened.info.get("study", study)) != study:  # before anything of that run is written over
+                raise records.RecordsError(f"{given.run} is a run of {its}: python analysis/{its}.py {given.run}")
             if given.zip and (lacks := opened.unfinished):
                 which = f"the run {opened.info.get('run', path.name)} ({opened.info['status']})"
                 print(printable(f"NOT DONE  {which}: {lacks}{_to_go_on(opened, given.run, given.root)}"), file=sys.stderr, flush=True)

@@ -10,6 +10,8 @@ import itertools
 import math
 import os
 import re
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -116,7 +118,7 @@ def parse(study: Study, words: Sequence[str]) -> Options:
             given, unknown = tyro.cli(  # type: ignore[var-annotated]
                 form,
                 prog=f"studies/{study.name}.py",
-                description=study.question,
+                description=_prose(study.question),
                 args=completed,
                 return_unknown_args=True,
             )
@@ -226,6 +228,17 @@ def _no_number(words: Sequence[str], kinds: Mapping[str, Any]) -> str:
             except ValueError:
                 return f"{name} {value}: must be {noun(number)}"
     return ""
+
+
+def _prose(text: str) -> str:
+    """A docstring folded to the terminal. tyro joins lines that begin with a letter and folds none, so the others hang."""
+    width, folded = min(shutil.get_terminal_size().columns, 110), ""
+    for part in text.strip().split("\n\n"):
+        if part.startswith(" "):  # commands
+            folded += f"\n{part}"
+        else:
+            folded += "\n\n" + textwrap.fill(" ".join(part.split()), width, subsequent_indent="  ", break_on_hyphens=False)
+    return folded.strip()
 
 
 def _one_line(text: str) -> str:

@@ -160,8 +160,7 @@ class Plan:
 
     def _check(self) -> None:
         o = self.options
-        cells = sum(math.prod(len(v) for k, v in grid.items() if k not in self.ranges) for grid in self.grids)
-        cells *= o.samples if self.ranges else 1
+        cells = sum(map(self._size, self.grids))
         if cells > MOST_CELLS:
             raise InputError(
                 f"this grid has {cells:,} cells, and a run may have at most {MOST_CELLS:,}; give fewer values or seeds"
@@ -178,6 +177,11 @@ class Plan:
                     raise InputError(f"--search optuna: {flag(name)} has no range to search; give it one value")
         if o.dashboard and importlib.util.find_spec("aiohttp_cors") is None:
             raise InputError("--dashboard needs an extra: pip install 'stillroom[dashboard]'")
+
+    def _size(self, grid: Mapping[str, tuple]) -> int:
+        """How many cells a grid has."""
+        values = [len(v) for k, v in grid.items() if k not in self.ranges]
+        return math.prod(values) * (self.options.samples if self.ranges else 1)
 
     def _unfold(self, before: Sequence[Cell]) -> list[Cell]:
         """The cells of the grids, then others of `before`; those of `before` keep the students they have named."""
@@ -276,9 +280,9 @@ class Plan:
             else []
         )
         return [
-            f"axes      {'  '.join(filter(None, axes)) or 'one value each'}",
-            *[f"usual     {_valued(usual)}"] * bool(apart),
-            *(f"grid      {_valued({k: grid[k] for k in apart if grid[k] != usual[k]}) or 'the usual'}" for grid in grids * bool(apart)),
+            *[f"axes      {'  '.join(filter(None, axes)) or 'one value each'}"] * bool(any(axes) or not apart),
+            *(f"grid      {_count(self._size(grid), 'cell')}: {_valued({k: grid[k] for k in apart if grid[k] != usual[k]}) or 'all as below'}" for grid in grids * bool(apart)),
+            *[f"otherwise {_valued(usual)}"] * bool(apart),
             *([f"chosen    {', '.join(chosen)}"] if chosen else []),
             f"plan      {', '.join(plan)}",
             f"workers   {workers} ({_share_of(o) if o.num_gpus else _count(self.cores, 'core') if self.cores > 1 else 'one core'} each{self.memory}), {o.address}",

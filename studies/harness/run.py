@@ -282,7 +282,7 @@ class Run:
         if missing or failed:
             say(self._resume_hint())
         drawn = self._draw() if outcomes else 0
-        if not (missing or failed or drawn):
+        if self.options.report and not (missing or failed or drawn):  # who draws nothing goes on in a way of his own
             for line in self._next():
                 say(f"next      {line}")
         if stopped or drawn == INTERRUPTED:
@@ -301,7 +301,7 @@ class Run:
             yield f"{start}{data}{where}    the default preset; --dry-run says how long it takes"
         if self.data.variant == "sample" and self.study.datasets:
             yield f"{start} --data full{where}    the whole data set, downloaded once"
-        if self.folder.local and o.report:  # of what lies elsewhere the page has said where it put the report
+        if self.folder.local:  # of what lies elsewhere the page has said where it put the report
             page = f"{interpreter()} analysis/{self.study.name}.py {self.folder.run}"
             yield f"{page}{where.replace('--storage', '--root')} --zip    draws it again, and packs one file to hand in"
 

@@ -274,6 +274,14 @@ def test_figures_that_lie_elsewhere_are_refused_in_one_line(tmp_path, made_up_ru
     assert not list((tmp_path / "elsewhere").iterdir()) and not (run / "report.ipynb").exists()
 
 
+def test_a_page_writes_nothing_into_a_run_of_another_study(tmp_path, made_up_run, capsys):
+    run = made_up_run(tmp_path / "results", accuracy)
+    (run / "report.ipynb").write_text("its own")
+    assert report.main("mnist_kd", PAGE.with_name("mnist_kd.py"), [str(run)]) == 2
+    assert capsys.readouterr().err == f"mnist_kd: {run} is a run of mnistm_kd: python analysis/mnistm_kd.py {run}\n"
+    assert (run / "report.ipynb").read_text() == "its own" and not (run / "figures").exists()
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     report.put(tmp_path / "a", b"first")
     with pytest.raises(TypeError):

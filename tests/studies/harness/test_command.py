@@ -1,6 +1,7 @@
 """What the user types, and the one line and exit code that wrong input gets, before any work."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -136,10 +137,11 @@ def test_dry_run_says_what_would_be_done(capsys):
 def test_a_dry_run_of_several_grids_shows_each(capsys, tmp_path):
     assert run(forgetting.STUDY, ["--preset", "five", "--dry-run", *SAMPLE, "--storage", str(tmp_path)]) == 0
     said = capsys.readouterr().err.splitlines()
-    axes, usual, *grids = [line for line in said if line.startswith(("axes ", "usual ", "grid "))]
-    assert len(grids) == len(forgetting.STUDY.grids("five", "sample", {})) > 1
+    axes, *grids, usual = [line for line in said if line.startswith(("axes ", "grid ", "otherwise "))]
+    spaces = forgetting.STUDY.grids("five", "sample", {})
+    assert [line.split()[1] for line in grids] == [str(math.prod(map(len, space.values()))) for space in spaces] and len(grids) > 1
     assert "seed" in axes and "strength" not in axes and all("seed" not in grid for grid in grids)
-    assert "remedy" in usual and "strength" in usual  # so that a line leaves no axis unsaid
+    assert usual.startswith("otherwise ") and "remedy" in usual and "strength" in usual  # no axis is unsaid
     assert sum("remedy lwf" in grid and "strength 0.3" in grid for grid in grids) == 1
     assert run(forgetting.STUDY, ["--dry-run", *SAMPLE, "--storage", str(tmp_path)]) == 0
     assert "\ngrid " not in capsys.readouterr().err
