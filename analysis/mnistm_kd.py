@@ -224,15 +224,28 @@ def gap(accuracy, setting):
     return tell.share(share) * bool(len(share))
 
 
+def against_labels(choice):
+    """The chosen cell less labels only on test, by the interval that holds for all its rivals, and what this says; nothing where
+    labels only was chosen or not trained."""
+    if choice.best["kd_weight"] == 0 or (alone := select(choice.rivals, {"kd_weight": 0})).empty:
+        return None, ""
+    line = alone.iloc[0]
+    if line["high"] < 0:
+        return line["difference"], "a loss"
+    seeds = f"{tell.count(choice.n, 'seed')} cannot tell"
+    return line["difference"], {"worse": "a gain", "as good": "as good", "open": seeds}[line["state"]]
+
+
 def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student is done."
     choice = chosen[setting]
     labels, hears = setting.axes["target_labels"], choice.best["kd_weight"] > 0
-    alone = labels_only(setting, labels)[: None if hears else 0]
+    lead, verdict = against_labels(choice)
+    than = f"Against labels only, {tell.points(lead)}: {verdict}. " if verdict else ""
     closed = gap(choice.by_seed(), setting) * (hears or labels != "all")  # labels only with all of them is the oracle itself
     told = f"Of the gap between the teacher itself and a student with all labels it closes {closed}." * bool(closed)
-    return tell.answer(setting.title, choice, against={"labels only": alone}, then=told)
+    return tell.answer(setting.title, choice, then=than + told, most=0)
 
 
 def worth(setting, choice):
@@ -256,17 +269,15 @@ if chosen:
 
 # %%
 def brief():
-    """Whether the teacher helps: each setting, the verdict, and both accuracies; all judged together."""
-    words = {"more": "yes", "less": "no, it does harm", 2: "two seeds cannot tell, though better in both"}
-    alone = {setting: labels_only(setting, setting.axes["target_labels"]) for setting in chosen}
-    asked = {s: (chosen[s].by_seed(), values) for s, values in alone.items() if len(values) and chosen[s].best["kd_weight"] > 0}
-    said = []
-    for _, line in statistics.compare(asked, ["setting"]).iterrows():
-        both, (ours, labels) = asked[line["setting"]], (100 * values.mean() for values in asked[line["setting"]])
-        side = 2 if line["told"] == "open" and line["n"] == 2 and ((both[0] - both[1]).dropna() > 0).all() else line["told"]
-        verdict = words.get(side, "cannot be told")
-        said.append(f"{tell.capital(line['setting'].title)}: {verdict} ({ours:.1f} % against {labels:.1f} by labels only).")
-    if unheard := [s.title for s in chosen if chosen[s].best["kd_weight"] == 0]:
+    """Whether the teacher helps: each setting, the verdict, and both accuracies."""
+    words, said = {"a gain": "yes", "a loss": "no, it does harm", "as good": "no, labels only is as good"}, []
+    for setting, choice in chosen.items():
+        _, verdict = against_labels(choice)
+        if verdict:
+            ours, alone = (100 * v.mean() for v in (choice.by_seed(), labels_only(setting, setting.axes["target_labels"])))
+            helps = f"{words.get(verdict, verdict)} ({ours:.1f} % against {alone:.1f} by labels only)"
+            said.append(f"{tell.capital(setting.title)}: {helps}.")
+    if unheard := [s.title for s, choice in chosen.items() if choice.best["kd_weight"] == 0]:
         said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only.")
     return [f"**Does the teacher help?** {' '.join(said)}"] * bool(said)
 
@@ -278,4 +289,5 @@ def ruled(who, choice):
 
 choices_made = judged.choices.items() if several else ()
 rules = [ruled(who, choice) for who, choice in choices_made if who.startswith("rule")]
-run.close([*brief(), *map(answer, planes), *rules])
+rivals = [f"**{tell.capital(setting.title)}**: {tell.choice(choice)}" for setting, choice in chosen.items()]
+run.close([*brief(), *map(answer, planes), *rules], rivals)

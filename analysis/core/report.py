@@ -825,7 +825,7 @@ def _answer_first(notebook: NotebookNode) -> NotebookNode:
     moved.cells[0] = new_markdown_cell(title)
     moved.cells[1:1] = [new_markdown_cell(f"## The answer\n\n{answer}\n\n{READING}\n\n### The question\n{prose}")]
     protocol = new_code_cell(outputs=[o for o in last.outputs if "protocol" in _marks(o)])
-    last.outputs = [o for o in last.outputs if "details" in _marks(o)]
+    last.outputs = [o for o in last.outputs if not {"answer", "protocol"} & _marks(o).keys()]
     moved.cells += [new_markdown_cell("## How the networks were made and trained"), protocol]
     return moved
 

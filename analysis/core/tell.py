@@ -196,7 +196,7 @@ def answer(
 def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most: int = 5) -> str:
     """What a choice is worth: which rivals are as good, which are open, and how many are worse.
 
-    name: a candidate in words. most: how many are named one by one where no ranges of the axes name them.
+    name: a candidate in words. most: how many are named one by one where no ranges of the axes name them; 0: they are only counted.
     """
     if value.rivals.empty:
         return "It has no rival."
@@ -211,7 +211,9 @@ def choice(value: Choice, name: Callable[[Mapping[str, Any]], str] = cell, most:
         return f"{count(value.n, 'seed')} cannot rank it and its {count(rivals, 'rival')}."
     words = {"as good": f"as good{within}", "open": f"open ({count(value.n, 'seed')} cannot tell)"}
     parts = [f"{known['worse']} worse"] * bool(known["worse"])
-    parts += [f"{known[state]} {said}: {region(value, state, name, most)}" for state, said in words.items() if known[state]]
+    parts += [
+        f"{known[state]} {said}" + (f": {region(value, state, name, most)}" if most else "") for state, said in words.items() if known[state]
+    ]
     if rivals == 1:
         return f"Its rival is {parts[0].removeprefix('1 ')}."
     return f"Of its {rivals} rivals: {'; '.join(parts)}."

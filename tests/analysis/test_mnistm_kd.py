@@ -177,9 +177,18 @@ def test_the_sentences_name_the_known_winner(report):
     )
 
 
-def test_a_rival_inside_the_noise_is_as_good(report):
+def test_the_teacher_is_judged_by_the_interval_that_holds_for_all_rivals(report, told):
+    """What is said of labels only does not contradict what is said of the rivals, of which it is one."""
+    for said in told(report[0]).splitlines():
+        if "Against labels only" in said:
+            gain = re.search(r"Against labels only, .*?: (.*?)\.", said)[1]
+            assert gain == "a gain" and ("stands out" in said or re.search(r"\d+ worse", said))
+
+
+def test_a_rival_inside_the_noise_is_as_good(report, told):
     said = sentence(report, "Teacher sees the clean digit, 500 labels:")
-    assert "chooses T = 16, λ = 0.5" in said and "1 as good (within 0.5 points): T = 4, λ = 0.5" in said
+    assert "chooses T = 16, λ = 0.5" in said and "1 as good (within 0.5 points)" in said
+    assert "1 as good (within 0.5 points): T = 4, λ = 0.5" in told(report[0])
     assert "T at the edge of what was tried" in tabled(report[0], "Teacher sees the clean digit, 500 labels", "%")
 
 

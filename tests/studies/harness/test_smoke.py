@@ -49,9 +49,32 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     chosen_on = [line[goals[line["task"]] if goals else info["metric"]] for line in final.to_dict("records")]
     assert not any(map(math.isnan, chosen_on))
     assert list((run / "figures").glob("*.png")) and (run / "report.html").stat().st_size > 10_000
+    assert_whole(run)
     sentences = done.stdout.split("\nFigures in")[0]
     assert "nan" not in sentences.lower().replace("finan", ""), sentences
     assert len(sentences.strip().splitlines()) >= 2
+
+
+def assert_whole(run):
+    """What the notebook shows, its report shows: every table, figure and surface to turn, once."""
+    cells = json.loads((run / "report.ipynb").read_text())["cells"]
+    shown = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    seen, html = (run / "report.html").read_text(), ["".join(data.get("text/html", "")) for data in shown]
+    assert seen.count("<table") == sum(text.count("<table") for text in html) > 0
+    assert seen.count("<img") == sum("image/png" in data for data in shown) > 0
+    turned = [text.split('<script type="application/json"')[0] for text in html if 'class="turn"' in text]
+    assert all(text in seen for text in turned) and len(turned) == len(list((run / "figures").glob("*.html")))
+
+
+def test_a_search_is_told_by_optunas_figures_in_the_report(tmp_path, cache):
+    words = ["--preset", "smoke", "--data", "sample", "--num-cpus", "1", "--storage", str(tmp_path)]
+    words += ["--search", "optuna", "--samples", "4", "--seeds", "1", "--teacher-view", "source", "--target-labels", "500"]
+    done = subprocess.run([sys.executable, str(ROOT / "studies" / "mnistm_kd.py"), *words], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    run = records.find_run("mnistm_kd", "latest", root=tmp_path)
+    assert_whole(run)
+    seen = (run / "report.html").read_text()
+    assert all(f"The search, {name}" in seen for name in ("history", "importance", "slice", "parallel coordinates", "contour"))
 
 
 def last_code(folder):
