@@ -240,10 +240,10 @@ def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student is done."
     choice = chosen[setting]
-    labels, hears = setting.axes["target_labels"], choice.best["kd_weight"] > 0
+    hears = choice.best["kd_weight"] > 0
     lead, verdict = against_labels(choice)
     than = f"Against labels only, {tell.points(lead)}: {verdict}. " if verdict else ""
-    closed = gap(choice.by_seed(), setting) * (hears or labels != "all")  # labels only with all of them is the oracle itself
+    closed = gap(choice.by_seed(), setting) if hears else ""
     told = f"Of the gap between the teacher itself and a student with all labels it closes {closed}." * bool(closed)
     return tell.answer(setting.title, choice, then=than + told, most=0)
 
@@ -277,6 +277,8 @@ def brief():
             ours, alone = (100 * v.mean() for v in (choice.by_seed(), labels_only(setting, setting.axes["target_labels"])))
             helps = f"{words.get(verdict, verdict)} ({ours:.1f} % against {alone:.1f} by labels only)"
             said.append(f"{tell.capital(setting.title)}: {helps}.")
+        elif choice.best["kd_weight"] > 0 and 0 in set(setting.cells["kd_weight"]):
+            said.append(f"{tell.capital(setting.title)}: not known yet, for labels only is not done.")
     if unheard := [s.title for s, choice in chosen.items() if choice.best["kd_weight"] == 0]:
         said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only.")
     return [f"**Does the teacher help?** {' '.join(said)}"] * bool(said)

@@ -215,8 +215,7 @@ class Run:
         """How much there is of a run that has not ended, `30 of 36 students have results`; nothing of one that is done."""
         if self.info.get("status") in ("done", None):
             return ""
-        have = self.rows.loc[self.rows["status"] == "done", "student"].nunique()
-        return f"{have} of {self._planned} students have results"
+        return f"{self._of('done')} of {self._planned} students have results"
 
     def _how_far(self) -> str:
         """How much there is of a run that has not ended, how it goes on, and which values of a grid's axes have nothing yet."""
@@ -228,11 +227,18 @@ class Run:
             for value in dict.fromkeys(self.cells[axis].dropna())
             if not (done[axis] == value).any()
         ]
+        failed = self._of("failed")
+        ended = failed and not self.cells["status"].isin(["missing", "running"]).any()
+        how = f"has ended, but {tell.count(failed, 'student')} failed" if ended else f"has not ended (its status: {self.info['status']})"
         return (
-            f"**This run has not ended (its status: {self.info['status']}): {self.unfinished}, "
-            f"and all below is of these alone.** `--resume {self.info.get('run', 'latest')}` goes on."
+            f"**This run {how}: {self.unfinished}, "
+            f"and all below is of these alone.** `--resume {self.info.get('run', 'latest')}` {'tries the others again' if ended else 'goes on'}."
             + f" Nothing yet of: {tell.listing(empty, 8)}." * bool(empty)
         )
+
+    def _of(self, status: str) -> int:
+        """How many students are done, or failed."""
+        return self.rows.loc[self.rows["status"] == status, "student"].nunique()
 
     @property
     def _planned(self) -> int:
@@ -249,9 +255,7 @@ class Run:
         failed = rows[(rows["status"] == "failed") & ~rows["student"].isin(done)].drop_duplicates("student")
         if len(failed):
             axes = [axis for axis in self.axes if rows[axis].nunique() > 1]
-            lost = [
-                ", ".join(f"{axis} {s[axis]}" for axis in axes) + f" ({s['error']})" for s in failed.to_dict("records")
-            ]
+            lost = [f"{self.named({axis: s[axis] for axis in axes})} ({s['error']})" for s in failed.to_dict("records")]
             yield f"{len(failed)} of {self._planned} students failed and are holes, not low points: {tell.listing(lost)}."
         stopped = rows.loc[rows["status"] == "stopped", "student"].nunique()
         if stopped:

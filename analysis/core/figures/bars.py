@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from analysis.core.figures.scales import HOLE, label, reach
+from analysis.core.figures.scales import HOLE, label, reach, whiskers
 
 
 def bars(
@@ -49,7 +49,7 @@ def bars(
 def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, limit: float = 100) -> None:
     """Bars in groups, each with its number and interval, and what is published of the same as a mark across it.
 
-    table: group, kind (of `colors`), mean, low, high (NaN without interval), perhaps published (NaN where nothing is); a line whose mean is NaN is a
+    table: group, kind (of `colors`), mean, low, high (NaN without interval), perhaps n (see `whiskers`), perhaps published (NaN where nothing is); a line whose mean is NaN is a
     hole, drawn hatched, with its `note`. y: what the bars are.
     """
 
@@ -58,6 +58,8 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
         color, away = ("white", -11) if on_bar else ("black", 3)
         ax.annotate(f"{value:.1f}", (x, y), (0, away), textcoords="offset points", ha="center", fontsize=8, color=color)
 
+    low, high = whiskers(table, "mean")
+    table = table.assign(low=low, high=high)
     kinds = [kind for kind in colors if (table["kind"] == kind).any()]
     groups, width = list(dict.fromkeys(table["group"])), 0.8 / max(table.groupby("group")["kind"].nunique().max(), 1)
     for i, group in enumerate(groups):
