@@ -2,18 +2,18 @@
 
     python -m analysis.compare RUN RUN [--metric test_accuracy]    # each by its name or its folder
 
-Cells that both runs have are compared seed by seed; an axis of which each run has one value, and another (bf16 on one machine,
-fp32 on the other), is a difference of the runs and not of their cells. Printed: what makes the runs not comparable, how far they
-differ, and the cells that are told to differ (paired t, Holm over all cells). Exit code 1 where some are, 2 where nothing can be
-compared.
+Cells that both runs have are compared seed by seed, each student once: cells with the same students in both runs (those of λ = 0 at
+every temperature) are one. An axis of which each run has one value, and another (bf16 on one machine, fp32 on the other), is a
+difference of the runs and not of their cells. Printed: what makes the runs not comparable, how far they differ, and the cells that
+are told to differ (paired t, Holm over all cells). Exit code 1 where some are, 2 where nothing can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -42,14 +42,26 @@ def notes(a: Run, b: Run) -> Iterator[str]:
             yield f"{run.path.name}: run.json is damaged or was changed"
 
 
-def pairs(a: Run, b: Run, metric: str, axes: Sequence[str]) -> dict[tuple, tuple[pd.Series, pd.Series]]:
-    """By the values of these axes: the metric in both runs by seed, of cells that both have done."""
+def done(run: Run, metric: str) -> pd.DataFrame:
+    """The cells of a run that are done and have the metric."""
+    return run.cells[run.cells["status"] == "done"].dropna(subset=[metric])
+
+
+def pairs(a: Run, b: Run, metric: str, axes: Sequence[str]) -> dict[tuple, pd.DataFrame]:
+    """By ((values of these axes, of each of its cells),): columns `a` and `b`, the metric in both runs by seed of cells that both have
+    done, and the students, `of a` and `of b`. Cells that share these in both runs are together."""
     halves = []
-    for run in (a, b):
-        done = run.cells[run.cells["status"] == "done"].dropna(subset=[metric])
-        keyed = done.groupby([*axes], sort=False, dropna=False)
-        halves.append({key: part.drop_duplicates("seed").set_index("seed")[metric] for key, part in keyed})
-    return {key: (values, halves[1][key]) for key, values in halves[0].items() if key in halves[1]}
+    for run, name in ((a, "a"), (b, "b")):
+        keyed = done(run, metric).sort_values("seed", kind="stable").groupby([*axes], sort=False, dropna=False)
+        columns = {metric: name, "student": f"of {name}"}
+        halves.append({key: part.drop_duplicates("seed").set_index("seed")[[*columns]].rename(columns=columns) for key, part in keyed})
+    shared: dict[tuple, dict[tuple, pd.DataFrame]] = {}
+    for key, one in halves[0].items():
+        if key in halves[1] and len(both := one.join(halves[1][key], how="inner")):
+            # the first seed tells whose cell it is, for others may have been added to one of several alone
+            shared.setdefault((both["of a"].iloc[0], both["of b"].iloc[0]), {})[key] = both
+    found = {(tuple(parts),): pd.concat(parts.values()) for parts in shared.values()}
+    return {cells: lines[~lines.index.duplicated()] for cells, lines in found.items()}
 
 
 def apart(a: Run, b: Run) -> dict[str, tuple[list, list]]:
@@ -63,26 +75,42 @@ def both(values: tuple[list, list]) -> str:
     return ", in the other ".join(tell.listing([f"{v:g}" if isinstance(v, float) else str(v) for v in own]) for own in values)
 
 
-def sentences(a: Run, b: Run, metric: str, found: pd.DataFrame, each: dict) -> Iterator[str]:
-    """The comparison in words. found: as `statistics.compare` has it."""
+def named(cells: pd.DataFrame) -> str:
+    """`teacher view source, T = 1, λ = 0.5`: what cells of the same students have in common, for the axes in which they differ play no
+    part. cells: a column for each axis that may be named."""
+    first = cells.iloc[0].to_dict()
+    alike = {axis: value for axis, value in first.items() if cells[axis].nunique() == 1} or first
+    if alike.get("kd_weight") == 0 and "temperature" in first:
+        alike["temperature"] = first["temperature"]  # without which no λ is said
+    last = {axis: alike.pop(axis) for axis in tell.AXES if axis in alike}  # beside both `tell.cell` names no other
+    return ", ".join(filter(None, (tell.cell(alike), tell.cell(last))))
+
+
+def sentences(a: Run, b: Run, metric: str, axes: list[str], found: pd.DataFrame, each: Mapping[tuple, pd.DataFrame]) -> Iterator[str]:
+    """The comparison in words. found: as `statistics.compare` has it; each: as `pairs` has it."""
     told = found[found["told"] != "open"]
     worth = tell.points if records.is_share(metric) else lambda d: tell.number(d, 4, signed=True)
-    less = pd.concat([x - y for x, y in each.values()]).dropna()
-    mean = statistics.interval(less)
-    yield f"{tell.count(len(found), 'cell')} of both runs, {mean.n} with their seeds; {metric}: the first less the second, mean {worth(mean)}."
+    lines = pd.concat(each.values())
+    less = lines["a"] - lines["b"]
+    mean, points = statistics.interval(less), [cell for cells in found["cells"] for cell in cells]
+    once = f" (of {len(points)}: those with the same students count once)" * (len(points) > len(found))
+    yield (
+        f"{tell.count(len(found), 'cell')} of both runs{once}, {tell.count(mean.n, 'student')} of each; "
+        f"{metric}: the first less the second, mean {worth(mean)}."
+    )
     largest = float(np.abs(less).max())
     yield f"Largest difference of one seed of a cell: {records.unit(metric) * largest:.3g}{' points' * records.is_share(metric)}."
     if (found["n"] < 2).all():
         yield "One seed in common: nothing is known of the noise, so no cell is told to differ."
     else:
         yield f"Told to differ (paired t, Holm over all cells): {len(told)}."
-    axes = [axis for axis in a.axes if axis in found]
-    shown = varied(found, axes) or axes[:1]
+    shown = varied(pd.DataFrame(points, columns=axes), axes) or axes[:1]
     for _, line in told.reindex(told["mean"].abs().sort_values(ascending=False).index).head(MOST).iterrows():
-        yield f"  {tell.cell({axis: line[axis] for axis in shown})}: {worth(line['difference'])} (n = {line['n']}, p = {line['p']:.2g})"
-    for run, other in ((a, b), (b, a)):
-        if missing := int((run.cells["status"] == "done").sum()) - len(less):
-            yield f"Of {run.path.name} alone: {tell.count(missing, 'cell')} with their seeds, not planned or not done in {other.path.name}."
+        cells = pd.DataFrame(line["cells"], columns=axes)[shown]
+        yield f"  {named(cells)}: {worth(line['difference'])} (n = {line['n']}, p = {line['p']:.2g})"
+    for run, other, name in ((a, b, "a"), (b, a, "b")):
+        if missing := done(run, metric)["student"].nunique() - lines[f"of {name}"].nunique():
+            yield f"Of {run.path.name} alone: {tell.count(missing, 'student')}, not planned or not done in {other.path.name}."
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -113,17 +141,20 @@ def main(words: Sequence[str] | None = None) -> int:
         axes = [axis for axis in a.axes if axis != "seed" and axis not in single]
         if not axes:
             raise records.RecordsError("the runs share no value of any axis")
-        each: dict[Any, Any] = pairs(a, b, metric, axes)
-        found = statistics.compare(each, axes)
+        each = pairs(a, b, metric, axes)
+        found = statistics.compare({cells: (lines["a"], lines["b"]) for cells, lines in each.items()}, ["cells"])
         if found.empty:
             common = ", nor ".join(f"of {axis} ({both(values)})" for axis, values in others.items() if axis not in single)
             raise records.RecordsError("no cell and seed is done in both runs" + f"; they share no value {common}" * bool(common))
     except (records.RecordsError, OSError) as problem:
         print(printable(f"compare: {problem}"), file=sys.stderr)
         return 2
-    for line in (*notes(a, b), *(f"{axis}: {both(values)}" for axis, values in single.items())):
-        print(printable(f"not alike: {line}"))
-    print(*map(printable, sentences(a, b, metric, found, each)), sep="\n")
+    unlike = [*notes(a, b), *(f"{axis}: {both(values)}" for axis, values in single.items())]
+    said = [*(f"not alike: {line}" for line in unlike), *sentences(a, b, metric, axes, found, each)]
+    try:
+        print(*map(printable, said), sep="\n", flush=True)
+    except BrokenPipeError:  # compare ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int((found["told"] != "open").any())
 
 

@@ -1,11 +1,16 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from analysis import compare
 from analysis.core import report
+
+ROOT = Path(__file__).parents[2]
 
 
 def accuracy(view, labels, t, w, seed):
@@ -82,12 +87,46 @@ def test_an_axis_with_one_value_in_each_run_tells_the_runs_apart_and_not_their_c
 
 def test_the_cell_that_is_another_is_found_and_only_it(runs, capsys):
     code, text = said(capsys, runs["one_better"], runs["accuracy"])
-    assert code == 1 and ": 1.\n" in text and "T = 4, λ = 0.5" in text and "+5.0" in text
+    assert code == 1 and ": 1.\n" in text and "\n  teacher view target, target labels 500, T = 4, λ = 0.5: +5.0" in text
+
+
+def test_cells_of_the_same_students_are_one_and_named_without_what_plays_no_part(runs, capsys, made_up_run, tmp_path):
+    """λ = 0 hears no teacher, λ = 1 sees no labels: each such student answers several cells."""
+
+    def other_labels(view, labels, t, w, seed):
+        return one_better(view, labels, t, w, seed) + 0.03 * (w == 0 and labels == "all") - 0.04 * ((t, w) == (1.0, 1.0))
+
+    other = made_up_run(tmp_path / "other_labels", other_labels)
+    run = report.open_run(other)
+    points = run.cells.groupby([axis for axis in run.axes if axis != "seed"]).ngroups
+    students = len(run.students)
+    code, text = said(capsys, other, runs["accuracy"])
+    expected = f"{students // 3} cells of both runs (of {points}: those with the same students count once), {students} students of each; "
+    assert code == 1 and text.startswith(expected) and "alone" not in text
+    told = [line.partition(" points")[0] for line in text.splitlines() if line.startswith("  ")]
+    assert told == [
+        "  teacher view target, target labels 500, T = 4, λ = 0.5: +5.0",
+        "  teacher view target, T = 1, λ = 1: -4.0",
+        "  teacher view source, T = 1, λ = 1: -4.0",
+        "  target labels all, labels only (λ = 0): +3.0",
+    ]
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(runs):
+    """`compare RUN RUN | head -1`"""
+    words = [sys.executable, "-m", "analysis.compare", str(runs["one_better"]), str(runs["accuracy"])]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 1)
+    process.stderr.close()
 
 
 def test_seeds_that_only_one_has_are_said_and_left_out(runs, capsys):
     code, text = said(capsys, runs["accuracy"], runs["without_last"])
-    assert code == 0 and "Of made-up alone: 36 cells with their seeds" in text
+    students = report.open_run(runs["accuracy"]).students
+    alone = (students["seed"] == 2).sum()
+    assert code == 0 and f"Of made-up alone: {alone} students, not planned or not done in made-up.\n" in text
+    assert f"{len(students) - alone} students of each" in text and text.count("alone") == 1
 
 
 def test_what_makes_runs_not_comparable_is_said(runs, capsys):
