@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote
 
@@ -237,6 +238,9 @@ def main(words: list[str] | None = None) -> int:
         return 2
     try:
         results = live.Results(given.results)
+        away = given.results == parser.get_default("results") or "://" in given.results
+        if not away and not Path(results.root).is_dir():
+            raise records.RecordsError(f"there is no folder {given.results}")
         found = results.entries()
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -90,6 +90,13 @@ def test_wrong_input_is_one_line(tmp_path, capsys, monkeypatch):
             assert board.main(words) == 2
             said = capsys.readouterr()
             assert said.out == "" and len(said.err.splitlines()) == 1, said
+    if find_spec("nicegui"):
+        assert board.main([str(tmp_path / "nothere")]) == 2
+        assert capsys.readouterr().err == f"board: there is no folder {tmp_path / 'nothere'}\n"
+        monkeypatch.chdir(tmp_path)
+        for words in ([], ["results"], [f"file://{tmp_path}/nothere"]):  # the usual place, where a run may begin later, and elsewhere
+            assert board.main([*words, "--port", "70000"]) == 2
+            assert "no folder" not in capsys.readouterr().err
     monkeypatch.setattr(board.importlib.util, "find_spec", lambda name: None)
     assert board.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == "board: needs an extra: pip install 'stillroom[board]'\n"
