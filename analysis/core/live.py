@@ -388,9 +388,9 @@ def numbers(look: Look, now: float) -> str:
     said = [", ".join(f"{number} {what}" for what, number in counts.items() if number)]
     if not math.isnan(p.per_minute):
         said.append(f"{p.per_minute:.3g} students a minute")
-    if not math.isnan(p.left):
-        end = datetime.fromtimestamp(now + p.left).strftime("%a %H:%M")
-        said.append(f"about {duration(p.left)} of training left, until {end}")
+    if (left := p.left - (now - look.written)) > 0:  # it shrinks while no rows come; of NaN, and of what is overdue, nothing is said
+        end = datetime.fromtimestamp(now + left).strftime("%a %H:%M")
+        said.append(f"about {duration(left)} of training left, until {end}")
     return "; ".join(said)
 
 

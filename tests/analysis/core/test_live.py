@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -195,6 +196,12 @@ def test_what_is_best_so_far_is_what_the_pages_would_choose(tmp_path, made_up_ru
     told = live.said(chosen)
     assert [line["of"] for line in told] == [run.named(axes) for axes in live.panels(run, view)]
     assert all("n = 3" in line["test accuracy, %"] for line in told)
+
+
+def test_the_time_that_is_left_shrinks_while_no_rows_come_and_what_is_overdue_is_not_said():
+    seen = live.Look(live.Entry("a", "a", {}), live.Progress(10, done=4, left=100.0), pd.DataFrame(), None, 1000.0)
+    assert "about 1 min of training left" in live.numbers(seen, 1040.0) and "about 10 s" in live.numbers(seen, 1090.0)
+    assert live.numbers(seen, 1101.0) == live.numbers(replace(seen, progress=live.Progress(10, done=4)), 1000.0) == "4 done, 6 to come"
 
 
 @pytest.mark.parametrize(
