@@ -102,7 +102,7 @@ class Page:
         self.listed: Any = None
         self.busy = False
         with ui.row().classes("w-full no-wrap items-start gap-6"):
-            with ui.column().classes("w-80 shrink-0"):
+            with ui.column().classes("w-56 shrink-0"):
                 ui.label("Stillroom").classes("text-h5")
                 self.runs = ui.column().classes("w-full gap-1")
             with ui.column().classes("grow min-w-0"):
@@ -115,9 +115,7 @@ class Page:
                     with ui.column().classes("w-full") as self.drawn:
                         with ui.row():
                             self.selects = {name: self._select(name, text) for name, text in self.SELECTS.items()}
-                        ui.label("Best so far: chosen on validation among the cells that are done").classes(
-                            "text-subtitle1"
-                        )
+                        self.heading = ui.label().classes("text-subtitle1")
                         self.best = _table()
                         self.plane = ui.element("img").classes("w-full max-w-6xl")
                         self.surface = ui.plotly({}).classes("w-full max-w-4xl h-[460px]")
@@ -187,6 +185,7 @@ class Page:
         for name, values in options.items():
             self.selects[name].set_options(values, value=getattr(view, name))
         self.selects["panel"].visible = len(shown.panels) > 1
+        self.heading.text = shown.heading
         _fill(self.best, pd.DataFrame(shown.best))
         self.plane.props["src"] = "data:image/png;base64," + base64.b64encode(shown.plane).decode()
         self.plane.props["alt"] = f"{view.z} over {view.x} and {view.y}"

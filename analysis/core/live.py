@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.core import blocks, records, statistics, tell
 from analysis.core.choice import Choice, choices, framed
-from analysis.core.figures.heatmap import raster
+from analysis.core.figures.heatmap import raster, scatter
 from analysis.core.figures.interactive import interactive
 from analysis.core.figures.scales import HOLE, MAP, ends, label, matching, ordered, positions, scattered
 from analysis.core.report import Run, png, run_of
@@ -28,6 +29,10 @@ PANELS = 12  # of a plane at most
 NUMBERED = 200  # cells of a plane that still get numbers
 LISTED = 200  # failed students
 CHOICES = 200  # panels to choose from
+BESIDE = 2  # panels in a line, where that leaves their numbers large enough to read on a page: of at most
+ACROSS = 5  # cells in a line each
+WIDEST = 13  # cells in a line of one panel, likewise, where its other axis has fewer
+WORD, TITLE = 9, 50  # letters of a line below a cell, and above a panel
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is drawn of a run. axes, metrics, panels: what there is to choose from; best: see `said`; plane: a PNG; surface: to turn."""
+    """What is drawn of a run. axes, metrics, panels: what there is to choose from; heading: of what is best; best: see `said`; plane: a
+    PNG; surface: to turn."""
 
     axes: list[str]
     metrics: list[str]
     panels: list[str]
+    heading: str
     best: list[dict[str, str]]
     plane: bytes
     surface: go.Figure | None
@@ -244,12 +251,13 @@ def axes(run: Run) -> list[str]:
 
 
 def first_view(run: Run) -> View | None:
-    """The plane that is drawn where nobody says which: over the first two axes, in the order of the study."""
+    """The plane that is drawn where nobody says which: over the first two axes, in the order of the study, or the longer one upwards
+    where the page is too narrow for it."""
     planes, measured = axes(run), metrics(run)
     if len(planes) < 2 or not measured:
         return None
     x, y = sorted(planes[:2], key=list(run.axes).index)
-    return View(x, y, measured[0])
+    return View(y, x, measured[0]) if len(run.axes[x]) > max(WIDEST, len(run.axes[y])) else View(x, y, measured[0])
 
 
 def others(run: Run, view: View) -> list[str]:
@@ -258,9 +266,9 @@ def others(run: Run, view: View) -> list[str]:
 
 
 def panels(run: Run, view: View) -> list[dict[str, Any]]:
-    """The axes of each panel, without those where the metric is not measured."""
+    """The axes of each panel, without those where the metric is not measured or, of a search, not yet."""
     names = others(run, view)
-    open_ones = run.cells[run.cells[view.z].notna() | (run.cells["status"] == "missing")]
+    open_ones = run.cells[run.cells[view.z].notna() | ((run.cells["status"] == "missing") & (not _search(run)))]
     found = open_ones[names].drop_duplicates()
     return (
         [dict(zip(names, values, strict=True)) for values in found.itertuples(index=False, name=None)]
@@ -269,14 +277,19 @@ def panels(run: Run, view: View) -> list[dict[str, Any]]:
     )
 
 
+def _search(run: Run) -> bool:
+    return run.info.get("search", "grid") != "grid"
+
+
 def drawn(run: Run, view: View) -> tuple[pd.DataFrame, list[str]]:
-    """The cells of the panels that are drawn, the one that is asked for or the first `PANELS`, and the axes that tell these apart."""
+    """The cells of the panels that are drawn, the one that is asked for or the first `PANELS`, and the axes that name these."""
     found = panels(run, view)
     asked = found[:PANELS] if view.panel is None else found[view.panel : view.panel + 1]
     cells = run.cells.merge(pd.DataFrame(asked), how="inner") if asked[0] else run.cells
-    if run.info.get("search", "grid") != "grid":
+    if _search(run):
         cells = cells[cells["status"] != "missing"]
-    return cells, [name for name in others(run, view) if len({values[name] for values in asked}) > 1]
+    alone = view.panel is not None
+    return cells, [name for name in others(run, view) if alone or len({values[name] for values in asked}) > 1]
 
 
 def best(run: Run, view: View) -> dict[Any, Choice]:
@@ -287,12 +300,18 @@ def best(run: Run, view: View) -> dict[Any, Choice]:
     if own not in measured or run.info.get("mode", "max") != "max":
         return {}
     test = own.replace("val_", "test_", 1)
-    settings = run.settings(but=(view.x, view.y), cells=drawn(run, view)[0])
+    cells, names = drawn(run, view)
+    settings = run.settings(but=(view.x, view.y), first=names, cells=cells)
     among = [axis for axis in (view.x, view.y) if axis != "seed"]
     return dict(choices(settings, among, by=own, report=test if test in measured else own, margin=run.margin))
 
 
-def said(chosen: Mapping[Any, Choice]) -> list[dict[str, str]]:
+def so_far(run: Run) -> str:
+    """What is added to `chosen` until the run is done."""
+    return " so far" * bool(run.unfinished)
+
+
+def said(run: Run, chosen: Mapping[Any, Choice]) -> list[dict[str, str]]:
     """A line for each panel: the chosen cell, what it is worth, and how its rivals stand."""
     lines = []
     for setting, choice in chosen.items():
@@ -302,7 +321,7 @@ def said(chosen: Mapping[Any, Choice]) -> list[dict[str, str]]:
         rivals = ", ".join(f"{number} {state}" for state, number in states.items() if number) or "none"
         line = {
             "of": setting.title or "all",
-            "chosen so far": tell.cell(choice.best),
+            f"chosen{so_far(run)}": tell.cell(choice.best),
             label(choice.metric): worth,
             "rivals": rivals,
         }
@@ -311,41 +330,63 @@ def said(chosen: Mapping[Any, Choice]) -> list[dict[str, str]]:
 
 
 def picture(run: Run, view: View, chosen: Mapping[Any, Choice]) -> bytes:
-    """The plane as PNG: cells that are not done yet are blank, failed ones crossed, the chosen ones framed. Many cells get colours alone."""
+    """The plane as PNG: cells that are not done yet are blank, failed ones crossed, the chosen ones framed. Many cells get colours
+    alone, as do the points of a search."""
     (cells, columns), count, pngs = drawn(run, view), len(panels(run, view)), []
     more = f"the first {PANELS} of {count} panels" if view.panel is None and count > PANELS else ""
-    run = replace(run, sink=lambda figure, name: pngs.append(png(figure)))
-    heading = label(view.z).removesuffix(", %").capitalize()
+    measured = cells[(cells["status"] == "done") & cells[view.z].notna()]  # whose seeds the title counts
+    run = replace(run, sink=lambda figure, name: pngs.append(png(figure)), students=run.students if measured.empty else measured)
+    heading, framing = label(view.z).removesuffix(", %").capitalize(), f"chosen on validation{so_far(run)}"
+    heading += ": nothing yet" * measured.empty
     numbers = all(pd.api.types.is_numeric_dtype(cells[axis]) for axis in (view.x, view.y))
-    if numbers and len(cells.drop_duplicates([*columns, view.x, view.y])) > NUMBERED:
-        means = statistics.summarise(cells, [*columns, view.x, view.y], view.z)
-        norm = Normalize(means[view.z].min(), means[view.z].max())
-
-        def colored(ax: Axes, panel: blocks.Panel) -> None:
-            raster(panel.table, view.x, view.y, view.z, norm, ax)
-            for frame in (frame for frame in framed(chosen) if frame["state"] == "chosen"):
-                cell = matching(panel.table, {k: v for k, v in frame.items() if k in panel.table})
-                ax.plot(
-                    positions(cell[view.x], view.x), positions(cell[view.y], view.y), "*", color=HOLE, markersize=14
-                )
-
-        scale = ScalarMappable(norm, MAP)
+    many = len(cells.drop_duplicates([*columns, view.x, view.y])) > NUMBERED
+    if numbers and (_search(run) or many) and len(measured):
+        means = statistics.summarise(cells, [*columns, view.x, view.y], view.z, holes=_search(run))
+        limits = float(means[view.z].min()), float(means[view.z].max())
+        frames = [frame for frame in framed(chosen) if frame["state"] == "chosen"]
+        heading += f"; marked: {framing}" * bool(frames)
         blocks.facets(
-            run, means, colored, heading, name="plane", columns=columns, scale=scale, unit=label(view.z), note=more
-        )
+            run, means, _colored(view, frames, limits), heading, name="plane", columns=columns, unit=label(view.z), note=more,
+            scale=ScalarMappable(Normalize(*limits), MAP), wrap=BESIDE,
+        )  # fmt: skip
     else:
-        digits = 1 if records.is_share(view.z) else 3
         blocks.plane(
-            run, cells, view.x, view.y, view.z, heading, columns=columns, framed=framed(chosen), surfaces=False, digits=digits,
-            note=more, also=_pending(view), framing="chosen on validation so far", wrap=2 if count in (2, 4) else blocks.BESIDE,
+            run, cells, view.x, view.y, view.z, heading, columns=columns, framed=framed(chosen), surfaces=False, note=more,
+            digits=1 if records.is_share(view.z) else 3, also=_dressed(view), framing=framing, colors=(0, 100) if measured.empty else None,
+            wrap=BESIDE if cells[view.x].nunique() <= ACROSS else 1,
         )  # fmt: skip
     return pngs[0]
 
 
-def _pending(view: View) -> blocks.Also:
-    """Blanks the cells of which no student has ended."""
+def _colored(view: View, frames: Sequence[Mapping[str, Any]], limits: tuple[float, float]) -> blocks.Also:
+    """Fields in colour, or points where they lie on no grid, of the means of a panel; those of `frames` are marked. limits: of colours."""
 
-    def blank(ax: Axes, panel: blocks.Panel) -> None:
+    def draw(ax: Axes, panel: blocks.Panel) -> None:
+        ax.title.set_text(_folded(panel.title))
+        best = [{k: v for k, v in frame.items() if k in panel.table} for frame in frames]
+        best = [cell for cell in best if len(matching(panel.table, cell))]
+        if scattered(panel.table, view.x, view.y):
+            scatter(panel.table, view.x, view.y, view.z, best, limits, ax)
+            return
+        raster(panel.table, view.x, view.y, view.z, Normalize(*limits), ax)
+        for found in (matching(panel.table, cell) for cell in best):
+            x, y = (positions(found[axis], axis) for axis in (view.x, view.y))
+            ax.plot(x, y, "*", color=HOLE, markersize=14)
+
+    return draw
+
+
+def _folded(title: str) -> str:
+    """The lines of a panel's title, broken between axes where that can be."""
+    return textwrap.fill(title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", "), TITLE)
+
+
+def _dressed(view: View) -> blocks.Also:
+    """Breaks long titles, blanks the cells of which no student has ended, and says words as words: in lines, on the x axis turned where
+    one is long."""
+
+    def dress(ax: Axes, panel: blocks.Panel) -> None:
+        ax.title.set_text(_folded(panel.title))
         if scattered(panel.table.drop_duplicates([view.x, view.y]), view.x, view.y):
             return
         columns, rows = ordered(panel.table[view.x]), ordered(panel.table[view.y])
@@ -353,8 +394,14 @@ def _pending(view: View) -> blocks.Also:
             if (of["status"] == "missing").all():
                 corner = columns.index(cell[0]) - 0.5, rows.index(cell[1]) - 0.5
                 ax.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.9", zorder=4))
+        for axis, values, width in ((ax.xaxis, columns, WORD), (ax.yaxis, rows, 2 * WORD)):
+            if isinstance(values[0], str):
+                words = [textwrap.fill(value.replace("_", " "), width, break_long_words=False) for value in values]
+                long = axis is ax.xaxis and max(map(len, "\n".join(words).split("\n"))) > width
+                turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if long else {}
+                axis.set_ticks(range(len(words)), words, **turned)
 
-    return blank
+    return dress
 
 
 def turning(run: Run, view: View, chosen: Mapping[Any, Choice]) -> go.Figure | None:
@@ -417,4 +464,6 @@ def selected(run: Run, asked: Mapping[str, Any]) -> View | None:
 def show(run: Run, view: View) -> Shown:
     """All that is drawn of a view."""
     chosen, titles = best(run, view), [run.named(of) for of in panels(run, view)[:CHOICES]]
-    return Shown(axes(run), metrics(run), titles, said(chosen), picture(run, view, chosen), turning(run, view, chosen))
+    heading = f"Best{so_far(run)}: chosen on validation" + " among the cells that are done" * bool(so_far(run))
+    plane, surface = picture(run, view, chosen), turning(run, view, chosen)
+    return Shown(axes(run), metrics(run), titles, heading, said(run, chosen), plane, surface)

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -193,9 +194,97 @@ def test_what_is_best_so_far_is_what_the_pages_would_choose(tmp_path, made_up_ru
     for setting, choice in chosen.items():
         means = summarise(setting.students, ["temperature", "kd_weight"], "val_accuracy")
         assert choice.best["kd_weight"] == means.loc[means["val_accuracy"].idxmax(), "kd_weight"] == 1
-    told = live.said(chosen)
+    told = live.said(run, chosen)
     assert [line["of"] for line in told] == [run.named(axes) for axes in live.panels(run, view)]
     assert all("n = 3" in line["test accuracy, %"] for line in told)
+    alone = replace(view, panel=2)
+    assert live.said(run, live.best(run, alone)) == [told[2]]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What is drawn, before it is a PNG."""
+    drawn, png = [], live.png
+    monkeypatch.setattr(live, "png", lambda figure: drawn.append(figure) or png(figure))
+    return drawn
+
+
+def test_a_figure_names_the_panel_that_is_asked_for_and_counts_its_seeds_alone(tmp_path, made_up_run, figures):
+    made_up_run(tmp_path, accuracy, reached=lambda view, labels, t, w, seed: view == "target" or (seed == 0 and labels != "all"))
+    run = look(tmp_path).run
+    view = live.selected(run, {})
+    for panel, seeds in ((None, "1 to 3 seeds"), (0, "3 seeds"), (2, "1 seed")):
+        live.picture(run, replace(view, panel=panel), {})
+        assert f"n = {seeds}, " in figures[-1].get_suptitle()
+        titles = [run.named(axes) for axes in live.panels(run, view)]
+        shown = [ax.get_title().replace("\N{NO-BREAK SPACE}", " ") for ax in figures[-1].axes[:-1]]
+        assert shown == (titles if panel is None else [titles[panel]])
+    nothing = run.cells["teacher_view"] == "source"
+    cells = run.cells.assign(status=run.cells["status"].mask(nothing, "missing"), val_accuracy=run.cells["val_accuracy"].mask(nothing))
+    live.picture(replace(run, cells=cells), replace(view, panel=2), {})
+    assert figures[-1].get_suptitle().startswith("Validation accuracy: nothing yet\n")
+
+
+def test_it_is_best_so_far_until_the_run_is_done(tmp_path, made_up_run, figures):
+    for status, so_far in (("running", " so far"), ("interrupted", " so far"), ("done", "")):
+        made_up_run(tmp_path / status, accuracy, status=status)
+        run = look(tmp_path / status).run
+        shown = live.show(run, live.selected(run, {}))
+        assert shown.heading.startswith(f"Best{so_far}: chosen on validation") and f"chosen{so_far}" in shown.best[0]
+        assert f"framed: chosen on validation{so_far}" in figures[-1].get_suptitle()
+        assert ("so far" in f"{shown.heading} {shown.best} {figures[-1].get_suptitle()}") == bool(so_far)
+
+
+def test_words_below_cells_do_not_lie_on_each_other(tmp_path, made_up_run, figures):
+    made_up_run(tmp_path, accuracy)
+    run = look(tmp_path).run
+    for words, turned in ((("freeze_features", "freeze_readout", "rehearsal"), 0), (("short", "incomprehensible", "a_third"), 40)):
+        named = run.cells["temperature"].map(dict(zip((1.0, 4.0, 16.0), words, strict=True)))
+        live.picture(replace(run, cells=run.cells.assign(temperature=named)), live.selected(run, {}), {})
+        for ax in figures[-1].axes[:-1]:
+            texts = ax.get_xticklabels()
+            assert [text.get_text().replace("\n", " ") for text in texts] == sorted(word.replace("_", " ") for word in words)
+            assert {text.get_rotation() for text in texts} == {turned}
+            ends = [(box.x0, box.x1) for box in map(type(texts[0]).get_window_extent, texts)]
+            assert turned or all(left[1] < right[0] for left, right in pairwise(ends))
+
+
+@pytest.mark.parametrize(("copies", "beside"), [(1, 2), (2, 1)])
+def test_a_figure_is_no_wider_than_a_page_can_show(tmp_path, made_up_run, figures, copies, beside):
+    made_up_run(tmp_path, accuracy)
+    run = look(tmp_path).run
+    further = [run.cells.assign(temperature=run.cells["temperature"] + i / 2, teacher_view=run.cells["teacher_view"] + f" {j}")
+               for i in range(copies) for j in range(2)]  # fmt: skip
+    info = {**run.info, "axes": {**run.axes, "teacher_view": [f"{view} {j}" for view in run.axes["teacher_view"] for j in range(2)]}}
+    live.picture(replace(run, cells=pd.concat(further), info=info), live.selected(run, {}), {})
+    panels = figures[-1].axes[:-1]
+    assert len(panels) == 8 and {ax.get_gridspec().ncols for ax in panels} == {beside}
+    assert figures[-1].get_figwidth() < 12
+
+
+def test_points_of_a_search_are_no_wide_grid_and_the_best_is_ringed(tmp_path, made_up_run, figures):
+    run = look(made_up_run(tmp_path, accuracy)).run
+    view, rng = live.selected(run, {}), np.random.default_rng(0)
+    points = run.cells.drop_duplicates(["teacher_view", "target_labels", "temperature", "kd_weight"])
+    points = points.assign(temperature=1 + 15 * rng.random(len(points)), kd_weight=rng.random(len(points)), status="done", val_accuracy=0.5)
+    points.iloc[-1, points.columns.get_loc("status")] = "missing"  # suggested, not trained yet
+    found = replace(run, cells=points, info={**run.info, "search": "random"})
+    best = [{"temperature": points["temperature"].iloc[0], "kd_weight": points["kd_weight"].iloc[0], "state": "chosen"}]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(live, "framed", lambda chosen: best)
+        live.picture(found, view, {})
+    figure = figures[-1]
+    first, *others = figure.axes[:-1]
+    assert "marked: chosen on validation" in figure.get_suptitle() and figure.get_figwidth() < 14
+    assert sum(len(ax.collections[0].get_offsets()) for ax in (first, *others)) == len(points) - 1
+    assert len(first.collections) == 3 and all(len(ax.collections) == 2 for ax in others)  # done, failed, ringed
+
+
+def test_where_an_axis_is_too_long_for_a_page_it_goes_upwards(tmp_path, made_up_run):
+    run = look(made_up_run(tmp_path, accuracy)).run
+    for values, first in (((1, 2), "temperature"), (range(20), "kd_weight")):
+        planned = replace(run, info={**run.info, "axes": {**run.axes, "temperature": [*map(float, values)]}})
+        assert live.first_view(planned).x == first
 
 
 def test_the_time_that_is_left_shrinks_while_no_rows_come_and_what_is_overdue_is_not_said():
