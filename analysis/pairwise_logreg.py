@@ -5,9 +5,9 @@
 # minimises its mean log loss + l2/2 |w|² (scikit-learn's C is 1 / (n l2)) on standardised features: pixels, means of 2 x 2
 # pixels, or principal components.
 #
-# l2 is chosen on 5,000 held-out training digits. Two intervals are kept apart. Over seeds (which digits are held out) it is
-# Student's, and small, since the training sets overlap in ten elevenths. Of one pair's accuracy it is Wilson's, over its test
-# digits, and says what another test set would change.
+# l2 is chosen on a twelfth of the training digits, which is held out. Two intervals are kept apart. Over seeds (which digits are
+# held out) it is Student's, and small, since the training sets overlap in ten elevenths. Of one pair's accuracy it is Wilson's,
+# over its test digits, and says what another test set would change.
 
 # %%
 from itertools import combinations

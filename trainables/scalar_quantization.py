@@ -131,7 +131,7 @@ class ScalarQuantization(Trainable):
         ),
         "split": (
             f"{SPLIT} Vectors: {COUNTS['train']:,} images that train (or all, if fewer), of which a third, drawn from the seed, teaches the "
-            f"quantisers and the others are the database; queries: {COUNTS['val']} held-out images (val) and {COUNTS['test']:,} test images."
+            f"quantisers and the others are the database; queries: {COUNTS['val']} held-out images (val) and {COUNTS['test']:,} test images (or all)."
         ),
     }
 

@@ -51,13 +51,13 @@ def mean_lengths(lengths: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"first": mean.iloc[:, :fifth].mean(axis=1), "last": mean.iloc[:, -fifth:].mean(axis=1)})
 
 
-def over_ranges(tested: pd.DataFrame, metric: str) -> pd.DataFrame:
+def over_ranges(tested: pd.DataFrame, metric: str, short: int) -> pd.DataFrame:
     """Mean of a metric over ranges of lengths (columns) by student. tested: a line per student and `length`, trained up to
-    `max_length`."""
+    `max_length`; short: to where a range of short lengths goes, if so long ones are trained."""
     length, longest = tested["length"], tested["max_length"]
     ranges = {
         "all trained": length <= longest,
-        "trained up to 10": length <= longest.clip(upper=10),
+        f"trained up to {short}": length <= longest.clip(upper=short),
         "below the longest": length < longest,
         "the longest": length == longest,
         "one vector longer": length == longest + 1,

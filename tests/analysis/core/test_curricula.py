@@ -55,7 +55,7 @@ def test_ranges_of_lengths_go_by_the_longest_that_each_student_trained():
     lines = [
         {"student": f"to {n}", "max_length": n, "length": k, "exact": k} for n in (12, 2) for k in range(1, 2 * n + 1)
     ]
-    found = over_ranges(pd.DataFrame(lines), "exact")
+    found = over_ranges(pd.DataFrame(lines), "exact", 10)
     assert found.loc["to 12"].tolist() == [6.5, 5.5, 6, 12, 13, 18.5] and found.loc["to 2"].tolist() == [
         1.5,
         1.5,
