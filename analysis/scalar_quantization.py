@@ -78,27 +78,20 @@ blocks.learning(
 
 
 # %%
-def cell(part, metric, digits=1):
-    """The mean over seeds and half of its interval."""
-    i = statistics.interval(100 * by_seed(part, metric))
-    return f"{i.mean:.{digits}f} ± {i.high - i.mean:.{digits}f}" if i.n > 1 else f"{i.mean:.{digits}f}"
-
-
 def bytes_line(key, part):
     """A line of the table at equal bytes."""
     size, dataset, way = key
-    recalls = {f"recall@{r}, %": cell(part, f"test_recall_{r}") for r in (1, 10, 100)}
-    last = part.iloc[0]
+    bits, error = part["bits"].iloc[0], 100 * by_seed(part, "distortion")
+    shares = {**{f"recall@{r}, %": f"test_recall_{r}" for r in (1, 10, 100)}, "kNN accuracy, %": "test_accuracy"}
     return {
-        "data": run.word("dataset", dataset), "bytes": f"{size:g}", "bits": last["bits"], "quantiser": way,
-        "error / variance, %": cell(part, "distortion", 2 if last["bits"] < 8 else 4), **recalls, "kNN accuracy, %": cell(part, "test_accuracy"),
+        "data": run.word("dataset", dataset), "bytes": f"{size:g}", "bits": bits, "quantiser": way,
+        "error / variance, %": tell.number(error, 2 if bits < 8 else 4, least=0),
+        **{name: tell.number(100 * by_seed(part, metric), 1, least=0, most=100) for name, metric in shares.items()},
     }  # fmt: skip
 
 
 even = students[students["bits"].isin((1, 2, 4, 8))].groupby(["bytes", "dataset", "way"], observed=True, sort=True)
-run.show(
-    [bytes_line(*each) for each in even], "At equal bytes: test queries, mean over seeds and half of its 95 % interval"
-)
+run.show([bytes_line(*each) for each in even], "At equal bytes: test queries")
 
 # %% [markdown]
 # ## Thresholds over the components that they cut

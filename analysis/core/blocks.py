@@ -292,13 +292,13 @@ def ladder(
 
 def forest(
     run: Run, table: pd.DataFrame, heading: str, *, y: str, rows: Sequence[str] = (), columns: Sequence[str] = (), xlabel: str,
-    better: str = "", name: str = "differences", note: str = "", scale: float = 100, also: Also | None = None, wrap: int = BESIDE,
+    better: str = "", name: str = "differences", note: str = "", also: Also | None = None, wrap: int = BESIDE,
 ) -> None:  # fmt: skip
-    """<name>.png: differences with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
+    """<name>.png: differences of shares with their intervals, a line for each value of `y`, filled and coloured where they are told from 0.
 
     table: as `statistics.compare` makes it, with a column of words `y`, whose order is that of its categories, else of the
     lines. What `also` labels stands in the legend. better: "more" or "less", the side that is coloured as a
-    gain; without one both sides have one colour. scale: what differences are multiplied by, 100 for shares.
+    gain; without one both sides have one colour.
     """
     shown, names = panels(run, table, rows, columns, wrap), _known(table[y])
     if not shown:
@@ -308,10 +308,9 @@ def forest(
     figure, axes = grid(shown, 4.6, 0.42 * len(names) + 0.8, sharey=True)
     for panel, ax in zip(shown, axes, strict=True):
         ax.axvline(0, color="0.3", linewidth=1)
-        drawn = panel.table[["mean", "low", "high"]].mul(scale).assign(n=panel.table["n"])
-        for (_, line), error, (_, value) in zip(
-            panel.table.iterrows(), reach(drawn, "mean").T, drawn.iterrows(), strict=True
-        ):
+        drawn = panel.table[["mean", "low", "high"]].mul(100).assign(n=panel.table["n"])
+        within = np.minimum(reach(drawn, "mean"), [100 + drawn["mean"], 100 - drawn["mean"]])
+        for (_, line), error, (_, value) in zip(panel.table.iterrows(), within.T, drawn.iterrows(), strict=True):
             color = tint.get(line["told"], OPEN)
             face = color if line["told"] != "open" else "white"
             at = -names.index(line[y])

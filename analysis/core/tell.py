@@ -41,13 +41,13 @@ def percent(values: Values, digits: int = 1) -> str:
 
 
 def points(values: Values, digits: int = 1) -> str:
-    """`+4.1 points (+3.2 to +5.0)`; with a further digit where so many would round to 0"""
+    """`+4.1 points (+3.2 to +5.0)`, of a difference of two shares; with a further digit where so many would round to 0"""
     value = _interval(values)
     digits += abs(value.mean) < 0.5 * 10.0 ** -(digits + 2)
     mean = f"{100 * value.mean:+.{digits}f}"
     if math.isnan(value.low):
         return f"{mean} points (n = {value.n}, no interval)"
-    return f"{mean} points ({_ends(values, lambda v: f'{100 * v:+.{digits}f}')})"
+    return f"{mean} points ({_ends(values, lambda v: f'{100 * v:+.{digits}f}', -1.0, 1.0)})"
 
 
 def share(values: Values) -> str:
@@ -58,14 +58,16 @@ def share(values: Values) -> str:
     return f"{100 * i.mean:.0f} % ({_ends(values, lambda v: f'{100 * v:.0f}')})"
 
 
-def number(values: Values, digits: int = 0, signed: bool = False, least: float = -math.inf, n: bool = False) -> str:
-    """`107 (82 to 132)`, of what is no share; `least`: where the quantity ends; n: `107 (82 to 132, n = 3)`"""
+def number(
+    values: Values, digits: int = 0, signed: bool = False, least: float = -math.inf, most: float = math.inf, n: bool = False
+) -> str:
+    """`107 (82 to 132)`; `least`, `most`: where the quantity ends; n: `107 (82 to 132, n = 3)`"""
     i = _interval(values)
     form = f"{'+' if signed else ''}.{digits}f"
     mean, many = f"{i.mean:{form}}", f"n = {i.n}"
     if math.isnan(i.low):
         return f"{mean} ({many})" if n else mean
-    ends = _ends(values, lambda v: f"{v:{form}}", least)
+    ends = _ends(values, lambda v: f"{v:{form}}", least, most)
     return f"{mean} ({ends}, {many})" if n else f"{mean} ({ends})"
 
 

@@ -105,7 +105,8 @@ def whiskers(table: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
         two = table["n"].to_numpy() == 2
         half = (high - low) / 2 / float(student_t.ppf((1 + LEVEL) / 2, 1))
         low, high = np.where(two, mean - half, low), np.where(two, mean + half, high)
-    return (np.clip(low, 0, 100), np.clip(high, 0, 100)) if ends(column) else (low, high)
+    least = 0 if ends(column) else -100  # of a share, or of a difference of two
+    return (np.clip(low, least, 100), np.clip(high, least, 100)) if is_share(column) else (low, high)
 
 
 def reach(table: pd.DataFrame, column: str) -> np.ndarray:

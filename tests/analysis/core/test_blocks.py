@@ -270,6 +270,14 @@ def test_a_forest_fills_what_is_told_from_nothing(run):
     assert [t.get_text() for t in few.get_yticklabels()] == ["a", "b"]
 
 
+def test_a_difference_of_shares_ends_at_a_hundred_points(run):
+    made, drawn, _ = run
+    fall = statistics.compare({"a": (pd.Series([0.01, 0.0, 0.3]), pd.Series([1.0, 0.98, 1.0]))}, ["which"])
+    blocks.forest(made, fall, "x", y="which", xlabel="points")
+    ends = [x for bars in drawn["differences"].axes[0].collections for part in bars.get_segments() for x, _ in part]
+    assert fall["low"][0] < -1 and min(ends) == pytest.approx(-100)
+
+
 def test_intervals_lie_side_by_side_and_end_in_an_arrow_where_the_axis_cuts_them(run):
     made, drawn, _ = run
     one = made.cells[(made.cells["temperature"] == 1) & (made.cells["kd_weight"] == 0)]

@@ -84,6 +84,8 @@ def test_two_seeds_are_shown_as_their_two_values_and_intervals_end_where_the_qua
     low, high = whiskers(table, "test_accuracy")
     assert (low[0], high[0]) == pytest.approx((50, 60)) and table["high"][1] > 100 == high[1]
     assert reach(table.assign(low=np.nan, high=np.nan), "test_accuracy").tolist() == [[0, 0], [0, 0]]
+    change = pd.DataFrame({"change_accuracy": [-89.0], "low": [-109.0], "high": [-69.0], "n": [3]})
+    assert [end[0] for end in whiskers(change, "change_accuracy")] == [-100, -69]
 
 
 def test_a_raster_has_a_field_per_cell_and_none_for_a_hole(table):

@@ -51,6 +51,11 @@ def test_a_difference_is_told_in_points_with_its_direction():
     assert tell.points(a - b) == "+10.0 points (+7.5 to +12.5)"  # by seed as well
 
 
+def test_an_interval_of_a_difference_of_shares_ends_where_such_a_difference_can():
+    fall = pd.Series([-0.99, -0.98, -0.7])
+    assert tell.points(fall) == "-89.0 points (-100.0 to -48.1)" and tell.points(-fall) == "+89.0 points (+48.1 to +100.0)"
+
+
 def test_what_is_judged_together_is_said_each_with_its_corrected_p():
     base = pd.Series([0.70, 0.70, 0.71, 0.70])
     gains = {"better": pd.Series([0.10, 0.11, 0.10, 0.11]), "alike": pd.Series([0.01, -0.01, 0.01, -0.01])}
@@ -113,7 +118,7 @@ def test_seeds_that_nobody_shares_have_no_difference():
 def test_numbers_that_are_no_shares():
     i = Interval(107.2, -3.0, 132.4, 3)
     assert tell.number(i, least=0) == "107 (0 to 132)" and tell.number(Interval(5.0, math.nan, math.nan, 1)) == "5"
-    assert tell.number(i, 1, signed=True, n=True) == "+107.2 (-3.0 to +132.4, n = 3)"
+    assert tell.number(i, 1, signed=True, n=True) == "+107.2 (-3.0 to +132.4, n = 3)" and tell.number(i, most=120) == "107 (-3 to 120)"
 
 
 def test_lists_and_counts():
