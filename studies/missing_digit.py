@@ -38,7 +38,7 @@ STUDY = Study(
             help="CE + kd_weight T^2 C, or (1 - kd_weight) CE + kd_weight T^2 C.",
         ),
         "train_size": grid(
-            "all", images=True, limit=count_or_all(), help="Digits in the transfer set before any are omitted."
+            "all", images=True, limit=count_or_all(10), help="Digits in the transfer set before any are omitted."
         ),
         "network": grid(
             "mlp_600", limit=one_of(*MLPS), help="The student's network: units of each of its two hidden layers."

@@ -41,7 +41,7 @@ STUDY = Study(
         "train_size": grid(
             "all",
             images=True,
-            limit=count_or_all(),
+            limit=count_or_all(10),
             help="Digits the student sees, balanced over the classes; the teacher saw all.",
         ),
         "network": grid(

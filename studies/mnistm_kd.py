@@ -22,8 +22,8 @@ UNTAUGHT = {"temperature": 1.0, "teacher_view": "target", "adaptation": "none", 
 
 
 def canonical(config):
-    """kd_weight 0 hears no teacher; 1 reads no label; a teacher without batch normalisation has no statistics to "
-    "adapt."""
+    """kd_weight 0 hears no teacher; 1 reads no label; a teacher without batch normalisation has no statistics to
+    adapt."""
     if config["kd_weight"] == 0:
         config = {**config, **UNTAUGHT}
     if config["kd_weight"] == 1 or (config["target_labels"] != "all" and int(config["target_labels"]) >= TRAINING):
@@ -52,7 +52,7 @@ STUDY = Study(
         "target_labels": grid(
             *("500", "all"),
             images=True,
-            limit=count_or_all(),
+            limit=count_or_all(10),
             help="MNIST-M labels the student has, balanced over the classes; the other digits serve unlabelled.",
         ),
         "rounds": grid(1, limit=above(0), help="1: students of the teacher; r + 1: of the student of round r."),

@@ -53,7 +53,7 @@ class Config:
     """
 
     teacher_view: Annotated[str, one_of(*VIEWS)]
-    target_labels: Annotated[str, count_or_all()]
+    target_labels: Annotated[str, count_or_all(CLASSES)]
     rounds: Annotated[int, above(0)]
     adaptation: Annotated[str, one_of(*ADAPTATIONS)]
     filtering: Annotated[str, one_of(*FILTERS)]

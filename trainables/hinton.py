@@ -63,7 +63,7 @@ class Config:
     """
 
     convention: Annotated[str, one_of(*CONVENTIONS)]
-    train_size: Annotated[str, count_or_all()]
+    train_size: Annotated[str, count_or_all(CLASSES)]
     network: Annotated[str, one_of(*MLPS)]
     teacher: Annotated[str, one_of(*TEACHERS)]
     teacher_steps: Annotated[int, above(0)]

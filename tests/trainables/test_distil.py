@@ -177,7 +177,7 @@ def test_a_diverged_student_is_a_failed_row_and_its_neighbours_go_on(rig):
 @pytest.mark.parametrize(
     ("change", "word"),
     [({"temperature": 0.0}, "temperature"), ({"kd_weight": 1.5}, "kd_weight"), ({"teacher_view": "both"}, "teacher_view"),
-     ({"target_labels": "none"}, "target_labels"), ({"network": "resnet"}, "network"), ({"steps": 0}, "steps"), ({"rounds": 0}, "rounds"),
+     ({"target_labels": "none"}, "target_labels"), ({"target_labels": "5"}, "a count above 9, or all"), ({"network": "resnet"}, "network"), ({"steps": 0}, "steps"), ({"rounds": 0}, "rounds"),
      ({"adaptation": "batch_norm"}, "batch normalisation"), ({"augmentation": "flip"}, "augmentation"), ({"filtering": "some"}, "filtering")],
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(change, word):

@@ -126,7 +126,7 @@ def test_dropout_keeps_the_mean():
 @pytest.mark.parametrize(
     ("base", "change", "word"),
     [(PLAIN, {"convention": "both"}, "convention"), (PLAIN, {"kd_weight": -1.0}, "kd_weight"), (PLAIN, {"teacher": "x"}, "teacher"),
-     (PLAIN, {"train_size": "0"}, "train_size"), (MISSING, {"omitted": "33"}, "omitted"), (MISSING, {"omitted": "0123456789"}, "omitted")],
+     (PLAIN, {"train_size": "9"}, "train_size"), (MISSING, {"omitted": "33"}, "omitted"), (MISSING, {"omitted": "0123456789"}, "omitted")],
 )  # fmt: skip
 def test_a_config_that_makes_no_sense_names_its_field(base, change, word):
     with pytest.raises(ValueError, match=word):
