@@ -276,12 +276,12 @@ def ladder(
         means = means.sort_values("name", key=lambda column: column.map(order), ignore_index=True)
     else:
         means = means.sort_values(metric, ascending=not descending, ignore_index=True)
-    means["color"] = means["kind"].map(kinds)
+    means = means.assign(color=means["kind"].map(kinds), given=means["kind"] == PUBLISHED)
     longest = float((means[metric] + reach(means, metric)[1]).max())
     end = limit or (100 if ends(metric) and metric.endswith("accuracy") else 1.25 * longest)
     heights = means["name"].str.count("\n") + 1
     figure, ax = plt.subplots(figsize=(10, 0.34 * heights.sum() + 0.16 * len(means) + 1.6), layout="constrained")
-    horizontal(means, "name", metric, hue="color", limit=end, ax=ax, digits=digits)
+    horizontal(means, "name", metric, hue="color", limit=end, ax=ax, digits=digits, given="given")
     used = [kind for kind in kinds if kind in set(means["kind"])]
     if len(used) > 1:
         figure.legend(

@@ -16,11 +16,12 @@ from analysis.core.figures.scales import HOLE, label, reach, whiskers
 
 def bars(
     table: pd.DataFrame, name: str, value: str, hue: str | None = None, limit: float = 100, ax: Axes | None = None,
-    digits: int = 1,
+    digits: int = 1, given: str | None = None,
 ) -> Axes:  # fmt: skip
     """Horizontal bars from 0 on an axis that ends at `limit`, the first line on top, each with its number.
 
-    hue: a column of colours. Lines without an interval (low is NaN) have no whisker.
+    hue: a column of colours. given: one that says whose numbers stand with all their digits. Lines without an interval (low is NaN)
+    have no whisker.
     """
     ax = ax or pyplot.figure(figsize=(8, 0.45 * len(table) + 1.2)).add_subplot()
     at = np.arange(len(table))[::-1]
@@ -32,10 +33,11 @@ def bars(
     ax.errorbar(table[value][measured], at[measured], xerr=error[:, measured], ecolor="black", linewidth=1.2, **style)
     colors = table[hue] if hue else ["0.6"] * len(table)
     two = table["n"] == 2 if "n" in table else [False] * len(table)
-    for y, mean, width, both, (below, above), color in zip(at, table[value], half, two, error.T, colors, strict=True):
+    exact = table[given] if given else [False] * len(table)
+    for y, mean, width, both, whole, (below, above), color in zip(at, table[value], half, two, exact, error.T, colors, strict=True):
         dark = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) < 0.6
         spread = f" ({mean - below:z.{digits}f}, {mean + above:z.{digits}f})" if both else f" ±{width:z.{digits}f}"
-        text = f"{mean:z.{digits}f}" + (spread if width else "")
+        text = f"{mean:.4g}" if whole else f"{mean:z.{digits}f}" + (spread if width else "")
         inside = mean + above > min(0.85, 1 - 0.012 * len(text)) * limit  # no room beyond it
         ax.annotate(
             text, (mean - below if inside else mean + above, y), (-6 if inside else 6, 0), textcoords="offset points",
@@ -53,10 +55,11 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
     hole, drawn hatched, with its `note`. y: what the bars are.
     """
 
-    def number(value: float, x: float, y: float, on_bar: bool) -> None:
-        """Above the place, or below it in white."""
+    def number(value: float, x: float, y: float, on_bar: bool, published: bool = False) -> None:
+        """Above the place, or below it in white; what is published with all its digits."""
         color, away = ("white", -11) if on_bar else ("black", 3)
-        ax.annotate(f"{value:.1f}", (x, y), (0, away), textcoords="offset points", ha="center", fontsize=8, color=color)
+        text = f"{value:.4g}" if published else f"{value:.1f}"
+        ax.annotate(text, (x, y), (0, away), textcoords="offset points", ha="center", fontsize=8, color=color)
 
     low, high = whiskers(table, "mean")
     table = table.assign(low=low, high=high)
@@ -80,7 +83,7 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
                 ax.errorbar(x, line["mean"], ends, fmt="none", ecolor="black", capsize=2.5, linewidth=1.1)
             if (theirs := line.get("published", np.nan)) > 0:
                 ax.plot([x - width / 2, x + width / 2], [theirs] * 2, color="black", linewidth=2.2)
-                number(theirs, x, theirs, on_bar=theirs <= line["mean"])
+                number(theirs, x, theirs, on_bar=theirs <= line["mean"], published=True)
             inside = 0 < theirs - top < limit / 8 or line["mean"] < theirs < top  # no room for a number below the mark
             foot = line["mean"] if np.isnan(line["low"]) else line["low"]
             number(line["mean"], x, foot if inside else top, on_bar=inside)

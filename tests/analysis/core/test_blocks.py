@@ -244,11 +244,11 @@ def test_a_ladder_has_every_bar_in_its_place_colour_and_legend(run):
     made, drawn, _ = run
     kinds = {"ours": "#0072B2", "unused": "red"}
     bars = [("good", [0.8, 0.9, 0.85], "ours"), ("poor", pd.Series([0.1, 0.2]), "ours"), ("none", [], "ours")]
-    blocks.ladder(made, bars, "test_accuracy", "x", kinds, published={"paper": 0.7})
+    blocks.ladder(made, bars, "test_accuracy", "x", kinds, published={"paper": 0.5225})
     (ax,) = drawn["ladder"].axes
     widths = {t.get_text(): bar.get_width() for t, bar in zip(ax.get_yticklabels(), ax.patches, strict=True)}
-    assert widths == pytest.approx({"poor": 15, "paper": 70, "good": 85}) and ax.get_xlim() == (0, 100)
-    assert {t.get_text() for t in ax.texts} == {"70.0", "85.0 ±12.4", "15.0 (10.0, 20.0)"}
+    assert widths == pytest.approx({"poor": 15, "paper": 52.25, "good": 85}) and ax.get_xlim() == (0, 100)
+    assert {t.get_text() for t in ax.texts} == {"52.25", "85.0 ±12.4", "15.0 (10.0, 20.0)"}
     assert [t.get_text() for t in drawn["ladder"].legends[0].get_texts()] == ["ours", "published"]
 
 
