@@ -452,7 +452,7 @@ def own_sentence(name):
         for _, line in ahead.iterrows()
     ]
     who = {side: ", ".join(ahead.loc[ahead["told"] == side, "users"]) for side in ("more", "less", "open")}
-    serves = f"it can be a main metric where users are {who['more']}" if who["more"] else "for none of these users it is shown to be one"
+    serves = f"it can be a main metric where users are {who['more']}" if who["more"] else "it is shown to be a main metric for none of these users"
     rest = f"; not where they are {who['less']}" * bool(who["less"] and who["more"])
     rest += f"; open where they are {who['open']}" * bool(who["open"])
     return f"**{tell.capital(MEASURES[name])}** against the best of the usual by validation, p by Holm: {'; '.join(said)}. So {serves}{rest}."

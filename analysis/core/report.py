@@ -557,7 +557,7 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
         print(_wrapped(printable(sentence.replace("**", ""))))
     print(f"\nFigures in {place}/figures:")
     print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
-    more = "; it says more" if marked(notebook, "details") else ""
+    more = "; more is said there" if marked(notebook, "details") else ""
     print(f"Report: {place}/report.html (notebook: report.ipynb){more}")
     if given.zip:
         print(f"To hand in: {place}/{packed}" + " (NOT DONE, see above)" * bool(lacks))
