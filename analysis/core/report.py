@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 Words = Mapping[str, Mapping[Any, str] | str | Callable[[Any], str]]
 DPI = 130
 SEARCHED = 4  # settings whose search is drawn
+COURSES = 200  # students whose training is drawn
 MARK = "stillroom"  # key of what a page says about itself in the metadata of its outputs and cells
 NOT_ASKED = "not asked"  # mark of a code cell about what the run was not asked, which shows nothing
 RUN = "STILLROOM_RUN"  # environment variable by which the script tells the kernel which run to open
@@ -270,6 +271,7 @@ class Run:
         else is to be said, at its end. What every page must own up to is added to the answer, before it (`warnings`) and after it
         (`caveats`); how the networks were made and trained to the end."""
         self._searched()
+        self._trained()
         short, long = [*self.warnings(), *answer, *self.caveats()], list(details)
         for mark, sentences in (("answer", short), ("details", long)):
             if sentences:
@@ -289,6 +291,31 @@ class Run:
             for name, figure in searches.figures(points, axes, metric, str(self.info.get("mode"))).items():
                 caption = f"The search, {name}" + f": {setting.title}" * bool(setting.title)
                 self.interactive(figure, f"search_{name} {setting.title}".strip(), caption)
+
+    def _trained(self) -> None:
+        """training.png: the course of the loss and of what is chosen on, of students that were measured more than once."""
+        from matplotlib import pyplot
+
+        from analysis.core.figures.scales import label, logarithmic
+
+        chosen_on = str(self.info.get("metric"))
+        if not {"train_loss", chosen_on} <= {*self.history}:
+            return
+        often = self.history.groupby("student").filter(lambda part: part["step"].nunique() > 1)
+        students = list(dict.fromkeys(often["student"]))[:COURSES]
+        if not students:
+            return
+        figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.9), layout="constrained")
+        for column, ax in zip(("train_loss", chosen_on), axes, strict=True):
+            share = records.unit(column)
+            for _, part in often[often["student"].isin(students)].sort_values("step").groupby("student"):
+                ax.plot(part["step"], share * part[column], color="tab:blue", alpha=0.25, linewidth=0.9)
+            ax.set(xlabel="step", ylabel=label(column))
+            ax.grid(linewidth=0.3)
+        if (often["train_loss"].dropna() > 0).all():
+            logarithmic(axes[0], "y")
+        many = f"the first {COURSES} of {often['student'].nunique()} students" if len(students) == COURSES else "a line for each student"
+        self.finish(figure, "training", "The course of the training", many)
 
     def _protocol(self) -> None:
         """How the networks were made and trained, from run.json: what the study says of itself, what was varied, what was fixed."""
