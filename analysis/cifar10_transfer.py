@@ -268,13 +268,20 @@ blocks.confusions(
 )  # fmt: skip
 
 # %%
-UNLIKE = ["resolution", "passes", "batch_size", "optimiser", "augmentation", "label_smoothing", "test_views", "precision"]  # fmt: skip
+UNLIKE = {
+    "resolution": "{} and {} pixels", "passes": "{} and {} passes", "batch_size": "batches of {} and {}", "optimiser": "trained by {} and {}",
+    "augmentation": "images {} and {}", "label_smoothing": "labels smoothed by {} and {}", "test_views": "{} and {} views of a test image",
+    "precision": "{} and {}",
+}  # fmt: skip
+CALLED = {"adamw": "AdamW", "sgd": "SGD", "none": "as they are", "flip": "mirrored", "flip_shift": "mirrored and moved", 0.0: "0"}
 
 
 def unlike(a, b):
     """What else is not alike in two settings."""
     one, other = configs[a], configs[b]
-    told = [f"{k.replace('_', ' ')} {one[k]} and {other[k]}" for k in UNLIKE if one.get(k) != other.get(k)]
+    told = [
+        words.format(*(CALLED.get(c.get(k), c.get(k)) for c in (one, other))) for k, words in UNLIKE.items() if one.get(k) != other.get(k)
+    ]
     of, among = (len(chosen[s].cells) for s in (a, b))
     return "; ".join(told + [f"chosen of {of} and {among}"] * (max(of, among) > 1))
 
@@ -288,17 +295,47 @@ def pairs(axis, value, question):
         }  # fmt: skip
 
 
-def against_own():
-    """The best transfer against the best own CNN, by the number of images."""
-    own = [s for s in chosen if kind(s) == "own CNN, random" and s.axes["unfreezing"] != "head"]
-    for count in sorted({s.axes["train_images"] for s in chosen}):
-        rivals = [[s for s in some if s.axes["train_images"] == count] for some in (transfers, own)]
-        if all(rivals):
-            first, rival = (best_of(some)[0] for some in rivals)
-            a, b = tests[first], tests[rival]
-            also = f" ({unlike(first, rival)})" * bool(unlike(first, rival))
-            told = f"{tell.percent(a)} against {tell.percent(b)}, {tell.difference(a, b)}{also}"
-            yield f"**Transfer against the own CNN at {count:,.0f} images** ({first.title}): {told}."
+# %%
+def best_at(count):
+    """Of a number of images the best transfer and the best that started from random weights, an own CNN where there is one; nothing
+    where one of both is missing."""
+    some = [s for s in chosen if s.axes["train_images"] == count]
+    scratch = [s for s in some if s.axes["weights"] == "random"]
+    own = [s for s in scratch if s.axes["network"] in OWN and s.axes["unfreezing"] != "head"]
+    rivals = [[s for s in some if s in transfers], own or scratch]
+    return tuple(best_of(each)[0] for each in rivals) if all(rivals) else ()
+
+
+def against_random(count, first, rival):
+    """The best transfer against the best from random weights, with what else is not alike in both."""
+    a, b = tests[first], tests[rival]
+    also = f" ({unlike(first, rival)})" * bool(unlike(first, rival))
+    told = f"{tell.percent(a)} against {tell.percent(b)}, {tell.difference(a, b)}{also}"
+    return f"**Transfer against {called(rival)} at {count:,.0f} images** ({first.title}): {told}."
+
+
+def called(setting):
+    """Whose weights a network starts from: `ResNet-18 from random weights`."""
+    network, weights = tell.network(setting.axes["network"]), setting.axes["weights"]
+    return f"{network} from {tell.start(weights)} weights" if weights == "random" else f"{network} with {tell.start(weights)} weights"
+
+
+def in_short(count, first, rival):
+    """The same, as the answer says it."""
+    a, b = tests[first], tests[rival]
+    less = f"{tell.points((a - b).dropna())}, {tell.stands(statistics.paired(a, b))}" if len((a - b).dropna()) else "no seed in common"
+    how = WAYS[first.axes["unfreezing"]].removesuffix(" (cached)")
+    return f"**{count:,.0f} images**: {called(first)} ({how}) {tell.percent(a)}, {called(rival)} {tell.percent(b)}: {less}."
+
+
+def asked(at):
+    """What the study asks, and the verdict at each number of images."""
+    each: dict = {}
+    for count, first, rival in at:
+        each.setdefault(tell.stands(statistics.paired(tests[first], tests[rival]), "yes", "no"), []).append(f"{count:,.0f}")
+    told = [f"with {' and '.join(some)} training images: {verdict}" for verdict, some in each.items()]
+    if told:
+        yield f"**Is a network that knows other images better than one that starts from random weights?** {tell.capital('; '.join(told))}."
 
 
 # %%
@@ -322,14 +359,20 @@ fewest = min((configs[s]["resolution"] for s in transfers), default=0)
 others = pairs("network", plain, lambda network: f"{tell.network(network)} against {tell.network(plain)}")
 finer = pairs("resolution", fewest, lambda pixels: f"{pixels} pixels against {fewest}")
 run.show([*weighed, *unfrozen, *others, *finer], "Settings that differ in their weights, in what is trained, in the network or in the pixels")
+
+# %%
 titles = {s.name: s.title for s in chosen}
-answers = [tell.answer("Best model", verdict, name=lambda cell: titles[cell["setting"]])]
-for count in sorted({s.axes["train_images"] for s in chosen}):
-    some = [s for s in chosen if s.axes["train_images"] == count]
+counts = sorted({s.axes["train_images"] for s in chosen})
+against = [(count, *both) for count in counts if (both := best_at(count))]
+how: dict = {"name": lambda cell: titles[cell["setting"]]}
+short, full = (tell.answer("Best model", verdict, most=most, **how) for most in (0, 5))
+details = [full] * (full != short)
+for at in counts:
+    some = [s for s in chosen if s.axes["train_images"] == at]
     if 1 < len(some) < len(chosen):
-        answers.append(tell.answer(f"Best with {count:,.0f} images", best_of(some)[1], name=lambda cell: titles[cell["setting"]]))
+        details.append(tell.answer(f"Best with {at:,.0f} images", best_of(some)[1], **how))
 if second := shown.get("the best transfer"):
-    answers.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
-    answers.extend(not_chosen_between(best_of(transfers)[1]))
-answers[1:1] = [*not_chosen_between(verdict), *least_known()]
-run.close([*answers, *against_own()], remarks)
+    details.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
+    details.extend(not_chosen_between(best_of(transfers)[1]))
+answers = [*asked(against), *(in_short(*each) for each in against), short, *not_chosen_between(verdict), *least_known()]
+run.close(answers, [*details, *(against_random(*each) for each in against), *remarks])

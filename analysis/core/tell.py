@@ -139,6 +139,12 @@ def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:
     return more if value.low > 0 else less
 
 
+def stands(value: Interval, more: str = "better", less: str = "worse") -> str:
+    """As `moves`, in the words of an answer: `better`, `worse`, or `cannot be told by 3 seeds`"""
+    is_open = value.n > 1 and value.low <= 0 <= value.high
+    return f"cannot be told by {value.n} seeds" if is_open else moves(value, more, less)
+
+
 def difference(a: pd.Series, b: pd.Series, digits: int = 1, more: str = "a gain", less: str = "a loss") -> str:
     """`+4.1 points (+3.2 to +5.0): a gain`, of a - b by seed"""
     d = paired(a, b)

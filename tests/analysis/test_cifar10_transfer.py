@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.core.records import schema
+from analysis.core.report import marked
 
 PAGE = Path(__file__).parents[2] / "analysis" / "cifar10_transfer.py"
 FIXED = {
@@ -81,6 +83,9 @@ def drawn(path: Path, own: bool) -> Path:
 @pytest.fixture(scope="module", params=[True, False], ids=["own", "cifar10"])
 def page(request, tmp_path_factory, told, seen):
     path = drawn(tmp_path_factory.mktemp("results") / "cifar10_transfer" / "made-up", request.param)
+    answer = marked(nbformat.read(path / "report.ipynb", as_version=4), "answer")
+    verdict = f"With {'72' if request.param else '45,833'} training images: yes."
+    assert len(answer) <= 5 and answer[0].endswith(verdict), "first the study's question"
     return request.param, told(path), re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", seen(path)))
 
 

@@ -147,6 +147,8 @@ def test_a_choice_among_others_says_which_are_as_good_which_are_open_and_how_man
     assert said == (
         "Of its 5 rivals: 2 worse; 2 as good (within 0.5 points): cell d and 1 more; 1 open (3 seeds cannot tell): cell f."
     )
+    short = "Of its 5 rivals: 2 worse; 2 as good (within 0.5 points); 1 open (3 seeds cannot tell)."
+    assert tell.choice(choose(cells(close), ["cell"]), name, most=0) == short
 
 
 def planes(good, best=(4.0, 0.5)):
@@ -238,6 +240,9 @@ def test_a_verdict_says_gain_loss_tie_or_that_nothing_is_known():
     assert tell.verdict(found.loc["loss"], less="fewer errors") == "fewer errors (p < 0.0001)"
     assert tell.verdict(found.loc["tie"]).startswith("not told (p = ")
     assert tell.verdict(found.loc["short"]) == "one seed, so nothing is known of the noise"
+    plain = [tell.stands(paired(pd.Series(d), 0 * pd.Series(d))) for d in ([1.0, 1.1, 1.2], [-1.0, -1.1], [-1.0, 1.0, 0.1])]
+    assert plain == ["better", "worse", "cannot be told by 3 seeds"]
+    assert tell.stands(interval([0.0, 0.0])) == "cannot be told by 2 seeds" and "one seed" in tell.stands(interval([1.0]))
 
 
 ROUNDS = pd.DataFrame(
