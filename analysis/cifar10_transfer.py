@@ -320,22 +320,26 @@ def called(setting):
     return f"{network} from {tell.start(weights)} weights" if weights == "random" else f"{network} with {tell.start(weights)} weights"
 
 
-def in_short(count, first, rival):
+def in_short(first, rival):
     """The same, as the answer says it."""
     a, b = tests[first], tests[rival]
     less = f"{tell.points((a - b).dropna())}, {tell.stands(statistics.paired(a, b))}" if len((a - b).dropna()) else "no seed in common"
     how = WAYS[first.axes["unfreezing"]].removesuffix(" (cached)")
-    return f"**{count:,.0f} images**: {called(first)} ({how}) {tell.percent(a)}, {called(rival)} {tell.percent(b)}: {less}."
+    return f"{called(first)} ({how}) {tell.percent(a)}, {called(rival)} {tell.percent(b)}: {less}."
 
 
+# %%
 def asked(at):
-    """What the study asks, and the verdict at each number of images."""
+    """What the study asks, the verdict at each number of images, and the numbers."""
     each: dict = {}
     for count, first, rival in at:
         each.setdefault(tell.stands(statistics.paired(tests[first], tests[rival]), "yes", "no"), []).append(f"{count:,.0f}")
-    told = [f"with {' and '.join(some)} training images: {verdict}" for verdict, some in each.items()]
-    if told:
-        yield f"**Is a network that knows other images better than one that starts from random weights?** {tell.capital('; '.join(told))}."
+    told = tell.capital("; ".join(f"with {' and '.join(some)} training images: {verdict}" for verdict, some in each.items()))
+    said = f"**Is a network that knows other images better than one that starts from random weights?** {told}."
+    bodies = [in_short(*pair) for _, *pair in at]
+    if len(at) == 1:
+        return [f"{said} {tell.capital(bodies[0])}"]
+    return [said, *(f"**{count:,.0f} images**: {body}" for (count, *_), body in zip(at, bodies, strict=True))] if at else []
 
 
 # %%
@@ -374,5 +378,5 @@ for at in counts:
 if second := shown.get("the best transfer"):
     details.append(f"**Best transfer by validation**: {second.title}, {tell.percent(tests[second])} on test.")
     details.extend(not_chosen_between(best_of(transfers)[1]))
-answers = [*asked(against), *(in_short(*each) for each in against), short, *not_chosen_between(verdict), *least_known()]
+answers = [*asked(against), short, *not_chosen_between(verdict), *least_known()]
 run.close(answers, [*details, *(against_random(*each) for each in against), *remarks])

@@ -269,17 +269,56 @@ for of_setting, winner in preferred.items():
 
 
 # %%
-def answers(setting):
-    """The combinations asked for against plain, judged together, and what validation chooses of all."""
-    choice = chosen[setting]
-    others = {c: choice[c].by_seed() for c in ASKED[1:] if c in choice}
-    if others and "plain" in choice:
-        plain = choice["plain"].by_seed()
+def verdict_of(line):
+    """`unfreezing: yes, +5.0 points (...)`, of a line of `statistics.compare`"""
+    said = {"more": "yes", "less": "no, it hurts"}.get(line["told"], f"cannot be told by {tell.count(line['n'], 'seed')}")
+    return f"{line['effect']}: {said}, {tell.points(line['difference'])}"
+
+
+def asked_for(setting):
+    """Those of the combinations asked for that are there, by seed, without plain."""
+    return {c: chosen[setting][c].by_seed() for c in ASKED[1:] if c in chosen[setting]}
+
+
+def helps(setting):
+    """Whether each thing helps, of every full factorial; where there is none, each combination that was asked for."""
+    where = f" ({setting.title})" * bool(setting.axes)
+    factorial = [(found, unusual) for s, _, found, unusual, _ in tested if s is setting and found["n"].max() > 1]
+    for found, unusual in factorial:
+        mixed = found["effect"].str.contains(TIMES)
+        each = tell.capital("; ".join(verdict_of(line) for _, line in found[~mixed].iterrows()))
+        told = [f"{line['effect']}, {tell.points(line['difference'])}" for _, line in found[mixed & (found["told"] != "open")].iterrows()]
+        together = f"Together more or less than their sum: {tell.listing(told)}" if told else "Whether they depend on each other cannot be told"
+        yield f"**Does each thing help, with and without the others{where}{unusual}?** {each}. {together}."
+    if not factorial and "plain" in chosen[setting]:
+        plain = chosen[setting]["plain"].by_seed()
+        lines = statistics.compare({c: (values, plain) for c, values in asked_for(setting).items()}, ["effect"])
+        if len(lines):
+            each = tell.capital("; ".join(verdict_of(line) for _, line in lines.iterrows()))
+            yield f"**Does it help{where}, against plain ({tell.percent(plain)})?** {each}."
+
+
+def best(setting, most):
+    """What validation chooses of all combinations, and how plain fine-tuning stands to it."""
+    if setting not in preferred or len(chosen[setting]) < 2:
+        return
+    choice = preferred[setting]
+    words = {"worse": ", which is worse,", "as good": ", which is as good,", "open": ", one of the open ones,"}
+    of_plain = choice.rivals.loc[choice.rivals["combination"] == "plain", "state"]
+    plain = [f"Plain fine-tuning{words[s] * (choice.n > 1)} reaches {tell.percent(chosen[setting]['plain'].by_seed())}." for s in of_plain]
+    name = ", ".join(["best", *[setting.title] * bool(setting.axes)])
+    yield tell.answer(name, choice, name=lambda cell: cell["combination"], most=most, then=" ".join(plain) * (most == 0))
+
+
+# %%
+def against_plain(setting):
+    """The combinations asked for against plain, judged together."""
+    others = asked_for(setting)
+    if others and "plain" in chosen[setting]:
+        plain = chosen[setting]["plain"].by_seed()
         each = tell.listing([f"{c} {gain}" for c, gain in tell.against(others, plain).items()])
         where = f"**{tell.capital(setting.title)}**: " * bool(setting.axes)
         yield f"{where}Plain fine-tuning reaches {tell.percent(plain)} on test. Against it, p by Holm over {len(others)}: {each}."
-    if setting in preferred and len(chosen[setting]) > 1:
-        yield tell.answer(setting.title, preferred[setting], name=lambda cell: cell["combination"], most=7)
 
 
 def conclusions(found, unusual):
@@ -313,6 +352,9 @@ size = (
     "error is common to all combinations and not in the intervals."
 )
 architecture = choose(candidates, ["network"], margin=run.margin) if several and len(candidates) else None
-if architecture:
-    concluded.insert(0, tell.answer("architecture", architecture, name=lambda cell: tell.network(cell["network"])))
-run.close([*(sentence for s in settings for sentence in answers(s)), *concluded], [*costs, size])
+which_network = [
+    tell.answer("architecture", architecture, name=lambda cell: tell.network(cell["network"]), most=most) for most in (0, 5) if architecture
+]
+short = [sentence for s in settings for sentence in (*helps(s), *best(s, 0))]
+full = [sentence for s in settings for sentence in (*against_plain(s), *best(s, 7))]
+run.close([*which_network[:1], *short], [*which_network[1:], *full, *concluded, *costs, size])

@@ -6,9 +6,10 @@ slowly: ULMFiT, arXiv 1801.06146), an adaptive learning rate (one cycle, or fall
 test accuracy of all eight combinations, the effect of each thing and their interactions.
 
 Expected (EfficientNet-lite0, 1,000 labels, each combination at the rate that suits it, 3 seeds, intervals of 95 %):
-plain 59.8 % (57.4 to 62.3), unfreezing + adaptive rate 62.3 %, augmentation 57.4 %, all three 56.7 %, none told from
-plain; over the factorial augmentation costs 4.7 points (3.1 to 6.3), the others are not told from 0. At ten times its
-best rate plain breaks (20.8 %), and either of unfreezing and one cycle saves it. 11 minutes on two cores.
+plain 59.8 % (57.4 to 62.3), unfreezing + adaptive rate 62.3 %, augmentation 57.4 %, all three 56.7 %: alone, none is
+better or worse than plain as far as 3 seeds can tell. Over all eight, augmentation costs 4.7 points (3.1 to 6.3);
+whether unfreezing or the rate helps cannot be told. At ten times its best rate plain breaks (20.8 %), and either of
+unfreezing and one cycle saves it. 11 minutes on two cores.
 
     python studies/finetuning.py
     python studies/finetuning.py --preset architectures       # which network to fine-tune

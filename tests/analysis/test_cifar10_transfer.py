@@ -85,7 +85,7 @@ def page(request, tmp_path_factory, told, seen):
     path = drawn(tmp_path_factory.mktemp("results") / "cifar10_transfer" / "made-up", request.param)
     answer = marked(nbformat.read(path / "report.ipynb", as_version=4), "answer")
     verdict = f"With {'72' if request.param else '45,833'} training images: yes."
-    assert len(answer) <= 5 and answer[0].endswith(verdict), "first the study's question"
+    assert len(answer) <= 5 and verdict in answer[0], "first the study's question"
     return request.param, told(path), re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", seen(path)))
 
 
