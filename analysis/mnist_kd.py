@@ -9,6 +9,8 @@
 # T and λ are chosen on held-out validation digits. Each seed has its own teacher, initial weights and order of the digits.
 
 # %%
+from collections import Counter
+
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
@@ -141,6 +143,14 @@ blocks.ladder(run, ours, METRIC, HEADING, KINDS, published=theirs, digits=2, des
 WORSE: dict = {"digits": 2, "more": "more errors", "less": "fewer errors"}
 
 
+def gap_closed(setting):
+    """By seed, which share of the errors between Student and Teacher Student2.0 does not have; nothing where a Student has no more errors
+    than its Teacher."""
+    errors = chosen[setting].by_seed(METRIC)
+    closed = statistics.share_of_gap(-errors, -student(setting), -teacher(setting))
+    return closed if closed.notna().all() else closed[:0]
+
+
 def line(setting):
     """Student, Student2.0 and Teacher of one setting."""
     alone, above = student(setting), teacher(setting)
@@ -149,12 +159,50 @@ def line(setting):
         errors = choice.by_seed(METRIC)
         told |= {"Student2.0": errors, "less the Student": tell.difference(errors, alone, **WORSE)}
         told |= {"less the Teacher": tell.difference(errors, above, **WORSE)}
-        share = statistics.share_of_gap(-errors, -alone, -above)
-        if len(share) and share.notna().all():
-            told["gap between Student and Teacher closed"] = tell.share(share)
+        if len(closed := gap_closed(setting)):
+            told["gap between Student and Teacher closed"] = tell.share(closed)
     return {k: v if isinstance(v, str) else tell.percent(v, 2) * bool(len(v)) for k, v in told.items()}
 
 
+# %%
+def near(setting):
+    """Whether the student that hears its teacher comes near it, in a word."""
+    errors = chosen[setting].by_seed(METRIC)
+    helped, left = (statistics.paired(errors, base) for base in (student(setting), teacher(setting)))
+    if left.n < 2:
+        return "one seed cannot tell" if left.n else "its teacher has no result"
+    words = {"better": "yes, it is better", "worse": "part of the way" if tell.stands(helped, "worse", "better") == "better" else "no"}
+    as_good = f"yes, as far as {left.n} seeds can tell" if helped.n and helped.high < 0 else f"{left.n} seeds cannot tell"
+    return words.get(tell.stands(left, "worse", "better"), as_good)
+
+
+def numbers(setting):
+    """Test errors on labels only, with the teacher's answers, and of the teacher, and how much of the gap is gone."""
+    named = {"{} test errors on labels only": student(setting), "{} with its teacher's answers": chosen[setting].by_seed(METRIC)}
+    named["{}, the teacher's own"] = teacher(setting)
+    told = "; ".join(text.format(tell.percent(values, 2)) for text, values in named.items() if len(values))
+    closed = gap_closed(setting)
+    return told + f". Of the errors between both distillation takes away {tell.share(closed)}" * bool(len(closed))
+
+
+def in_short():
+    """What the study asks, and the three errors of each setting."""
+    verdicts = {s: near(s) for s in chosen}
+    each = Counter(verdicts.values())
+    several = "; ".join(f"{verdict} (in {tell.count(n, 'setting')})" for verdict, n in each.items())
+    if len(chosen) == 1:
+        return [f"**Does a student come near its teacher?** {tell.capital(v)}: {numbers(s)}." for s, v in verdicts.items()]
+    told = [f"**{tell.capital(s.title)}**: {v}. {numbers(s)}." for s, v in verdicts.items()]
+    return [f"**Does a student come near its teacher?** {tell.capital(several)}.", *told] if told else []
+
+
+def which(setting):
+    """What validation chooses of T and λ, and what that is worth."""
+    edge = tell.edge(chosen[setting], {"temperature": "T", "kd_weight": "λ"})
+    return tell.answer("", chosen[setting], "test errors", metric=METRIC, digits=2, most=0, then=edge)
+
+
+# %%
 def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student that hears the teacher is done."
@@ -163,6 +211,7 @@ def answer(setting):
     return tell.answer(setting.title, chosen[setting], "test errors", **how)
 
 
+# %%
 def larger_steps():
     """Labels only at every lr, against Student2.0 at the smallest: how much a larger step does without a teacher."""
     slowest = min(run.axes["lr"])
@@ -182,8 +231,10 @@ caution = (
     "see what a larger lr alone does (`--preset control`) before crediting the teacher."
 )
 published = "67 (teacher), 146 (student of 2 x 800) and 74 (the same distilled at T = 20) errors of 10,000"
-details = [*larger_steps(), f"Published, arXiv 1503.02531, section 3: {published}."]
+details = [*map(answer, settings), f"Published, arXiv 1503.02531, section 3: {published}."]
+further = [*larger_steps()] or ["Part of this may be the longer steps that SGD takes where λ is larger: `--preset control` tells."] * bool(chosen)
 if (run.rows["optimiser"] == "sgd").all():
     details.append(caution)
+answers = [*in_short(), *(which(s) for s in chosen if len(chosen) == 1)]
 run.show(map(line, settings), "Test errors")
-run.close(map(answer, settings), details)
+run.close([*answers, *further * (caution in details)] or map(answer, settings), details)
