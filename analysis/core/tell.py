@@ -166,6 +166,14 @@ def judged(line: pd.Series, digits: int = 1, more: str = "a gain", less: str = "
     return f"{points(line['difference'], digits)}: {verdict(line, more, less)}"
 
 
+def plainly(line: pd.Series, more: str = "better", less: str = "worse") -> str:
+    """As `verdict`, in the words of an answer: `better`, `worse`, or `cannot be told by 3 seeds`"""
+    told, n = line["told"], line["difference"].n
+    if math.isnan(line["difference"].p):
+        return moves(line["difference"], more, less)
+    return f"cannot be told by {count(n, 'seed')}" if told == "open" else {"more": more, "less": less}[told]
+
+
 def against(
     each: Mapping[Any, pd.Series], base: pd.Series, more: str = "a gain", less: str = "a loss", digits: int = 1
 ) -> dict[Any, str]:

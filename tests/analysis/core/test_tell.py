@@ -187,6 +187,7 @@ def test_a_choice_without_noise_or_rivals_is_no_verdict():
     assert tell.choice(choose(cells({"a": [0.5, 0.6]}), ["cell"]), name) == "It has no rival."
     one = tell.choice(choose(cells({"a": [0.5], "b": [0.4]}), ["cell"]), name)
     assert one == "One seed says nothing about noise, so this is no verdict."
+    assert not tell.choice(choose(cells(CLEAR | {"d": [0.9, 0.8, 0.95]}), ["cell"]), name, 0).count(":") > 1
     noisy = choose(cells({"a": [0.5, 0.9], "b": [0.4, 0.8], "c": [0.7, 0.6]}), ["cell"])
     assert tell.choice(noisy, name) == "2 seeds cannot rank it and its 2 rivals."
 
@@ -233,6 +234,14 @@ def test_a_verdict_has_the_p_value_that_is_corrected_for_all_comparisons():
     alone, three = compared(a=d).loc["a"], compared(a=d, b=[1.0, -1.0, 0.1], c=[0.5, -0.3, -0.1]).loc["a"]
     assert alone["p"] == pytest.approx(paired(pd.Series(d), NONE).p) and three["p"] == pytest.approx(3 * alone["p"])
     assert tell.verdict(alone) == "a gain (p = 0.0033)" and tell.verdict(three) == "a gain (p = 0.01)"
+
+
+def test_an_answer_says_better_worse_or_that_the_seeds_cannot_tell():
+    sure, noise = pd.Series([0.1, 0.101, 0.102]), pd.Series([0.1, -0.1, 0.01])
+    found = compare({"up": (sure, NONE), "down": (NONE, sure), "open": (noise, NONE), "one": (sure[:1], NONE)}, ["name"])
+    said = {line["name"]: tell.plainly(line) for _, line in found.iterrows()}
+    assert (said["up"], said["down"], said["open"]) == ("better", "worse", "cannot be told by 3 seeds")
+    assert "nothing is known" in said["one"]
 
 
 def test_a_verdict_says_gain_loss_tie_or_that_nothing_is_known():
