@@ -54,10 +54,13 @@ fine = np.geomspace(low, balance, 40)
 
 
 def theory(ax, panel):
-    """What endless test sets would have, for each d'."""
+    """What endless test sets would have, for each d'; and an axis on which noise is no fall."""
     for d, color in tints.items():
         values = [imbalance.theory("fixed", d, pi)[metric_of[panel.values["metric"]]] for pi in fine]
         ax.plot(positions(fine, "prevalence"), values, "--", color=color)
+    least, most = ax.get_ylim()
+    if most - least < 0.1:
+        ax.set_ylim((least + most) / 2 - 0.05, (least + most) / 2 + 0.05)
 
 
 fixed = select(simulated, {"rule": "fixed"})
