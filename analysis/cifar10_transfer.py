@@ -167,15 +167,13 @@ def legend_of(way):
 
 def bar(setting, words):
     """A configuration of a model, with what is published of it with all images."""
-    axes, values = setting.axes, 100 * tests[setting]
-    value = statistics.interval(values)
-    ends = (values.min(), values.max()) if value.n == 2 else (value.low, value.high)
+    axes, value = setting.axes, statistics.interval(100 * tests[setting])
     said = PUBLISHED.get((axes["network"], axes["weights"], axes["unfreezing"]), float("nan"))
     comparable = not own_images and axes["train_images"] > 40_000
     weights = f"\n{tell.start(axes['weights'])}" * (axes["weights"] not in ("imagenet", "random"))
     return {
         "group": tell.network(axes["network"]).replace("-", "-\n", 1) + weights, "kind": words[configured(setting)],
-        "mean": value.mean, "low": max(ends[0], 0), "high": min(ends[1], 100), "published": said if comparable else float("nan"),
+        "mean": value.mean, "low": value.low, "high": value.high, "n": value.n, "published": said if comparable else float("nan"),
         "labels": axes["train_images"],
     }  # fmt: skip
 
@@ -194,7 +192,7 @@ remarks = [SOURCES] * bool(compared["published"].notna().any()) + [HOLE] * any("
 looks = {words: TINTS[way] for way, words in ways.items()}
 blocks.facets(
     run, compared, lambda ax, panel: bars.grouped(panel.table, ax, looks, "test accuracy, %"),
-    f"Test accuracy{' on CIFAR-10' * (not own_images)}, mean and 95 % interval", name="comparison", rows=["images"], size=(10.5, 3.2),
+    f"Test accuracy{' on CIFAR-10' * (not own_images)}", name="comparison", rows=["images"], size=(10.5, 3.2), spread=True,
 )  # fmt: skip
 
 # %% [markdown]

@@ -71,7 +71,7 @@ def standing(ax, panel):
 
 
 how: dict = {"columns": panels, "wrap": 2, "share": True}
-blocks.facets(run, best, standing, "Test accuracy by data and by labels", name="bars", size=(7.6, 4.6), **how)
+blocks.facets(run, best, standing, "Test accuracy by data and by labels", name="bars", size=(7.6, 4.6), spread=True, **how)
 
 # %% [markdown]
 # ## What adds, and what does not
@@ -166,7 +166,7 @@ def priced(ax, panel):
     ax.grid(which="both", linewidth=0.3)
 
 
-blocks.facets(run, best, priced, "Test accuracy over cost", name="cost", size=(7.0, 4.8), **how)
+blocks.facets(run, best, priced, "Test accuracy over cost", name="cost", size=(7.0, 4.8), spread=True, **how)
 
 # %% [markdown]
 # ## The images

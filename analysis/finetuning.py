@@ -105,7 +105,7 @@ for setting, each in chosen.items():
         continue  # candidates for the architecture, below
     asked, rest = KINDS
     bars = [(name, choice.by_seed(), asked if name in ASKED else rest) for name, choice in each.items()]
-    text = heading("Test accuracy, mean and 95 % interval", setting)
+    text = heading("Test accuracy", setting)
     blocks.ladder(run, bars, METRIC, text, KINDS, descending=None, name="combinations" + ends[setting])
 tried = " and ".join(f"{axis} of {', '.join(f'{v:g}' for v in sorted(run.axes[axis]))}" for axis in tuned)
 about = f"Chosen for each combination: {tried}" if tuned else "All share one peak learning rate, not tuned for each"
@@ -144,8 +144,7 @@ def candidate(choice):
 run.show([candidate(choice) for choice in preferred.values()])
 if several and len(candidates):
     steps = [(tell.network(str(name)), by_seed(part, METRIC), "candidates") for name, part in candidates.groupby("network")]
-    ranked = "Test accuracy of the candidates, mean and 95 % interval"
-    blocks.ladder(run, steps, METRIC, ranked, {"candidates": BLUE}, descending=True, name="candidates")
+    blocks.ladder(run, steps, METRIC, "Test accuracy of the candidates", {"candidates": BLUE}, descending=True, name="candidates")
 
 # %% [markdown]
 # ## What each thing does, and what they do together
@@ -190,11 +189,11 @@ def draw_pair(ax, panel):
 
 
 def draw_effects(setting, factors, found, unusual, end):
-    text = heading(f"Effects and interactions, mean over seeds and 95 % interval{unusual}", setting)
+    text = heading(f"Effects and interactions{unusual}", setting)
     over, note = "effect on test accuracy, points", "told from 0: after Holm's correction over all"
     blocks.forest(run, found, text, y="effect", xlabel=over, also=publish, name="effects" + end, note=note)
-    text = heading(f"Pairs of things, mean over the third and over seeds, 95 % interval{unusual}", setting)
-    look: dict = {"columns": ["pair"], "name": "interactions" + end, "size": (4.4, 4.2), "share": True}
+    text = heading(f"Pairs of things, averaged over the third{unusual}", setting)
+    look: dict = {"columns": ["pair"], "name": "interactions" + end, "size": (4.4, 4.2), "share": True, "spread": True}
     blocks.facets(run, in_pairs(finals[setting], factors, METRIC, FACTOR), draw_pair, text, **look)
 
 
@@ -246,7 +245,7 @@ for s, final in finals.items():
     history = run.history[run.history["student"].isin(final["student"])]
     blocks.learning(
         run, history.assign(share=100 * history["step"] / history["steps"]), "share", "val_accuracy",
-        heading("Learning, mean over seeds and 95 % interval; dotted: a stage thaws", s), per="unfreezing",
+        heading("Learning", s), per="unfreezing", note="dotted: a stage thaws" * (len(schedules) > 0),
         columns=["augmentation", "rate"], colors={"all": GREY, "gradual": ORANGE, "head": BLUE}, wrap=2, name="learning" + ends[s],
         also=thaw if len(schedules) else None, xlabel="share of the training, %", ylabel="validation accuracy, %",
     )  # fmt: skip

@@ -79,7 +79,7 @@ def kept(title):
 left, lives = blocks.drawn(over_tasks, "method", COLORS), blocks.drawn(lifetimes, "method", "label", COLORS)
 half = "Half-life of the first task: median over seeds, 95 % interval"
 over_time: dict = {"columns": ["setting"], "share": True}
-blocks.facets(run, watched, left, "Forgetting 0 and 1, mean and 95 % interval", name="curves", **over_time)
+blocks.facets(run, watched, left, "Forgetting 0 and 1", name="curves", spread=True, **over_time)
 blocks.facets(run, chosen, lives, half, name="half_lives", columns=["setting"], size=(6, 3.6))
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
 
@@ -111,10 +111,10 @@ def remedies(ax, panel):
 
 
 tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)
-blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"])
+blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"], spread=True)
 blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", also=remedies, **sides)
 blocks.learning(
-    run, scaled, "strength", "test_accuracy", "Test accuracy over the strength, mean and 95 % interval", per="method", colors=COLORS,
+    run, scaled, "strength", "test_accuracy", "Test accuracy over the strength", per="method", colors=COLORS,
     limits=(None, 101), levels=none, legend="", name="strengths", **sides,
 )  # fmt: skip
 
@@ -130,7 +130,7 @@ TINTS = dict(zip(READERS, ("#7A5195", "#E7298A", "0.6"), strict=True))
 read = stacked(watched[watched["method"].isin(["none", "LwF", "freeze features"])], "reader", "task_0", READERS)
 reading = "0 and 1: what the readout says, and what a probe reads from the features"
 by_reader, apart = blocks.drawn(over_tasks, "reader", TINTS), ["setting", "method"]
-blocks.facets(run, read, by_reader, reading, name="probe", columns=apart, share=True)
+blocks.facets(run, read, by_reader, reading, name="probe", columns=apart, share=True, spread=True)
 
 
 def probed(title, method, choice):
@@ -223,7 +223,7 @@ def beside(name, value, optimiser, method):
 if alike:
     compared = [beside(name, *numbers) for name, numbers in PUBLISHED.items()]
     blocks.ladder(
-        run, [bar for bars, _ in compared for bar in bars], "test_accuracy", "Five tasks: mean test accuracy at the end",
+        run, [bar for bars, _ in compared for bar in bars], "test_accuracy", "Five tasks: test accuracy over all of them at the end",
         COLORS, descending=None, name="five", note="pale: arXiv 1810.12488, Table 2",
     )  # fmt: skip
     run.show([line for _, line in compared])
@@ -250,12 +250,12 @@ def price(ax, panel):
 
 
 blocks.facets(
-    run, pd.concat([lines.assign(what=what) for what in PRICE]), price, "Plain fine-tuning over the learning rate, 95 % intervals", rows=["what"],
-    columns=["network"], share="row", name="rates", note="above the grey line: half of the seeds or more did not lose half within the training",
+    run, pd.concat([lines.assign(what=what) for what in PRICE]), price, "Plain fine-tuning over the learning rate", rows=["what"],
+    columns=["network"], share="row", name="rates", spread=True, note="above the grey line: half of the seeds or more did not lose half within the training",
 )  # fmt: skip
 blocks.facets(
     run, lines[["student", "setting"]].merge(history, on="student"), blocks.drawn(over_tasks, "lr", palette(lines["lr"])),
-    "Plain fine-tuning: what is left of 0 and 1, by learning rate", name="rate_curves", legend="learning rate",
+    "Plain fine-tuning: what is left of 0 and 1, by learning rate", name="rate_curves", legend="learning rate", spread=True,
     wrap=lines.groupby("network")["setting"].nunique().max(), **over_time,
 )  # fmt: skip
 

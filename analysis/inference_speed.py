@@ -82,7 +82,7 @@ def ranked(table):
 
 blocks.facets(
     run, ranked(means), lambda ax, panel: figures.ratios(panel.table, COLORS, ax), "Times as fast as eager", name="speedups",
-    size=(6.8, 0.26 * len(order) + 1.2), note="axis of powers of two; whiskers: intervals", **PANELS,
+    size=(6.8, 0.26 * len(order) + 1.2), note="axis of powers of two", spread=True, **PANELS,
 )  # fmt: skip
 
 # %% [markdown]

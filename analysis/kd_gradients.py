@@ -65,7 +65,7 @@ def hard(ax, panel):
 
 
 blocks.learning(
-    run, stacked(learnt, "measure", "value", [*WHAT]), "training_step", "value", "Gradient in the logits over the training, mean and 95 % interval",
+    run, stacked(learnt, "measure", "value", [*WHAT]), "training_step", "value", "Gradient in the logits over the training",
     per="temperature", rows=["measure"], columns=PANEL, share="row", name="lines", also=hard,
 )  # fmt: skip
 
@@ -121,7 +121,7 @@ def of_gaussian_logits(ax, panel):
 between = pd.concat([steep(panel, stage).assign(**panel, stage=stage) for panel in panels for stage in STAGES])
 blocks.learning(
     run, between.assign(probe_temperature=between["between"]), "probe_temperature", "slope",
-    "Slope of the soft gradient between neighbouring temperatures, mean and 95 % interval", per="stage", columns=PANEL,
+    "Slope of the soft gradient between neighbouring temperatures", per="stage", columns=PANEL,
     colors=STAGES, ylabel="slope d log ‖∂C/∂z‖ / d log T", name="slopes", legend="", also=of_gaussian_logits,
 )  # fmt: skip
 
@@ -182,8 +182,8 @@ def balanced(ax, panel):
 
 blocks.learning(
     run, stacked(own("weights"), "measure", "value", ["log_ratio", "cosine"]), "training_step", "value",
-    "Soft and hard gradient in all weights; bands: 95 % interval at the lowest and the highest T", per="temperature", rows=["measure"], columns=PANEL,
-    share="row", name="soft_and_hard", also=balanced,
+    "Soft and hard gradient in all weights", per="temperature", rows=["measure"], columns=PANEL, share="row", name="soft_and_hard",
+    also=balanced, note="bands at the lowest and the highest T alone",
 )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ for source, ratios in sensitive.items():
     blocks.facets(
         simulation if source == "simulation" else run, ratios.assign(rule=pd.Categorical(ratios["rule"], run.axes["rule"])), blocks.drawn(figures.ratios, list(names), WITHIN),
         f"Value at prevalence {ends['min']:g} over value at {ends['max']:g}: {which}", name=f"sensitivity_{source}", columns=["rule"],
-        size=(4.4, 5.6), wrap=4, share=True, note=f"grey band: within 5 %, insensitive; what is below {figures.LEAST:g} is drawn there",
+        size=(4.4, 5.6), wrap=4, share=True, spread=True, note=f"grey band: within 5 %, insensitive; what is below {figures.LEAST:g} is drawn there",
     )  # fmt: skip
 
 # %% [markdown]

@@ -72,7 +72,7 @@ look: dict = {
     "columns": others,
 }
 if all(s.done["kd_weight"].nunique() > 2 and s.done["temperature"].nunique() > 1 for s in settings):
-    over = f"{HEADING} over the temperature, mean and 95 % interval"
+    over = f"{HEADING} over the temperature"
     blocks.plane(run, run.cells, *PLANE, METRIC, HEADING, digits=2, **look)
     blocks.learning(run, run.cells, "temperature", METRIC, over, per="kd_weight", name="curves", **look)
 
@@ -110,7 +110,7 @@ if sliced:
     changes = pd.concat(map(at_weight, sliced))
     changes["which"] = pd.Categorical(changes["which"], changes["which"].unique(), ordered=True)
     blocks.learning(
-        run, changes, "temperature", "change", "What distillation changes, over the temperature, at the chosen lambda; mean and 95 % interval", per="which", name="slices",
+        run, changes, "temperature", "change", "What distillation changes, over the temperature, at the chosen lambda", per="which", name="slices",
         columns=["train_size"], ylabel="change of test errors, points (0: labels only)", legend="", share=False, limits=(None, None), also=blocks.nought,
     )  # fmt: skip
     run.show([line for s in sliced for line in claimed(s)], "Hinton's claims about the temperature")

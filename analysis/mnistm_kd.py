@@ -88,7 +88,7 @@ if planes:
 # temperature, one line per weight, and what the student knows of clean MNIST, of which it was shown no image: accuracy on its test digits.
 
 # %%
-HEADING, OVER = "Test accuracy on MNIST-M", "over the temperature, mean and 95 % interval"
+HEADING = "Test accuracy on MNIST-M"
 if planes:
     drawn = pd.concat([s.cells for s in planes])
     place: dict = {"rows": ["teacher_view"], "columns": [a for a in planes[0].axes if a != "teacher_view"]}
@@ -96,8 +96,9 @@ if planes:
     further = published("source only", "trained on target")
     blocks.plane(run, drawn, *PLANE, METRIC, HEADING, levels=all_levels("DANN"), more=further, **how)
     lined: dict = {"per": "kd_weight", "name": "curves", "levels": all_levels(*PUBLISHED), "limits": (None, 101), **how}
-    blocks.learning(run, drawn, "temperature", METRIC, f"{HEADING} {OVER}", **lined)
-    clean: dict = {"name": "clean_mnist", "surfaces": False, "framing": "chosen on validation of MNIST-M", **how}
+    blocks.learning(run, drawn, "temperature", METRIC, f"{HEADING} over the temperature", **lined)
+    marked = [{k: v for k, v in frame.items() if k != "state"} for frame in framed(chosen) if frame["state"] == "chosen"]
+    clean: dict = {"name": "clean_mnist", "surfaces": False, **how, "framed": marked, "framing": "chosen on validation of MNIST-M"}
     blocks.plane(run, drawn, *PLANE, "source_accuracy", "Accuracy on clean MNIST, of which the student was shown no image", **clean)
 
 # %% [markdown]
@@ -122,7 +123,7 @@ ALONE = "teacher or labels alone"
 KINDS = {VIEWS["source"]: "#56B4E9", VIEWS["target"]: "#E69F00", ALONE: "0.55"}
 if chosen:
     blocks.learning(
-        run, pd.concat(map(evaluations, chosen)), "step", "val_accuracy", "Learning, mean and 95 % interval", per="which", legend="",
+        run, pd.concat(map(evaluations, chosen)), "step", "val_accuracy", "Learning", per="which", legend="",
         colors={"labels only": PURPLE, "chosen on validation": "black"}, also=name_chosen, ylabel="validation accuracy, %",
         limits=(None, None), **place,
     )  # fmt: skip
@@ -173,7 +174,7 @@ if several:
     tints = palette(ordered(variant(both)))
     heading = f"{HEADING} without target labels, filtering {' and '.join(judged.picked['filtering'].unique())}"
     blocks.learning(
-        run, both.assign(variant=variant), "rounds", METRIC, f"{heading}, mean and 95 % interval", per="variant", colors=tints,
+        run, both.assign(variant=variant), "rounds", METRIC, heading, per="variant", colors=tints,
         columns=["augmentation"], levels=published(*PUBLISHED), name="rounds", legend="teacher",
         xlabel="rounds (0: the teacher itself)", also=lambda ax, panel: ax.set_xticks(sorted(both["rounds"].unique())),
     )  # fmt: skip
@@ -201,8 +202,7 @@ if several:
     points = judged.by_cell("rule").rename(columns={"score": judged.rule})
     points["kind"], points["color"] = variant(points) + ", " + points["augmentation"], variant(points).map(tints)
     points["hollow"] = points["augmentation"] != "none"
-    text = "The rule of choice against test accuracy, mean and 95 % interval"
-    blocks.facets(run, points, against_truth, text, name="rule")
+    blocks.facets(run, points, against_truth, "The rule of choice against test accuracy", name="rule", spread=True)
     run.show(map(choice_line, judged.choices), "What each way to choose takes")
     ends = judged.picked[judged.picked["rounds"].isin([min(run.axes["rounds"]), max(run.axes["rounds"])])]
     firsts = {axis: run.axes[axis][0] for axis in ("adaptation", "rounds", "augmentation")}

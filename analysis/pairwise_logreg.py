@@ -51,7 +51,7 @@ WHAT = {"mean of 45 pairs": "test_accuracy", "hardest pair": "worst_test_accurac
 
 framed = [{"view": view, **choice.best, "state": "chosen"} for view, choice in chosen.items()]
 blocks.learning(
-    run, stacked(students, "what", "accuracy", WHAT), "l2", "accuracy", "Test accuracy over the penalty, mean over seeds and 95 % interval",
+    run, stacked(students, "what", "accuracy", WHAT), "l2", "accuracy", "Test accuracy over the penalty",
     per="view", columns=["what"], levels=lambda panel: PUBLISHED * (panel["what"] == VOTE), limits=(None, None), framed=framed,
     name="strength", ylabel="test accuracy, %", legend="", share=False,
 )  # fmt: skip
@@ -135,8 +135,8 @@ if drawn:
     shown = {pair: accuracy[pair] for pair in (*hardest[:4], *hardest[-2:])}
     maps = "Weights of the four hardest and two easiest pairs, test accuracy, each map on its own scale"
     run.finish(figures.weight_maps(seen, weights, shown), "weights", f"{maps}: {which}", COLOURS)
-    most = "Twenty most significant weights, 95 % Wald intervals (n.s.: not significant after Benjamini-Hochberg, if any)"
-    run.finish(figures.wald(seen, weights, hardest[:3]), "wald", f"{most}\n{which}", COLOURS)
+    most, ns = "Twenty most significant weights, 95 % Wald intervals", "n.s.: not significant after Benjamini-Hochberg, if any"
+    run.finish(figures.wald(seen, weights, hardest[:3]), "wald", f"{most}\n{which}", f"{COLOURS}; {ns}")
     all_pairs = f"45 pairs: weights below the diagonal, test accuracy above: {which}"
     note = "red speaks for the digit of the row, blue for that of the column"
     run.finish(figures.mosaic(seen, weights["weight"], accuracy), "mosaic", all_pairs, note)

@@ -109,7 +109,7 @@ def publish(ax, panel):
 
 
 reached = pd.concat(choice.students for _, choice in picked)
-draw_over(reached, METRIC, "Test errors, mean and 95 % interval", also=publish, name=f"{across.removesuffix('s')}s")
+draw_over(reached, METRIC, "Test errors", also=publish, name=f"{across.removesuffix('s')}s")
 
 # %%
 draws, winners = run.table("draws"), choices(cases, CELL, margin=run.margin)  # of all methods
@@ -235,7 +235,7 @@ for one in settings:
 
 # %%
 END = {**MEASURES, "kept_errors": "early errors that are kept"}
-text = f"Errors that stay, at threshold {common:g}, mean and 95 % interval"
+text = f"Errors that stay, at threshold {common:g}"
 draw_over(ended, "kept_errors", text, ylabel="early errors that are kept, %", name="confirmation")
 called = ended.assign(method=ended["method"].map(METHODS))
 means = called.groupby([*cases[0].axes, "method"], sort=False)[[*END]].mean().mul(100).round(2).rename(columns=END).reset_index()

@@ -99,7 +99,7 @@ def framed(ax, panel):
 asked = curves[curves["curriculum"].isin([*ASKED, "uniform"])]
 lines: dict = {"per": "curriculum", "colors": COLORS, "legend": ""}
 blocks.learning(
-    run, qualities(asked if len(asked) else curves, "val"), "at", "value", "Validation quality while learning, mean over lengths and seeds, 95 % band",
+    run, qualities(asked if len(asked) else curves, "val"), "at", "value", "Validation quality while learning, all lengths counting alike",
     rows=[*MANY, "what"], columns=["over"], marker="", also=framed, share=False, name="quality", **lines,
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ names = students["curriculum"].unique()
 pairs = pd.concat([curves[curves["curriculum"].isin([name, "uniform"])].assign(what=name) for name in names])
 for unit, figure in zip(BY.values(), ("schedules", "schedules_by_tokens"), strict=True):
     blocks.learning(
-        run, pairs[pairs["over"] == unit], "at", "val_exact", f"Every schedule, by {unit}, 95 % band", columns=[*MANY, "what"], wrap=4,
+        run, pairs[pairs["over"] == unit], "at", "val_exact", f"Every schedule, by {unit}", columns=[*MANY, "what"], wrap=4,
         marker="", xlabel=unit, ylabel="exact validation sequences, %", size=(3.6, 2.8), name=figure,
         also=lambda ax, panel: ax.grid(alpha=0.25), **lines,
     )  # fmt: skip
@@ -163,7 +163,7 @@ def first_there(part):
 
 
 goal = f"{100 * THRESHOLD:.0f} % exact validation sequences"
-sides: dict = {"rows": ["task"], "columns": ["over"], "size": (7, 4.2), "note": "×: never"}
+sides: dict = {"rows": ["task"], "columns": ["over"], "size": (7, 4.2), "note": "×: never", "spread": True}
 blocks.facets(run, pd.concat(timed), arrival, f"Iterations and time steps to {goal}", name="speed", **sides)
 speeds = [
     {"task": task, "schedule": schedule, **first_there(part)}

@@ -3,7 +3,7 @@
 Every block takes a tidy table with one line per student (or seed) and the names of its columns; it takes means over seeds itself.
 `rows` and `columns` name columns whose values make panels, below and beside each other (columns alone wrap into lines); a
 panel's title says their values as `Run.named` does. Sizes, shared scales, the legend, and the title with data variant, n, preset
-and run come by themselves. `also(ax, panel)` adds what one page alone has to a panel, before its limits are final. Of a table without
+and run come by themselves; so does what stands behind a mean, which a heading need not say. `also(ax, panel)` adds what one page alone has to a panel, before its limits are final. Of a table without
 lines nothing is drawn.
 """
 
@@ -45,6 +45,7 @@ Bar = tuple[str, Sequence[float] | pd.Series, str]
 """What a bar is called, its values by seed (shares as fractions; one value where it is no mean of ours), and what it is."""
 BESIDE = 3  # panels in a line where nothing says otherwise
 PUBLISHED = "published"  # what a bar is that is not ours
+HALF = "± half of the 95 % interval"  # what stands beside a mean in numbers
 MORE, LESS, TOLD, OPEN = (
     "#D55E00",
     "#009E73",
@@ -146,9 +147,8 @@ def plane(
             also(ax, panel)
     scale = plt.cm.ScalarMappable(plt.Normalize(*colors), MAP)
     figure.colorbar(scale, ax=axes, label=label(z), shrink=0.7)
-    heading += ", mean ± half of the 95 % interval" if many > 2 else ", mean and both seeds" if many == 2 else ""
-    heading = _keyed(heading, f"framed: {framing}", frames, {"as good": "thin", "open": "dashed"})
-    run.finish(figure, name + suffix, heading, note)
+    key = _key(f"framed: {framing}", frames, means, z, {"as good": "thin", "open": "dashed", "worse": "no frame"})
+    run.finish(figure, name + suffix, _told(_spread(heading, many, HALF), key), note)
 
 
 def learning(
@@ -170,9 +170,9 @@ def learning(
     figure, axes = grid(shown, *size, sharey=share)
     tints = colors or palette(ordered(table[per]))  # the same in all panels
     rings = [cell for cell in framed if cell.get("state") == "chosen" and {x, per} <= cell.keys()]
-    for panel, ax in zip(shown, axes, strict=True):
-        by, holes = [per, x], x in run.axes  # what was planned and has no result breaks a line
-        mean = statistics.summarise(panel.table, by, y, holes)
+    holes = x in run.axes  # what was planned and has no result breaks a line
+    means = [statistics.summarise(panel.table, [per, x], y, holes) for panel in shown]
+    for panel, mean, ax in zip(shown, means, axes, strict=True):
         apart = x in run.axes and mean[x].nunique() == len(mean) and mean[per].nunique() > 1
         if len(mean) > 4 and apart:  # a search: its points lie on no line
             quarters = _quarters(mean, per)
@@ -192,17 +192,18 @@ def learning(
             also(ax, panel)
         lines(_of(levels, panel), ax)
     _legend(figure, axes, label(per) if legend is None else legend, _called(run, per))
-    heading = f"{heading}; ring: chosen on validation" if rings else heading
+    heading = _told(_spread(heading, _seeds(means)), "ring: chosen on validation" * bool(rings))
     run.finish(figure, name, heading, _sourced(note, levels, shown))
 
 
 def facets(
     run: Run, table: pd.DataFrame, draw: Also, heading: str, *, name: str, rows: Sequence[str] = (), columns: Sequence[str] = (),
     size: tuple[float, float] = (6.4, 4.2), wrap: int = BESIDE, note: str = "", share: Any = False, scale: ScalarMappable | None = None,
-    unit: str = "%", legend: str = "",
+    unit: str = "%", legend: str = "", spread: bool = False,
 ) -> None:  # fmt: skip
     """<name>.png: what one page alone draws, `draw(ax, panel)` in each panel, and one legend of all that they name, or the `scale` of
-    their colours in its unit. legend: its title. share: see `sharey` of plt.subplots."""
+    their colours in its unit. legend: its title. share: see `sharey` of plt.subplots. spread: whether means over the seeds are drawn with
+    their intervals; the seeds are those of the table, or its column `n`."""
     shown = panels(run, table, rows, columns, wrap)
     if not shown:
         return
@@ -214,7 +215,8 @@ def facets(
     _legend(figure, axes, legend)
     if scale is not None:
         figure.colorbar(scale, ax=axes, label=unit, shrink=0.8)
-    run.finish(figure, name, heading, note)
+    seeds = 0 if not spread else table["n"].max() if "n" in table else table["seed"].nunique()
+    run.finish(figure, name, _spread(heading, seeds), note)
 
 
 def confusions(
@@ -240,7 +242,7 @@ def confusions(
     panels = known.groupby([*columns], dropna=False).size() if columns else pd.Series([len(known)])
     of = tell.count(int(panels.iloc[0]), "student") if panels.nunique() == 1 else "its students"
     lost = f" ({len(students) - len(known)} without answers left out)" * (len(known) < len(students))
-    note = f"rows: the truth; per cent of it, summed over {of}{' of a panel' * (len(panels) > 1)}{lost}, without intervals; colours: the errors"
+    note = f"rows: the truth; per cent of it, summed over {of}{' of a panel' * (len(panels) > 1)}{lost}; colours: the errors"
     facets(run, known, draw, heading, name=name, columns=columns, size=(6.6, 5.6), note=note, wrap=2)
 
 
@@ -287,7 +289,7 @@ def ladder(
         figure.legend(
             handles=[Patch(color=kinds[k], label=k) for k in used], loc="outside lower center", ncols=4, fontsize=9
         )
-    run.finish(figure, name, heading, note)
+    run.finish(figure, name, _spread(heading, _seeds([means]), HALF), note)
 
 
 def forest(
@@ -337,7 +339,7 @@ def forest(
     marks.append(Line2D([], [], marker="o", linestyle="", color=OPEN, markerfacecolor="white", label="not told from 0"))
     named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles=[*marks, *named.values()], loc="outside lower center", ncols=3, fontsize=9)
-    run.finish(figure, name, heading, note)
+    run.finish(figure, name, _spread(heading, _seeds([table])), note)
 
 
 def intervals(
@@ -379,7 +381,7 @@ def intervals(
         if also:
             also(ax, panel)
     _legend(figure, axes, "", _called(run, per))
-    run.finish(figure, name, heading, note)
+    run.finish(figure, name, _spread(heading, _seeds(means)), note)
 
 
 def strips(
@@ -445,17 +447,41 @@ def _surfaces(
         ax.set(zlabel=label(names[2]))
     if wrapped:
         _centre_last(axes)
-    heading = _keyed(heading, f"star: {framing}", frames, {"as good": "white", "open": "grey"})
-    run.finish(figure, "surfaces" + suffix, heading, _sourced(note, levels, shown))
+    key = _key(f"star: {framing}", frames, means, names[2], {"as good": "white", "open": "grey", "worse": "small dot"})
+    run.finish(figure, "surfaces" + suffix, _told(_spread(heading, _seeds(means)), key), _sourced(note, levels, shown))
 
 
-def _keyed(heading: str, chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], looks: Mapping[str, str]) -> str:
-    """The heading, how the chosen cells are marked, and how those of other states that are there look; on two lines where it is long."""
+def _key(
+    chosen: str, frames: Sequence[Sequence[Mapping[str, Any]]], means: Sequence[pd.DataFrame], z: str, looks: Mapping[str, str]
+) -> str:  # fmt: skip
+    """How the chosen cells are marked, and how those of other states that are there look: worse are those that no frame has, where
+    frames have states. Nothing where there are no frames."""
     there, words = {cell.get("state") for cells in frames for cell in cells}, {"open": "open (seeds cannot tell)"}
-    marks = "; ".join([chosen, *(f"{look}: {words.get(state, state)}" for state, look in looks.items() if state in there)])
-    if not there:
+    for cells, mean in zip(frames, means, strict=True):
+        if any("state" in cell for cell in cells):
+            left = mean.drop(index=pd.concat([select(mean, cell) for cell in cells]).index)
+            there |= {"worse"} if left[z].notna().any() else set()
+    marks = [chosen, *(f"{look}: {words.get(state, state)}" for state, look in looks.items() if state in there)]
+    return "; ".join(marks) if there else ""
+
+
+def _told(heading: str, more: str, mark: str = "; ") -> str:
+    """The heading and what more it says, on a line of its own where both are long."""
+    if not more:
         return heading
-    return f"{heading}; {marks}" if len(heading) + len(marks) < 85 else f"{heading}\n{marks}"
+    return f"{heading}{mark}{more}" if len(heading) + len(more) < 85 else f"{heading}\n{more}"
+
+
+def _seeds(means: Sequence[pd.DataFrame]) -> float:
+    """The most seeds that stand behind a mean."""
+    return max(mean["n"].max() for mean in means)
+
+
+def _spread(heading: str, seeds: float, interval: str = "and 95 % interval") -> str:
+    """The heading, and in its first line what is shown of so many seeds: of two both values, of one nothing."""
+    first, *further = heading.split("\n")
+    said = f"mean {interval}" if seeds > 2 else "mean and both seeds" if seeds == 2 else ""
+    return "\n".join([_told(first, said, ", "), *further])
 
 
 def _centre_last(axes: Sequence[Axes]) -> None:

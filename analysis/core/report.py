@@ -147,8 +147,7 @@ class Run:
         least, most = (int(end) for end in points["seed"].nunique().agg(["min", "max"]))
         data = self.info.get("data_description") or f"data: {self.info.get('data')}"
         seeds = f"{least} to {most} seeds" if least < most else tell.count(most, "seed")
-        both = " (their two values stand where an interval would)" if most == 2 else ""
-        run = f"n = {seeds}{both}, preset {self.info.get('preset')}, run {self.path.name}"
+        run = f"n = {seeds}, preset {self.info.get('preset')}, run {self.path.name}"
         status = self.info.get("status")
         unfinished = "" if status in ("done", None) else f" ({status})"
         return "\n".join([*_folded(str(data)), run + unfinished])
@@ -160,8 +159,9 @@ class Run:
         return replace(self, info={**self.info, "data_description": data}, students=part)
 
     def title(self, heading: str, note: str = "") -> str:
-        """The title of a figure: what it shows, of which data and run, and how to read it."""
-        return "\n".join(filter(None, (heading, self.subtitle, note)))
+        """The title of a figure: what it shows, of which data and run, and how to read it, on lines that the narrowest figure holds."""
+        above, below = ([line for part in text.split("\n") for line in _folded(part, 105)] for text in (heading, note))
+        return "\n".join([*above, self.subtitle, *below])
 
     def finish(self, figure: Figure, name: str, heading: str, note: str = "") -> None:
         """Gives a figure its title, saves and shows it."""

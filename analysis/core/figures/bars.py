@@ -51,9 +51,11 @@ def bars(
 def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, limit: float = 100) -> None:
     """Bars in groups, each with its number and interval, and what is published of the same as a mark across it.
 
-    table: group, kind (of `colors`), mean, low, high (NaN without interval), perhaps n (see `whiskers`), perhaps published (NaN where nothing is); a line whose mean is NaN is a
-    hole, drawn hatched, with its `note`. y: what the bars are.
+    table: group, kind (of `colors`), mean, low, high (NaN without interval), perhaps n and published (NaN where nothing is); a line whose
+    mean is NaN is a hole, drawn hatched, with its `note`. y: what the bars are.
     """
+    low, high = (np.clip(end, 0, limit) for end in whiskers(table, "mean"))
+    table = table.assign(low=low, high=high)
 
     def number(value: float, x: float, y: float, on_bar: bool, published: bool = False) -> None:
         """Above the place, or below it in white; what is published with all its digits."""
@@ -61,8 +63,6 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
         text = f"{value:.4g}" if published else f"{value:.1f}"
         ax.annotate(text, (x, y), (0, away), textcoords="offset points", ha="center", fontsize=8, color=color)
 
-    low, high = whiskers(table, "mean")
-    table = table.assign(low=low, high=high)
     kinds = [kind for kind in colors if (table["kind"] == kind).any()]
     groups, width = list(dict.fromkeys(table["group"])), 0.8 / max(table.groupby("group")["kind"].nunique().max(), 1)
     for i, group in enumerate(groups):
@@ -78,7 +78,7 @@ def grouped(table: pd.DataFrame, ax: Axes, colors: Mapping[str, Any], y: str, li
             ax.bar(x, line["mean"], width=0.92 * width, color=colors[line["kind"]])
             top = line["mean"]
             if not np.isnan(line["low"]):
-                top = min(line["high"], limit)
+                top = line["high"]
                 ends = [[line["mean"] - line["low"]], [top - line["mean"]]]
                 ax.errorbar(x, line["mean"], ends, fmt="none", ecolor="black", capsize=2.5, linewidth=1.1)
             if (theirs := line.get("published", np.nan)) > 0:

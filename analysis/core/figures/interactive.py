@@ -69,12 +69,12 @@ def _points(
     holes, cells = table[table[z].isna()], table[table[z].notna()]
     low, high = (np.where(np.isnan(end), cells[z], end) for end in whiskers(cells, z))
     figure.add_scatter3d(
-        x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", name="cells, 95 % intervals",
+        x=positions(cells[x], x), y=positions(cells[y], y), z=cells[z], mode="markers", name=f"cells, {'both seeds' if cells['n'].max() == 2 else '95 % intervals'}",
         marker={"size": 3.5, "color": cells[z], "colorscale": "Viridis", "cmin": colors[0], "cmax": colors[1],
                 "line": {"width": 1, "color": "#333333"}, "showscale": True,
                 "colorbar": {"x": 0, "xanchor": "left", "len": 0.5}},
         error_z={"type": "data", "symmetric": False, "array": high - cells[z], "arrayminus": cells[z] - low, "color": "#333333", "thickness": 2, "width": 0},
-        customdata=np.stack([cells[x], cells[y], cells["low"], cells["high"], cells["n"]], axis=-1),
+        customdata=np.stack([cells[x], cells[y], *whiskers(cells, z), cells["n"]], axis=-1),
         hovertemplate=f"{label(x)} %{{customdata[0]:.4g}}<br>{label(y)} %{{customdata[1]:.3g}}<br><b>%{{z:.2f}}</b>"
         " (%{customdata[2]:.2f} to %{customdata[3]:.2f}, n = %{customdata[4]})<extra></extra>",
     )  # fmt: skip

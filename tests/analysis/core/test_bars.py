@@ -6,6 +6,7 @@ import pytest
 from matplotlib import pyplot
 
 from analysis.core.figures.bars import grouped
+from analysis.core.statistics import interval
 
 NAN = float("nan")
 
@@ -34,3 +35,11 @@ def test_bars_stand_side_by_side_in_their_groups_with_marks_of_what_is_published
     assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b", "c"]
     assert any(np.allclose(line.get_ydata(), 95.25) for line in ax.lines if len(line.get_ydata()) == 2)
     assert set(ax.get_legend_handles_labels()[1]) == {"all", "head", "published"}
+
+
+def test_whiskers_of_two_seeds_end_at_their_values_and_others_where_a_share_does(ax):
+    values = {"two": [60.0, 64.0], "three": [97.0, 98.0, 100.0]}
+    lines = [{"group": name, "kind": "head", **vars(interval(of))} for name, of in values.items()]
+    grouped(pd.DataFrame(lines), ax, {"head": "red"}, "accuracy, %")
+    spans = [segment[:, 1] for bars in ax.collections for segment in bars.get_segments()]
+    assert [span.max() for span in spans] == pytest.approx([64, 100]) and spans[0].min() == pytest.approx(60)

@@ -91,23 +91,48 @@ def test_a_plane_is_surfaces_numbers_and_something_to_turn(run):
     )
 
 
-SPREAD = {1: "", 2: ", mean and both seeds", 3: ", mean ± half of the 95 % interval"}
+SPREAD = {1: "", 2: "mean and both seeds", 3: "mean and 95 % interval"}
+IN_NUMBERS = SPREAD | {3: "mean ± half of the 95 % interval"}
+STATES = {"chosen": (T[0], W[0]), "as good": (T[1], W[0]), "open": (T[1], W[1])}
+FRAMED = [{"temperature": t, "kd_weight": w, "state": state} for state, (t, w) in STATES.items()]
 
 
 @pytest.mark.parametrize("seeds", SPREAD)
-@pytest.mark.parametrize("heading", ["Share", "Accuracy of what was asked in so many words that it is a line"])
-def test_a_heading_says_what_the_numbers_and_the_frames_are_on_two_lines_where_it_is_long(run, heading, seeds):
+@pytest.mark.parametrize("heading", ["Share", "Accuracy of what was asked in so many words that it is a line alone"])
+def test_a_heading_says_what_is_shown_of_the_seeds_and_the_frames_on_further_lines_where_it_is_long(run, heading, seeds):
     made, drawn, _ = run
-    states = {"chosen": (T[0], W[0]), "as good": (T[1], W[0]), "open": (T[1], W[1])}
-    framed = [{"temperature": t, "kd_weight": w, "state": state} for state, (t, w) in states.items()]
     cells = made.cells[made.cells["seed"] < seeds]
-    blocks.plane(made, cells, "temperature", "kd_weight", "test_accuracy", heading, framed=framed)
-    for name, begins, looks in (
-        ("surfaces", heading, "star: chosen on validation; white: as good; grey: open (seeds cannot tell)"),
-        ("heatmaps", heading + SPREAD[seeds], "framed: chosen on validation; thin: as good; dashed: open (seeds cannot tell)"),
+    blocks.plane(made, cells, "temperature", "kd_weight", "test_accuracy", heading, framed=FRAMED)
+    for name, spread, key in (
+        ("surfaces", SPREAD[seeds], "star: chosen on validation; white: as good; grey: open (seeds cannot tell); small dot: worse"),
+        ("heatmaps", IN_NUMBERS[seeds], "framed: chosen on validation; thin: as good; dashed: open (seeds cannot tell); no frame: worse"),
     ):
-        first, second, *_ = drawn[name].get_suptitle().splitlines()
-        assert (first, second) == (begins, looks) if len(begins) + len(looks) >= 85 else first == f"{begins}; {looks}"
+        first = f"{heading}, {spread}" if heading == "Share" else f"{heading}\n{spread}"
+        assert drawn[name].get_suptitle().startswith(f"{first if spread else heading}\n{key}\n")
+
+
+@pytest.mark.parametrize(("seeds", "said"), SPREAD.items())
+def test_every_block_says_what_is_shown_of_the_seeds_as_many_as_there_are(run, seeds, said):
+    made, drawn, _ = run
+    cells, over = made.cells[made.cells["seed"] < seeds], ("temperature", "test_accuracy", "Share")
+    blocks.learning(made, cells, *over, per="labels")
+    blocks.intervals(made, cells, *over, per="labels")
+    blocks.facets(made, cells, lambda ax, panel: None, "Share", name="means", spread=True)
+    blocks.facets(made, cells, lambda ax, panel: None, "Share", name="points")
+    by_seed = {value: part.groupby("seed")["test_accuracy"].mean() for value, part in cells.groupby("labels")}
+    blocks.forest(made, statistics.compare({"all": (by_seed["all"], by_seed["500"])}, ["y"]), "Share", y="y", xlabel="points")
+    blocks.ladder(made, [(k, v, "ours") for k, v in by_seed.items()], "test_accuracy", "Share", {"ours": "red"})
+    spreads = {name: said for name in ("learning", "intervals", "means", "differences")} | {"points": "", "ladder": IN_NUMBERS[seeds]}
+    for name, spread in spreads.items():
+        assert drawn[name].get_suptitle().splitlines()[0] == ", ".join(filter(None, ("Share", spread))), name
+
+
+def test_what_has_no_frame_is_worse_where_frames_have_states_and_a_cell_is_left(run):
+    made, drawn, _ = run
+    all_framed = [{"temperature": t, "kd_weight": w, "state": "open"} for t, w in product(T, W)]
+    for framed, worse in ((all_framed, False), (FRAMED[:1], True), ([{"temperature": 4.0}], False), ([], False)):
+        blocks.plane(made, made.cells, "temperature", "kd_weight", "test_accuracy", "Share", framed=framed)
+        assert ("no frame: worse" in drawn["heatmaps"].get_suptitle()) == worse
 
 
 def test_a_plane_over_words_has_no_surface(run):

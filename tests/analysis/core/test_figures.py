@@ -68,6 +68,15 @@ def test_a_hole_tears_the_surface_and_is_never_a_low_point(table):
     assert len(drawn.z) == 8
 
 
+def test_what_turns_shows_of_two_seeds_both_values(table):
+    names = {}
+    for n in (2, 3):
+        cells = next(trace for trace in interactive(table.assign(n=n), *COLUMNS, "").data if trace.name.startswith("cells"))
+        names[n], reach = cells.name, cells.customdata[0][3] - cells.customdata[0][2]
+        assert reach == pytest.approx(2.0 if n == 3 else 2.0 / 12.706, rel=1e-3)
+    assert names == {2: "cells, both seeds", 3: "cells, 95 % intervals"}
+
+
 def test_a_heatmap_says_mean_half_interval_and_missing_seeds(table):
     table["n"] = [3, 3, 2, *[4] * 6]
     texts = [t.get_text() for t in heatmap(table, *COLUMNS).texts]

@@ -362,7 +362,7 @@ def test_a_figure_of_a_part_names_its_own_data_and_counts_its_own_seeds(tmp_path
     two = run.students[run.students["seed"] < 2]
     part = run.about("Judgements of mine.csv", two)
     assert "MADE UP" in run.subtitle and "n = 3 seeds" in run.subtitle
-    assert "Judgements of mine.csv\nn = 2 seeds" in part.subtitle and "MADE UP" not in part.subtitle
+    assert "Judgements of mine.csv\nn = 2 seeds, preset smoke" in part.subtitle and "MADE UP" not in part.subtitle
     assert part.axes == run.axes and "n = 3 seeds" in run.about("else", two[:0]).subtitle
 
 
@@ -372,6 +372,13 @@ def test_a_long_title_breaks_between_data_sets_then_at_a_colon(tmp_path, made_up
     lines = run.about(f"{head} {counts} test: a third of train/, held out by file content").subtitle.splitlines()
     assert lines[:3] == [head, counts, "test: a third of train/, held out by file content"]
     assert run.about("word " * 20).subtitle.startswith("word " * 16 + "word\nword word word\n")
+
+
+def test_headings_and_notes_break_where_the_narrowest_figure_ends(tmp_path, made_up_run):
+    run = report.open_run(made_up_run(tmp_path, accuracy))
+    key = "framed: chosen on validation for this method; thin: as good; dashed: open (seeds cannot tell);"
+    assert run.title(f"Errors\n{key} no frame: worse").splitlines()[:3] == ["Errors", key, "no frame: worse"]
+    assert run.title("Errors", "short").splitlines() == ["Errors", *run.subtitle.splitlines(), "short"]
 
 
 def test_prose_about_what_was_not_asked_is_left_out_and_says_how_to_ask(tmp_path):
