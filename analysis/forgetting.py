@@ -55,8 +55,9 @@ watched = chosen[["student", "setting", "method", "start_probe_untrained"]].merg
 # ## What is left of the first task
 # Accuracy on the digits 0 and 1 over the iterations, each remedy at its chosen strength; iteration 0 is the network before its first
 # step, and the scale is not even: it gives more room to high accuracies. Half-lives are the iterations until half of what was known above chance is
-# gone: the median over the seeds with its interval, which needs no distribution and bears seeds that did not forget so much within the
-# training (an arrow). Area: the mean accuracy over the logarithm of the iterations. Differences are Holm-corrected in each setting.
+# gone: the median over the seeds with its interval, which needs no distribution but six seeds, and bears those that did not forget so
+# much within the training (an arrow). Area: the mean accuracy over the logarithm of the iterations. Differences are Holm-corrected in
+# each setting.
 
 
 # %%
@@ -77,10 +78,12 @@ def kept(title):
 
 
 left, lives = blocks.drawn(over_tasks, "method", COLORS), blocks.drawn(lifetimes, "method", "label", COLORS)
-half = "Half-life of the first task: median over seeds, 95 % interval"
+spans = decay.medians(chosen, ["setting", "method"], "half_life")["low"].notna()
+half = "Half-life of the first task, median over seeds" + " and 95 % interval" * bool(spans.any())
+FEW = "the median of fewer than six seeds has no 95 % interval" * (not spans.all())
 over_time: dict = {"columns": ["setting"], "share": True}
 blocks.facets(run, watched, left, "Forgetting 0 and 1", name="curves", spread=True, **over_time)
-blocks.facets(run, chosen, lives, half, name="half_lives", columns=["setting"], size=(6, 3.6))
+blocks.facets(run, chosen, lives, half, name="half_lives", columns=["setting"], size=(6, 3.6), note=FEW)
 run.show([line for title in shown for line in kept(title)], "Remedies at their chosen strengths")
 
 # %% [markdown]
@@ -97,7 +100,7 @@ upward = scaled.assign(method=scaled["method"].cat.reorder_categories([*COLORS][
 frames = [frame for title, method, choice in picked for frame in choice.frames({"setting": title, "method": method})]
 rings = [frame for frame in frames if frame["state"] == "chosen"]
 framed = [frame for frame in frames if frame["method"] in set(scaled["method"])]
-sides: dict = {"rows": ["setting"], "columns": ["what"], "framed": framed}
+RULE = "chosen on validation by the mean over tasks"
 
 
 def none(panel):
@@ -111,11 +114,19 @@ def remedies(ax, panel):
 
 
 tradeoff = blocks.drawn(paths, "task_last", "task_0", "strength", "method", COLORS, rings)
-blocks.facets(run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"], spread=True)
-blocks.plane(run, upward, "strength", "method", "test_accuracy", "Test accuracy by remedy and strength", also=remedies, **sides)
+blocks.facets(
+    run, ends, tradeoff, "What the new costs the old, at the end", name="tradeoff", columns=["setting"], spread=True,
+    note=f"ring: {RULE}, or without a strength",
+)  # fmt: skip
+for which in shown:  # a figure each: beside each other their numbers would be too small to read
+    blocks.plane(
+        run, select(upward, {"setting": which}), "strength", "method", "test_accuracy", f"Test accuracy by remedy and strength, {which}",
+        rows=["what"], framed=[frame for frame in framed if frame["setting"] == which], framing=RULE, also=remedies,
+        suffix=f"_{settings[which].name}" * (len(shown) > 1),
+    )  # fmt: skip
 blocks.learning(
     run, scaled, "strength", "test_accuracy", "Test accuracy over the strength", per="method", colors=COLORS,
-    limits=(None, 101), levels=none, legend="", name="strengths", **sides,
+    limits=(None, 101), levels=none, legend="", name="strengths", rows=["setting"], columns=["what"], framed=framed,
 )  # fmt: skip
 
 # %% [markdown]
