@@ -262,7 +262,8 @@ def price(ax, panel):
 
 blocks.facets(
     run, pd.concat([lines.assign(what=what) for what in PRICE]), price, "Plain fine-tuning over the learning rate", rows=["what"],
-    columns=["network"], share="row", name="rates", spread=True, note="above the grey line: half of the seeds or more did not lose half within the training",
+    columns=["network"], share="row", name="rates", spread=True,
+    note="half-lives: medians; above the grey line: half of the seeds or more did not lose half within the training",
 )  # fmt: skip
 blocks.facets(
     run, lines[["student", "setting"]].merge(history, on="student"), blocks.drawn(over_tasks, "lr", palette(lines["lr"])),
