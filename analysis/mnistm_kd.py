@@ -248,6 +248,7 @@ def answer(setting):
     return tell.answer(setting.title, choice, then=than + told, most=0)
 
 
+# %%
 def worth(setting, choice):
     """What a choice is worth. At weights of 0 and 1 a range has come to its end, and nothing lies outside."""
     weight, line = choice.best["kd_weight"], {"setting": tell.capital(setting.title)}
