@@ -265,6 +265,7 @@ def stands(dataset, n):
     return "Yes" if found == {"more"} else "No" if "less" in found else "Open" if found else ""
 
 
+# %%
 def means(dataset, sizes, arm):
     """`84.4 and 90.9 %`, over the sizes of the sets; once where all are alike."""
     return " and ".join(dict.fromkeys(f"{100 * reached(dataset, n, *arm).mean():.1f}" for n in sizes)) + " %"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 
@@ -17,6 +18,14 @@ from analysis.core import anew, records, report
 
 ROOT = Path(__file__).parents[3]
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "__init__")
+
+
+ANSWERED = {
+    "combined_distillation": "better off with both", "dataset_distillation": "can few images stand for all", "inference_speed": "The fastest that loses",
+    "metric_imbalance": "are sensitive to imbalance", "scalar_quantization": "for the vote of ten neighbours",
+    "search_quality": "A metric is worth trusting",
+}  # fmt: skip
+"""What the first sentence of a page answers, beside the verdict."""
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -53,6 +62,12 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     sentences = done.stdout.split("\nFigures in")[0]
     assert "nan" not in sentences.lower().replace("finan", ""), sentences
     assert len(sentences.strip().splitlines()) >= 2
+    if study in ANSWERED:
+        drawn, notebook = report.open_run(run), nbformat.read(run / "report.ipynb", as_version=4)
+        about = {*drawn.warnings(), *drawn.caveats()}
+        answer = [sentence for sentence in report.marked(notebook, "answer") if sentence not in about]
+        assert len(answer) <= 5 and ANSWERED[study] in answer[0] and "Holm" not in "".join(answer), answer
+        assert report.marked(notebook, "details")
 
 
 def assert_whole(run):
