@@ -252,8 +252,66 @@ SENTENCES = {
 }  # fmt: skip
 found = [(d, what, "; ".join(of(d))) for d in dict.fromkeys(students["dataset"]) for what, of in SENTENCES.items()]
 few = [choice_line(s, chosen[s]) for s in settings if s in chosen and s.axes["bits"] in (1, 2, 4)]
-answer = few + [f"**{run.word('dataset', dataset)}, {what}**: {said}." for dataset, what, said in found if said]
-details = [f"{run.word('dataset', d)}: {'; '.join(vectors_sentence(d))}." for d in dict.fromkeys(students["dataset"])]
+parts = [f"**{run.word('dataset', dataset)}, {what}**: {said}." for dataset, what, said in found if said]
+
+
+# %%
+def enough_bits(dataset):
+    """The fewest bits with which the neighbours' vote loses less than half a point in the mean over seeds, and who does it."""
+    part = select(students, {"dataset": dataset})
+    goal = 100 * by_seed(part, "exact_test_accuracy").mean() - 0.5
+    by_bits = {name: statistics.summarise(lines, ["bits"], "test_accuracy") for name, lines in part.groupby("way", observed=True)}
+    least = {name: components.enough(of, "test_accuracy", goal, "bits") for name, of in by_bits.items()}
+    reached = {name: bits for name, bits in least.items() if np.isfinite(bits)}
+    fewest = min(reached.values(), default=np.nan)
+    return fewest, [name for name, bits in reached.items() if bits == fewest]
+
+
+def bits_sentence(dataset):
+    """How few bits are enough for the vote of neighbours, and what they cost a search."""
+    fewest, who = enough_bits(dataset)
+    exact = tell.percent(by_seed(select(students, {"dataset": dataset}), "exact_test_accuracy"))
+    most = tell.count(int(select(students, {"dataset": dataset})["bits"].max()), "bit")
+    does = f"{tell.count(len(who), 'quantiser')} of {select(students, {'dataset': dataset})['way'].nunique()}"
+    enough = f"{tell.count(fewest, 'bit')} per component {'is' if fewest == 1 else 'are'} enough" if who else f"open: no quantiser does it with up to {most}"
+    vote = f"less than half a point of the {exact} accuracy of exact vectors is lost" + f" (by {does})" * bool(who)
+    best = {s.axes["bits"]: chosen[s] for s in settings if s in chosen and s.axes["dataset"] == dataset and s.axes["bits"] in (1, 2, 4)}
+    recalls = [f"{100 * c.by_seed().mean():.1f} % with {tell.count(bits, 'bit')}" for bits, c in best.items()]
+    search = f" Of the ten nearest, the best quantiser finds {', '.join(recalls)}." * bool(recalls)
+    return f"**{run.word('dataset', dataset)}: {enough}** for the vote of ten neighbours: {vote}.{search}"
+
+
+# %%
+def best_sentence(dataset):
+    """Which quantiser validation chooses at few bits, and how many rivals are worse."""
+    said: dict[str, list[str]] = {}
+    for setting in settings:
+        if setting in chosen and setting.axes["dataset"] == dataset and setting.axes["bits"] in (1, 2, 4):
+            choice = chosen[setting]
+            worse = f"{len(choice.state('worse'))} of {tell.count(len(choice.rivals), 'rival')} worse"
+            at = f"{tell.count(setting.axes['bits'], 'bit')} ({worse if choice.n > 1 else 'one seed'})"
+            said.setdefault(way(choice.best), []).append(at)
+    each = "; ".join(f"{name} at {', '.join(at)}" for name, at in said.items())
+    return f"**{run.word('dataset', dataset)}, best at equal bits**: {each}." if each else ""
+
+
+def worth_sentence():
+    """What exact thresholds save beside those that are easier to find."""
+    said = []
+    for name in dict.fromkeys(students["dataset"]):
+        ratios = {
+            other: (values(name, other, AT, "distortion") / values(name, "exact", AT, "distortion")).mean()
+            for other in ("Lloyd-Max", "quantiles", "uniform")
+        }
+        known = [f"{other} {ratio:.{2 if ratio < 1.1 else 1}f}" for other, ratio in ratios.items() if np.isfinite(ratio)]
+        said += [f"{run.word('dataset', name)}: {', '.join(known)}"] * bool(known)
+    return f"**Errors in multiples of exact thresholds'** at {tell.count(AT, 'bit')}: {'; '.join(said)}." if said else ""
+
+
+# %%
+datasets = [*dict.fromkeys(students["dataset"])]
+answer = [*map(bits_sentence, datasets), *map(best_sentence, datasets), worth_sentence()]
+vectors = [f"{run.word('dataset', d)}: {'; '.join(vectors_sentence(d))}." for d in datasets]
 load = students["load"].median()
 busy = f"The machine's load per core was {load:.1f} in the median, so the timings are of a busy machine."
-run.close(answer, [*details, *[busy] * bool(load > 1.2)])
+run.close(filter(None, answer), [*few, *parts, *vectors, *[busy] * bool(load > 1.2)])
