@@ -501,8 +501,8 @@ def claim_sentence(stamp):
     together = select(found, {"judgements": stamp, "test": "permutation", "query": ALL})[["p", "least"]].mean()
     said = [
         f"pFound {first['google']:.3f} of google, {first['yandex']:.3f} of yandex, by permutation p = {first['p']:.4f}, which says of "
-        f"google at the level of {at}: {search.verdict(first['p'], level, first['least'])} (one-sided: whether yandex is better is asked "
-        "by exchanging the names in the file)"
+        f"google at the level of {at}: {search.verdict(first['p'], level, first['least'])} (whether yandex is better is another question: "
+        "for it the two names in the file are exchanged)"
     ]
     if len(ways) > 1:
         said.append(search.robust(ways["p_value"], level, ways["least"]))
@@ -545,14 +545,60 @@ def level_sentence():
             yield f"**Test, {design}, better by {effect} grades**: held to the level of {at}, {choice.best['procedure']} finds most by validation, {tell.percent(choice.by_seed())} on test worlds. {worth}"
 
 
+# %% tags=["task=metrics"]
+def metrics_answer():
+    """The metric that agrees most with users, for each kind of pages."""
+    said = []
+    for kind in for_whom:
+        choice = choose(part("metrics", page=kind), ["metric"], by="val_users_agreement", report="test_users_agreement", margin=run.margin)
+        if choice:
+            head = f"{tell.capital(run.word('page', kind).partition(':')[0])}: {choice.best['metric']}, {tell.percent(choice.by_seed())}"
+            said.append(f"{head}; {brief(choice)}")
+    return f"**A metric is worth trusting if it orders pages as users do.** {'. '.join(said)}." if said else ""
+
+
+# %%
+def brief(choice):
+    """What a choice is worth in few words: how many rivals are worse, as good, open."""
+    if choice.n < 2 or choice.rivals.empty:
+        return tell.choice(choice).removesuffix(".")
+    if choice.stands_out:
+        return "all its rivals are worse"
+    words = {"worse": "worse", "as good": "as good", "open": "not told apart"}
+    known = {said: len(choice.state(state)) for state, said in words.items()}
+    return f"of {tell.count(len(choice.rivals), 'rival')} " + ", ".join(f"{n} {said}" for said, n in known.items() if n)
+
+
+def labels_answer():
+    """The method whose labels are true most often."""
+    choice = choose(part("labels"), ["way"], by="val_accuracy", report="test_accuracy", margin=run.margin)
+    how = f"{choice.best['way']}, {tell.percent(choice.by_seed())} of labels true; {brief(choice)}" if choice else ""
+    return f"**Labels** ({budget}): {how}." if choice else ""
+
+
+# %%
+def claim_answer(stamp):
+    """What is said of the first query of a file."""
+    first, ways = sources[stamp].iloc[0], tried(stamp).groupby(["depth", "grading", "p_break"])[["p_value", "least"]].mean()
+    verdict = search.verdict(first["p"], level, first["least"])
+    turned = " This is no verdict: other depths, gradings or pBreak turn it." * ("not robust" in search.robust(ways["p_value"], level, ways["least"]))
+    warning = " **Made up: it says nothing of Google or Yandex.**" * (stamp == "example")
+    return f"**Is google better?** {run.word('judgements', stamp)}, '{first['query']}': {verdict} (p = {first['p']:.3f}).{turned}{warning}"
+
+
 told = "metrics" in tasks
 answer = [
+    metrics_answer() if told else "",
+    labels_answer() if "labels" in tasks else "",
+    *map(claim_answer, sources),
+    *([needed_sentence()] if designs["test_detected_share"].notna().any() else []),
+]
+longer = [
     *map(metric_sentence, ("mixed", "plain") if told else ()),
     *map(own_sentence, OWN if told else ()),
     whom_sentence(),
     *([labels_sentence()] if "labels" in tasks else []),
     *map(claim_sentence, sources),
-    *([needed_sentence()] if designs["test_detected_share"].notna().any() else []),
 ]
 devices = map(device_sentence, labels.OWN if len(told_labels) else ())
-run.close(filter(None, answer), [*devices, *level_sentence()])
+run.close(filter(None, answer), [*filter(None, longer), *devices, *level_sentence()])

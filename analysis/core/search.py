@@ -119,10 +119,10 @@ def robust(ways: pd.Series, level: float = ALPHA, least: pd.Series | None = None
         return f"none of {all_of_them} choices of depth, grading and pBreak could tell at that level"
     told, n = int((ways <= level).sum()), len(ways)
     said = f"p is at most {level:g} in {told} of {n} choices of depth, grading and pBreak ({ways.min():.3f} to {ways.max():.3f})"
-    said += f", {all_of_them - n} that could tell nothing left out" * (n < all_of_them)
+    said += f" ({all_of_them - n} more are left out: p cannot get down to the level there)" * (n < all_of_them)
     if 0 < told < n:
         return f"{said}: **not robust**, a choice turns the verdict, so the difference is **not told**"
-    return f"{said}: robust, no choice turns the verdict"
+    return f"{said}: no choice turns the verdict"
 
 
 def by_query(lines: pd.DataFrame) -> pd.DataFrame:
