@@ -359,4 +359,34 @@ by_hand = [
     f"{of_all['weighted']['precision']:.3f}, macro recall {of_all['macro']['recall']:.3f}. The identity fails where a class is left out (classes 1 and 2 alone: micro "
     f"precision {of_rare['micro']['precision']:.3f}, recall {of_rare['micro']['recall']:.3f}) or a case has several labels.",
 ]
-run.close([*told, *ruled, *by_hand])
+
+
+# %%
+def few_words(source, ratios):
+    """How many metrics are sensitive under the fixed threshold, which stay, and what becomes of three that many use."""
+    found = select(ratios, {"rule": "fixed"}).set_index("metric")
+    ends = select(table, {"source": source})["prevalence"].agg(["min", "max"])
+    moves, stay, unsure = (found[found["verdict"] == verdict] for verdict in ("sensitive", "insensitive", "open"))
+    fall = [f"{name} x {ratio:.2g}" for name, ratio in moves["mean"].items() if name in ("precision (PPV)", "F1", "MCC")]
+    head = f"**{SOURCES[source]}: {len(moves)} of {len(found)} metrics are sensitive to imbalance**"
+    said = f"{head} when positives fall from {100 * ends['max']:g} to {100 * ends['min']:g} % and the threshold stays"
+    said += f" ({', '.join(fall)}; {tell.count(int(found['n'].min()), 'seed')})" * bool(fall)
+    return f"{said}. Insensitive: {', '.join(stay.index) or 'none'}." + f" Open: {', '.join(unsure.index)}." * len(unsure[:1])
+
+
+def follows():
+    """What a threshold that follows the prevalence does to recall."""
+    line = select(sensitive["simulation"], {"rule": "calibrated", "metric": "recall (TPR)"}).iloc[0]
+    return (
+        f"**Where the threshold follows the prevalence** (called positive: what is more probable than not), recall too goes "
+        f"from {line['at_high']:.2f} to {line['at_low']:.3f}."
+    )
+
+
+computed = (
+    f"**By hand**: ROC-AUC {auc:.5f}, of {len(pairs)} pairs; micro precision = micro recall = accuracy = {of_all['micro']['recall']:.3f}, "
+    f"weighted precision {of_all['weighted']['precision']:.3f}."
+)
+costs = f"**F_β** counts recall β times as much as precision: of F0.5, F1 and F2 the least cost comes with {best}."
+answer = [*(few_words(*each) for each in sensitive.items()), *([follows()] if ruled else []), costs, computed]
+run.close(answer, [*told, *ruled, *by_hand])
