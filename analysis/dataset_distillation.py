@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
-from analysis.core.choice import choices
+from analysis.core.choice import choices, choose
 from analysis.core.settings import by_seed, select
 
 METRIC, LEARNT, CHEAP = "test_accuracy", ("dm", "kip", "mtt"), ("random", "class_means", "kmeans")
@@ -215,5 +215,55 @@ def line(setting):
 run.show(map(line, chosen), "All sets and learners")
 run.show(cost(), "What the sets cost, and what regression with the kernel of an infinitely wide network reaches on them")
 main = [s for s in chosen if s.axes["method"] == "mtt" and s.axes["learner"] in networks]
+
+
+# %%
+def few_of(dataset, learner):
+    """{images per class: the set that validation chooses}"""
+    of = select(run.cells, {"dataset": dataset, "learner": learner})
+    sets_of = {n: part[part["method"] != "whole"] for n, part in of.groupby("per_class")}
+    among = ["method", "lr", *run.varied(but=["dataset", "learner", "per_class", "method", "lr"])]
+    found = {n: choose(part, among, margin=run.margin) for n, part in sets_of.items()}
+    return {n: choice for n, choice in found.items() if choice}
+
+
+few = {key: few_of(*key) for key, _ in best.groupby(["dataset", "learner"], sort=False)}
+whole = {key: by_seed(select(best, {"dataset": key[0], "learner": key[1], "method": "whole"}), METRIC) for key in few}
+short = statistics.compare(
+    {(*key, n): (choice.by_seed(), whole[key]) for key, of in few.items() for n, choice in of.items()}, ["dataset", "learner", "per_class"]
+)
+
+
+# %%
+def stands(dataset, learner):
+    """How few images are as good as all of them, the best set of each size beside what all the data reach."""
+    found, all_of_them = few[dataset, learner], whole[dataset, learner]
+    lines = select(short, {"dataset": dataset, "learner": learner}).set_index("per_class")
+    enough = [run.word("per_class", n) for n, line in lines.iterrows() if line["told"] == "more"]
+    unsure = [run.word("per_class", n) for n, line in lines.iterrows() if line["told"] == "open"]
+    head = f"yes, {enough[0]}" if enough else f"open for {' and '.join(unsure)}" if unsure else "no, not as few as were tried"
+    each = [
+        f"{run.word('per_class', n)} ({NAMED[choice.best['method']]}) {tell.percent(choice.by_seed())}"
+        + (f": {tell.plainly(lines.loc[n])}" if n in lines.index else "")
+        for n, choice in found.items()
+    ]
+    said = f"{head}. All data reach {tell.percent(all_of_them)}; " if len(lines) else "all data have no result here; "
+    return f"**{tell.data(dataset)}, {run.word('learner', learner)}, can few images stand for all?** {tell.capital(said)}{'; '.join(each)}."
+
+
+def pays(dataset, learner):
+    """Whether MTT's images are better than the other sets, by images per class."""
+    said = []
+    for n in few[dataset, learner]:
+        lines = select(differences, {"data": tell.data(dataset), "who": run.word("learner", learner), "size": run.word("per_class", n)})
+        lines = lines[lines["pair"].str.startswith(LESS)]
+        words = [tell.plainly(line, "better than", "worse than") for _, line in lines.iterrows()]
+        counted = [f"{word}{':' * ('than' not in word)} {words.count(word)} of {len(words)}" for word in dict.fromkeys(words)]
+        said += [f"with {run.word('per_class', n)} {', '.join(counted)}"] * bool(words)
+    return f"**MTT's images against the other sets** ({tell.data(dataset)}, {run.word('learner', learner)}): {'; '.join(said)}." if said else ""
+
+
+# %%
 budget = "Published MTT has 100 experts of 50 epochs and a ConvNet; how much less is spent here stands under `sets` in the table of methods."
-run.close(map(answer, main), [budget])
+answers = [said for key, of in few.items() if of for said in (stands(*key), pays(*key)) if said]
+run.close(answers, [*map(answer, main), budget])
