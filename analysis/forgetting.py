@@ -10,9 +10,11 @@
 # own. The strength is chosen on validation by the mean accuracy over the tasks at the end.
 
 # %%
+from collections import Counter
+
 import pandas as pd
 
-from analysis.core import blocks, decay, report, tell
+from analysis.core import blocks, decay, report, statistics, tell
 from analysis.core.choice import choose, choose_each
 from analysis.core.figures.lifetimes import lifetimes, over_rates, over_tasks
 from analysis.core.figures.paths import paths
@@ -305,10 +307,49 @@ def answers(title):
         way = "the network falls" if left.mean() < known.mean() else "nothing is lost: the network goes"
         told = f"{way} from {tell.percent(known)} on 0 and 1 to {tell.percent(left)}"
         yield f"**{tell.capital(title)}**: without a remedy {told}; half of what it knew above chance {decay.gone(plain.students)}."
-    if len(overall[title].rivals):
+    if title in overall and len(overall[title].rivals):
         named: dict = {"name": lambda cell: label(title, cell["method"]), "most": 8}
         yield tell.answer(title, overall[title], "as the mean over tasks", **named)
 
 
+# %%
+SAID = 4  # settings of which the answer says more
+plain = {title: best[title]["none"] for title in shown if "none" in best[title]}
+winners = {title: overall[title] for title in shown if title in overall and len(overall[title].rivals)}
+
+
+def verdict():
+    """Whether the old is forgotten, and what holds it best, over all settings."""
+    ends, starts = ({t: choice.by_seed(m) for t, choice in plain.items()} for m in ("task_0", "start_task_0"))
+    if plain:
+        lost = sum(statistics.paired(ends[title], starts[title]).high < 0 for title in plain)
+        means = [sorted({f"{100 * v.mean():.1f}" for v in each.values()}, key=float) for each in (starts, ends)]
+        before, after = (f"{low} %" if low == high else f"{low} to {high} %" for low, *_, high in ([m[0], *m] for m in means))
+        where = f" in {lost} of {len(plain)} settings" * (len(plain) > 1)
+        head = f"It forgets{where}" if lost else "That it forgets cannot be told by these seeds"
+        yield f"**{head}**: without a remedy the accuracy on 0 and 1 goes from {before} to {after} (guessing has 50 %)."
+    for method, count in Counter(choice.best["method"] for choice in winners.values()).most_common(1):
+        clear = sum(choice.stands_out for choice in winners.values() if choice.best["method"] == method)
+        held = f"Validation chooses {'no remedy' if method == 'none' else method} in {count} of {tell.count(len(winners), 'setting')}"
+        yield f"{held}; it is better than every other in {clear}."
+
+
+def short(title):
+    """Of one setting: what is left without a remedy, and with that which validation chooses."""
+    left = [f"without a remedy {tell.percent(plain[title].by_seed('task_0'))} of 0 and 1 are right"] * (title in plain)
+    if (choice := winners.get(title)) and (method := choice.best["method"]) != "none":
+        kept_too = f", {100 * choice.by_seed().mean():.1f} % as the mean over tasks"
+        left.append(f"with {label(title, method)}: {tell.percent(best[title][method].by_seed('task_0'))}{kept_too}")
+    return f"**{tell.capital(title)}**: {'; '.join(left)}."
+
+
+def of_rates(title, choice):
+    """Of plain fine-tuning: what the best learning rate leaves."""
+    return f"**{title}**: at lr {choice.best['lr']:g} {tell.percent(choice.by_seed('task_0'))} on 0 and 1; half of what it knew above chance {decay.gone(choice.students)}."
+
+
 without = f"{tell.count(len(settings) - len(shown), 'setting')} of {len(settings)} have no remedy and are drawn over learning rates only."
-run.close([sentence for title in shown for sentence in answers(title)], [without] * many)
+told = [" ".join(verdict()), *map(short, [title for title in shown if title in plain or title in winners][:SAID])]
+of_each = [of_rates(*each) for each in fastest.items()] if not shown else []
+details = [*(sentence for title in shown for sentence in answers(title)), *of_each[SAID:], *[without] * many]
+run.close([*filter(None, told), *of_each[:SAID]], details)

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.core.records import schema
+from analysis.core.report import marked, open_run
 
 PAGE = Path(__file__).parents[2] / "analysis" / "forgetting.py"
 AXES = {"tasks": str, "network": str, "width": int, "optimiser": str, "old_steps": int, "steps": int, "batch_size": int,
@@ -156,3 +158,11 @@ def test_settings_without_a_remedy_are_lines_over_the_learning_rate_and_it_is_sa
     assert "0.01" in sentence(said, "MLP, Adam", " 42 (lr 0.001) ")
     assert sentence(said, "MLP, SGD ").count("+0.00 points") == 2 and "4 settings of 6 have no remedy" in said
     assert "  rates.png" in said and "  rate_curves.png" in said
+
+
+def test_the_answer_is_short_and_begins_with_the_verdict(said):
+    folder = Path(next(line for line in said.splitlines() if line.startswith("Report: ")).split()[1]).parent
+    run = open_run(folder)
+    answer = marked(nbformat.read(folder / "report.ipynb", as_version=4), "answer")
+    own = [line for line in answer if line not in {*run.warnings(), *run.caveats()}]
+    assert len(own) <= 5 and own[0].startswith("**It forgets in 2 of 2 settings**: without a remedy")
