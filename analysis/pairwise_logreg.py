@@ -229,12 +229,12 @@ counts = "; ".join(f"{tell.span(separable[view].groupby('seed').sum())} with {vi
 top = max(chosen, key=lambda view: chosen[view].by_seed("val_accuracy").mean(), default="")
 views = [f"**{tell.capital(view)}**: {tell.percent(values)}; ten classes by vote {tell.percent(chosen[view].by_seed('vote_accuracy'))}." for view, values in tests.items()]
 sentences = [
-    f"**A linear model tells two digits apart in {100 * tests[top].mean():.1f} % of the test images**, the mean of 45 pairs with {top}{f', of {len(chosen)} views that which validation prefers' * (len(chosen) > 1)}."
+    f"**A linear model tells two digits apart in {100 * tests[top].mean():.1f} % of the test images**, the mean of 45 pairs with {top}{f', the view that validation prefers of {len(chosen)}' * (len(chosen) > 1)}."
 ] * bool(chosen) + views[:SHORT]
 ranked = []
 if drawn:
     hard, easy = (f"{a}/{b}, {tell.percent(accuracy[a, b])}" for a, b in (hardest[0], hardest[-1]))
-    sentences[1:1] = [f"How sure, with {drawn}: the hardest pair is {hard}, the easiest {easy}; other test images would give as much within the brackets."]
+    sentences[1:1] = [f"How sure, with {drawn}: the hardest pair is {hard}, the easiest {easy}; in brackets what as many other test images leave possible (95 %)."]
     ranked.append(f"Hardest pair by validation ({which}): {hard} on test; easiest by validation: {easy} (Wilson intervals).")
 published = "error 12.0 % for a linear classifier, 7.6 % for a pairwise one on deskewed digits; ours are not deskewed"
 apart = f"Training digits that a hyperplane separates, of 45 pairs: {counts}."
