@@ -75,7 +75,7 @@ def assert_whole(run):
     cells = json.loads((run / "report.ipynb").read_text())["cells"]
     shown = [output["data"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
     seen, html = (run / "report.html").read_text(), ["".join(data.get("text/html", "")) for data in shown]
-    assert seen.count("<table") == sum(text.count("<table") for text in html) > 0
+    assert seen.count('class="dataframe"') == sum(text.count('class="dataframe"') for text in html) > 0
     assert seen.count("<img") == sum("image/png" in data for data in shown) > 0
     turned = [text.split('<script type="application/json"')[0] for text in html if 'class="turn"' in text]
     assert all(text in seen for text in turned) and len(turned) == len(list((run / "figures").glob("*.html")))

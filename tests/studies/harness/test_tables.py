@@ -313,7 +313,7 @@ def test_an_extension_that_adds_nothing_says_so_and_what_would_add(go, capsys):
     trained = len(Toy.trained)
     for words, said in (
         (["--seeds", "1"], "the run has seeds 0 and 1; --seeds 3 adds one"),
-        (["--temperature", "4"], "the run has temperature 1.0 and 2.0 and 4.0; other values add to it"),
+        (["--temperature", "4"], "the run has temperature 1 and 2 and 4; other values add to it"),
         ([], "the run has all of preset course; --seeds 3 or other values of an axis add to it"),
     ):
         capsys.readouterr()
