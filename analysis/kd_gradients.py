@@ -215,7 +215,7 @@ def level_sentence(panel, found):
     steps = slopes.stages(select(logits, panel)["training_step"])
     from_on = {stage: "at no T probed" if T is None else f"from T = {T:g} on" for stage, T in found.items()}
     said = [f"{from_on[stage]} {PLACE[stage]} (step {step})" for stage, step in steps.items()]
-    return f"**{run.named(panel)}**: T² keeps the soft gradient level {', '.join(said)}."
+    return f"**{run.named(panel)}**: multiplied by T², the gradient of the teacher's term stays the same {', '.join(said)}."
 
 
 difference = (logits["soft_norm"] / logits["formula_norm"] - 1).abs().max()
@@ -223,7 +223,8 @@ error = (logits["limit_norm"] / logits["soft_norm"] - 1).abs().groupby(logits["p
 exact = f"Measured by autograd and computed as (q − p)/T, the norms differ by at most {difference:.0e} of their size."
 limit = (
     f"The limit (z − v)/(N T²) is off by {100 * error.iloc[0]:.0f} % in the mean at T = {error.index[0]:g} and by "
-    f"{100 * error.iloc[-1]:.2g} % at T = {error.index[-1]:g}; doubling T there divides its error by "
-    f"{error.iloc[-2] / error.iloc[-1]:.2f} (2 where it falls as 1/T)."
+    f"{100 * error.iloc[-1]:.2g} % at T = {error.index[-1]:g}, where twice the T makes it {error.iloc[-2] / error.iloc[-1]:.2f} times "
+    "smaller; it falls as 1/T where that is 2."
 )
-run.close([*map(level_sentence, panels, knees), exact, limit])
+agree = f"Autograd and the formula (q − p)/T agree to {difference:.0e}; the limit for large T is off by {100 * error.iloc[0]:.0f} % at T = {error.index[0]:g}."
+run.close([*map(level_sentence, panels, knees), agree], [exact, limit])
