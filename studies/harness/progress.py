@@ -51,7 +51,8 @@ class Reporter:
 
     def _tick(self) -> None:
         while not self._over.wait(min(BEAT, self.every)):
-            with contextlib.suppress(OSError, ValueError):  # of a stderr that is gone, which the run itself will meet
+            # a stderr that is gone, which the run itself will meet; or counts that change as they are looked at
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
                 if not self.stopped:
                     self._show()
 
