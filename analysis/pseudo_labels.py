@@ -326,4 +326,51 @@ judged = [(what, base, lines) for what, base, lines in pairs if len(lines) and l
 hurts = [f"{what}: {tell.comparisons(lines, compared_line, base)}" for what, base, lines in judged]
 singly = [f"{what}: {said}" for what, _, lines in judged if (said := tell.uncorrected(lines, compared_line))]
 each_case = [answer(*each) for each in winners.items()] if across == "labels" else []
-run.close([*each_case, *(told for s in settings if across == "recipe" for told in homework(s)), *hurts], singly)
+
+# %%
+answering = choices(cases, CELL, heard=lambda students: students[students["method"].isin(TAUGHT)], margin=run.margin)
+SAID = 4  # cases of which the answer says more
+
+
+def against_labels(setting):
+    """In each case its best method that learns from its answers, less labels only and less the best on labels alone, judged together."""
+    pairs: dict = {}
+    for case, choice in answering.items():
+        if setting.axes.items() <= case.axes.items():
+            bases = {"only": chosen[case].get("supervised"), "views": alone.get(case)}
+            pairs |= {(case, base): (choice.by_seed(METRIC), of.by_seed(METRIC)) for base, of in bases.items() if of}
+    return statistics.compare(pairs, ["case", "base"])
+
+
+def verdict(setting):
+    """Whether own answers help beyond labels, and beyond augmented views of these."""
+    lines = against_labels(setting)
+    only, views = (lines[lines["base"] == base].set_index("case") for base in ("only", "views"))
+    if views.empty:
+        return
+    better, worse = (int((views["told"] == way).sum()) for way in ("less", "more"))
+    head = "Own answers help" if better == len(views) else "Own answers help in part" if better else "Own answers hurt" if worse else "Cannot be told"
+    cases_of = "recipes" if across == "recipe" else "numbers of labels"
+    fewer = f"fewer errors than the same labels as they are at {(only['told'] == 'less').sum():d} of {len(only)} {cases_of}, and " * bool(len(only))
+    seeds = int(views["n"].max())
+    rest = f"; {len(views) - better - worse} cannot be told by {tell.count(seeds, 'seed')}" * bool(better + worse < len(views))
+    most = [case for case in only.index.intersection(views.index) if 0 < -only["mean"][case] < 2 * (views["mean"] - only["mean"])[case]]
+    gain = f" Most of the gain is of the augmented views at {len(most)} of {len(only)}." * bool(most)
+    more = f", more errors at {worse}" * bool(worse)
+    yield f"**{setting.title}: {head}**: {fewer}fewer than labels alone with the best views at {better} of {len(views)}{more}{rest}.{gain}"
+
+
+# %%
+def short(case, choice):
+    """One case: what own answers reach, what labels alone do."""
+    reached = f"**{case.title}**: {METHODS[choice.best['method']]} {tell.percent(choice.by_seed(METRIC), 2)} test errors"
+    bases = {"supervised": chosen[case].get("supervised"), "best": alone.get(case)}
+    told = {METHODS[of.best["method"]]: f"{100 * of.by_seed(METRIC).mean():.2f} %" for of in bases.values() if of}
+    return "; ".join([reached, *(f"{name} {error}" for name, error in told.items())]) + "."
+
+
+told_first = [line for setting in settings for line in verdict(setting)]
+told_each = [short(*each) for each in answering.items()]
+in_short = told_each * (len(told_first) + len(told_each) <= 1 + SAID)
+told_more = [*each_case, *(line for s in settings if across == "recipe" for line in homework(s)), *hurts, *singly]
+run.close([*told_first[: 1 + SAID], *in_short], [*told_first[1 + SAID :], *(told_each if not in_short else []), *told_more])
