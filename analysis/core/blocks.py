@@ -115,6 +115,8 @@ def plane(
         c: table[c].dtype for c in (x, y) if isinstance(table[c].dtype, pd.CategoricalDtype)
     }  # words in their order
     means = [statistics.summarise(panel.table, [x, y], z, holes=True).astype(kinds) for panel in shown]
+    if pd.concat(means)[z].isna().all():  # of a run that was cut, or whose students failed
+        return
     colors = colors or _round(pd.concat(means)[z], digits)
     frames = [
         [{k: cell[k] for k in (x, y, "state") if k in cell} for cell in framed if _belongs(cell, panel.values)]
