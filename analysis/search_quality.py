@@ -482,7 +482,7 @@ def labels_sentence():
 
 def device_sentence(name):
     """Where one of our methods is ahead and behind, over all budgets and shares of bad assessors."""
-    mine, said = told_labels[told_labels["way"] == labels.WAYS[name]], []
+    mine, said = select(told_labels, {"way": labels.WAYS[name]} if len(told_labels) else {}), []
     for base, lines in mine.groupby("base", sort=False):
         ends = lines.sort_values("mean").iloc[[0, -1]].to_dict("records")
         span = " to ".join(

@@ -68,6 +68,8 @@ def panels(
     run: Run, table: pd.DataFrame, rows: Sequence[str] = (), columns: Sequence[str] = (), wrap: int = BESIDE
 ) -> list[Panel]:
     """The panels of a table, in the order of the planned values of an axis, of categories, or of the table."""
+    if table.empty:  # which may lack columns
+        return []
     rows, columns = _names(rows), _names(columns)
     down, across = (_combinations(run, table, names) for names in (rows, columns))
     found = []
