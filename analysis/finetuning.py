@@ -270,8 +270,7 @@ for of_setting, winner in preferred.items():
 # %%
 def verdict_of(line):
     """`unfreezing: yes, +5.0 points (...)`, of a line of `statistics.compare`"""
-    said = {"more": "yes", "less": "no, it hurts"}.get(line["told"], f"cannot be told by {tell.count(line['n'], 'seed')}")
-    return f"{line['effect']}: {said}, {tell.points(line['difference'])}"
+    return f"{line['effect']}: {tell.plainly(line, 'yes', 'no, it hurts')}, {tell.points(line['difference'])}"
 
 
 def asked_for(setting):

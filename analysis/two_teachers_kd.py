@@ -105,8 +105,7 @@ def planes(which, heading, **how):
     """Surfaces and numbers of some settings, two in a line."""
     how |= {"columns": [*which[0].axes], "framed": framed((s, chosen[s]) for s in which if s in chosen), "wrap": 2}
     cells = pd.concat([s.cells for s in which])
-    if cells[METRIC].notna().any():  # of a run that goes on, a sort of images may have nothing yet
-        blocks.plane(run, cells, *PLANE, METRIC, heading, levels=levels(HEARD, (LOW, JOINT)), **how)
+    blocks.plane(run, cells, *PLANE, METRIC, heading, levels=levels(HEARD, (LOW, JOINT)), **how)
 
 
 if plain:

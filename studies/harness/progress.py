@@ -96,11 +96,13 @@ class Reporter:
 
     def prepared(self, what: str, count: int, total: int) -> None:
         """What comes before students: how many of so many are there. On a terminal each is said, elsewhere one in a while."""
-        self.before = f"preparing {what} {count} of {total}" if count < total else ""
+        self.before = f"preparing {what} {count} of {total}"
         now = time.monotonic()
         if count in (0, total) or self.bar or now - self.last > self.every:
             self.last = now
-            self.say(f"preparing {what} {count} of {total}" + f", {duration(now - self.start)}" * bool(count))
+            self.say(self.before + f", {duration(now - self.start)}" * bool(count))
+        if count == total:
+            self.before = ""
 
     def left(self) -> float | None:
         """The training that is left over that done so far, in seconds of training; None while a kind that is left was not seen
