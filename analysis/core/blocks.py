@@ -100,6 +100,7 @@ def plane(
     framed: Sequence[Mapping[str, Any]] = (), levels: Levels = (), more: Levels = (), limits: tuple[float, float | None] | None = None,
     colors: tuple[float, float] | None = None, surfaces: bool = True, turn: bool = True, name: str = "heatmaps", suffix: str = "",
     digits: int = 1, note: str = "", wrap: int = BESIDE, also: Also | None = None, framing: str = "chosen on validation",
+    blank: bool = False,
 ) -> None:  # fmt: skip
     """Means of z over the grid of x and y: surfaces<suffix>.png and a surface to turn for each panel, where both axes are ordered;
     <name><suffix>.png, the same as numbers. A cell that was planned and has no result (a line without z) is a hole.
@@ -108,7 +109,7 @@ def plane(
     `framing` says what the frame means. levels: planes of
     the surfaces; more: further ones of those to turn. limits: of the z axis (0 to 100 for shares; an end that is None leaves room for
     all means and levels); colors: of the colours (round
-    numbers around all means). digits: of the numbers.
+    numbers around all means). digits: of the numbers. blank: a grid on which nothing is measured yet is drawn too, in `colors`.
     """
     shown = panels(run, table, rows, columns, wrap)
     if not shown:
@@ -117,7 +118,7 @@ def plane(
         c: table[c].dtype for c in (x, y) if isinstance(table[c].dtype, pd.CategoricalDtype)
     }  # words in their order
     means = [statistics.summarise(panel.table, [x, y], z, holes=True).astype(kinds) for panel in shown]
-    if pd.concat(means)[z].isna().all():  # of a run that was cut, or whose students failed
+    if pd.concat(means)[z].isna().all() and not blank:  # of a run that was cut, or whose students failed
         return
     colors = colors or _round(pd.concat(means)[z], digits)
     frames = [

@@ -353,7 +353,7 @@ def picture(run: Run, view: View, chosen: Mapping[Any, Choice]) -> bytes:
         blocks.plane(
             run, cells, view.x, view.y, view.z, heading, columns=columns, framed=framed(chosen), surfaces=False, note=more,
             digits=1 if records.is_share(view.z) else 3, also=_dressed(view), framing=framing, colors=(0, 100) if measured.empty else None,
-            wrap=BESIDE if cells[view.x].nunique() <= ACROSS else 1,
+            wrap=BESIDE if cells[view.x].nunique() <= ACROSS else 1, blank=True,
         )  # fmt: skip
     return pngs[0]
 
