@@ -28,6 +28,7 @@ from urllib.parse import parse_qs, quote
 import pandas as pd
 
 from analysis.core import live, records, tell
+from analysis.core.figures.scales import label
 from analysis.core.report import printable
 
 EVERY = 2.0  # seconds between two looks at a run
@@ -180,7 +181,10 @@ class Page:
             self.draw(found.view, found.shown)
 
     def draw(self, view: live.View, shown: live.Shown) -> None:
-        options: dict[str, Any] = {"z": shown.metrics, "x": shown.axes, "y": shown.axes}
+        options: dict[str, Any] = {
+            side: {name: label(name) for name in names}
+            for side, names in {"z": shown.metrics, "x": shown.axes, "y": shown.axes}.items()
+        }
         options["panel"] = {None: "all"} | {i: title[:80] for i, title in enumerate(shown.panels)}
         for name, values in options.items():
             self.selects[name].set_options(values, value=getattr(view, name))

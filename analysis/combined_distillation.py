@@ -142,6 +142,14 @@ for count in run.axes["per_class"]:
     draw_planes(count)
 
 # %% [markdown]
+# ## What is taken for what
+# By the small network that has both, MTT's images and what the large network says of them; all seeds and networks together.
+
+# %%
+both_together = select(best, dict(zip(("images", "learner", "teacher"), BOTH, strict=True)))
+blocks.confusions(run, both_together, "Which class is taken for which, both together", columns=panels)
+
+# %% [markdown]
 # ## What it costs
 # Seconds of one core to make the set (experts included), the teacher and one of the student's networks; what was spent on learning rates,
 # temperatures and λ that were not chosen is left out. A set, once made, serves many networks.

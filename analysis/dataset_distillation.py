@@ -234,6 +234,16 @@ short = statistics.compare(
 )
 
 
+# %% [markdown]
+# ## What is taken for what
+# By learners of the set of each size that validation chose, all seeds and networks together.
+
+# %%
+learnt = pd.concat([choice.students for of in few.values() for choice in of.values()] or [best[:0]])
+over_sets = [a for a in ("dataset", "learner", "per_class") if learnt[a].nunique() > 1]
+blocks.confusions(run, learnt, "Which class is taken for which, after the best set of each size", columns=over_sets)
+
+
 # %%
 def stands(dataset, learner):
     """How few images are as good as all of them, the best set of each size beside what all the data reach."""

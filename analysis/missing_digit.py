@@ -130,6 +130,15 @@ if len(singles) > 1:
     over_bias(singles, "Errors over the bias, for each omitted digit", False, name="curves", size=(3.6, 3.3), wrap=5)
 
 # %% [markdown]
+# ## What an unseen digit is taken for
+# As learnt, before any shift, at the chosen cell; all seeds together.
+
+# %%
+if two:
+    as_learnt = pd.concat([at_choice(run.students, omitted, omitted=omitted) for omitted in two])
+    blocks.confusions(run, as_learnt, "Which digit is taken for which, as learnt", columns=["omitted"])
+
+# %% [markdown]
 # ## All digits
 # Above: errors on the omitted digit, in per cent of its test images. Below: errors on the nine others. Both on a logarithmic axis,
 # since some are twenty times others; crosses are the paper's for digit 3 (its last was chosen on test).

@@ -14,7 +14,7 @@ from collections import Counter
 import pandas as pd
 
 from analysis.core import blocks, report, statistics, tell
-from analysis.core.choice import choices, framed
+from analysis.core.choice import choices, choose, framed
 from analysis.core.figures.references import levels
 from analysis.core.settings import by_seed, find, select
 
@@ -134,6 +134,16 @@ def bars(setting):
 theirs = {f"{name} [arXiv 1503.02531]": value for name, value in PUBLISHED.items()}
 ours = [bar for s in settings for bar in bars(s)]
 blocks.ladder(run, ours, METRIC, HEADING, KINDS, published=theirs, digits=2, descending=True)
+
+# %% [markdown]
+# ## What is taken for what
+# Of the Student2.0 that validation prefers to all others, all seeds together.
+
+# %%
+every = pd.concat([choice.students for choice in chosen.values()]) if chosen else run.students[:0]
+if best := choose(every, [*settings[0].axes, *PLANE]):
+    of_best = run.named({axis: best.best[axis] for axis in settings[0].axes})
+    blocks.confusions(run, best.students, f"Which digit is taken for which, {of_best}, {tell.cell({axis: best.best[axis] for axis in PLANE})}")
 
 # %% [markdown]
 # ## What came out

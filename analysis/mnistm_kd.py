@@ -31,6 +31,7 @@ held = ONE_ROUND if several else {}
 settings = run.settings(PLANE, ["teacher_view", "target_labels"], select(run.cells, held))
 planes = [s for s in settings if not several or s.cells["kd_weight"].nunique() > 1]  # a run of rounds alone has none
 chosen = choices(planes, PLANE, margin=run.margin)
+heard = {setting: choice for setting, choice in chosen.items() if choice.best["kd_weight"] > 0}
 
 # %% [markdown]
 # ## What it is read against
@@ -131,7 +132,6 @@ if planes:
     sizes = dict.fromkeys(s.axes["target_labels"] for s in planes)
     alone = [(f"labels only, {n}", labels_only(planes[0], n), ALONE) for n in sizes]
     source = "source only: the teacher", teacher("target", planes[0]), ALONE
-    heard = {setting: choice for setting, choice in chosen.items() if choice.best["kd_weight"] > 0}
     ours = [(f"{s.title}\n{tell.cell(c.best)}", c.by_seed(), VIEWS[s.axes["teacher_view"]]) for s, c in heard.items()]
     theirs = {f"{name} [{PAPER}]": value for name, value in PUBLISHED.items()}
     blocks.ladder(run, [*alone, source, *ours], METRIC, HEADING, KINDS, published=theirs)
@@ -240,10 +240,9 @@ def answer(setting):
     if setting not in chosen:
         return f"**{tell.capital(setting.title)}**: no student is done."
     choice = chosen[setting]
-    hears = choice.best["kd_weight"] > 0
     lead, verdict = against_labels(choice)
     than = f"Against labels only, {tell.points(lead)}: {verdict}. " if verdict else ""
-    closed = gap(choice.by_seed(), setting) if hears else ""
+    closed = gap(choice.by_seed(), setting) if setting in heard else ""
     told = f"Of the gap between the teacher itself and a student with all labels it closes {closed}." * bool(closed)
     return tell.answer(setting.title, choice, then=than + told, most=0)
 
@@ -280,8 +279,9 @@ def brief():
             said.append(f"{tell.capital(setting.title)}: {helps}.")
         elif choice.best["kd_weight"] > 0 and 0 in set(setting.cells["kd_weight"]):
             said.append(f"{tell.capital(setting.title)}: not known yet, for labels only is not done.")
-    if unheard := [s.title for s, choice in chosen.items() if choice.best["kd_weight"] == 0]:
-        said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only.")
+    if unheard := {s.title: f"{100 * c.by_seed().mean():.1f} %" for s, c in chosen.items() if s not in heard}:
+        reached = ", ".join(dict.fromkeys(unheard.values()))
+        said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only ({reached}).")
     return [f"**Does the teacher help?** {' '.join(said)}"] * bool(said)
 
 
@@ -293,4 +293,6 @@ def ruled(who, choice):
 choices_made = judged.choices.items() if several else ()
 rules = [ruled(who, choice) for who, choice in choices_made if who.startswith("rule")]
 rivals = [f"**{tell.capital(setting.title)}**: {tell.choice(choice)}" for setting, choice in chosen.items()]
-run.close([*brief(), *map(answer, planes), *rules], rivals)
+in_short = [answer(setting) for setting in planes if setting in heard or setting not in chosen]
+at_length = [answer(setting) for setting in chosen if setting not in heard]
+run.close([*brief(), *in_short, *rules], [*at_length, *rivals])

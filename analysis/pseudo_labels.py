@@ -151,8 +151,7 @@ run.show(line_of(*each) for each in picked)
 
 # %%
 preferred = pd.concat([choice.students.assign(**case.axes) for case, choice in winners.items()]) if winners else pd.DataFrame()
-names = tell.CIFAR if set(run.cells["dataset"]) == {"cifar10"} else ()
-blocks.confusions(run, preferred, "Which class of test images is taken for which", columns=[*cases[0].axes], classes=names)
+blocks.confusions(run, preferred, "Which class of test images is taken for which", columns=[*cases[0].axes])
 
 # %% [markdown]
 # ## Threshold x labels

@@ -272,9 +272,9 @@ def bits_sentence(dataset):
     fewest, who = enough_bits(dataset)
     exact = tell.percent(by_seed(select(students, {"dataset": dataset}), "exact_test_accuracy"))
     most = tell.count(int(select(students, {"dataset": dataset})["bits"].max()), "bit")
-    does = f"{tell.count(len(who), 'quantiser')} of {select(students, {'dataset': dataset})['way'].nunique()}"
+    does = f"{len(who)} of {tell.count(select(students, {'dataset': dataset})['way'].nunique(), 'quantiser')}"
     enough = f"{tell.count(fewest, 'bit')} per component {'is' if fewest == 1 else 'are'} enough" if who else f"open: no quantiser does it with up to {most}"
-    vote = f"less than half a point of the {exact} accuracy of exact vectors is lost" + f" (by {does})" * bool(who)
+    vote = f"{does if who else 'none'} {'loses' if len(who) == 1 else 'lose'} less than half a point of the {exact} that exact vectors reach"
     best = {s.axes["bits"]: chosen[s] for s in settings if s in chosen and s.axes["dataset"] == dataset and s.axes["bits"] in (1, 2, 4)}
     recalls = [f"{100 * c.by_seed().mean():.1f} % with {tell.count(bits, 'bit')}" for bits, c in best.items()]
     search = f" Of the ten nearest, the best quantiser finds {', '.join(recalls)}." * bool(recalls)
@@ -283,14 +283,14 @@ def bits_sentence(dataset):
 
 # %%
 def best_sentence(dataset):
-    """Which quantiser validation chooses at few bits, and how many rivals are worse."""
+    """Which quantiser validation chooses at few bits, and how many rivals are not told to be worse."""
     said: dict[str, list[str]] = {}
     for setting in settings:
         if setting in chosen and setting.axes["dataset"] == dataset and setting.axes["bits"] in (1, 2, 4):
-            choice = chosen[setting]
-            worse = f"{len(choice.state('worse'))} of {tell.count(len(choice.rivals), 'rival')} worse"
-            at = f"{tell.count(setting.axes['bits'], 'bit')} ({worse if choice.n > 1 else 'one seed'})"
-            said.setdefault(way(choice.best), []).append(at)
+            choice, bits = chosen[setting], tell.count(setting.axes["bits"], "bit")
+            near = len(choice.rivals) - len(choice.state("worse"))
+            worth = f" ({tell.count(near, 'rival')} may be as good)" * (near > 0) if choice.n > 1 else " (one seed)"
+            said.setdefault(way(choice.best), []).append(bits + worth)
     each = "; ".join(f"{name} at {', '.join(at)}" for name, at in said.items())
     return f"**{run.word('dataset', dataset)}, best at equal bits**: {each}." if each else ""
 

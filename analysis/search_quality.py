@@ -552,9 +552,9 @@ def metrics_answer():
     for kind in for_whom:
         choice = choose(part("metrics", page=kind), ["metric"], by="val_users_agreement", report="test_users_agreement", margin=run.margin)
         if choice:
-            head = f"{tell.capital(run.word('page', kind).partition(':')[0])}: {choice.best['metric']}, {tell.percent(choice.by_seed())}"
-            said.append(f"{head}; {brief(choice)}")
-    return f"**A metric is worth trusting if it orders pages as users do.** {'. '.join(said)}." if said else ""
+            head = f"{run.word('page', kind).partition(':')[0]}: {choice.best['metric']}, {tell.percent(choice.by_seed())}"
+            said.append(f"{head}, {brief(choice)}")
+    return f"**Which metric orders two pages most often as users do?** Of {'; of '.join(said)}." if said else ""
 
 
 # %%

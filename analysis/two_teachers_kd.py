@@ -168,6 +168,16 @@ theirs = {",\n".join(DAFL[:2]): DAFL[2]}
 blocks.ladder(run, [*joined, *ours], METRIC, "Test accuracy on all ten digits", KINDS, published=theirs)
 
 # %% [markdown]
+# ## What is taken for what
+# Of the cells that validation chose, all seeds together. No teacher has seen digits of both halves: who errs across them, errs where
+# no answer could teach better.
+
+# %%
+if best:
+    everyone = pd.concat([choice.students for choice in best.values()])
+    blocks.confusions(run, everyone, "Which digit is taken for which, by the images asked about", columns=["inputs"])
+
+# %% [markdown]
 # ## What came out
 
 

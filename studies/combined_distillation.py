@@ -42,6 +42,7 @@ STUDY = Study(
     noise=0.0038,
     mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy", "spread", "cost_seconds", "images_seen"),
+    tables={"confusions": ("truth", "answer")},
     trials={
         "dataset": grid("mnist", limit=one_of(*DATASETS), help="Whose images."),
         "images": grid(

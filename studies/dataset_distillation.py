@@ -38,6 +38,7 @@ STUDY = Study(
     metric="val_accuracy",
     mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy", "spread"),
+    tables={"confusions": ("truth", "answer")},
     trials={
         "dataset": grid("mnist", limit=one_of(*DATASETS), help="Whose images, and what is asked of those who learn."),
         "method": grid(

@@ -25,7 +25,7 @@ STUDY = Study(
     noise=0.0013,
     mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy"),
-    tables={"digits": ("split", "digit"), "biases": ("split", "bias")},
+    tables={"digits": ("split", "digit"), "biases": ("split", "bias"), "confusions": ("truth", "answer")},
     trials={
         "omitted": grid(
             *("none", *"0123456789", "01234569"),

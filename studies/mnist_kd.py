@@ -32,6 +32,7 @@ STUDY = Study(
     mode="max",
     noise=0.0010,
     metrics=("train_loss", "val_accuracy", "test_accuracy"),
+    tables={"confusions": ("truth", "answer")},
     trials={
         "convention": grid(
             "additive",

@@ -35,6 +35,7 @@ STUDY = Study(
     noise=0.012,
     mode="max",
     metrics=("train_loss", "val_accuracy", "test_accuracy", "test_accuracy_0_4", "test_accuracy_5_9"),
+    tables={"confusions": ("truth", "answer")},
     trials={
         "inputs": grid(
             *inputs,

@@ -193,7 +193,7 @@ class MnistDistillation(Pack):
         sets, students = self.sets, self.students
         metrics = {"val_accuracy": students.accuracy(sets.images[sets.val], sets.labels[sets.val], to_float)}
         if self.finished:
-            metrics["test_accuracy"] = students.accuracy(sets.test_images, sets.test_labels, to_float)
+            metrics["test_accuracy"] = self.tested(students.named(sets.test_images, to_float), sets.test_labels)
         return metrics
 
 
@@ -231,14 +231,16 @@ class MissingDigit(MnistDistillation):
         if not self.finished:
             return super().measure()
         self.logits = {split: self.students.answers(x, to_float) for split, (x, _) in self._parts().items()}
-        return {f"{k}_accuracy": (z.argmax(-1) == self._parts()[k][1]).float().mean(1) for k, z in self.logits.items()}
+        named, sets = {split: z.argmax(-1) for split, z in self.logits.items()}, self.sets
+        val = (named["val"] == sets.labels[sets.val]).float().mean(1)
+        return {"val_accuracy": val, "test_accuracy": self.tested(named["test"], sets.test_labels)}
 
     def tables(self) -> list[dict[str, list[dict]]]:
         """At the end, on validation and on test: `digits`, errors by digit; `biases`, errors on omitted and on other digits
         once the biases of the omitted digits are raised by a shift. Lowering those of all others is the same."""
         if not self.finished:
             return super().tables()
-        found: list[dict[str, list[dict]]] = [{"digits": [], "biases": []} for _ in self.configs]
+        found: list[dict[str, list[dict]]] = [{**tables, "digits": [], "biases": []} for tables in super().tables()]
         for split, z in self.logits.items():  # (S, N, 10)
             y = self._parts()[split][1]
             of_digit = F.one_hot(y, CLASSES).float()  # (N, 10)

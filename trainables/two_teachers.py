@@ -250,7 +250,7 @@ class TwoTeachers(Pack):
         if self.finished:
             said = students.answers(digits.test_images, to_float).argmax(-1)  # (S, N)
             right, low = said == digits.test_labels, digits.test_labels < HALF
-            metrics["test_accuracy"] = right.float().mean(1)
+            metrics["test_accuracy"] = self.tested(said, digits.test_labels)
             metrics["test_accuracy_0_4"] = right[:, low].float().mean(1)
             metrics["test_accuracy_5_9"] = right[:, ~low].float().mean(1)
         return metrics

@@ -228,12 +228,12 @@ def confusions(
     run: Run, students: pd.DataFrame, heading: str, *, columns: Sequence[str] = (), classes: Sequence[str] = (), name: str = "confusions"
 ) -> None:  # fmt: skip
     """<name>.png: which class of test images these students call which, in per cent of the true class, summed over a panel's students.
-    Nothing where the run has no such table. classes: their names by label; the user's own, or else numbers, unless given."""
+    Nothing where the run has no such table. classes: their names by label; unless given the user's own, CIFAR-10's, or numbers."""
     found = run.table("confusions")
     if found.empty or students.empty:
         return
-    own = run.table("classes")
-    names = list(own.sort_values("label")["class"]) if len(own) else [*classes]
+    own, cifar = run.table("classes"), set(run.cells.get("dataset", ())) == {"cifar10"}
+    names = list(own.sort_values("label")["class"]) if len(own) else [*classes] or [*tell.CIFAR] * cifar
     most = 1 + int(found[["truth", "answer"]].to_numpy().max())
     names += map(str, range(len(names), most))
 
@@ -247,7 +247,9 @@ def confusions(
     panels = known.groupby([*columns], dropna=False).size() if columns else pd.Series([len(known)])
     of = tell.count(int(panels.iloc[0]), "student") if panels.nunique() == 1 else "its students"
     lost = f" ({len(students) - len(known)} without answers left out)" * (len(known) < len(students))
-    note = f"rows: the truth; per cent of it, summed over {of}{' of a panel' * (len(panels) > 1)}{lost}; colours: the errors"
+    several = len(panels) > 1
+    note = f"rows: the truth; per cent of it, summed over {of}{' of a panel' * several}{lost}"
+    note += f"; colours: the errors{', on a scale of each panel' * several}"
     facets(run, known, draw, heading, name=name, columns=columns, size=(6.6, 5.6), note=note, wrap=2)
 
 

@@ -59,7 +59,7 @@ def test_convex_weights_end_at_one():
 def test_a_resumed_trial_is_the_same_trial_with_its_tables(rig):
     pack = [MISSING, replace(MISSING, temperature=1.0)]
     _, whole = rig.train(*pack)
-    assert rig.resumed(*pack, until=1)[1] == whole and {"digits", "biases"} == set(whole[-1]["tables"])
+    assert rig.resumed(*pack, until=1)[1] == whole and {"digits", "biases", "confusions"} == set(whole[-1]["tables"])
 
 
 def test_the_bias_curve_is_what_a_shifted_bias_would_score(rig):

@@ -92,7 +92,9 @@ class Learners(Pack):
             "val_accuracy": self.each(self.students.accuracy(s.images[s.val], s.labels[s.val], self.to_input)).mean(1)
         }
         if self.finished:
-            each = self.each(self.students.accuracy(s.test_images, s.test_labels, self.to_input))
+            named = self.students.named(s.test_images, self.to_input)
+            each = self.each((named == s.test_labels).float().mean(1))
             spread = each.std(1) if self.common.networks > 1 else torch.full_like(each[:, 0], torch.nan)
-            found |= {"test_accuracy": each.mean(1), "spread": spread}
+            of_all = named.view(len(each), -1), s.test_labels.repeat(self.common.networks)  # networks of a student together
+            found |= {"test_accuracy": self.tested(*of_all), "spread": spread}
         return found

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,7 +24,7 @@ STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.py") if p.stem != "_
 ANSWERED = {
     "combined_distillation": "better off with both", "dataset_distillation": "can few images stand for all", "inference_speed": "The fastest that loses",
     "metric_imbalance": "are sensitive to imbalance", "scalar_quantization": "for the vote of ten neighbours",
-    "search_quality": "A metric is worth trusting",
+    "search_quality": "Which metric orders two pages",
 }  # fmt: skip
 """What the first sentence of a page answers, beside the verdict."""
 
@@ -59,6 +60,7 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
     assert not any(map(math.isnan, chosen_on))
     assert list((run / "figures").glob("*.png")) and (run / "report.html").stat().st_size > 10_000
     assert_whole(run)
+    assert_counted(report.open_run(run))
     sentences = done.stdout.split("\nFigures in")[0]
     assert "nan" not in sentences.lower().replace("finan", ""), sentences
     assert len(sentences.strip().splitlines()) >= 2
@@ -68,6 +70,16 @@ def test_the_smoke_preset_gives_rows_figures_and_sentences(study, tmp_path, cach
         answer = [sentence for sentence in report.marked(notebook, "answer") if sentence not in about]
         assert len(answer) <= 5 and ANSWERED[study] in answer[0] and "Holm" not in "".join(answer), answer
         assert report.marked(notebook, "details")
+
+
+def assert_counted(drawn):
+    """What was taken for what is counted over all test images, so that its diagonal is the test accuracy of every student."""
+    if len(counts := drawn.table("confusions")):
+        right = counts[counts["truth"] == counts["answer"]].groupby("student")["images"].sum()
+        done = records.final(drawn.rows)
+        done = done[done["status"] == "done"].drop_duplicates("student").set_index("student")
+        shares = (right / counts.groupby("student")["images"].sum()).reindex(done.index)
+        np.testing.assert_allclose(shares, done["test_accuracy"], atol=1e-6)
 
 
 def assert_whole(run):
