@@ -113,7 +113,7 @@ pairs = pd.concat([curves[curves["curriculum"].isin([name, "uniform"])].assign(w
 for unit, figure in zip(BY.values(), ("schedules", "schedules_by_tokens"), strict=True):
     blocks.learning(
         run, pairs[pairs["over"] == unit], "at", "val_exact", f"Every schedule, by {unit}", columns=[*MANY, "what"], wrap=4,
-        marker="", xlabel=unit, ylabel="exact validation sequences, %", size=(3.6, 2.8), name=figure,
+        marker="", xlabel=unit, size=(3.6, 2.8), name=figure,
         also=lambda ax, panel: ax.grid(alpha=0.25), **lines,
     )  # fmt: skip
 

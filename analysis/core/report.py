@@ -18,6 +18,7 @@ import copy
 import hashlib
 import html
 import io
+import math
 import os
 import re
 import secrets
@@ -293,7 +294,8 @@ class Run:
                 self.interactive(figure, f"search_{name} {setting.title}".strip(), caption)
 
     def _trained(self) -> None:
-        """training.png: the course of the loss and of what is chosen on, of students that were measured more than once."""
+        """training.png: the course of the loss and of what is chosen on, of students that were measured more than once; that of the
+        best in colour."""
         from matplotlib import pyplot
 
         from analysis.core.figures.scales import label, logarithmic
@@ -302,19 +304,25 @@ class Run:
         if not {"train_loss", chosen_on} <= {*self.history}:
             return
         often = self.history.groupby("student").filter(lambda part: part["step"].nunique() > 1)
-        students = list(dict.fromkeys(often["student"]))[:COURSES]
-        if not students:
+        if often.empty:
             return
+        every = math.ceil(often["student"].nunique() / COURSES)
+        pale = set(often["student"].drop_duplicates().iloc[::every])
+        reached = self.students.drop_duplicates("student").set_index("student")[chosen_on]
+        reached = reached[reached.index.isin(often["student"])].dropna()
+        best = {reached.idxmax() if self.info.get("mode") == "max" else reached.idxmin()} if len(reached) else set()
         figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.9), layout="constrained")
         for column, ax in zip(("train_loss", chosen_on), axes, strict=True):
             share = records.unit(column)
-            for _, part in often[often["student"].isin(students)].sort_values("step").groupby("student"):
-                ax.plot(part["step"], share * part[column], color="tab:blue", alpha=0.25, linewidth=0.9)
+            for those, style in ((pale - best, {"color": "0.55", "alpha": 0.35, "linewidth": 0.9}), (best, {"color": "tab:orange", "linewidth": 2.2})):
+                for _, part in often[often["student"].isin(those)].sort_values("step").groupby("student"):
+                    ax.plot(part["step"], share * part[column], **style)
             ax.set(xlabel="step", ylabel=label(column))
             ax.grid(linewidth=0.3)
         if (often["train_loss"].dropna() > 0).all():
             logarithmic(axes[0], "y")
-        many = f"the first {COURSES} of {often['student'].nunique()} students" if len(students) == COURSES else "a line for each student"
+        many = f"a line for {f'one student of {every}' if every > 1 else 'each student'}"
+        many += f"; orange: the best, by {label(chosen_on).removesuffix(', %')}" * len(best)
         self.finish(figure, "training", "The course of the training", many)
 
     def _protocol(self) -> None:
