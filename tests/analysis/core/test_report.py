@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import jupytext
@@ -379,6 +380,18 @@ def test_headings_and_notes_break_where_the_narrowest_figure_ends(tmp_path, made
     key = "framed: chosen on validation for this method; thin: as good; dashed: open (seeds cannot tell);"
     assert run.title(f"Errors\n{key} no frame: worse").splitlines()[:3] == ["Errors", key, "no frame: worse"]
     assert run.title("Errors", "short").splitlines() == ["Errors", *run.subtitle.splitlines(), "short"]
+
+
+def test_the_course_of_the_training_shows_the_best_of_all_students_whoever_is_left_out(tmp_path, made_up_run, monkeypatch):
+    best = ("source", "500", 4.0, 0.5, 1)
+    path = made_up_run(tmp_path, lambda *cell: 0.9 if cell == best else None if cell[4] == 2 else 0.5)
+    monkeypatch.setattr(report, "COURSES", 4)
+    figures, run = [], report.open_run(path)
+    chosen_on = {"metric": "val_accuracy", "mode": "max"}
+    replace(run, info={**run.info, **chosen_on}, sink=lambda figure, name: figures.append(figure))._trained()
+    for ax, end in zip(figures[0].axes, (0.1, 90), strict=True):
+        drawn = {line.get_color(): line.get_ydata()[-1] for line in ax.lines}
+        assert drawn["tab:orange"] == pytest.approx(end) and 2 <= len(ax.lines) <= 5
 
 
 def test_prose_about_what_was_not_asked_is_left_out_and_says_how_to_ask(tmp_path):
