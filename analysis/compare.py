@@ -11,7 +11,6 @@ are told to differ (paired t, Holm over all cells). Exit code 1 where some are, 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.core import records, statistics, tell
-from analysis.core.report import Run, open_run, printable, whatever_the_terminal
+from analysis.core.report import Run, open_run, printable, say, whatever_the_terminal
 from analysis.core.settings import varied
 
 MOST = 12  # lines of cells
@@ -151,10 +150,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     unlike = [*notes(a, b), *(f"{axis}: {both(values)}" for axis, values in single.items())]
     said = [*(f"not alike: {line}" for line in unlike), *sentences(a, b, metric, axes, found, each)]
-    try:
-        print(*map(printable, said), sep="\n", flush=True)
-    except BrokenPipeError:  # compare ... | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    say(*map(printable, said))
     return int((found["told"] != "open").any())
 
 

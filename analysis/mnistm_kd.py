@@ -241,6 +241,8 @@ def answer(setting):
         return f"**{tell.capital(setting.title)}**: no student is done."
     choice = chosen[setting]
     lead, verdict = against_labels(choice)
+    if lead and lead.n == 2:  # both differences, for an interval of two says little
+        lead = statistics.paired(choice.by_seed(), labels_only(setting, setting.axes["target_labels"]))
     than = f"Against labels only, {tell.points(lead)}: {verdict}. " if verdict else ""
     closed = gap(choice.by_seed(), setting) if setting in heard else ""
     told = f"Of the gap between the teacher itself and a student with all labels it closes {closed}." * bool(closed)
@@ -279,9 +281,8 @@ def brief():
             said.append(f"{tell.capital(setting.title)}: {helps}.")
         elif choice.best["kd_weight"] > 0 and 0 in set(setting.cells["kd_weight"]):
             said.append(f"{tell.capital(setting.title)}: not known yet, for labels only is not done.")
-    if unheard := {s.title: f"{100 * c.by_seed().mean():.1f} %" for s, c in chosen.items() if s not in heard}:
-        reached = ", ".join(dict.fromkeys(unheard.values()))
-        said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only ({reached}).")
+    if unheard := [f"{s.title} ({100 * c.by_seed().mean():.1f} %)" for s, c in chosen.items() if s not in heard]:
+        said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only.")
     return [f"**Does the teacher help?** {' '.join(said)}"] * bool(said)
 
 

@@ -169,8 +169,7 @@ blocks.ladder(run, [*joined, *ours], METRIC, "Test accuracy on all ten digits", 
 
 # %% [markdown]
 # ## What is taken for what
-# Of the cells that validation chose, all seeds together. No teacher has seen digits of both halves: who errs across them, errs where
-# no answer could teach better.
+# Of the cells that validation chose, all seeds together. No teacher has seen digits of both halves, so none knows what tells 4 from 9.
 
 # %%
 if best:
@@ -219,6 +218,16 @@ def answer(name):
     joined = {"the teachers joined by probability": JOINED["probability"]}
     how: dict = {"name": run.named, "most": 3, "against": joined, "then": " ".join(then)}
     return tell.answer(ENTITLED[name], choice, "test accuracy", **how)
+
+
+def across():
+    """How many of the errors take a digit of one half for one of the other."""
+    counts = run.table("confusions")
+    for name, choice in best.items() if len(counts) else ():
+        wrong = counts[counts["student"].isin(choice.students["student"]) & (counts["truth"] != counts["answer"])]
+        if len(wrong):
+            other = (wrong["truth"] < 5) != (wrong["answer"] < 5)
+            yield f"{ENTITLED[name]} {100 * wrong.loc[other, 'images'].sum() / wrong['images'].sum():.0f} %"
 
 
 def summary():
@@ -275,7 +284,9 @@ nearest = (
     f"{100 * DAFL[2]:.1f} %; its teacher knows every digit, while here neither knows the other's, so even real images do not bring "
     "the student to its teachers' level."
 )
-details = [*summary(), teacher_sentence(), *end_sentences(), *map(answer, best), nearest]
+shares = "; ".join(across())
+crossed = [f"How many of the errors take a digit of one half for one of the other: {shares}."] * bool(shares)
+details = [*summary(), teacher_sentence(), *end_sentences(), *crossed, *map(answer, best), nearest]
 none = [f"{ENTITLED[name]} {tell.percent(choice.by_seed())}" for name, choice in best.items()]
 open_yet = f"**No student here has learnt from drawn images or noise, so the question is open.** Test accuracy: {'; '.join(none) or 'none yet'}."
 run.close([*in_short()] or [open_yet], details)

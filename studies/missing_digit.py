@@ -7,7 +7,7 @@ over that bias, for each digit, and for a transfer set of 7 and 8 only, with thr
 
 Expected (full data, 3 seeds, intervals of 95 %): without threes in its training the student misses 104 of 1,010 (66 to
 142; Hinton 133); with the bias of that output raised as validation chooses, 46 (30 to 62; Hinton, who chose on test,
-14). About 3 minutes on two cores with bf16.
+14). 4 minutes on two cores with bf16.
 
     python studies/missing_digit.py --num-gpus 4
     python studies/missing_digit.py --omitted none 3 --temperature 1 4 20 --kd-weight 1 10 100 --seeds 5
@@ -84,7 +84,7 @@ STUDY = Study(
                 "seed": (0, 1),
             },
         ),
-        "course": Preset("every digit, and 7 and 8 only: about 3 minutes on two cores with bf16", core_seconds=8.5),
+        "course": Preset("every digit, and 7 and 8 only: 4 minutes on two cores with bf16", core_seconds=8.5),
         "paper": Preset(
             "a regularised teacher, a student of 2 x 800, a finer grid, longer training: for GPUs",
             core_seconds=120.0,

@@ -474,6 +474,14 @@ def whatever_the_terminal() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say(*lines: str) -> None:
+    """Lines for the terminal, of which a reader may want the first alone: `... | head`"""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _folded(text: str, width: int = 85, after: Sequence[str] = ("; ", ": ")) -> Iterator[str]:
     """The lines of a text: a data set stays on one where it can, else what follows its colon, else they break at any word."""
     if len(text) <= width or not after:
@@ -588,14 +596,13 @@ def main(study: str, file: Path, words: Sequence[str] | None = None) -> int:
     if error:
         print(printable(f"{file.stem}: the page stopped: {error} (see {place}/report.ipynb)"), file=sys.stderr)
         return 1
-    for sentence in marked(notebook, "answer"):
-        print(_wrapped(printable(sentence.replace("**", ""))))
-    print(f"\nFigures in {place}/figures:")
-    print(*(f"  {name}" for name in marked(notebook, "figure")), sep="\n")
+    answer = [_wrapped(printable(sentence.replace("**", ""))) for sentence in marked(notebook, "answer")]
     more = "; more is said there" if marked(notebook, "details") else ""
-    print(f"Report: {place}/report.html (notebook: report.ipynb){more}")
+    files = [f"\nFigures in {place}/figures:", *(f"  {name}" for name in marked(notebook, "figure"))]
+    files += [f"Report: {place}/report.html (notebook: report.ipynb){more}"]
     if given.zip:
-        print(f"To hand in: {place}/{packed}" + " (NOT DONE, see above)" * bool(lacks))
+        files += [f"To hand in: {place}/{packed}" + " (NOT DONE, see above)" * bool(lacks)]
+    say(*answer, *files)
     return 0
 
 

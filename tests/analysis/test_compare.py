@@ -112,13 +112,15 @@ def test_cells_of_the_same_students_are_one_and_named_without_what_plays_no_part
     ]
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(runs):
-    """`compare RUN RUN | head -1`"""
-    words = [sys.executable, "-m", "analysis.compare", str(runs["one_better"]), str(runs["accuracy"])]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 1)
-    process.stderr.close()
+def test_a_reader_who_has_seen_enough_is_no_error(runs, tmp_path):
+    """`compare RUN RUN | head -1`, and the same of a page"""
+    compare = ["-m", "analysis.compare", str(runs["one_better"]), str(runs["accuracy"])]
+    page = ["analysis/mnistm_kd.py", str(runs["accuracy"]), "--out", str(tmp_path)]
+    for words, code in ((compare, 1), (page, 0)):
+        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", code)
+        process.stderr.close()
 
 
 def test_seeds_that_only_one_has_are_said_and_left_out(runs, capsys):

@@ -170,7 +170,7 @@ def test_the_sentences_name_the_known_winner(report):
     assert re.search(r"it closes 50 % \(\d\d to \d\d\)", said)  # (.7 - .5) / (.9 - .5)
     helps = sentence(report, "Does the teacher help?")
     assert helps.startswith("Does the teacher help? Teacher sees the MNIST-M image, 500 labels: yes (70.0 % against 60.0 by labels only). ")
-    assert ". Teacher sees the MNIST-M image, all labels" in helps and helps.endswith("all labels: no, validation chooses labels only (90.0 %).")
+    assert ". Teacher sees the MNIST-M image, all labels" in helps and helps.endswith("all labels (90.0 %): no, validation chooses labels only.")
     assert "+10.0 points" in said and "a gain" in said
     assert "It stands out: all" in said and "edge" not in tabled(
         report[0], "Teacher sees the MNIST-M image, 500 labels", "%"
