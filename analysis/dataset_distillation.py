@@ -241,7 +241,7 @@ short = statistics.compare(
 # %%
 learnt = pd.concat([choice.students for of in few.values() for choice in of.values()] or [best[:0]])
 over_sets = [a for a in ("dataset", "learner", "per_class") if learnt[a].nunique() > 1]
-blocks.confusions(run, learnt, "Which class is taken for which, after the best set of each size", columns=over_sets)
+blocks.confusions(run, learnt, "Which class is taken for which, after the set of each size that validation chose", columns=over_sets)
 
 
 # %%

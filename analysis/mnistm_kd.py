@@ -270,6 +270,16 @@ if chosen:
 
 
 # %%
+def unheard(setting):
+    """What it says that validation chooses labels only, by how the students stand that hear the teacher; nothing where none is planned."""
+    hearing = chosen[setting].rivals.query("kd_weight > 0")["state"]
+    if hearing.empty:
+        return "not known yet, for no student that hears the teacher is done" * bool((setting.cells["kd_weight"] > 0).any())
+    if (hearing == "open").any():
+        return f"validation chooses labels only, but {tell.count(chosen[setting].n, 'seed')} cannot tell"
+    return "no, labels only is " + ("as good" if (hearing == "as good").any() else "better")
+
+
 def brief():
     """Whether the teacher helps: each setting, the verdict, and both accuracies."""
     words, said = {"a gain": "yes", "a loss": "no, it does harm", "as good": "no, labels only is as good"}, []
@@ -281,8 +291,11 @@ def brief():
             said.append(f"{tell.capital(setting.title)}: {helps}.")
         elif choice.best["kd_weight"] > 0 and 0 in set(setting.cells["kd_weight"]):
             said.append(f"{tell.capital(setting.title)}: not known yet, for labels only is not done.")
-    if unheard := [f"{s.title} ({100 * c.by_seed().mean():.1f} %)" for s, c in chosen.items() if s not in heard]:
-        said.append(f"{tell.capital('; '.join(unheard))}: no, validation chooses labels only.")
+    alike: dict[str, list[str]] = {}
+    for setting in chosen:
+        if setting not in heard and (why := unheard(setting)):
+            alike.setdefault(why, []).append(f"{setting.title} ({100 * chosen[setting].by_seed().mean():.1f} %)")
+    said += [f"{tell.capital('; '.join(titles))}: {why}." for why, titles in alike.items()]
     return [f"**Does the teacher help?** {' '.join(said)}"] * bool(said)
 
 

@@ -272,7 +272,8 @@ def bits_sentence(dataset):
     fewest, who = enough_bits(dataset)
     exact = tell.percent(by_seed(select(students, {"dataset": dataset}), "exact_test_accuracy"))
     most = tell.count(int(select(students, {"dataset": dataset})["bits"].max()), "bit")
-    does = f"{len(who)} of {tell.count(select(students, {'dataset': dataset})['way'].nunique(), 'quantiser')}"
+    tried = select(students, {"dataset": dataset, "bits": fewest})["way"].nunique()
+    does = f"{len(who)} of {tell.count(tried, 'quantiser')}"
     enough = f"{tell.count(fewest, 'bit')} per component {'is' if fewest == 1 else 'are'} enough" if who else f"open: no quantiser does it with up to {most}"
     vote = f"{does if who else 'none'} {'loses' if len(who) == 1 else 'lose'} less than half a point of the {exact} that exact vectors reach"
     best = {s.axes["bits"]: chosen[s] for s in settings if s in chosen and s.axes["dataset"] == dataset and s.axes["bits"] in (1, 2, 4)}
@@ -288,8 +289,9 @@ def best_sentence(dataset):
     for setting in settings:
         if setting in chosen and setting.axes["dataset"] == dataset and setting.axes["bits"] in (1, 2, 4):
             choice, bits = chosen[setting], tell.count(setting.axes["bits"], "bit")
-            near = len(choice.rivals) - len(choice.state("worse"))
-            worth = f" ({tell.count(near, 'rival')} may be as good)" * (near > 0) if choice.n > 1 else " (one seed)"
+            near = len(choice.ties)
+            worth = f" ({tell.count(near, 'rival')} not told to be worse)" * (near > 0) if choice.n > 1 else " (one seed)"
+            worth = worth if len(choice.rivals) else " (nothing to compare with)"
             said.setdefault(way(choice.best), []).append(bits + worth)
     each = "; ".join(f"{name} at {', '.join(at)}" for name, at in said.items())
     return f"**{run.word('dataset', dataset)}, best at equal bits**: {each}." if each else ""

@@ -285,7 +285,7 @@ nearest = (
     "the student to its teachers' level."
 )
 shares = "; ".join(across())
-crossed = [f"How many of the errors take a digit of one half for one of the other: {shares}."] * bool(shares)
+crossed = [f"How many of the errors take a digit of one half for one of the other (by chance 5 of 9, 56 %): {shares}."] * bool(shares)
 details = [*summary(), teacher_sentence(), *end_sentences(), *crossed, *map(answer, best), nearest]
 none = [f"{ENTITLED[name]} {tell.percent(choice.by_seed())}" for name, choice in best.items()]
 open_yet = f"**No student here has learnt from drawn images or noise, so the question is open.** Test accuracy: {'; '.join(none) or 'none yet'}."

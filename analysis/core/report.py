@@ -18,7 +18,6 @@ import copy
 import hashlib
 import html
 import io
-import math
 import os
 import re
 import secrets
@@ -306,8 +305,8 @@ class Run:
         often = self.history.groupby("student").filter(lambda part: part["step"].nunique() > 1)
         if often.empty:
             return
-        every = math.ceil(often["student"].nunique() / COURSES)
-        pale = set(often["student"].drop_duplicates().iloc[::every])
+        students = sorted(often["student"].unique())  # hashes, so that the first are of all settings
+        pale = set(students[:COURSES])
         reached = self.students.drop_duplicates("student").set_index("student")[chosen_on]
         reached = reached[reached.index.isin(often["student"])].dropna()
         best = {reached.idxmax() if self.info.get("mode") == "max" else reached.idxmin()} if len(reached) else set()
@@ -321,8 +320,8 @@ class Run:
             ax.grid(linewidth=0.3)
         if (often["train_loss"].dropna() > 0).all():
             logarithmic(axes[0], "y")
-        many = f"a line for {f'one student of {every}' if every > 1 else 'each student'}"
-        many += f"; orange: the best, by {label(chosen_on).removesuffix(', %')}" * len(best)
+        many = f"{len(pale)} of {len(students)} students" if len(students) > COURSES else "a line for each student"
+        many += f"; orange: the single best, by {label(chosen_on).removesuffix(', %')}" * len(best)
         self.finish(figure, "training", "The course of the training", many)
 
     def _protocol(self) -> None:

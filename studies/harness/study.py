@@ -104,7 +104,7 @@ class Preset:
     """A size of the study: axes it overrides (`sample` only where the shipped sample is used), and what it costs.
 
     grids: where the cells are no single grid but several side by side: of each, the axes that it has otherwise.
-    core_seconds: training time of one student on one core of a server, for the estimate of
+    core_seconds: training time of one student on one core of an AMD EPYC, for the estimate of
     `--dry-run` until a run here has measured it; prepare_seconds: of the artifacts (teachers, features), not yet cached. pack: the most students in one pack on a CPU.
     worker_mib: memory of one worker, in MiB. own: whether it is for images of the user's own alone. part_of: the preset that has all its students and more, to which `--extend RUN --preset ...`
     takes its runs.

@@ -170,7 +170,7 @@ def test_the_sentences_name_the_known_winner(report):
     assert re.search(r"it closes 50 % \(\d\d to \d\d\)", said)  # (.7 - .5) / (.9 - .5)
     helps = sentence(report, "Does the teacher help?")
     assert helps.startswith("Does the teacher help? Teacher sees the MNIST-M image, 500 labels: yes (70.0 % against 60.0 by labels only). ")
-    assert ". Teacher sees the MNIST-M image, all labels" in helps and helps.endswith("all labels (90.0 %): no, validation chooses labels only.")
+    assert ". Teacher sees the MNIST-M image, all labels" in helps and helps.endswith("all labels (90.0 %): no, labels only is better.")
     assert "+10.0 points" in said and "a gain" in said
     assert "It stands out: all" in said and "edge" not in tabled(
         report[0], "Teacher sees the MNIST-M image, 500 labels", "%"
@@ -230,6 +230,23 @@ def test_settings_are_never_mixed(tmp_path, made_up_run):
     assert all((part.rows["network"] == part.axes["network"]).all() for part in parts)
     compared = split(both, rows, ["teacher_view", "target_labels", *PLANE], order)
     assert [part.axes for part in compared] == [{"network": "mlp"}, {"network": "cnn"}]
+
+
+@pytest.mark.parametrize(
+    "noise, reached, verdict",
+    [
+        (0.0, lambda *cell: cell[3] == 0, "all labels (90.0 %): not known yet, for no student that hears the teacher is done."),
+        (0.2, lambda *cell: True, "all labels (90.0 %): validation chooses labels only, but 3 seeds cannot tell."),
+    ],
+)
+def test_where_labels_only_leads_the_teacher_is_not_refused_unheard_or_by_chance(noise, reached, verdict, tmp_path, capsys, made_up_run):
+    def noisy(view, labels, t, w, seed):
+        return (0.9 if w == 0 else 0.85) + noise * (seed - 1) * (0.1 if w == 0 else 1)
+
+    path = made_up_run(tmp_path, noisy, reached=reached, status="interrupted")
+    assert page.main("mnistm_kd", PAGE, [str(path)]) == 0
+    helps = re.sub(r"\s+", " ", capsys.readouterr().out).partition("Does the teacher help?")[2]
+    assert verdict in helps and "no, labels only" not in helps
 
 
 def test_what_an_interrupted_run_did_not_reach_is_a_hole_on_the_planned_grid(tmp_path, capsys, made_up_run):
