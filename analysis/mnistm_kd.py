@@ -221,7 +221,8 @@ def gap(accuracy, setting):
     share = statistics.share_of_gap(accuracy, teacher("target", setting), labels_only(setting, "all"))
     if share.isna().any():
         return "not defined, for the oracle is not above source only for every seed"
-    return tell.share(share) * bool(len(share))
+    above = ", more than all: it is above that student" * bool(share.mean() > 1)
+    return (tell.share(share) + above) * bool(len(share))
 
 
 def against_labels(choice):

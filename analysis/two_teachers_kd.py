@@ -98,7 +98,7 @@ def of_teachers(metric):
 
 
 JOINED = {how: of_teachers(f"joined_{how}_test_accuracy") for how in ("probability", "entropy", "logit", "energy")}
-HEARD = {"test digits 0 to 4": of_teachers("first_share"), "joined by probability": JOINED["probability"]}
+HEARD = {"digits of one teacher": of_teachers("first_share"), "joined by probability": JOINED["probability"]}
 
 
 def planes(which, heading, **how):

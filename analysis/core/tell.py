@@ -28,6 +28,7 @@ NETWORKS = {
 }  # fmt: skip
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # by label
 TOO_FEW = "too few seeds to tell"  # of a difference of two
+ALIKE = "exactly alike"  # in every seed
 Values = Interval | pd.Series
 """A mean with its interval, or the values by seed that it is made of."""
 
@@ -140,7 +141,9 @@ def moves(value: Interval, more: str = "a gain", less: str = "a loss") -> str:
 
 
 def stands(value: Interval, more: str = "better", less: str = "worse") -> str:
-    """As `moves`, in the words of an answer: `better`, `worse`, or `cannot be told by 3 seeds`"""
+    """As `moves`, in the words of an answer: `better`, `worse`, `cannot be told by 3 seeds`, or `exactly alike` in every seed"""
+    if value.low == value.high == 0:
+        return ALIKE
     is_open = value.n > 1 and value.low <= 0 <= value.high
     return f"cannot be told by {value.n} seeds" if is_open else moves(value, more, less)
 
@@ -167,8 +170,10 @@ def judged(line: pd.Series, digits: int = 1, more: str = "a gain", less: str = "
 
 
 def plainly(line: pd.Series, more: str = "better", less: str = "worse") -> str:
-    """As `verdict`, in the words of an answer: `better`, `worse`, or `cannot be told by 3 seeds`"""
+    """As `verdict`, in the words of an answer: `better`, `worse`, `cannot be told by 3 seeds`, or `exactly alike` in every seed"""
     told, n = line["told"], line["difference"].n
+    if line["difference"].low == line["difference"].high == 0:
+        return ALIKE
     if math.isnan(line["difference"].p):
         return moves(line["difference"], more, less)
     return f"cannot be told by {count(n, 'seed')}" if told == "open" else {"more": more, "less": less}[told]

@@ -30,7 +30,7 @@ STUDENTS = {
     "metric_imbalance": "f4f259026119f6cd",
     "missing_digit": "78aab2a8651d1424",
     "mnist_kd": "f74c654dba59ff07",
-    "mnistm_kd": "e7e9c10d17c04383",
+    "mnistm_kd": "3d2e06e9c84cc610",
     "pairwise_logreg": "f16283d9d5010671",
     "pseudo_labels": "1be55b02a949642a",
     "repeat_copy": "237e9dd65e3bbe46",
