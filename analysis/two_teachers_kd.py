@@ -47,7 +47,8 @@ ENTITLED = {
     "real": "real images, unlabelled (upper bound)", "generator": "images of a generator", "strokes": "drawn strokes",
     "fashion": "Fashion-MNIST", "noise": "noise",
 }  # fmt: skip
-WORDS: dict = {"inputs": ENTITLED, "lifting": "{}", "temperature": "T = {:.3g}", "kd_weight": "λ = {:.3g}"}
+LIFTED = {"zeros": "plain loss", "mask": "own classes only", "confidence": "weighed by confidence", "energy": "weighed by energy"}
+WORDS: dict = {"inputs": ENTITLED, "lifting": LIFTED, "temperature": "T = {:.3g}", "kd_weight": "λ = {:.3g}"}
 run = report.open("two_teachers_kd", words=WORDS)
 settings = run.settings(PLANE, ["inputs", "lifting"])
 chosen = choices(settings, PLANE, margin=run.margin)
