@@ -192,7 +192,7 @@ class Page:
         self.heading.text = shown.heading
         _fill(self.best, pd.DataFrame(shown.best))
         self.plane.props["src"] = "data:image/png;base64," + base64.b64encode(shown.plane).decode()
-        self.plane.props["alt"] = f"{view.z} over {view.x} and {view.y}"
+        self.plane.props["alt"] = f"{label(view.z)} over {label(view.x)} and {label(view.y)}"
         self.surface.visible = shown.surface is not None
         if shown.surface:
             self.surface.update_figure(shown.surface)

@@ -192,7 +192,7 @@ def test_in_a_browser_a_run_is_seen_to_grow_and_what_a_stranger_wrote_is_text(tm
     page.until("document.querySelector('img')?.naturalWidth > 1000")
     page.until("!!document.querySelector('.js-plotly-plot')?._fullLayout?.scene")
     page.picture(tmp_path / "middle.png")
-    for place, choice, alt in ((0, "train_loss", "train_loss over temperature"), (1, "seed", "train_loss over seed")):
+    for place, choice, alt in ((0, "train loss", "train loss over temperature T"), (1, "seed", "train loss over seed")):
         page.value(f"document.querySelectorAll('.q-select')[{place}].querySelector('.q-field__control').click()")
         item = f"[...document.querySelectorAll('.q-menu .q-item')].find(e => e.innerText == '{choice}')"
         page.until(f"!!{item}")
