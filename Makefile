@@ -11,7 +11,7 @@ BIN := .venv/bin
 .PHONY: run handin known test faults lint clean
 
 run: known .venv/installed
-	$(BIN)/python studies/$(STUDY).py $(if $(findstring --data,$(FLAGS)),,--data $(DATA)) $(FLAGS)
+	$(BIN)/python studies/$(STUDY).py $(if $(filter --data --data=% --data-root --data-root=%,$(FLAGS)),,--data $(DATA)) $(FLAGS)
 
 # One file to hand in, of the latest run or of RUN=...; of a run that is not done it says so first.
 handin: known .venv/installed

@@ -172,7 +172,8 @@ def test_the_estimate_has_what_a_run_takes_beside_training(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "flags"),
     [((), "--data sample --preset tour"), (("DATA=full",), "--data full"), (("STUDY=forgetting",), "--data sample"),
-     (("FLAGS=--seeds 1",), "--data sample --seeds 1")],
+     (("FLAGS=--seeds 1",), "--data sample --seeds 1"), (("FLAGS=--dataset mnist",), "--data sample --dataset mnist"),
+     (("FLAGS=--data-root X",), ".py  --data-root X")],
 )  # fmt: skip
 def test_make_run_shows_a_first_figure_soon(words, flags):
     apart = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}  # the suite itself is run by make
